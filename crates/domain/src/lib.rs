@@ -1,0 +1,24 @@
+//! The words and rules of Wavemark: ids, positions, tables, rows as bytes, mappings, states.
+//!
+//! No I/O and no clock: everything here is a plain function over values, so that the engine, the server and
+//! every connector agree on what the words mean.
+
+pub mod batch;
+pub mod catalog;
+pub mod check;
+pub mod encoding;
+pub mod fault;
+pub mod ids;
+pub mod plan;
+pub mod position;
+pub mod progress;
+pub mod state;
+pub mod task;
+
+pub use batch::{Batch, Cell, Change, ChangeKind, TransactionMark};
+pub use catalog::{Column, Table, TableName};
+pub use encoding::Encoding;
+pub use fault::{Fault, Problem};
+pub use ids::{EndpointId, Epoch, TableId, TaskId, WaveNumber, WorkerId};
+pub use plan::{ColumnPlan, TablePlan};
+pub use position::Position;

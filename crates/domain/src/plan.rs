@@ -1,0 +1,52 @@
+//! What one task does with one table: source columns to target columns, and how their bytes are written.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Encoding, Table, TableId, TableName};
+
+/// One column on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnPlan {
+    /// Index into the source table's columns.
+    pub source: usize,
+    /// The exact name in the target.
+    pub target_name: String,
+    /// What the bytes of this column's cells mean.
+    pub encoding: Encoding,
+}
+
+/// One table on its way: the layout of its rows and where they go.
+///
+/// Invariant: a row of this table has exactly `columns.len()` cells in this order, in every batch and in every
+/// chunk, for as long as `schema_version` stays the same. Generated columns are not among them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TablePlan {
+    /// The table's index in the task's plan.
+    pub id: TableId,
+    /// The table as the source describes it.
+    pub source: Arc<Table>,
+    /// The exact name in the target.
+    pub target: TableName,
+    /// The columns that travel, in the order of a row's cells.
+    pub columns: Vec<ColumnPlan>,
+    /// Indexes into `columns` that identify a row; empty for a table without a key, whose old rows travel whole.
+    pub key: Vec<usize>,
+    /// Which schema of the source table this plan was made for.
+    pub schema_version: i32,
+}
+
+impl TablePlan {
+    /// Whether the log's old rows are whole rows rather than keys.
+    #[must_use]
+    pub fn is_keyless(&self) -> bool {
+        self.key.is_empty()
+    }
+
+    /// The source's name.
+    #[must_use]
+    pub fn name(&self) -> &TableName {
+        &self.source.name
+    }
+}

@@ -1,0 +1,175 @@
+//! What a task is asked to do: its kind and its settings, parsed once into types; unknown fields are refused.
+
+use serde::{Deserialize, Serialize};
+
+/// What a task does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskKind {
+    /// Copy what is there, then end.
+    FullLoad,
+    /// Follow the log from now on; the target's rows are there already.
+    Cdc,
+    /// Copy what is there, then follow.
+    FullLoadAndCdc,
+}
+
+impl TaskKind {
+    /// Whether rows that are already there are copied.
+    #[must_use]
+    pub fn loads(self) -> bool {
+        matches!(self, Self::FullLoad | Self::FullLoadAndCdc)
+    }
+
+    /// Whether the log is followed.
+    #[must_use]
+    pub fn follows(self) -> bool {
+        matches!(self, Self::Cdc | Self::FullLoadAndCdc)
+    }
+
+    /// The word used in the API, on pages and in the database.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::FullLoad => "full-load",
+            Self::Cdc => "cdc",
+            Self::FullLoadAndCdc => "full-load-and-cdc",
+        }
+    }
+
+    /// Reads [`TaskKind::word`].
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        serde_json::from_value(serde_json::Value::String(word.to_owned())).ok()
+    }
+}
+
+/// What happens to a target table before its load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preparation {
+    /// Make it if it is missing; an existing one must fit and be empty of our rows.
+    #[default]
+    Nothing,
+    /// Drop it if it is there, then make it.
+    DropAndCreate,
+    /// Keep its shape, remove its rows.
+    Truncate,
+}
+
+/// What happens when a row can't be represented or applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DataErrorPolicy {
+    /// The table is parked, the others go on.
+    #[default]
+    ParkTable,
+    /// The task stops before the transaction.
+    StopTask,
+    /// The row is left out and written to `wavemark.exceptions` in the same commit.
+    LogError,
+}
+
+/// When the target counts as durable, so that the source may forget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConfirmAfter {
+    /// The target's own disk has it.
+    #[default]
+    LocalFlush,
+}
+
+/// A task's settings. Sizes in MiB, times in seconds unless the name says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "snake_case")]
+pub struct TaskSettings {
+    /// What happens to target tables before the load.
+    pub preparation: Preparation,
+    /// Goes on although another task writes to the same target table.
+    pub force_shared_target: bool,
+    /// How many chunks are copied at once (1 to 32).
+    pub load_parallelism: u16,
+    /// About how large a chunk is on the source's disk (1 to 4096 MiB).
+    pub chunk_mib: u32,
+    /// What happens when a row can't be applied.
+    pub data_errors: DataErrorPolicy,
+    /// When the source is told that it may forget.
+    pub confirm_after: ConfirmAfter,
+    /// Memory for rows on their way (8 to 4096 MiB).
+    pub memory_mib: u32,
+    /// Disk for transactions larger than the memory (0: none; then such a transaction stops the task).
+    pub spill_mib: u32,
+    /// The most changes in one wave; a larger transaction is one wave of its own.
+    pub wave_changes: u32,
+    /// Seconds between empty waves and heartbeats while nothing happens (1 to 3600).
+    pub idle_seconds: u32,
+    /// How long a lock on a source or target table is waited for (1 to 600 seconds).
+    pub lock_timeout_seconds: u32,
+    /// Source log kept for the task above which a warning is shown (MiB; 0: never).
+    pub log_kept_warning_mib: u32,
+}
+
+impl Default for TaskSettings {
+    fn default() -> Self {
+        Self {
+            preparation: Preparation::default(),
+            force_shared_target: false,
+            load_parallelism: 4,
+            chunk_mib: 64,
+            data_errors: DataErrorPolicy::default(),
+            confirm_after: ConfirmAfter::default(),
+            memory_mib: 64,
+            spill_mib: 10_240,
+            wave_changes: 50_000,
+            idle_seconds: 10,
+            lock_timeout_seconds: 10,
+            log_kept_warning_mib: 4_096,
+        }
+    }
+}
+
+impl TaskSettings {
+    /// The first field outside its range, with the range in words.
+    #[must_use]
+    pub fn out_of_range(&self) -> Option<(&'static str, &'static str)> {
+        let ranges: [(&'static str, u32, u32, u32, &'static str); 7] = [
+            ("load_parallelism", self.load_parallelism.into(), 1, 32, "1 to 32"),
+            ("chunk_mib", self.chunk_mib, 1, 4_096, "1 to 4096 MiB"),
+            ("memory_mib", self.memory_mib, 8, 4_096, "8 to 4096 MiB"),
+            ("spill_mib", self.spill_mib, 0, 16_777_216, "0 to 16777216 MiB"),
+            ("wave_changes", self.wave_changes, 1, 1_000_000, "1 to 1000000"),
+            ("idle_seconds", self.idle_seconds, 1, 3_600, "1 to 3600 seconds"),
+            ("lock_timeout_seconds", self.lock_timeout_seconds, 1, 600, "1 to 600 seconds"),
+        ];
+        ranges
+            .into_iter()
+            .find(|(_, value, low, high, _)| value < low || value > high)
+            .map(|(field, _, _, _, range)| (field, range))
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_setting_is_refused_by_name() {
+        let error = serde_json::from_str::<TaskSettings>(r#"{"wave_chnages": 5}"#).unwrap_err();
+        assert!(error.to_string().contains("wave_chnages"), "{error}");
+    }
+
+    #[test]
+    fn settings_that_are_left_out_take_their_defaults() {
+        let settings: TaskSettings = serde_json::from_str(r#"{"preparation": "truncate"}"#).unwrap();
+        assert_eq!(settings.preparation, Preparation::Truncate);
+        assert_eq!(settings.wave_changes, 50_000);
+        assert_eq!(settings.out_of_range(), None);
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_named() {
+        let settings = TaskSettings { load_parallelism: 0, ..TaskSettings::default() };
+        assert_eq!(settings.out_of_range(), Some(("load_parallelism", "1 to 32")));
+    }
+}
