@@ -242,7 +242,6 @@ impl Batch {
 pub struct RowStart(u32);
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

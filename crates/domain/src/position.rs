@@ -65,7 +65,6 @@ impl<'de> Deserialize<'de> for Position {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
