@@ -48,6 +48,9 @@ pub enum ChangeKind {
     Delete,
     /// All rows of the table went. No cells.
     Truncate,
+    /// From here on the source's rows of this table have a layout that isn't proved to be the plan's. No cells,
+    /// and no change of the table follows in this or a later batch.
+    Barrier,
 }
 
 /// One change. `old` and `new` are the index of a row's first cell in the batch's cells.

@@ -53,8 +53,8 @@ pub enum RunState {
     Released,
     /// The target holds a higher epoch than this grant's.
     Fenced {
-        /// The epoch found in the target.
-        held: Epoch,
+        /// The epoch found in the target, if it is known.
+        held: Option<Epoch>,
     },
     /// Clean-up is done.
     CleanedUp,

@@ -1,0 +1,329 @@
+//! What a source is.
+//!
+//! A task's life at its source, in order:
+//!
+//! 1. [`Source::begin`] makes what the source must keep (publication, slot) and fixes the start position with a
+//!    consistent [`View`] of the tables as of it.
+//! 2. The load reads chunks from the view. If it is interrupted and the view is gone, [`Source::view_again`] fixes
+//!    another one at a later position and [`Source::touched`] says which keys changed between the two.
+//! 3. [`Source::follow`] reads the log from a position; [`ChangeReader::confirm`] lets the source forget.
+//! 4. [`Source::clean_up`] removes all of it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use wavemark_domain::catalog::{Column, Table};
+use wavemark_domain::check::Finding;
+use wavemark_domain::{Batch, Encoding, Position, Problem, TableId, TablePlan};
+
+use crate::TaskContext;
+
+/// One system to read from.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Every table that the user may read.
+    async fn tables(&self) -> Result<Vec<Table>, Problem>;
+
+    /// What would stand in the way of following these tables: each finding with what mends it.
+    async fn assess(&self, task: &TaskContext, tables: &[Arc<Table>]) -> Result<Vec<Finding>, Problem>;
+
+    /// The encodings in which it can give a column, both in the load and in the log. No I/O.
+    fn offers(&self, table: &Table, column: &Column) -> Vec<Encoding>;
+
+    /// The forms in which it can give the rows of a planned table in the load, best first. No I/O.
+    fn block_formats(&self, table: &TablePlan) -> Vec<BlockFormat>;
+
+    /// A position as people of this system write it. No I/O; never fails, also not on a foreign position.
+    fn describe(&self, position: &Position) -> String;
+
+    /// Makes afresh what the source must keep for the task, and a view at the position from which it is kept.
+    /// Leftovers of the same task and generation are dropped first: the caller knows that the target holds
+    /// nothing of this generation. Without `task.kind.follows()` nothing needs to be kept.
+    async fn begin(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem>;
+
+    /// Another view, as of now, for a load that was interrupted. What the source keeps stays as it is.
+    async fn view_again(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem>;
+
+    /// Reads the log after `from` up to and including `to` without confirming anything, and returns for each of
+    /// `tables` what it did. Transactions whose end is ≤ `from` or > `to` don't count.
+    async fn touched(
+        &self,
+        task: &TaskContext,
+        plan: &[TablePlan],
+        tables: &[TableId],
+        from: &Position,
+        to: &Position,
+    ) -> Result<Vec<Touched>, Problem>;
+
+    /// Opens the log: the reader gives every transaction whose end is > `from`, whole, in commit order, and none
+    /// that ended before. Before anything is read it is checked that the source still has the position; if not
+    /// (slot missing, recreated, invalidated, moved past `from`; another system; another timeline) this fails with
+    /// [`wavemark_domain::Fault::PositionLost`].
+    async fn follow(
+        &self,
+        task: &TaskContext,
+        plan: &[TablePlan],
+        from: &Position,
+    ) -> Result<Box<dyn ChangeReader>, Problem>;
+
+    /// Where the log ends now and how much of it is kept for the task.
+    async fn log_state(&self, task: &TaskContext, bookmark: Option<&Position>) -> Result<LogState, Problem>;
+
+    /// The counters (sequences, identities) that belong to the tables, with their present values.
+    async fn counters(&self, plan: &[TablePlan]) -> Result<Vec<Counter>, Problem>;
+
+    /// Removes what the task made at the source, all generations up to the given one. Repeating it is safe.
+    /// When something can't be removed, [`LeftBehind`] holds the statements for a person.
+    async fn clean_up(&self, task: &TaskContext) -> Result<(), LeftBehind>;
+}
+
+/// Where the log stands.
+#[derive(Clone, Debug)]
+pub struct LogState {
+    /// The log's end.
+    pub end: Position,
+    /// Bytes from the bookmark to the end.
+    pub behind_bytes: Option<u64>,
+    /// Bytes of log that are kept because of the task.
+    pub kept_bytes: Option<u64>,
+    /// The most that the source would keep.
+    pub limit_bytes: Option<u64>,
+}
+
+/// A counter of the source that the target must not fall behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counter {
+    /// The table whose column it feeds.
+    pub table: TableId,
+    /// The column's name at the source.
+    pub column: String,
+    /// The last value it gave; `None` if it gave none yet.
+    pub last_value: Option<i64>,
+}
+
+/// What could not be removed.
+#[derive(Clone, Debug)]
+pub struct LeftBehind {
+    /// Why.
+    pub problem: Problem,
+    /// The statements to run by hand, in order.
+    pub statements: Vec<String>,
+}
+
+/// A consistent view of all planned tables as of one position, held until it is dropped or [`View::close`]d.
+///
+/// A transaction is in the view if and only if its end is ≤ the position.
+#[async_trait]
+pub trait View: Send + Sync {
+    /// As of where.
+    fn position(&self) -> &Position;
+
+    /// Whether the table's rows in this view are the rows that the log continues. Takes a lock that keeps the
+    /// table from being rewritten or truncated for as long as the view is held. `storage` is a mark of the
+    /// table's storage: if it differs between two views of one load, the table was rewritten in between.
+    async fn enter(&self, table: &TablePlan) -> Result<Entered, Problem>;
+
+    /// Cuts an entered table into chunks that together hold each row once, of about `bytes` each.
+    async fn chunks(&self, table: &TablePlan, bytes: u64) -> Result<Vec<ChunkRange>, Problem>;
+
+    /// Reads one chunk, leaving out rows whose key is in `without`. Several chunks may be read at once; each
+    /// reader has a connection of its own. Blocks are in `format`.
+    async fn read(
+        &self,
+        table: &TablePlan,
+        range: &ChunkRange,
+        format: BlockFormat,
+        without: Option<Arc<KeySet>>,
+    ) -> Result<Box<dyn RowReader>, Problem>;
+
+    /// Reads the rows of these keys (those that exist).
+    async fn read_keys(
+        &self,
+        table: &TablePlan,
+        keys: &KeySet,
+        format: BlockFormat,
+    ) -> Result<Box<dyn RowReader>, Problem>;
+
+    /// Lets go of the view. Dropping it does the same a little later.
+    async fn close(self: Box<Self>);
+}
+
+/// What entering a table found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entered {
+    /// A mark of the table's storage; changes when the table is rewritten or truncated.
+    pub storage: String,
+    /// False if the table was rewritten after the view was fixed: its rows can't be read in this view.
+    pub readable: bool,
+    /// The source's estimate of its rows.
+    pub rows_estimated: Option<u64>,
+}
+
+/// Part of a table; only the source's connector reads what is in it. Stored in the target with its mark.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ChunkRange(pub String);
+
+/// How the rows of a load travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockFormat {
+    /// As inserts in batches.
+    Rows,
+    /// As pieces of a byte stream that the target takes whole, named by both sides, e.g. `postgresql copy binary`.
+    Stream(&'static str),
+}
+
+/// A piece of a chunk.
+#[derive(Debug)]
+pub enum Block {
+    /// Inserts of one table; no transaction marks.
+    Rows(Batch),
+    /// The next bytes of the stream, cut anywhere.
+    Stream(Bytes),
+}
+
+/// Reads the rows of one chunk in order. Not cancel safe: dropped in the middle it is of no more use.
+#[async_trait]
+pub trait RowReader: Send {
+    /// The next block; `None` at the end. Blocks are of about 64 KiB to 1 MiB unless one row is larger.
+    async fn next(&mut self) -> Result<Option<Block>, Problem>;
+}
+
+/// A set of keys of one table: the key's cells one after the other, each with its length.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeySet {
+    keys: std::collections::BTreeSet<Box<[u8]>>,
+}
+
+impl KeySet {
+    /// Adds a key given as the bytes of its columns in key order. Returns whether it is new.
+    pub fn insert<'a>(&mut self, key: impl IntoIterator<Item = &'a [u8]>) -> bool {
+        self.keys.insert(Self::join(key).into())
+    }
+
+    /// Whether the key is in the set. `scratch` saves an allocation per call.
+    pub fn contains<'a>(&self, key: impl IntoIterator<Item = &'a [u8]>, scratch: &mut Vec<u8>) -> bool {
+        scratch.clear();
+        key.into_iter().for_each(|cell| Self::push(scratch, cell));
+        self.keys.contains(scratch.as_slice())
+    }
+
+    /// Each key as the bytes of its columns.
+    pub fn iter(&self) -> impl Iterator<Item = Vec<&[u8]>> {
+        self.keys.iter().map(|key| Self::split(key))
+    }
+
+    /// How many keys.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    fn join<'a>(key: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+        let mut joined = Vec::new();
+        key.into_iter().for_each(|cell| Self::push(&mut joined, cell));
+        joined
+    }
+
+    fn push(joined: &mut Vec<u8>, cell: &[u8]) {
+        let len = u32::try_from(cell.len()).expect("a key's cell is far below 4 GiB");
+        joined.extend_from_slice(&len.to_be_bytes());
+        joined.extend_from_slice(cell);
+    }
+
+    fn split(mut joined: &[u8]) -> Vec<&[u8]> {
+        let mut cells = Vec::new();
+        while let Some((len, rest)) = joined.split_first_chunk::<4>() {
+            let (cell, rest) = rest.split_at(u32::from_be_bytes(*len) as usize);
+            cells.push(cell);
+            joined = rest;
+        }
+        cells
+    }
+}
+
+/// What the log did to one table between two positions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Touched {
+    /// These keys were written: old and new ones.
+    Keys(KeySet),
+    /// Something that keys can't tell (truncate, change of layout, no key, too many keys): the table's load must
+    /// start over.
+    StartOver(String),
+}
+
+/// Reads the log.
+#[async_trait]
+pub trait ChangeReader: Send {
+    /// The next changes in commit order. Waits until there is something; then gathers what is at hand up to
+    /// about `most_bytes`, and returns. While the reader is behind, it reads in gulps (waits a few milliseconds
+    /// for the socket to fill) rather than message by message. Cancel safe: nothing is lost when the future is
+    /// dropped.
+    ///
+    /// A transaction larger than `most_bytes` that is known to be committed is returned in several batches, all
+    /// but the last of them open; one that isn't is kept, in memory and then on disk, until it is.
+    async fn next(&mut self, most_bytes: usize) -> Result<Read, Problem>;
+
+    /// Tells the source that everything up to and including `position` is durable in the target; the position is
+    /// a bookmark, never further. Also answers keepalives. Quick: it waits for the socket at most.
+    async fn confirm(&mut self, position: &Position) -> Result<(), Problem>;
+
+    /// Keeps the connection alive while the caller doesn't read. Called at least every five seconds.
+    async fn keep_alive(&mut self) -> Result<(), Problem>;
+
+    /// Makes the log move although nobody writes, so that the source can let it go. May do nothing.
+    async fn heartbeat(&mut self) -> Result<(), Problem>;
+
+    /// What is in the reader's hands: not yet returned.
+    fn in_hand(&self) -> InHand;
+}
+
+/// What a call of [`ChangeReader::next`] gave.
+#[derive(Debug)]
+pub struct Read {
+    /// Changes and the ends of transactions. An empty transaction at the end stands for the log's progress with
+    /// nothing pending: everything up to it was read and nothing of it is in the reader's hands.
+    pub batch: Batch,
+    /// Whether more was at hand when this was returned.
+    pub more: bool,
+    /// The log's end as far as the reader knows.
+    pub log_end: Option<Position>,
+    /// Why, for each table with a [`wavemark_domain::ChangeKind::Barrier`] in the batch.
+    pub barriers: Vec<(TableId, Problem)>,
+}
+
+/// What a reader holds back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InHand {
+    /// Transactions begun and not returned.
+    pub transactions: u64,
+    /// Their bytes in memory.
+    pub bytes: u64,
+    /// Their bytes on disk.
+    pub spilled_bytes: u64,
+    /// Bytes of log messages read since the reader was opened.
+    pub bytes_read: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_join_to_the_same_bytes_stay_apart() {
+        let mut keys = KeySet::default();
+        assert!(keys.insert([&b"ab"[..], b"c"]));
+        assert!(keys.insert([&b"a"[..], b"bc"]));
+        assert!(!keys.insert([&b"a"[..], b"bc"]));
+        assert_eq!(keys.len(), 2);
+        assert!(keys.contains([&b"ab"[..], b"c"], &mut Vec::new()));
+        assert!(!keys.contains([&b"abc"[..], b""], &mut Vec::new()));
+        assert_eq!(keys.iter().next(), Some(vec![&b"a"[..], b"bc"]));
+    }
+}

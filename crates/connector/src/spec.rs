@@ -1,0 +1,209 @@
+//! The settings that an endpoint of one system has: an allow-list from which the API validates, pages make forms
+//! and docs are written. There are no free connection strings.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What an endpoint may be used as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Read from.
+    Source,
+    /// Written to.
+    Target,
+    /// Both.
+    Both,
+}
+
+/// One system's settings.
+#[derive(Clone, Debug, Serialize)]
+pub struct SettingsSpec {
+    /// The system's name in the API, e.g. `postgresql`.
+    pub engine: &'static str,
+    /// The system's name for people.
+    pub title: &'static str,
+    /// What it can be used as.
+    pub role: Role,
+    /// Its settings, in the order of a form.
+    pub fields: Vec<FieldSpec>,
+}
+
+/// One setting.
+#[derive(Clone, Debug, Serialize)]
+pub struct FieldSpec {
+    /// Its name in the API.
+    pub name: &'static str,
+    /// Its label on a form.
+    pub label: &'static str,
+    /// What it may hold.
+    pub kind: FieldKind,
+    /// Whether it must be given.
+    pub required: bool,
+    /// Whether it is a secret: sealed at rest, never shown.
+    pub secret: bool,
+    /// What it is when it isn't given, as text.
+    pub default: Option<&'static str>,
+    /// One sentence for people.
+    pub doc: &'static str,
+}
+
+/// What a setting may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum FieldKind {
+    /// One line of text.
+    Text,
+    /// A whole number.
+    Integer {
+        /// The least.
+        min: i64,
+        /// The most.
+        max: i64,
+    },
+    /// True or false.
+    Boolean,
+    /// One of these words.
+    Choice {
+        /// The words.
+        words: &'static [&'static str],
+    },
+    /// Certificates or a key in PEM.
+    Pem,
+}
+
+/// A setting that can't be accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {text}")]
+pub struct FieldError {
+    /// Which setting.
+    pub field: String,
+    /// Why, one sentence.
+    pub text: String,
+}
+
+impl SettingsSpec {
+    /// Checks settings and the names of the secrets given with them: unknown names, missing ones, wrong kinds.
+    ///
+    /// # Errors
+    /// The first setting that can't be accepted.
+    pub fn validate<'a>(&self, settings: &Value, secrets: impl IntoIterator<Item = &'a str>) -> Result<(), FieldError> {
+        let Value::Object(given) = settings else {
+            return Err(error("settings", "must be an object"));
+        };
+        let secrets: Vec<&str> = secrets.into_iter().collect();
+        for name in given.keys() {
+            let field = self.field(name).ok_or_else(|| error(name, "is not a setting of this system"))?;
+            if field.secret {
+                return Err(error(name, "is a secret: give it under `secrets`"));
+            }
+        }
+        for name in &secrets {
+            if !self.field(name).is_some_and(|field| field.secret) {
+                return Err(error(name, "is not a secret of this system"));
+            }
+        }
+        self.fields.iter().try_for_each(|field| field.check(given.get(field.name), &secrets))
+    }
+
+    /// A setting by its name.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&FieldSpec> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+}
+
+impl FieldSpec {
+    fn check(&self, given: Option<&Value>, secrets: &[&str]) -> Result<(), FieldError> {
+        let Some(value) = given.filter(|value| !value.is_null()) else {
+            let missing = self.required && !(self.secret && secrets.contains(&self.name));
+            return if missing { Err(error(self.name, "must be given")) } else { Ok(()) };
+        };
+        match (self.kind, value) {
+            (FieldKind::Text, Value::String(text)) => check_text(self.name, text, 1_024),
+            (FieldKind::Pem, Value::String(text)) if text.contains("-----BEGIN ") => Ok(()),
+            (FieldKind::Pem, _) => Err(error(self.name, "must be PEM text (-----BEGIN …)")),
+            (FieldKind::Boolean, Value::Bool(_)) => Ok(()),
+            (FieldKind::Integer { min, max }, Value::Number(number))
+                if number.as_i64().is_some_and(|number| (min..=max).contains(&number)) =>
+            {
+                Ok(())
+            }
+            (FieldKind::Integer { min, max }, _) => {
+                Err(error(self.name, &format!("must be a whole number from {min} to {max}")))
+            }
+            (FieldKind::Choice { words }, Value::String(word)) if words.contains(&word.as_str()) => Ok(()),
+            (FieldKind::Choice { words }, _) => Err(error(self.name, &format!("must be one of {}", words.join(", ")))),
+            (FieldKind::Text, _) => Err(error(self.name, "must be text")),
+            (FieldKind::Boolean, _) => Err(error(self.name, "must be true or false")),
+        }
+    }
+}
+
+fn check_text(field: &str, text: &str, most: usize) -> Result<(), FieldError> {
+    if text.is_empty() {
+        return Err(error(field, "must not be empty"));
+    }
+    if text.len() > most || text.chars().any(char::is_control) {
+        return Err(error(field, &format!("must be one line of at most {most} bytes")));
+    }
+    Ok(())
+}
+
+fn error(field: &str, text: &str) -> FieldError {
+    FieldError { field: field.to_owned(), text: text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn spec() -> SettingsSpec {
+        let field = |name, kind, required, secret| FieldSpec {
+            name,
+            label: name,
+            kind,
+            required,
+            secret,
+            default: None,
+            doc: "",
+        };
+        SettingsSpec {
+            engine: "test",
+            title: "Test",
+            role: Role::Both,
+            fields: vec![
+                field("host", FieldKind::Text, true, false),
+                field("port", FieldKind::Integer { min: 1, max: 65_535 }, false, false),
+                field("tls_mode", FieldKind::Choice { words: &["disable", "require"] }, false, false),
+                field("password", FieldKind::Text, true, true),
+            ],
+        }
+    }
+
+    fn field_of(settings: &Value, secrets: &[&'static str]) -> Option<String> {
+        spec().validate(settings, secrets.iter().copied()).err().map(|error| error.field)
+    }
+
+    #[test]
+    fn fitting_settings_pass() {
+        assert_eq!(field_of(&json!({"host": "db", "port": 5432}), &["password"]), None);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        assert_eq!(field_of(&json!({"host": "db", "options": "x"}), &["password"]).as_deref(), Some("options"));
+        assert_eq!(field_of(&json!({"port": 5432}), &["password"]).as_deref(), Some("host"));
+        assert_eq!(field_of(&json!({"host": "db", "port": 0}), &["password"]).as_deref(), Some("port"));
+        assert_eq!(field_of(&json!({"host": "db", "tls_mode": "maybe"}), &["password"]).as_deref(), Some("tls_mode"));
+        assert_eq!(field_of(&json!({"host": "db"}), &[]).as_deref(), Some("password"));
+        assert_eq!(field_of(&json!({"host": "d\nb"}), &["password"]).as_deref(), Some("host"));
+    }
+
+    #[test]
+    fn a_secret_among_the_settings_is_refused() {
+        assert_eq!(field_of(&json!({"host": "db", "password": "x"}), &["password"]).as_deref(), Some("password"));
+    }
+}

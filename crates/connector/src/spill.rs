@@ -1,0 +1,1 @@
+//! Transactions larger than the memory, on disk.

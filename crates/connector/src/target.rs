@@ -1,0 +1,273 @@
+//! What a target is.
+//!
+//! A task's life at its target, in order:
+//!
+//! 1. [`Target::open`] raises the fence to the task's epoch, makes sure that no predecessor can still commit, and
+//!    only then reads what the target holds: [`Kept`].
+//! 2. [`Session::attach`] looks at the tables of the plan.
+//! 3. For a load: [`Session::begin_table`] makes a table together with the marks of its chunks, several
+//!    [`Loader`]s copy chunks, each chunk with its mark in one commit, [`Loader::finish_table`] makes keys and
+//!    indexes, [`Session::finish_load`] the foreign keys.
+//! 4. Waves: [`Session::apply`] any number of times, then [`Session::commit`] with the bookmark in the same commit.
+//!    The first wave is empty and says that the load is over.
+//! 5. [`Target::clean_up`] removes all of it but the tombstone.
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use wavemark_domain::batch::Change;
+use wavemark_domain::catalog::{Column, Table, TableName};
+use wavemark_domain::check::Finding;
+use wavemark_domain::task::Preparation;
+use wavemark_domain::{Batch, Encoding, Epoch, Position, Problem, TableId, TablePlan, WaveNumber};
+
+use crate::TaskContext;
+use crate::source::{BlockFormat, ChunkRange, Counter, KeySet, LeftBehind, RowReader};
+
+/// One system to write to.
+#[async_trait]
+pub trait Target: Send + Sync {
+    /// The encodings that it takes for a source's column, best first; empty if it can't hold the type. No I/O.
+    fn accepts(&self, source_engine: &str, table: &Table, column: &Column) -> Vec<Encoding>;
+
+    /// The forms in which it takes the rows of a planned table in the load. No I/O.
+    fn block_formats(&self, table: &TablePlan) -> Vec<BlockFormat>;
+
+    /// What would stand in the way of writing these tables.
+    async fn assess(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Vec<Finding>, Problem>;
+
+    /// Opens the target under the task's epoch.
+    ///
+    /// Raises the stored epoch with a short lock timeout, ending the sessions of a predecessor (also one of the
+    /// same epoch) until it can; waits until they are gone; **then** reads what is kept. After this returns,
+    /// nothing that an earlier opening began can be committed. Only `task.first_grant` may make the fence's row;
+    /// a tombstone is never reopened in the same generation.
+    async fn open(&self, task: &TaskContext) -> Result<Opened, OpenError>;
+
+    /// Raises the fence, removes what is kept for the task and leaves a tombstone. The user's tables stay.
+    /// Repeating it is safe.
+    async fn clean_up(&self, task: &TaskContext) -> Result<(), LeftBehind>;
+}
+
+/// Why a target could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The target holds a higher epoch, or a tombstone.
+    #[error("the target is held by epoch {held}, which is above ours")]
+    Fenced {
+        /// What it holds.
+        held: Epoch,
+    },
+    /// Anything else.
+    #[error(transparent)]
+    Problem(#[from] Problem),
+}
+
+/// An open target.
+pub struct Opened {
+    /// What it holds.
+    pub kept: Kept,
+    /// The right to write.
+    pub session: Box<dyn Session>,
+    /// Sessions of their own for the load, as many as `load_parallelism` says if the task loads.
+    pub loaders: Vec<Box<dyn Loader>>,
+}
+
+/// What a target holds for a task besides the rows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Kept {
+    /// The newest wave; none while the load isn't over.
+    pub bookmark: Option<Bookmark>,
+    /// The tables that were begun.
+    pub tables: Vec<TableMark>,
+}
+
+/// Where the target is in the source's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bookmark {
+    /// The wave that put it there.
+    pub wave: WaveNumber,
+    /// A source transaction is in the target if and only if its end is ≤ this.
+    pub position: Position,
+}
+
+/// What a target holds about one table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableMark {
+    /// The table's name at the source.
+    pub source: TableName,
+    /// As of where its finished chunks are: the table ignores transactions that ended up to here.
+    pub position: Position,
+    /// The mark of the source's storage when the load began.
+    pub storage: String,
+    /// How far it is.
+    pub stage: Stage,
+    /// Its chunks; those of a loaded table may be forgotten.
+    pub chunks: Vec<ChunkMark>,
+}
+
+/// How far a table is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stage {
+    /// Some chunks are missing, or its keys.
+    Loading,
+    /// Rows, keys and indexes are there.
+    Loaded,
+    /// Left behind at its `position`: later changes were not applied.
+    Parked(Box<Problem>),
+}
+
+/// One chunk of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkMark {
+    /// Its number within the table, from 0.
+    pub number: u32,
+    /// Which part of the table it is.
+    pub range: ChunkRange,
+    /// Rows and bytes copied, if it is done.
+    pub done: Option<Loaded>,
+}
+
+/// What was copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes as they travelled.
+    pub bytes: u64,
+}
+
+/// The right to write waves and to change tables, under one opening. Any error of kind *transient*, *fenced* or
+/// *internal* ends the session: the caller drops it and opens the target again.
+#[async_trait]
+pub trait Session: Send {
+    /// Looks at the target tables of the plan. Called once, before anything else, and again when the plan changes.
+    async fn attach(&mut self, plan: &[TablePlan]) -> Result<(), Problem>;
+
+    /// Makes a table ready to be loaded and puts its mark and the marks of its chunks there, in one commit.
+    /// With `mark` already there the load starts over: our rows go. A table that exists and does not fit the plan
+    /// is a *data* problem that names the columns; nothing is ever truncated or dropped in cascade.
+    async fn begin_table(
+        &mut self,
+        table: &TablePlan,
+        preparation: Preparation,
+        mark: &TableMark,
+    ) -> Result<(), Problem>;
+
+    /// Puts the mark of a table that is there already and won't be loaded. It must fit the plan.
+    async fn adopt_table(&mut self, table: &TablePlan, mark: &TableMark) -> Result<(), Problem>;
+
+    /// Brings a half-loaded table to a later position, in one commit: removes `stale` keys, adds `rows`, and
+    /// sets the mark's position and storage. Returns how many rows were added.
+    async fn bring_forward(
+        &mut self,
+        table: &TablePlan,
+        stale: &KeySet,
+        rows: &mut dyn RowReader,
+        to: &Position,
+        storage: &str,
+    ) -> Result<u64, Problem>;
+
+    /// Makes the foreign keys between loaded tables, validated. What can't be made is returned per table; the
+    /// rest is there. Safe to repeat.
+    async fn finish_load(&mut self, plan: &[TablePlan]) -> Result<Vec<(TableId, Problem)>, Problem>;
+
+    /// Raises identities and sequences to the source's counters; never lowers one. Safe to repeat.
+    async fn raise_counters(&mut self, plan: &[TablePlan], counters: &[Counter]) -> Result<(), Problem>;
+
+    /// Applies changes in the open wave, beginning one (with the fence held) if none is open. Strict: an update
+    /// or delete that finds no row, an insert that finds one, is a *data* problem. May return before the target
+    /// answered; then the error comes from a later call or from [`Session::commit`]. After a *data* or *transient*
+    /// error nothing of the wave is there; the caller calls [`Session::roll_back`] before the next wave.
+    async fn apply(&mut self, plan: &[TablePlan], segment: &Segment<'_>) -> Result<(), Problem>;
+
+    /// The careful way to apply: row by row in order, each failing one taken back alone and shown to `verdict`
+    /// with its index in the batch. [`Verdict::LeaveOut`] writes it to the exceptions in this wave and goes on;
+    /// [`Verdict::Abort`] ends with the row's problem.
+    async fn apply_carefully(
+        &mut self,
+        plan: &[TablePlan],
+        segment: &Segment<'_>,
+        verdict: &mut (dyn for<'p> FnMut(usize, &'p Problem) -> Verdict + Send),
+    ) -> Result<(), Problem>;
+
+    /// Commits the open wave (or an empty one) together with its end: bookmark, parked tables. When it returns,
+    /// the wave is durable as the settings say. After an error that is not *data* it is unknown whether the wave is there: open the target
+    /// again and read the bookmark.
+    async fn commit(&mut self, end: &WaveEnd<'_>) -> Result<(), Problem>;
+
+    /// Takes the open wave back. Does nothing without one.
+    async fn roll_back(&mut self) -> Result<(), Problem>;
+}
+
+/// A session of its own for chunks and indexes; works beside the [`Session`] under the same opening.
+#[async_trait]
+pub trait Loader: Send {
+    /// Copies one chunk and its mark in one commit, with the fence held shared. Not cancel safe: after it is
+    /// dropped in the middle the loader is of no more use. `progress` hears of bytes on their way.
+    async fn load(
+        &mut self,
+        table: &TablePlan,
+        chunk: u32,
+        rows: &mut dyn RowReader,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Loaded, Problem>;
+
+    /// Makes primary key, indexes, unique constraints, checks and defaults of a table whose chunks are all done,
+    /// and marks it loaded. What can't be made is a *data* problem that names it. Safe to repeat.
+    async fn finish_table(&mut self, table: &TablePlan) -> Result<(), Problem>;
+}
+
+/// Changes to apply: a run of one batch, less what is left out.
+#[derive(Clone, Debug)]
+pub struct Segment<'a> {
+    /// Where the rows are.
+    pub batch: &'a Batch,
+    /// Which changes.
+    pub range: Range<usize>,
+    /// Changes to leave out, by index in the batch; parked tables, and tables that have them from their load.
+    pub without: Option<&'a [bool]>,
+}
+
+impl<'a> Segment<'a> {
+    /// The whole batch.
+    #[must_use]
+    pub fn whole(batch: &'a Batch) -> Self {
+        Self { batch, range: 0..batch.changes().len(), without: None }
+    }
+
+    /// The changes with their index in the batch.
+    pub fn changes(&self) -> impl Iterator<Item = (usize, &'a Change)> + Clone + use<'a> {
+        let without = self.without;
+        let start = self.range.start;
+        self.batch.changes()[self.range.clone()]
+            .iter()
+            .enumerate()
+            .map(move |(at, change)| (start + at, change))
+            .filter(move |(at, _)| !without.is_some_and(|without| without[*at]))
+    }
+}
+
+/// What to do with a row that can't be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Leave it out and write it to the exceptions.
+    LeaveOut,
+    /// Give up on this wave.
+    Abort,
+}
+
+/// The end of a wave.
+#[derive(Clone, Debug)]
+pub struct WaveEnd<'a> {
+    /// The wave's number: the last one's plus one. The target refuses one that is there.
+    pub wave: WaveNumber,
+    /// The end of the last whole transaction in it.
+    pub position: &'a Position,
+    /// The same for people.
+    pub position_text: &'a str,
+    /// When the source committed that transaction (microseconds since 1970).
+    pub committed_at: Option<i64>,
+    /// Tables that are parked with this wave, at a position up to which they have everything.
+    pub parked: &'a [(TableId, Position, Problem)],
+}

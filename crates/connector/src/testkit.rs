@@ -1,0 +1,1 @@
+//! A simulated source and target.
