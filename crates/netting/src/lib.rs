@@ -1,0 +1,1 @@
+//! The net effect of a run of changes.
