@@ -111,7 +111,7 @@ pub struct LeftBehind {
     pub statements: Vec<String>,
 }
 
-/// A consistent view of all planned tables as of one position, held until it is dropped or [`View::close`]d.
+/// A consistent view of all planned tables as of one position, held until it is dropped.
 ///
 /// A transaction is in the view if and only if its end is ≤ the position.
 #[async_trait]
@@ -144,9 +144,6 @@ pub trait View: Send + Sync {
         keys: &KeySet,
         format: BlockFormat,
     ) -> Result<Box<dyn RowReader>, Problem>;
-
-    /// Lets go of the view. Dropping it does the same a little later.
-    async fn close(self: Box<Self>);
 }
 
 /// What entering a table found.
@@ -294,6 +291,9 @@ pub struct Read {
     pub more: bool,
     /// The log's end as far as the reader knows.
     pub log_end: Option<Position>,
+    /// The source's clock when it sent the last of this (microseconds since 1970), so that lag doesn't depend on
+    /// clocks that agree.
+    pub source_clock: Option<i64>,
     /// Why, for each table with a [`wavemark_domain::ChangeKind::Barrier`] in the batch.
     pub barriers: Vec<(TableId, Problem)>,
 }

@@ -96,6 +96,8 @@ pub struct Bookmark {
 pub struct TableMark {
     /// The table's name at the source.
     pub source: TableName,
+    /// As of where its first chunk was read: what was touched since then is fetched again when a load resumes.
+    pub began: Position,
     /// As of where its finished chunks are: the table ignores transactions that ended up to here.
     pub position: Position,
     /// The mark of the source's storage when the load began.
@@ -156,6 +158,10 @@ pub trait Session: Send {
 
     /// Puts the mark of a table that is there already and won't be loaded. It must fit the plan.
     async fn adopt_table(&mut self, table: &TablePlan, mark: &TableMark) -> Result<(), Problem>;
+
+    /// Parks a table outside of a wave (while the load isn't over), in a commit of its own. Makes its mark if
+    /// there is none.
+    async fn park_table(&mut self, table: &TablePlan, at: &Position, problem: &Problem) -> Result<(), Problem>;
 
     /// Brings a half-loaded table to a later position, in one commit: removes `stale` keys, adds `rows`, and
     /// sets the mark's position and storage. Returns how many rows were added.
