@@ -1,1 +1,5 @@
 //! connector-postgres
+
+pub mod pgoutput;
+pub mod tls;
+pub mod wire;

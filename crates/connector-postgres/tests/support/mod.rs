@@ -1,0 +1,224 @@
+//! A private PostgreSQL cluster for one test program: own data folder, loopback, a free port, gone at the end.
+//!
+//! A machine without PostgreSQL's programs fails the tests, it doesn't skip them.
+
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// The password of every role that the tests make.
+pub(crate) const PASSWORD: &str = "pass'word \\ 1";
+
+/// A running cluster. Dropping it stops the server and removes its files.
+pub(crate) struct Cluster {
+    folder: TempDir,
+    bin: PathBuf,
+    user: Option<(u32, u32)>,
+    /// Where it listens on 127.0.0.1 and ::1.
+    pub(crate) port: u16,
+}
+
+impl Cluster {
+    /// Makes and starts a cluster with `wal_level=logical` and these further settings; `postgres` may come in over
+    /// loopback without a password.
+    pub(crate) fn start(settings: &[(&str, &str)]) -> Self {
+        Self::prepared(settings, "", |_| {})
+    }
+
+    /// The same with lines of `pg_hba.conf` that come first, and with files put into the data folder before the
+    /// start.
+    pub(crate) fn prepared(settings: &[(&str, &str)], hba: &str, prepare: impl FnOnce(&Path)) -> Self {
+        let folder = tempfile::Builder::new().prefix("wavemark-pg-").tempdir().unwrap();
+        let mut cluster = Self { bin: programs(), user: ordinary_user(), folder, port: free_port() };
+        cluster.own(cluster.folder.path());
+        let data = cluster.data();
+        cluster
+            .run("initdb", &["-D", data.to_str().unwrap(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]);
+        prepare(&data);
+        let defaults = [
+            ("wal_level", "logical"),
+            ("max_connections", "40"),
+            ("shared_buffers", "32MB"),
+            ("listen_addresses", "localhost"),
+            ("unix_socket_directories", ""),
+        ];
+        let lines: String =
+            defaults.iter().chain(settings).map(|(name, value)| format!("{name} = '{value}'\n")).collect();
+        fs::write(data.join("postgresql.auto.conf"), lines).unwrap();
+        let trust = "host all postgres localhost trust\nhost replication postgres localhost trust\n";
+        fs::write(data.join("pg_hba.conf"), format!("{hba}\n{trust}")).unwrap();
+        for file in fs::read_dir(&data).unwrap() {
+            cluster.own(&file.unwrap().path());
+        }
+        cluster.launch();
+        cluster
+    }
+
+    /// The data folder.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Runs SQL as the superuser, outside of a transaction, and gives psql's bare output.
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        let port = self.port.to_string();
+        let output = self.run(
+            "psql",
+            &[
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port,
+                "-U",
+                "postgres",
+                "-XqAt",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-c",
+                sql,
+                "postgres",
+            ],
+        );
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// Another process may take the free port first, so a start is tried on a few.
+    fn launch(&mut self) {
+        let data = self.data();
+        let log = self.folder.path().join("log");
+        let mut failure = String::new();
+        for _ in 0..5 {
+            let port = format!("-p {}", self.port);
+            let arguments =
+                ["-D", data.to_str().unwrap(), "-l", log.to_str().unwrap(), "-o", &port, "-w", "-t", "60", "start"];
+            if self.command("pg_ctl", &arguments).output().unwrap().status.success() {
+                return;
+            }
+            failure = fs::read_to_string(&log).unwrap_or_default();
+            self.port = free_port();
+        }
+        panic!("the cluster does not start: {failure}");
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> Output {
+        let output = self.command(program, arguments).output().unwrap();
+        assert!(output.status.success(), "{program} failed: {}", String::from_utf8_lossy(&output.stderr));
+        output
+    }
+
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.bin.join(program));
+        command.args(arguments).current_dir("/").env("LC_ALL", "C.UTF-8").env_remove("PGPASSWORD");
+        if let Some((user, group)) = self.user {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+
+    fn own(&self, path: &Path) {
+        if let Some((user, group)) = self.user {
+            chown(path, Some(user), Some(group)).unwrap();
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let data = self.data();
+        // Failing to stop inside a panic must not hide the panic.
+        drop(self.command("pg_ctl", &["-D", data.to_str().unwrap_or_default(), "-m", "immediate", "stop"]).output());
+    }
+}
+
+/// A test authority and a certificate for a server named `localhost`, made by openssl.
+pub(crate) struct Certificates {
+    folder: TempDir,
+}
+
+impl Certificates {
+    /// Makes both; the signature is ECDSA with the given hash (`sha256`, `sha384`).
+    pub(crate) fn make(hash: &str) -> Self {
+        let certificates = Self { folder: tempfile::tempdir().unwrap() };
+        let digest = format!("-{hash}");
+        let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+        let authority =
+            ["req", "-x509", &digest, "-days", "30", "-subj", "/CN=Test CA", "-keyout", "ca.key", "-out", "ca.crt"];
+        certificates.openssl(&[&authority[..], &key].concat());
+        let request = ["req", "-subj", "/CN=server", "-keyout", "server.key", "-out", "server.csr"];
+        certificates.openssl(&[&request[..], &key].concat());
+        fs::write(certificates.path("extensions"), "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n")
+            .unwrap();
+        certificates.openssl(&[
+            "x509",
+            "-req",
+            &digest,
+            "-days",
+            "30",
+            "-in",
+            "server.csr",
+            "-CA",
+            "ca.crt",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-extfile",
+            "extensions",
+            "-out",
+            "server.crt",
+        ]);
+        certificates
+    }
+
+    /// The authority's certificate as PEM.
+    pub(crate) fn ca(&self) -> String {
+        fs::read_to_string(self.path("ca.crt")).unwrap()
+    }
+
+    /// Puts the server's certificate and key into a data folder.
+    pub(crate) fn install(&self, data: &Path) {
+        for name in ["server.crt", "server.key"] {
+            fs::copy(self.path(name), data.join(name)).unwrap();
+            fs::set_permissions(data.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn openssl(&self, arguments: &[&str]) {
+        let output = Command::new("openssl").args(arguments).current_dir(self.folder.path()).output().unwrap();
+        assert!(output.status.success(), "openssl failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// Where PostgreSQL's programs are: `WAVEMARK_TEST_PG_BIN`, else Debian's newest.
+fn programs() -> PathBuf {
+    if let Some(folder) = std::env::var_os("WAVEMARK_TEST_PG_BIN") {
+        return folder.into();
+    }
+    let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path());
+    let newest = installed.max_by_key(|path| path.file_name()?.to_str()?.parse::<u32>().ok());
+    newest.expect("the tests need PostgreSQL: install Debian's package postgresql").join("bin")
+}
+
+/// PostgreSQL refuses to run as root, so there it runs as the package's user.
+fn ordinary_user() -> Option<(u32, u32)> {
+    let id = |flag: &[&str]| -> u32 {
+        let output = Command::new("id").args(flag).output().unwrap();
+        assert!(output.status.success(), "the tests run as root need the user postgres");
+        String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+    };
+    (id(&["-u"]) == 0).then(|| (id(&["-u", "postgres"]), id(&["-g", "postgres"])))
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
