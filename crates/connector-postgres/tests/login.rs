@@ -1,5 +1,7 @@
 //! Logging in to a real server, in every way that is supported, and being refused in those that matter.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use std::sync::LazyLock;

@@ -21,7 +21,7 @@ pub(crate) struct Cluster {
     folder: TempDir,
     bin: PathBuf,
     user: Option<(u32, u32)>,
-    /// Where it listens on 127.0.0.1 and ::1.
+    /// Where it listens on loopback, IPv4 and IPv6.
     pub(crate) port: u16,
 }
 
@@ -49,9 +49,9 @@ impl Cluster {
             ("listen_addresses", "localhost"),
             ("unix_socket_directories", ""),
         ];
-        let lines: String =
-            defaults.iter().chain(settings).map(|(name, value)| format!("{name} = '{value}'\n")).collect();
-        fs::write(data.join("postgresql.auto.conf"), lines).unwrap();
+        let lines: Vec<_> =
+            defaults.iter().chain(settings).map(|(name, value)| format!("{name} = '{value}'")).collect();
+        fs::write(data.join("postgresql.auto.conf"), lines.join("\n")).unwrap();
         let trust = "host all postgres localhost trust\nhost replication postgres localhost trust\n";
         fs::write(data.join("pg_hba.conf"), format!("{hba}\n{trust}")).unwrap();
         for file in fs::read_dir(&data).unwrap() {
