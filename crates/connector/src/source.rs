@@ -287,6 +287,9 @@ pub struct Read {
     /// Changes and the ends of transactions. An empty transaction at the end stands for the log's progress with
     /// nothing pending: everything up to it was read and nothing of it is in the reader's hands.
     pub batch: Batch,
+    /// For an open batch: where its unfinished transaction ends, or a position that compares with every other end
+    /// in the log as that end does (PostgreSQL: just after the beginning of the commit record).
+    pub open_end: Option<Position>,
     /// Whether more was at hand when this was returned.
     pub more: bool,
     /// The log's end as far as the reader knows.
