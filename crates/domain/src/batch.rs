@@ -228,6 +228,37 @@ impl Batch {
         }
     }
 
+    /// Whether another batch fits behind this one, which must not end in an open transaction.
+    #[must_use]
+    pub fn can_append(&self, other: &Self) -> bool {
+        !self.is_open() && self.fits(other.arena.len())
+    }
+
+    /// Appends another batch with its transactions.
+    ///
+    /// # Panics
+    /// If [`Batch::can_append`] says no.
+    pub fn append(&mut self, other: &Self) {
+        assert!(self.can_append(other), "callers check `can_append`");
+        let arena = u32::try_from(self.arena.len()).expect("callers check `can_append`");
+        let cells = u32::try_from(self.cells.len()).expect("a batch is closed long before 2^32 cells");
+        let changes = self.changes.len();
+        self.arena.extend_from_slice(&other.arena);
+        self.cells.extend(other.cells.iter().map(|cell| Cell { start: cell.start + arena, len: cell.len }));
+        let moved = |row: u32| if row == NO_ROW { NO_ROW } else { row + cells };
+        self.changes.extend(other.changes.iter().map(|change| Change {
+            old: moved(change.old),
+            new: moved(change.new),
+            ..*change
+        }));
+        self.transactions.extend(
+            other
+                .transactions
+                .iter()
+                .map(|mark| TransactionMark { changes_end: mark.changes_end + changes, ..mark.clone() }),
+        );
+    }
+
     fn copy_row(&mut self, from: &Self, row: &[Cell]) -> RowStart {
         let start = self.begin_row();
         for cell in row {
@@ -273,6 +304,28 @@ mod tests {
         assert!(cells[2].is_unchanged() && !cells[2].is_null());
         assert_eq!(batch.value(cells[2]), None);
         assert_eq!(batch.value(cells[3]), Some(&b""[..]));
+    }
+
+    #[test]
+    fn an_appended_batch_reads_as_before() {
+        let mut first = Batch::default();
+        let row = first.begin_row();
+        first.push_value(b"one");
+        first.push_change(TableId(0), ChangeKind::Insert, None, Some(row));
+        first.end_transaction(position(1), 0);
+        let mut second = Batch::default();
+        let old = second.begin_row();
+        second.push_value(b"two");
+        let new = second.begin_row();
+        second.push_marker(Cell::NULL);
+        second.push_change(TableId(0), ChangeKind::Update, Some(old), Some(new));
+        second.end_transaction(position(2), 0);
+        first.append(&second);
+        let change = first.changes()[1];
+        assert_eq!(first.value(first.old(&change, 1).unwrap()[0]), Some(&b"two"[..]));
+        assert!(first.new_row(&change, 1).unwrap()[0].is_null());
+        assert_eq!(first.transactions().iter().map(|mark| mark.changes_end).collect::<Vec<_>>(), vec![1, 2]);
+        assert!(!first.is_open());
     }
 
     #[test]

@@ -93,6 +93,14 @@ pub struct TaskProgress {
     pub tables: Vec<TableProgress>,
 }
 
+impl TaskProgress {
+    /// Whether the target holds more than it did then.
+    #[must_use]
+    pub fn got_further_than(&self, before: &Self) -> bool {
+        self.bookmark_key > before.bookmark_key || self.rows_loaded > before.rows_loaded
+    }
+}
+
 /// One table's progress.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TableProgress {

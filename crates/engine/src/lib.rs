@@ -1,1 +1,22 @@
-//! engine
+//! The engine: runs one task under one lease, from wherever the target says that it is.
+//!
+//! A run, in order:
+//!
+//! 1. [`plan`]: the source's tables under the task's mappings, with an encoding for each column.
+//! 2. Open the target (the fence), read what it holds. Only that decides where the run begins.
+//! 3. [`load`]: chunks from one consistent view, each with its mark in one commit; resumes mid-table.
+//! 4. [`follow`]: capture → wave → apply → commit with the bookmark → confirm to the source, overlapping.
+//!
+//! The engine knows the traits of `wavemark-connector` and no database. It has no clock of its own but tokio's, so
+//! that a simulation runs it on virtual time.
+
+mod attempt;
+pub mod follow;
+pub mod load;
+pub mod plan;
+mod run;
+pub mod status;
+
+pub use attempt::Carried;
+pub use run::{Ended, Failure, Run, assess, clean_up};
+pub use status::Status;

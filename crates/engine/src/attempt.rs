@@ -1,0 +1,180 @@
+//! One attempt of a run: from opening the target to the first error or the end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use wavemark_connector::target::{Kept, OpenError, Stage};
+use wavemark_domain::progress::{Phase, Severity, TableProgress};
+use wavemark_domain::state::TableState;
+use wavemark_domain::{Epoch, Fault, Position, Problem, TableName, TablePlan};
+
+use crate::plan::{self, Planned};
+use crate::run::{Ended, Run};
+use crate::{follow, load};
+
+/// What an attempt leaves to the next one of the same run, because the target does not hold it yet.
+#[derive(Debug, Default)]
+pub struct Carried {
+    /// Tables to park with the next commit, at the bookmark of that moment.
+    pub(crate) parks: BTreeMap<TableName, Problem>,
+    /// The transaction after this bookmark failed while it was streamed: apply it row by row.
+    pub(crate) careful_after: Option<Position>,
+}
+
+/// Why an attempt ended before its end.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Start again at once from the bookmark, with what was carried.
+    Again,
+    /// Another worker has the task.
+    Fenced {
+        /// The epoch found in the target, if it is known.
+        held: Option<Epoch>,
+    },
+    /// A problem; its fault says what is done about it.
+    Problem(Problem),
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<OpenError> for Stop {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Fenced { held } => Self::Fenced { held: Some(held) },
+            OpenError::Problem(problem) => Self::Problem(problem),
+        }
+    }
+}
+
+/// How often the source is asked how much log it keeps.
+const LOG_STATE_EVERY: Duration = Duration::from_secs(5);
+
+pub(crate) async fn attempt(run: &Run, carried: &mut Carried) -> Result<Ended, Stop> {
+    let work = async {
+        run.status.phase(Phase::Preparing);
+        let planned = make_plan(run).await?;
+        let plan: Arc<[TablePlan]> = planned.tables.clone().into();
+        let mut opened = run.target.open(&run.task).await?;
+        show_tables(run, &planned, &opened.kept);
+        opened.session.attach(&plan).await?;
+        let mut helpers = JoinSet::new();
+        helpers.spawn(watch_log(run.clone()));
+        if opened.kept.bookmark.is_none() {
+            let loaders = std::mem::take(&mut opened.loaders);
+            opened.kept = load::load(run, &plan, opened.kept, opened.session.as_mut(), loaders).await?;
+        }
+        run.status.update(|progress| progress.waiting_for = None);
+        Ok::<_, Stop>((plan, opened, helpers))
+    };
+    let (plan, mut opened, _helpers) = tokio::select! {
+        biased;
+        () = run.stop.cancelled() => return Ok(Ended::Stopped),
+        prepared = work => prepared?,
+    };
+    if !run.task.kind.follows() {
+        return Ok(Ended::Finished);
+    }
+    follow::follow(run, &plan, &opened.kept, opened.session.as_mut(), carried).await
+}
+
+async fn make_plan(run: &Run) -> Result<Planned, Problem> {
+    let tables = run.source.tables().await?;
+    let planned = plan::make(
+        tables,
+        &run.mappings,
+        &run.source_engine,
+        run.source.as_ref(),
+        run.target.as_ref(),
+        run.task.kind.follows(),
+    );
+    if planned.tables.is_empty() {
+        let text = "No table of the source that can be replicated matches the selection rules.";
+        return Err(Problem::new(Fault::Settings, "no-tables", text)
+            .advice("Check the schema and table names in the mapping; they are compared exactly."));
+    }
+    Ok(planned)
+}
+
+/// Puts every table of the plan into the progress, with what the target says of it and the counters of earlier
+/// attempts of this run; refused tables come last, parked.
+fn show_tables(run: &Run, planned: &Planned, kept: &Kept) {
+    let mut before: BTreeMap<TableName, TableProgress> =
+        run.status.progress().tables.into_iter().map(|table| (table.table.clone(), table)).collect();
+    let mut tables: Vec<TableProgress> = Vec::with_capacity(planned.tables.len() + planned.refused.len());
+    for plan in &planned.tables {
+        let mut table = before.remove(plan.name()).unwrap_or_else(|| fresh(plan.name(), &plan.target));
+        let mark = kept.tables.iter().find(|mark| mark.source == *plan.name());
+        let done = mark.into_iter().flat_map(|mark| &mark.chunks).filter_map(|chunk| chunk.done);
+        table.rows_loaded = done.clone().map(|loaded| loaded.rows).sum();
+        table.bytes_loaded = done.clone().map(|loaded| loaded.bytes).sum();
+        table.chunks_done = u32::try_from(done.count()).unwrap_or(u32::MAX);
+        table.chunks = mark.map_or(0, |mark| u32::try_from(mark.chunks.len()).unwrap_or(u32::MAX));
+        table.rows_estimated = table.rows_estimated.or(plan.source.rows_estimated);
+        table.problem = None;
+        table.state = match mark.map(|mark| &mark.stage) {
+            None => TableState::Waiting,
+            Some(Stage::Loading) => TableState::Loading,
+            Some(Stage::Loaded) if run.task.kind.follows() => TableState::CatchingUp,
+            Some(Stage::Loaded) => TableState::Done,
+            Some(Stage::Parked(problem)) => {
+                table.problem = Some((**problem).clone());
+                TableState::Parked
+            }
+        };
+        tables.push(table);
+    }
+    for (name, problem) in &planned.refused {
+        let known = before.remove(name).is_some();
+        let table = TableProgress { state: TableState::Parked, problem: Some(problem.clone()), ..fresh(name, name) };
+        if !known {
+            run.status.problem(Severity::Error, problem);
+        }
+        tables.push(table);
+    }
+    run.status.update(|progress| progress.tables = tables);
+}
+
+fn fresh(table: &TableName, target: &TableName) -> TableProgress {
+    TableProgress {
+        table: table.clone(),
+        target: target.clone(),
+        state: TableState::Waiting,
+        rows_estimated: None,
+        rows_loaded: 0,
+        bytes_loaded: 0,
+        chunks: 0,
+        chunks_done: 0,
+        chunks_read: 0,
+        rows_refetched: 0,
+        inserts: 0,
+        updates: 0,
+        deletes: 0,
+        truncates: 0,
+        exceptions: 0,
+        applied_commit_at: None,
+        problem: None,
+    }
+}
+
+/// Shows where the source's log ends and how much of it is kept for the task, for as long as the attempt lasts.
+async fn watch_log(run: Run) {
+    loop {
+        let bookmark = run.status.progress().bookmark_key;
+        match run.source.log_state(&run.task, bookmark.as_ref()).await {
+            Ok(state) => run.status.update(|progress| {
+                progress.source_position = Some(run.source.describe(&state.end));
+                progress.behind_bytes = state.behind_bytes;
+                progress.log_kept_bytes = state.kept_bytes;
+                progress.log_limit_bytes = state.limit_bytes;
+            }),
+            Err(problem) => tracing::debug!("the source's log state is not known: {problem}"),
+        }
+        tokio::time::sleep(LOG_STATE_EVERY).await;
+    }
+}

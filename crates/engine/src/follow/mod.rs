@@ -1,0 +1,231 @@
+//! Following the log: capture → wave → apply → commit with the bookmark → confirm to the source.
+//!
+//! The reader runs on its own ([`capture`]) and hands batches over through a queue that is bounded in bytes. Here,
+//! what is at hand becomes a wave ([`wave`]), the target commits it with the bookmark, and only then the source is
+//! told. A wave closes when nothing more is at hand or when it is large enough, never inside a transaction.
+//!
+//! Invariant: `confirmed` is only ever given a bookmark that the target committed.
+
+mod capture;
+mod tables;
+mod wave;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use wavemark_connector::target::{Bookmark, Kept, Session, WaveEnd};
+use wavemark_domain::progress::{Phase, Severity};
+use wavemark_domain::{Position, Problem, TableId, TablePlan};
+
+use crate::attempt::{Carried, Stop};
+use crate::run::{Ended, Run};
+use capture::Captured;
+use tables::Tables;
+
+/// The write side of following one task.
+struct Follower<'a> {
+    run: &'a Run,
+    plan: &'a [TablePlan],
+    session: &'a mut dyn Session,
+    carried: &'a mut Carried,
+    bookmark: Bookmark,
+    tables: Tables,
+    /// Tables to park with the next commit.
+    parks: Vec<(TableId, Position, Problem)>,
+    /// Whether the wave holds the beginning of a transaction whose end is still to be read.
+    streaming: bool,
+    /// Read with nothing pending, and beyond the bookmark.
+    idle_position: Option<Position>,
+    committed_at: Instant,
+    confirmed: watch::Sender<Option<Position>>,
+}
+
+/// Follows the log from the bookmark until the run is stopped or something breaks.
+pub(crate) async fn follow(
+    run: &Run,
+    plan: &Arc<[TablePlan]>,
+    kept: &Kept,
+    session: &mut dyn Session,
+    carried: &mut Carried,
+) -> Result<Ended, Stop> {
+    let bookmark = kept.bookmark.clone().ok_or_else(|| Problem::internal("following without a bookmark"))?;
+    let reader = run.source.follow(&run.task, plan, &bookmark.position).await?;
+    run.status.phase(Phase::Following);
+    let (confirmed, confirm) = watch::channel(Some(bookmark.position.clone()));
+    let (batches, received) = mpsc::unbounded_channel();
+    let mut capturing = JoinSet::new();
+    capturing.spawn(capture::capture(run.clone(), reader, batches, confirm));
+    let mut follower = Follower {
+        run,
+        plan,
+        session,
+        tables: Tables::new(plan, &kept.tables),
+        parks: Vec::new(),
+        streaming: false,
+        idle_position: None,
+        committed_at: Instant::now(),
+        bookmark,
+        carried,
+        confirmed,
+    };
+    follower.show_bookmark();
+    follower.park_carried();
+    follower.begin_new_tables(kept);
+    follower.run(received).await
+}
+
+impl Follower<'_> {
+    async fn run(&mut self, mut received: mpsc::UnboundedReceiver<Result<Captured, Problem>>) -> Result<Ended, Stop> {
+        loop {
+            let first = tokio::select! {
+                biased;
+                () = self.run.stop.cancelled() => return self.end().await,
+                first = received.recv() => first,
+                () = tokio::time::sleep_until(self.idle_at()), if self.has_idle_news() => {
+                    self.commit_idle().await?;
+                    continue;
+                }
+            };
+            let first = first.ok_or_else(|| Problem::internal("the reader ended without a word"))??;
+            let mut broken = None;
+            let wave = gather(first, &mut received, self.run.task.settings.wave_changes as usize, &mut broken);
+            self.take(wave).await?;
+            if let Some(problem) = broken {
+                return Err(problem.into());
+            }
+        }
+    }
+
+    /// Ends as asked: an unfinished transaction is taken back, counters are raised once more.
+    async fn end(&mut self) -> Result<Ended, Stop> {
+        self.session.roll_back().await?;
+        if !self.parks.is_empty() {
+            self.commit_empty(None).await?;
+        }
+        match self.run.source.counters(self.plan).await {
+            Ok(counters) => self.session.raise_counters(self.plan, &counters).await?,
+            Err(problem) => self.run.status.problem(Severity::Warning, &problem),
+        }
+        Ok(Ended::Stopped)
+    }
+
+    fn idle_at(&self) -> Instant {
+        self.committed_at + Duration::from_secs(u64::from(self.run.task.settings.idle_seconds))
+    }
+
+    fn has_idle_news(&self) -> bool {
+        !self.streaming && (self.idle_position.is_some() || !self.parks.is_empty())
+    }
+
+    /// An empty wave, so that the source can let go of log that holds nothing for this task.
+    async fn commit_idle(&mut self) -> Result<(), Stop> {
+        let position = self.idle_position.take();
+        self.commit_empty(position).await
+    }
+
+    async fn commit_empty(&mut self, position: Option<Position>) -> Result<(), Stop> {
+        let position = position.unwrap_or_else(|| self.bookmark.position.clone());
+        self.commit(position, None).await?;
+        Ok(())
+    }
+
+    /// Commits what was applied together with the bookmark, then lets the source forget up to there.
+    async fn commit(&mut self, position: Position, committed_at: Option<i64>) -> Result<(), Problem> {
+        let text = self.run.source.describe(&position);
+        let wave = self.bookmark.wave.next();
+        let end = WaveEnd { wave, position: &position, position_text: &text, committed_at, parked: &self.parks };
+        let began = Instant::now();
+        self.session.commit(&end).await?;
+        self.parks.clear();
+        self.idle_position = None;
+        self.committed_at = Instant::now();
+        self.bookmark = Bookmark { wave, position };
+        self.confirmed.send_replace(Some(self.bookmark.position.clone()));
+        self.show_bookmark();
+        self.run.status.update(|progress| {
+            progress.waves += 1;
+            progress.commit_us += micros(began.elapsed());
+            if committed_at.is_some() {
+                progress.applied_commit_at = committed_at;
+            }
+        });
+        Ok(())
+    }
+
+    /// Parks a table from the bookmark on: its later changes are left out, and the next commit says so.
+    fn park(&mut self, table: TableId, problem: Problem) {
+        let plan = &self.plan[table.index()];
+        let problem = Problem {
+            advice: problem.advice.clone().or_else(|| Some("Mend the cause, then reload the table.".to_owned())),
+            ..problem.table(plan.name()).position(self.run.source.describe(&self.bookmark.position))
+        };
+        self.run.status.parked(plan, &problem);
+        if self.tables.park(table) {
+            self.parks.push((table, self.bookmark.position.clone(), problem));
+        }
+    }
+
+    /// Parks what an earlier attempt of this run found and could not commit.
+    fn park_carried(&mut self) {
+        for (name, problem) in std::mem::take(&mut self.carried.parks) {
+            if let Some(plan) = self.plan.iter().find(|plan| *plan.name() == name) {
+                self.park(plan.id, problem);
+            }
+        }
+    }
+
+    /// A table that matches the mapping and was never loaded can't be followed: it is parked until it is.
+    fn begin_new_tables(&mut self, kept: &Kept) {
+        for plan in self.plan {
+            if !kept.tables.iter().any(|mark| mark.source == *plan.name()) {
+                let text = format!("{} appeared after the load and has no rows in the target yet", plan.name());
+                let problem = Problem::new(wavemark_domain::Fault::Data, "table-not-loaded", text);
+                self.park(plan.id, problem.advice("Reload the task, or leave the table out by an exclude rule."));
+            }
+        }
+    }
+
+    fn show_bookmark(&self) {
+        let text = self.run.source.describe(&self.bookmark.position);
+        self.run.status.update(|progress| {
+            progress.bookmark = Some(text);
+            progress.bookmark_key = Some(self.bookmark.position.clone());
+            progress.wave = Some(self.bookmark.wave.0);
+        });
+    }
+}
+
+/// What is at hand, up to about so many changes, ending with an open batch if there is one. An error of the reader
+/// comes after what was read before it, which is good.
+fn gather(
+    first: Captured,
+    received: &mut mpsc::UnboundedReceiver<Result<Captured, Problem>>,
+    most_changes: usize,
+    broken: &mut Option<Problem>,
+) -> Vec<Captured> {
+    let mut changes = first.read.batch.changes().len();
+    let mut wave = vec![first];
+    while changes < most_changes && wave.last().is_some_and(|captured| !captured.read.batch.is_open()) {
+        match received.try_recv() {
+            Ok(Ok(next)) => {
+                changes += next.read.batch.changes().len();
+                if let Some(apart) = wave.last_mut().expect("it begins with one").join(next) {
+                    wave.push(apart);
+                }
+            }
+            Ok(Err(problem)) => {
+                *broken = Some(problem);
+                break;
+            }
+            Err(_) => break,
+        }
+    }
+    wave
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,90 @@
+//! Which changes of which tables a wave leaves out.
+
+use wavemark_connector::source::Read;
+use wavemark_connector::target::{Stage, TableMark};
+use wavemark_domain::{ChangeKind, Position, TableId, TablePlan};
+
+/// What following needs to know about each table.
+pub(super) struct Tables {
+    followed: Vec<Followed>,
+    /// The highest position that any table has from its load: beyond it only parked tables are left out.
+    loaded_up_to: Option<Position>,
+    any_parked: bool,
+}
+
+struct Followed {
+    /// What the load gave: transactions that ended up to here are in the table already.
+    from: Option<Position>,
+    parked: bool,
+    live: bool,
+}
+
+impl Tables {
+    pub(super) fn new(plan: &[TablePlan], marks: &[TableMark]) -> Self {
+        let followed: Vec<Followed> = plan
+            .iter()
+            .map(|table| {
+                let mark = marks.iter().find(|mark| mark.source == *table.name());
+                Followed {
+                    from: mark.map(|mark| mark.position.clone()),
+                    parked: mark.is_some_and(|mark| matches!(mark.stage, Stage::Parked(_))),
+                    live: false,
+                }
+            })
+            .collect();
+        Self {
+            loaded_up_to: followed.iter().filter_map(|table| table.from.clone()).max(),
+            any_parked: followed.iter().any(|table| table.parked),
+            followed,
+        }
+    }
+
+    /// Leaves the table out from now on; false if it was left out already.
+    pub(super) fn park(&mut self, table: TableId) -> bool {
+        self.any_parked = true;
+        !std::mem::replace(&mut self.followed[table.index()].parked, true)
+    }
+
+    pub(super) fn is_parked(&self, table: TableId) -> bool {
+        self.followed[table.index()].parked
+    }
+
+    /// The tables that become live with a bookmark at `position`, given that nothing more is at hand.
+    pub(super) fn become_live(&mut self, position: &Position) -> Vec<TableId> {
+        let mut news = Vec::new();
+        for (index, table) in (0..).zip(&mut self.followed) {
+            let has_its_load = table.from.as_ref().is_some_and(|from| from <= position);
+            if !table.parked && !table.live && has_its_load {
+                table.live = true;
+                news.push(TableId(index));
+            }
+        }
+        news
+    }
+
+    /// For each change of the batch whether it is left out; `None` if none is. All ends are > `after`.
+    pub(super) fn leave_out(&self, read: &Read, after: &Position) -> Option<Vec<bool>> {
+        let in_load = self.loaded_up_to.as_ref().is_some_and(|loaded| after < loaded);
+        if !self.any_parked && !in_load && read.barriers.is_empty() {
+            return None;
+        }
+        let batch = &read.batch;
+        let mut without = Vec::with_capacity(batch.changes().len());
+        for mark in batch.transactions() {
+            let changes = &batch.changes()[without.len()..mark.changes_end];
+            without.extend(changes.iter().map(|change| self.leaves_out(change.table, change.kind, Some(&mark.end))));
+        }
+        let open = &batch.changes()[without.len()..];
+        without.extend(open.iter().map(|change| self.leaves_out(change.table, change.kind, read.open_end.as_ref())));
+        Some(without)
+    }
+
+    fn leaves_out(&self, table: TableId, kind: ChangeKind, end: Option<&Position>) -> bool {
+        let table = &self.followed[table.index()];
+        let from_load = || match (end, &table.from) {
+            (Some(end), Some(from)) => end <= from,
+            _ => false,
+        };
+        table.parked || kind == ChangeKind::Barrier || from_load()
+    }
+}

@@ -1,0 +1,292 @@
+//! The load: what is already there, from one consistent view, in chunks that several loaders copy.
+//!
+//! 1. Fresh: the source fixes a position and a view of it. Resumed: the source fixes another view at a later
+//!    position, and every half-loaded table is brought forward to it ([`resume`]).
+//! 2. Each table is begun: made in the target together with the marks of its chunks, in one commit.
+//! 3. Loaders take chunks as they get free ([`chunks`]); the last chunk of a table is followed by its keys and
+//!    indexes.
+//! 4. Foreign keys, counters, and the first bookmark: the lowest position of any table.
+//!
+//! Invariant: the log is not followed before the first bookmark is there.
+
+mod chunks;
+mod resume;
+
+use std::sync::Arc;
+
+use wavemark_connector::crash;
+use wavemark_connector::source::{BlockFormat, KeySet, View};
+use wavemark_connector::target::{Bookmark, ChunkMark, Kept, Loader, Session, Stage, TableMark, WaveEnd};
+use wavemark_domain::progress::{Phase, Severity};
+use wavemark_domain::state::TableState;
+use wavemark_domain::task::DataErrorPolicy;
+use wavemark_domain::{Fault, Position, Problem, TablePlan, WaveNumber};
+
+use crate::run::Run;
+
+/// One chunk to copy; without one, a table whose rows are all there and that only needs its keys.
+#[derive(Clone)]
+struct Job {
+    table: usize,
+    chunk: Option<ChunkMark>,
+    without: Option<Arc<KeySet>>,
+}
+
+/// What is left to do for a table.
+fn jobs_of(table: usize, mark: &TableMark, without: Option<&Arc<KeySet>>) -> Vec<Job> {
+    let job = |chunk| Job { table, chunk, without: without.cloned() };
+    let open = mark.chunks.iter().filter(|chunk| chunk.done.is_none());
+    let jobs: Vec<Job> = open.map(|chunk| job(Some(chunk.clone()))).collect();
+    if jobs.is_empty() { vec![job(None)] } else { jobs }
+}
+
+/// Loads what is missing and returns what the target then holds: every table marked, the first bookmark there.
+pub(crate) async fn load(
+    run: &Run,
+    plan: &Arc<[TablePlan]>,
+    kept: Kept,
+    session: &mut dyn Session,
+    loaders: Vec<Box<dyn Loader>>,
+) -> Result<Kept, Problem> {
+    run.status.phase(Phase::Loading);
+    let mut marks = resume::marks_by_table(plan, kept.tables);
+    let start = if run.task.kind.loads() {
+        let view = view_for(run, plan, &marks).await?;
+        if let Some(view) = &view {
+            let jobs = begin_tables(run, plan, view, session, &mut marks).await?;
+            let failed = chunks::copy(run, plan, Arc::clone(view), loaders, jobs).await?;
+            park_failed(run, plan, session, &mut marks, failed).await?;
+        }
+        view.map(|view| view.position().clone())
+    } else {
+        Some(adopt_tables(run, plan, session, &mut marks).await?)
+    };
+    finish(run, plan, session, marks, start).await
+}
+
+/// The view to read from, or none if every table has its rows already.
+async fn view_for(
+    run: &Run,
+    plan: &[TablePlan],
+    marks: &[Option<TableMark>],
+) -> Result<Option<Arc<dyn View>>, Problem> {
+    if marks.iter().all(Option::is_none) {
+        let view = run.source.begin(&run.task, plan).await?;
+        crash::point("source.begun");
+        run.status.event(
+            Severity::Info,
+            "load-started",
+            format!("The load reads the source as of {}", run.source.describe(view.position())),
+        );
+        return Ok(Some(view.into()));
+    }
+    let unfinished = |mark: &Option<TableMark>| mark.as_ref().is_none_or(|mark| mark.stage == Stage::Loading);
+    if !marks.iter().any(unfinished) {
+        return Ok(None);
+    }
+    let view = run.source.view_again(&run.task, plan).await?;
+    let text = format!("The load goes on and reads the source as of {}", run.source.describe(view.position()));
+    run.status.event(Severity::Info, "load-resumed", text);
+    Ok(Some(view.into()))
+}
+
+/// Brings half-loaded tables forward, begins the others, and lists the chunks to copy, large tables first.
+async fn begin_tables(
+    run: &Run,
+    plan: &Arc<[TablePlan]>,
+    view: &Arc<dyn View>,
+    session: &mut dyn Session,
+    marks: &mut [Option<TableMark>],
+) -> Result<Vec<Job>, Problem> {
+    let mut jobs = resume::bring_forward(run, plan, view.as_ref(), session, marks).await?;
+    for (index, table) in plan.iter().enumerate() {
+        if marks[index].is_some() {
+            continue;
+        }
+        match begin_table(run, table, view.as_ref(), session).await {
+            Ok(mark) => {
+                jobs.extend(jobs_of(index, &mark, None));
+                marks[index] = Some(mark);
+            }
+            Err(problem) => {
+                let mark = park(run, table, session, view.position(), problem).await?;
+                marks[index] = Some(mark);
+            }
+        }
+    }
+    jobs.sort_by_key(|job| std::cmp::Reverse(plan[job.table].source.bytes_estimated));
+    Ok(jobs)
+}
+
+async fn begin_table(
+    run: &Run,
+    table: &TablePlan,
+    view: &dyn View,
+    session: &mut dyn Session,
+) -> Result<TableMark, Problem> {
+    let entered = view.enter(table).await?;
+    if !entered.readable {
+        return Err(rewritten(table));
+    }
+    let chunk_bytes = u64::from(run.task.settings.chunk_mib) << 20;
+    let ranges = view.chunks(table, chunk_bytes).await?;
+    let mark = TableMark {
+        source: table.name().clone(),
+        began: view.position().clone(),
+        position: view.position().clone(),
+        storage: entered.storage,
+        stage: Stage::Loading,
+        chunks: (0..).zip(ranges).map(|(number, range)| ChunkMark { number, range, done: None }).collect(),
+    };
+    session.begin_table(table, run.task.settings.preparation, &mark).await?;
+    crash::point("table.begun");
+    run.status.update_table(table.id, |progress| {
+        progress.chunks = u32::try_from(mark.chunks.len()).unwrap_or(u32::MAX);
+        progress.chunks_done = 0;
+        progress.rows_loaded = 0;
+        progress.bytes_loaded = 0;
+        progress.rows_estimated = entered.rows_estimated.or(progress.rows_estimated);
+    });
+    run.status.table_state(table, TableState::Loading);
+    Ok(mark)
+}
+
+fn rewritten(table: &TablePlan) -> Problem {
+    let text = format!("{} was rewritten or truncated after the load's view was fixed", table.name());
+    Problem::transient("table-rewritten", text).table(table.name())
+}
+
+/// For a task that only follows: the tables are there already; the log is followed from now on.
+async fn adopt_tables(
+    run: &Run,
+    plan: &[TablePlan],
+    session: &mut dyn Session,
+    marks: &mut [Option<TableMark>],
+) -> Result<Position, Problem> {
+    let view = run.source.begin(&run.task, plan).await?;
+    crash::point("source.begun");
+    for (index, table) in plan.iter().enumerate() {
+        let mark = TableMark {
+            source: table.name().clone(),
+            began: view.position().clone(),
+            position: view.position().clone(),
+            storage: String::new(),
+            stage: Stage::Loaded,
+            chunks: Vec::new(),
+        };
+        marks[index] = Some(match session.adopt_table(table, &mark).await {
+            Ok(()) => mark,
+            Err(problem) => park(run, table, session, view.position(), problem).await?,
+        });
+    }
+    Ok(view.position().clone())
+}
+
+async fn park_failed(
+    run: &Run,
+    plan: &[TablePlan],
+    session: &mut dyn Session,
+    marks: &mut [Option<TableMark>],
+    failed: Vec<(usize, Problem)>,
+) -> Result<(), Problem> {
+    for (index, problem) in failed {
+        let at = marks[index].as_ref().map(|mark| mark.position.clone()).expect("a table with chunks has its mark");
+        marks[index] = Some(park(run, &plan[index], session, &at, problem).await?);
+    }
+    Ok(())
+}
+
+/// Parks a table whose load failed on data, unless the policy or the kind of problem stops the task.
+async fn park(
+    run: &Run,
+    table: &TablePlan,
+    session: &mut dyn Session,
+    at: &Position,
+    problem: Problem,
+) -> Result<TableMark, Problem> {
+    if problem.fault != Fault::Data || run.task.settings.data_errors == DataErrorPolicy::StopTask {
+        return Err(problem);
+    }
+    session.park_table(table, at, &problem).await?;
+    run.status.parked(table, &problem);
+    Ok(TableMark {
+        source: table.name().clone(),
+        began: at.clone(),
+        position: at.clone(),
+        storage: String::new(),
+        stage: Stage::Parked(Box::new(problem)),
+        chunks: Vec::new(),
+    })
+}
+
+/// Foreign keys, counters, the first bookmark.
+async fn finish(
+    run: &Run,
+    plan: &[TablePlan],
+    session: &mut dyn Session,
+    marks: Vec<Option<TableMark>>,
+    start: Option<Position>,
+) -> Result<Kept, Problem> {
+    run.status.phase(Phase::Finishing);
+    let mut tables: Vec<TableMark> = marks.into_iter().flatten().collect();
+    for mark in &mut tables {
+        if mark.stage == Stage::Loading {
+            mark.stage = Stage::Loaded;
+        }
+    }
+    if run.task.kind.loads() {
+        let present =
+            |table: &&TablePlan| tables.iter().any(|mark| mark.source == *table.name() && mark.stage == Stage::Loaded);
+        let loaded: Vec<TablePlan> = plan.iter().filter(present).cloned().collect();
+        for (_, problem) in session.finish_load(&loaded).await? {
+            run.status.problem(Severity::Warning, &problem);
+        }
+        let counters = run.source.counters(plan).await?;
+        session.raise_counters(plan, &counters).await?;
+    }
+    let lowest = tables.iter().filter(|mark| mark.stage == Stage::Loaded).map(|mark| mark.position.clone()).min();
+    let position = lowest.or(start).or_else(|| tables.iter().map(|mark| mark.position.clone()).min());
+    let position = position.ok_or_else(|| Problem::internal("a load without tables"))?;
+    let bookmark = Bookmark { wave: WaveNumber(1), position };
+    let position_text = run.source.describe(&bookmark.position);
+    let end = WaveEnd {
+        wave: bookmark.wave,
+        position: &bookmark.position,
+        position_text: &position_text,
+        committed_at: None,
+        parked: &[],
+    };
+    session.commit(&end).await?;
+    crash::point("load.finished");
+    run.status.event(Severity::Info, "load-finished", format!("The load is complete as of {position_text}"));
+    show_loaded(run, plan, &tables);
+    Ok(Kept { bookmark: Some(bookmark), tables })
+}
+
+fn show_loaded(run: &Run, plan: &[TablePlan], tables: &[TableMark]) {
+    let state = if run.task.kind.follows() { TableState::CatchingUp } else { TableState::Done };
+    for table in plan {
+        if tables.iter().any(|mark| mark.source == *table.name() && mark.stage == Stage::Loaded) {
+            run.status.table_state(table, state);
+        }
+    }
+}
+
+/// The first form that both sides have for a table's rows.
+fn format_for(run: &Run, table: &TablePlan) -> BlockFormat {
+    let takes = run.target.block_formats(table);
+    run.source.block_formats(table).into_iter().find(|format| takes.contains(format)).unwrap_or(BlockFormat::Rows)
+}
+
+/// A half-loaded table that can't be continued starts over: its rows go, its chunks are cut again.
+async fn start_over(
+    run: &Run,
+    table: &TablePlan,
+    view: &dyn View,
+    session: &mut dyn Session,
+    why: &str,
+) -> Result<TableMark, Problem> {
+    let text = format!("The load of {} starts over: {why}", table.name());
+    run.status.table_event(Severity::Warning, "load-restarted", table, text);
+    begin_table(run, table, view, session).await
+}

@@ -1,0 +1,123 @@
+//! The plan of a task: which source tables travel, where to, and how the bytes of each column are written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wavemark_connector::{Source, Target};
+use wavemark_domain::catalog::{Table, TableKind};
+use wavemark_domain::mapping::Mappings;
+use wavemark_domain::{ColumnPlan, Encoding, Fault, Problem, TableId, TableName, TablePlan};
+
+/// What the mappings and both systems make of the source's tables.
+#[derive(Clone, Debug, Default)]
+pub struct Planned {
+    /// The tables that can travel; a table's id is its index.
+    pub tables: Vec<TablePlan>,
+    /// The tables that were selected and can't travel, with the reason.
+    pub refused: Vec<(TableName, Problem)>,
+}
+
+/// Makes the plan. Tables are in the order of their names, so that the same catalog gives the same plan.
+pub fn make(
+    tables: Vec<Table>,
+    mappings: &Mappings,
+    source_engine: &str,
+    source: &dyn Source,
+    target: &dyn Target,
+    follows: bool,
+) -> Planned {
+    let mut sorted: Vec<Arc<Table>> = tables.into_iter().map(Arc::new).collect();
+    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut planned = Planned::default();
+    for table in sorted {
+        let id = TableId(u32::try_from(planned.tables.len()).expect("far fewer than 2^32 tables"));
+        match plan_table(id, &table, mappings, source_engine, source, target, follows) {
+            Some(Ok(plan)) => planned.tables.push(plan),
+            Some(Err(problem)) => planned.refused.push((table.name.clone(), problem)),
+            None => {}
+        }
+    }
+    refuse_collisions(&mut planned);
+    planned
+}
+
+fn plan_table(
+    id: TableId,
+    table: &Arc<Table>,
+    mappings: &Mappings,
+    source_engine: &str,
+    source: &dyn Source,
+    target: &dyn Target,
+    follows: bool,
+) -> Option<Result<TablePlan, Problem>> {
+    let mapped = mappings.apply(table)?;
+    if follows && table.kind == TableKind::View {
+        return Some(Err(refusal(table, "a view leaves nothing in the log").advice("Load it with a full-load task.")));
+    }
+    let mut columns = Vec::with_capacity(mapped.columns.len());
+    for (index, target_name) in mapped.columns {
+        let column = &table.columns[index];
+        if column.generated {
+            continue;
+        }
+        let Some(encoding) = agree(source_engine, table, index, source, target) else {
+            let why = format!("column {} has the type {}, which the target can't take", column.name, column.declared);
+            return Some(Err(refusal(table, &why).advice("Leave it out with a remove-column rule.")));
+        };
+        columns.push(ColumnPlan { source: index, target_name, encoding });
+    }
+    let key = key_of(table, &columns);
+    Some(key.map(|key| TablePlan {
+        id,
+        source: Arc::clone(table),
+        target: mapped.target,
+        columns,
+        key,
+        schema_version: 1,
+    }))
+}
+
+/// The first encoding that the target takes and the source can give.
+fn agree(
+    source_engine: &str,
+    table: &Table,
+    index: usize,
+    source: &dyn Source,
+    target: &dyn Target,
+) -> Option<Encoding> {
+    let column = &table.columns[index];
+    let offers = source.offers(table, column);
+    target.accepts(source_engine, table, column).into_iter().find(|encoding| offers.contains(encoding))
+}
+
+fn key_of(table: &Table, columns: &[ColumnPlan]) -> Result<Vec<usize>, Problem> {
+    let place = |name: &String| {
+        columns
+            .iter()
+            .position(|column| table.columns[column.source].name == *name)
+            .ok_or_else(|| refusal(table, &format!("the mapping leaves out {name}, a column of its key")))
+    };
+    table.key.iter().map(place).collect()
+}
+
+/// Two source tables can't share a target table: neither travels until the mapping tells them apart.
+fn refuse_collisions(planned: &mut Planned) {
+    let mut targets: BTreeMap<TableName, u32> = BTreeMap::new();
+    for plan in &planned.tables {
+        *targets.entry(plan.target.clone()).or_default() += 1;
+    }
+    let (kept, collided): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut planned.tables).into_iter().partition(|plan| targets[&plan.target] == 1);
+    planned.refused.extend(collided.into_iter().map(|plan| {
+        let why = format!("another selected table also goes to {}", plan.target);
+        (plan.name().clone(), refusal(&plan.source, &why).advice("Give it another name with a rename rule."))
+    }));
+    planned.tables = kept;
+    for (index, plan) in planned.tables.iter_mut().enumerate() {
+        plan.id = TableId(u32::try_from(index).expect("far fewer than 2^32 tables"));
+    }
+}
+
+fn refusal(table: &Table, why: &str) -> Problem {
+    Problem::new(Fault::Data, "table-refused", format!("{} can't be replicated: {why}", table.name)).table(&table.name)
+}

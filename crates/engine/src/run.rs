@@ -1,0 +1,163 @@
+//! One run of a task: attempts until it ends, is stopped, or meets something that only a person can mend.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use wavemark_connector::source::LeftBehind;
+use wavemark_connector::{Source, Target, TaskContext};
+use wavemark_domain::check::{Finding, Weight};
+use wavemark_domain::mapping::Mappings;
+use wavemark_domain::progress::{Phase, Severity};
+use wavemark_domain::{Epoch, Fault, Problem};
+
+use crate::attempt::{Carried, Stop, attempt};
+use crate::plan;
+use crate::status::Status;
+
+/// A task with everything to run it.
+#[derive(Clone)]
+pub struct Run {
+    /// Which task, under which grant.
+    pub task: TaskContext,
+    /// Which tables, under which names.
+    pub mappings: Mappings,
+    /// The name of the source's system.
+    pub source_engine: String,
+    /// Where from.
+    pub source: Arc<dyn Source>,
+    /// Where to.
+    pub target: Arc<dyn Target>,
+    /// What the run tells about itself.
+    pub status: Status,
+    /// Asks the run to finish its wave and end.
+    pub stop: CancellationToken,
+}
+
+/// How a run ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// There is nothing more to do (full load).
+    Finished,
+}
+
+/// How a run ended badly. Nothing was half done: what the target holds says where the next run begins.
+#[derive(Clone, Debug)]
+pub enum Failure {
+    /// Another worker has the task.
+    Fenced {
+        /// The epoch found in the target, if it is known.
+        held: Option<Epoch>,
+    },
+    /// A person must act.
+    Problem(Problem),
+}
+
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+impl Run {
+    /// Runs the task. Passing problems are waited out for as long as it takes, each attempt starting from what the
+    /// target holds. May be dropped at any await: the next run continues.
+    pub async fn run(&self) -> Result<Ended, Failure> {
+        let mut carried = Carried::default();
+        let mut wait = FIRST_WAIT;
+        loop {
+            let before = self.status.progress();
+            let stop = match attempt(self, &mut carried).await {
+                Ok(ended) => return Ok(ended),
+                Err(stop) => stop,
+            };
+            let problem = match stop {
+                Stop::Again => continue,
+                Stop::Fenced { held } => return Err(Failure::Fenced { held }),
+                Stop::Problem(problem) if problem.fault == Fault::Fenced => {
+                    return Err(Failure::Fenced { held: None });
+                }
+                Stop::Problem(problem) if problem.fault != Fault::Transient => {
+                    self.status.problem(Severity::Error, &problem);
+                    return Err(Failure::Problem(problem));
+                }
+                Stop::Problem(problem) => problem,
+            };
+            if self.status.progress().got_further_than(&before) {
+                wait = FIRST_WAIT;
+            }
+            if self.wait_out(problem, wait).await.is_break() {
+                return Ok(Ended::Stopped);
+            }
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Shows the problem and waits; breaks if the run is stopped meanwhile.
+    async fn wait_out(&self, problem: Problem, wait: Duration) -> std::ops::ControlFlow<()> {
+        let known = self.status.progress().waiting_for.is_some_and(|waiting| waiting.code == problem.code);
+        if !known {
+            self.status.problem(Severity::Warning, &problem);
+        }
+        self.status.update(|progress| {
+            progress.phase = Phase::Retrying;
+            progress.waiting_for = Some(problem);
+            progress.retries += 1;
+        });
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => std::ops::ControlFlow::Break(()),
+            () = tokio::time::sleep(wait) => std::ops::ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// What stands in the way of a task, worst first: what both systems find, and the tables that can't travel.
+pub async fn assess(run: &Run) -> Result<Vec<Finding>, Problem> {
+    let planned = plan::make(
+        run.source.tables().await?,
+        &run.mappings,
+        &run.source_engine,
+        run.source.as_ref(),
+        run.target.as_ref(),
+        run.task.kind.follows(),
+    );
+    let tables: Vec<_> = planned.tables.iter().map(|table| Arc::clone(&table.source)).collect();
+    let mut findings = run.source.assess(&run.task, &tables).await?;
+    findings.extend(run.target.assess(&run.task, &planned.tables).await?);
+    findings.extend(planned.refused.iter().map(|(_, problem)| Finding {
+        weight: Weight::Warning,
+        code: problem.code.clone(),
+        text: problem.text.clone(),
+        mend: problem.advice.clone(),
+    }));
+    if planned.tables.is_empty() {
+        findings.push(no_tables(&planned));
+    }
+    findings.sort_by_key(|finding| finding.weight);
+    Ok(findings)
+}
+
+fn no_tables(planned: &plan::Planned) -> Finding {
+    let text = if planned.refused.is_empty() {
+        "No table of the source matches the selection rules; names are compared exactly, and % and _ are wildcards."
+    } else {
+        "None of the selected tables can be replicated; see the reasons above."
+    };
+    Finding { weight: Weight::Blocker, code: "no-tables".to_owned(), text: text.to_owned(), mend: None }
+}
+
+/// Removes what the task made at the source and at the target. Both are tried, whatever happens to the other.
+pub async fn clean_up(run: &Run) -> Result<(), LeftBehind> {
+    run.status.phase(Phase::CleaningUp);
+    let target = run.target.clean_up(&run.task).await;
+    let source = run.source.clean_up(&run.task).await;
+    match (target, source) {
+        (Ok(()), Ok(())) => Ok(()),
+        (Err(left), Ok(())) | (Ok(()), Err(left)) => Err(left),
+        (Err(mut left), Err(other)) => {
+            left.problem.text = format!("{}; {}", left.problem.text, other.problem.text);
+            left.statements.extend(other.statements);
+            Err(left)
+        }
+    }
+}
