@@ -2,12 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/certificates.rs"]
+mod certificates;
 mod support;
 
-use std::sync::LazyLock;
-
+use certificates::Certificates;
 use secrecy::SecretString;
-use support::{Certificates, Cluster, PASSWORD};
+use support::{Cluster, PASSWORD};
 use wavemark_connector_postgres::tls::{Tls, TlsMode, TlsSettings};
 use wavemark_connector_postgres::wire::{ChannelBinding, ConnectSettings, Connection, WireError};
 use wavemark_domain::Fault;
@@ -15,18 +16,20 @@ use wavemark_domain::Fault;
 const ROLES: &str = "
     set password_encryption = 'scram-sha-256';
     create role scram replication login password 'pass''word \\ 1';
+    create role certified replication login;
     create role plain replication login password 'pass''word \\ 1';
     set password_encryption = 'md5';
     create role md5 replication login password 'pass''word \\ 1';";
 
 const HBA: &str = "
     host all scram localhost scram-sha-256
+    hostssl all certified localhost cert
     host all plain localhost password
     host all md5 localhost md5";
 
 fn cluster(certificates: Option<&Certificates>) -> Cluster {
-    let ssl = if certificates.is_some() { "on" } else { "off" };
-    let cluster = Cluster::prepared(&[("ssl", ssl)], HBA, |data| {
+    let (ssl, ca) = if certificates.is_some() { ("on", "ca.crt") } else { ("off", "") };
+    let cluster = Cluster::prepared(&[("ssl", ssl), ("ssl_ca_file", ca)], HBA, |data| {
         if let Some(certificates) = certificates {
             certificates.install(data);
         }
@@ -42,7 +45,7 @@ fn settings(cluster: &Cluster, user: &str, tls: &TlsSettings) -> ConnectSettings
 }
 
 fn verified(mode: TlsMode, certificates: &Certificates) -> TlsSettings {
-    TlsSettings { mode, ca: Some(certificates.ca()), ..TlsSettings::default() }
+    TlsSettings { mode, ca: Some(certificates.pem("ca.crt")), ..TlsSettings::default() }
 }
 
 async fn refused(settings: &ConnectSettings) -> WireError {
@@ -131,10 +134,10 @@ async fn tls_verifies_what_its_mode_says() {
 
 #[tokio::test]
 async fn a_demanded_channel_binding_refuses_every_other_login() {
-    static CERTIFICATES: LazyLock<Certificates> = LazyLock::new(|| Certificates::make("sha384"));
-    let cluster = cluster(Some(&CERTIFICATES));
+    let certificates = Certificates::make("sha384");
+    let cluster = cluster(Some(&certificates));
     let bound = |user| {
-        let mut settings = settings(&cluster, user, &verified(TlsMode::VerifyFull, &CERTIFICATES));
+        let mut settings = settings(&cluster, user, &verified(TlsMode::VerifyFull, &certificates));
         settings.channel_binding = ChannelBinding::Require;
         settings
     };
@@ -143,6 +146,33 @@ async fn a_demanded_channel_binding_refuses_every_other_login() {
     for user in ["md5", "plain", "postgres"] {
         assert!(matches!(refused(&bound(user)).await, WireError::Login(_)), "{user}");
     }
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_enough_where_the_server_takes_it() {
+    let certificates = Certificates::make("sha256");
+    let cluster = cluster(Some(&certificates));
+    let mut tls = verified(TlsMode::VerifyFull, &certificates);
+    let without = refused(&settings(&cluster, "certified", &tls)).await;
+    assert_eq!(without.code(), Some("28000"), "{without}");
+    tls.client_certificate = Some(certificates.pem("client.crt"));
+    tls.client_key = Some(SecretString::from(certificates.pem("client.key")));
+    let mut connection = Connection::connect(&settings(&cluster, "certified", &tls)).await.unwrap();
+    assert_eq!(text(&mut connection, "select current_user").await, "certified");
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_can_be_trusted_itself_and_bound_to() {
+    let certificates = Certificates::self_signed();
+    let cluster = cluster(Some(&certificates));
+    let mut settings = settings(&cluster, "scram", &verified(TlsMode::VerifyFull, &certificates));
+    settings.channel_binding = ChannelBinding::Require;
+    assert!(Connection::connect(&settings).await.unwrap().is_channel_bound());
+    settings.host = "127.0.0.1".to_owned();
+    assert!(matches!(refused(&settings).await, WireError::Tls { .. }));
+    settings.host = "localhost".to_owned();
+    settings.tls = Tls::new(&verified(TlsMode::VerifyFull, &Certificates::self_signed())).unwrap();
+    assert!(matches!(refused(&settings).await, WireError::Tls { .. }));
 }
 
 #[tokio::test]

@@ -2,14 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/certificates.rs"]
+mod certificates;
 #[path = "support/stream.rs"]
 mod stream;
 mod support;
 
 use std::time::{Duration, Instant};
 
+use certificates::Certificates;
 use stream::{connect, options, settings, start, take};
-use support::{Certificates, Cluster};
+use support::Cluster;
 use tokio_postgres::NoTls;
 use wavemark_connector_postgres::pgoutput::{Cell, Message, OldRow, decode};
 use wavemark_connector_postgres::tls::{TlsMode, TlsSettings};
@@ -148,7 +151,8 @@ async fn every_kind_of_change_arrives_over_tls() {
     let certificates = Certificates::make("sha256");
     let cluster = Cluster::prepared(&[("ssl", "on")], "", |data| certificates.install(data));
     with_slot(&cluster).await;
-    let verified = TlsSettings { mode: TlsMode::VerifyFull, ca: Some(certificates.ca()), ..TlsSettings::default() };
+    let verified =
+        TlsSettings { mode: TlsMode::VerifyFull, ca: Some(certificates.pem("ca.crt")), ..TlsSettings::default() };
     let connection = Connection::connect(&settings(&cluster, &verified)).await.unwrap();
     assert!(connection.is_encrypted());
     every_kind_of_change(&cluster, connection).await;
@@ -222,7 +226,7 @@ async fn a_stream_that_is_not_read_lives_as_long_as_it_reports() {
             match stream.reader.next_frame().unwrap() {
                 Some(Frame::Keepalive { .. }) => return,
                 Some(_) => {}
-                None => stream.reader.fill().await.unwrap(),
+                None => drop(stream.reader.fill().await.unwrap()),
             }
         }
     })
@@ -256,4 +260,33 @@ async fn a_stream_that_cannot_begin_says_why() {
     let _busy = start(connect(&cluster).await).await;
     let second = connect(&cluster).await.start_replication("slot", Lsn(0), &options()).await;
     assert_eq!(error(second).code(), Some("55006"));
+}
+
+#[tokio::test]
+async fn a_server_that_shuts_down_ends_the_stream_once_all_is_reported() {
+    let cluster = prepared(&[]).await;
+    cluster.sql("insert into t values (1, 'one')");
+    let mut stream = start(connect(&cluster).await).await;
+    take(&mut stream, |message| matches!(message, Message::Commit(_))).await;
+    let stop = std::thread::spawn(move || {
+        cluster.stop("fast");
+        cluster
+    });
+    let ended = async {
+        loop {
+            match stream.reader.next_frame() {
+                Ok(Some(Frame::End)) => return,
+                // The server waits for its readers to have all of its log.
+                Ok(Some(Frame::Keepalive { end, .. })) => {
+                    stream.sender.standby_status(end, end, end, false).await.unwrap();
+                }
+                Ok(Some(Frame::XLogData { .. })) => {}
+                Ok(None) => drop(stream.reader.fill().await.unwrap()),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ended).await.expect("the stream did not end");
+    assert!(matches!(stream.reader.fill().await, Err(WireError::Closed)));
+    stop.join().unwrap();
 }

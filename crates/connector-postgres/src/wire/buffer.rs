@@ -65,10 +65,10 @@ impl ReadBuffer {
         }
     }
 
-    /// Waits for at least one byte, then takes all that is at hand and fits.
+    /// Waits for at least one byte, then takes all that is at hand and fits; gives how many bytes it took.
     ///
     /// Cancel safe: bytes are either still in the socket or in the buffer.
-    pub(super) async fn fill<R: AsyncRead + Unpin>(&mut self, reader: &mut R) -> Result<(), WireError> {
+    pub(super) async fn fill<R: AsyncRead + Unpin>(&mut self, reader: &mut R) -> Result<usize, WireError> {
         self.make_room()?;
         poll_fn(|cx| {
             let before = self.end;
@@ -83,7 +83,7 @@ impl ReadBuffer {
                     Poll::Pending => return Poll::Pending,
                 }
             }
-            Poll::Ready(Ok(()))
+            Poll::Ready(Ok(self.end - before))
         })
         .await
     }

@@ -105,14 +105,14 @@ impl ReplicationStream {
 }
 
 impl StreamReader {
-    /// Waits for bytes and takes all that are at hand, up to the buffer's size.
+    /// Waits for bytes and takes all that are at hand, up to the buffer's size; gives how many it took.
     ///
     /// The caller decides when: while it is behind, a few milliseconds between fills let the server work in gulps,
-    /// which costs it a third of the time per change. Cancel safe. Frames not taken yet stay.
+    /// which costs it less than half the time per change than one message at a time. Cancel safe. Frames not taken yet stay.
     ///
     /// # Errors
     /// When the connection breaks, or the stream has ended.
-    pub async fn fill(&mut self) -> Result<(), WireError> {
+    pub async fn fill(&mut self) -> Result<usize, WireError> {
         if self.ended {
             return Err(WireError::Closed);
         }
@@ -154,7 +154,7 @@ impl StreamReader {
                 Some(_) => {}
                 None => match self.buffer.fill(&mut self.socket).await {
                     Err(WireError::Closed) if self.ended => return Ok(()),
-                    other => other?,
+                    other => drop(other?),
                 },
             }
         }

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -89,6 +89,11 @@ impl Cluster {
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
     }
 
+    /// Stops the server (`fast`, `immediate`) and waits until it has.
+    pub(crate) fn stop(&self, mode: &str) {
+        self.run("pg_ctl", &["-D", self.data().to_str().unwrap(), "-m", mode, "-w", "-t", "60", "stop"]);
+    }
+
     /// Another process may take the free port first, so a start is tried on a few.
     fn launch(&mut self) {
         let data = self.data();
@@ -134,68 +139,6 @@ impl Drop for Cluster {
         let data = self.data();
         // Failing to stop inside a panic must not hide the panic.
         drop(self.command("pg_ctl", &["-D", data.to_str().unwrap_or_default(), "-m", "immediate", "stop"]).output());
-    }
-}
-
-/// A test authority and a certificate for a server named `localhost`, made by openssl.
-pub(crate) struct Certificates {
-    folder: TempDir,
-}
-
-impl Certificates {
-    /// Makes both; the signature is ECDSA with the given hash (`sha256`, `sha384`).
-    pub(crate) fn make(hash: &str) -> Self {
-        let certificates = Self { folder: tempfile::tempdir().unwrap() };
-        let digest = format!("-{hash}");
-        let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-        let authority =
-            ["req", "-x509", &digest, "-days", "30", "-subj", "/CN=Test CA", "-keyout", "ca.key", "-out", "ca.crt"];
-        certificates.openssl(&[&authority[..], &key].concat());
-        let request = ["req", "-subj", "/CN=server", "-keyout", "server.key", "-out", "server.csr"];
-        certificates.openssl(&[&request[..], &key].concat());
-        fs::write(certificates.path("extensions"), "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n")
-            .unwrap();
-        certificates.openssl(&[
-            "x509",
-            "-req",
-            &digest,
-            "-days",
-            "30",
-            "-in",
-            "server.csr",
-            "-CA",
-            "ca.crt",
-            "-CAkey",
-            "ca.key",
-            "-CAcreateserial",
-            "-extfile",
-            "extensions",
-            "-out",
-            "server.crt",
-        ]);
-        certificates
-    }
-
-    /// The authority's certificate as PEM.
-    pub(crate) fn ca(&self) -> String {
-        fs::read_to_string(self.path("ca.crt")).unwrap()
-    }
-
-    /// Puts the server's certificate and key into a data folder.
-    pub(crate) fn install(&self, data: &Path) {
-        for name in ["server.crt", "server.key"] {
-            fs::copy(self.path(name), data.join(name)).unwrap();
-            fs::set_permissions(data.join(name), fs::Permissions::from_mode(0o600)).unwrap();
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn openssl(&self, arguments: &[&str]) {
-        let output = Command::new("openssl").args(arguments).current_dir(self.folder.path()).output().unwrap();
-        assert!(output.status.success(), "openssl failed: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
