@@ -9,6 +9,7 @@ pub mod check;
 pub mod encoding;
 pub mod fault;
 pub mod ids;
+pub mod mapping;
 pub mod plan;
 pub mod position;
 pub mod progress;
