@@ -1,0 +1,75 @@
+//! Short work: test an endpoint, discover its tables, assess a task.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use wavemark_domain::ids::{ConfigVersion, Generation};
+use wavemark_domain::{Epoch, Problem};
+use wavemark_engine::Status;
+use wavemark_protocol::{EndpointConfig, JobGrant, JobOutcome, JobWork, LeaseGrant, LeaseWork};
+
+use crate::client::Client;
+use crate::tasks::{Tasks, settings_of};
+
+/// How long a job may take.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Does a job and tells the server; a job whose outcome can't be told is done again by whoever gets it next.
+pub(crate) async fn run(client: Arc<Client>, tasks: Arc<Tasks>, job: JobGrant) {
+    let outcome = match tokio::time::timeout(PATIENCE, work(&tasks, job.work)).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(problem)) => JobOutcome::Failed { problem },
+        Err(_) => {
+            let text = format!("The system did not answer within {} seconds", PATIENCE.as_secs());
+            JobOutcome::Failed { problem: Problem::transient("job-timeout", text) }
+        }
+    };
+    for _ in 0..3 {
+        match client.job_done(job.id, &outcome).await {
+            Ok(()) => return,
+            Err(error) => tracing::warn!(job.id = %job.id, "the job's outcome was not taken: {error}"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn work(tasks: &Tasks, work: JobWork) -> Result<JobOutcome, Problem> {
+    match work {
+        JobWork::Test { endpoint, as_source, as_target } => test(tasks, &endpoint, as_source, as_target).await,
+        JobWork::Discover { endpoint } => {
+            let tables = tasks.connector(&endpoint)?.discover(&settings_of(&endpoint)).await?;
+            Ok(JobOutcome::Discovered { tables })
+        }
+        JobWork::Assess { task, name, kind, source, target, mappings, settings } => {
+            let lease = LeaseGrant {
+                task,
+                name,
+                epoch: Epoch(0),
+                generation: Generation(0),
+                first_grant: true,
+                work: LeaseWork::Run,
+                config_version: ConfigVersion(0),
+                kind,
+                source,
+                target,
+                mappings,
+                settings,
+            };
+            let run = tasks.run_of(lease, Status::default(), CancellationToken::new())?;
+            Ok(JobOutcome::Assessed { findings: wavemark_engine::assess(&run).await? })
+        }
+    }
+}
+
+async fn test(
+    tasks: &Tasks,
+    endpoint: &EndpointConfig,
+    as_source: bool,
+    as_target: bool,
+) -> Result<JobOutcome, Problem> {
+    let mut steps = Vec::new();
+    let connector = tasks.connector(endpoint)?;
+    connector.test(&settings_of(endpoint), as_source, as_target, &mut |step| steps.push(step)).await;
+    Ok(JobOutcome::Tested { steps })
+}

@@ -1,0 +1,211 @@
+//! The tasks that this worker holds: one engine run each, with what the next report says of it.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt as _;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use wavemark_connector::{Connector, EndpointSettings, TaskContext};
+use wavemark_domain::mapping::Mappings;
+use wavemark_domain::{Epoch, Fault, Problem, TaskId};
+use wavemark_engine::{Ended, Failure, Run, Status};
+use wavemark_protocol::{EndpointConfig, Instruction, LeaseGrant, LeaseWork, RunState, TaskAnswer, TaskReport};
+
+/// All tasks of this worker.
+pub(crate) struct Tasks {
+    connectors: Vec<Arc<dyn Connector>>,
+    spill_dir: PathBuf,
+    places: u16,
+    held: Mutex<Held>,
+    tracker: TaskTracker,
+    /// Woken when a task ends, so that its report goes out at once.
+    pub(crate) news: Notify,
+}
+
+#[derive(Default)]
+struct Held {
+    draining: bool,
+    tasks: BTreeMap<TaskId, Task>,
+}
+
+/// One lease.
+struct Task {
+    epoch: Epoch,
+    status: Status,
+    stop: CancellationToken,
+    state: RunState,
+    /// Dropping it ends the run wherever it is.
+    _running: AbortOnDropHandle<()>,
+}
+
+impl Tasks {
+    pub(crate) fn new(connectors: Vec<Arc<dyn Connector>>, spill_dir: PathBuf, places: u16) -> Self {
+        Self { connectors, spill_dir, places, held: Mutex::default(), tracker: TaskTracker::new(), news: Notify::new() }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.held().tasks.len()
+    }
+
+    pub(crate) fn free_places(&self) -> u16 {
+        let held = self.held();
+        let taken = u16::try_from(held.tasks.len()).unwrap_or(u16::MAX);
+        if held.draining { 0 } else { self.places.saturating_sub(taken) }
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.held().draining
+    }
+
+    /// Takes a lease. A run of the same task under an older epoch is dropped first.
+    pub(crate) fn start(self: &Arc<Self>, lease: LeaseGrant) {
+        let (task, epoch) = (lease.task, lease.epoch);
+        tracing::info!(task.id = %task, lease.epoch = %epoch, work = ?lease.work, "took {}", lease.name);
+        let (status, stop) = (Status::default(), CancellationToken::new());
+        let tasks = Arc::clone(self);
+        let mut held = self.held();
+        let run = {
+            let (status, stop) = (status.clone(), stop.clone());
+            self.tracker.spawn(async move {
+                let outcome = AssertUnwindSafe(tasks.work(lease, status, stop)).catch_unwind().await;
+                let broke = || Problem::internal("the engine broke; the log of the worker has the place");
+                tasks.ended(task, epoch, outcome.unwrap_or_else(|_| RunState::Failed { problem: broke() }));
+            })
+        };
+        let running = AbortOnDropHandle::new(run);
+        held.tasks.insert(task, Task { epoch, status, stop, state: RunState::Running, _running: running });
+    }
+
+    async fn work(&self, lease: LeaseGrant, status: Status, stop: CancellationToken) -> RunState {
+        let work = lease.work;
+        let run = match self.run_of(lease, status, stop) {
+            Ok(run) => run,
+            Err(problem) => return RunState::Failed { problem },
+        };
+        match work {
+            LeaseWork::Run => match run.run().await {
+                Ok(Ended::Stopped) if self.is_draining() => RunState::Released,
+                Ok(Ended::Stopped) => RunState::Stopped,
+                Ok(Ended::Finished) => RunState::Finished,
+                Err(Failure::Fenced { held }) => RunState::Fenced { held },
+                Err(Failure::Problem(problem)) => RunState::Failed { problem },
+            },
+            LeaseWork::Stop => match run.target.open(&run.task).await {
+                Ok(_) => RunState::Stopped,
+                Err(wavemark_connector::target::OpenError::Fenced { held }) => RunState::Fenced { held: Some(held) },
+                Err(wavemark_connector::target::OpenError::Problem(problem)) => RunState::Failed { problem },
+            },
+            LeaseWork::CleanUp => match wavemark_engine::clean_up(&run).await {
+                Ok(()) => RunState::CleanedUp,
+                Err(left) => RunState::CleanUpPending { problem: left.problem, statements: left.statements },
+            },
+        }
+    }
+
+    /// Everything that the engine needs, from a lease.
+    pub(crate) fn run_of(&self, lease: LeaseGrant, status: Status, stop: CancellationToken) -> Result<Run, Problem> {
+        let mappings = Mappings::parse(&lease.mappings)
+            .map_err(|error| Problem::new(Fault::Settings, "mapping", error.to_string()))?;
+        let source = self.connector(&lease.source)?.source(&settings_of(&lease.source))?;
+        let target = self.connector(&lease.target)?.target(&settings_of(&lease.target))?;
+        Ok(Run {
+            task: TaskContext {
+                task: lease.task,
+                name: lease.name,
+                generation: lease.generation,
+                epoch: lease.epoch,
+                first_grant: lease.first_grant,
+                kind: lease.kind,
+                settings: lease.settings,
+                spill_dir: self.spill_dir.clone(),
+            },
+            mappings,
+            source_engine: lease.source.engine,
+            source,
+            target,
+            status,
+            stop,
+        })
+    }
+
+    /// The connector that an endpoint needs.
+    pub(crate) fn connector(&self, endpoint: &EndpointConfig) -> Result<&Arc<dyn Connector>, Problem> {
+        self.connectors.iter().find(|connector| connector.spec().engine == endpoint.engine).ok_or_else(|| {
+            let text = format!("This worker has no connector for {}", endpoint.engine);
+            Problem::new(Fault::Settings, "no-connector", text).advice("Run a worker of a version that has it.")
+        })
+    }
+
+    fn ended(&self, task: TaskId, epoch: Epoch, state: RunState) {
+        tracing::info!(task.id = %task, lease.epoch = %epoch, ?state, "the run ended");
+        if let Some(held) = self.held().tasks.get_mut(&task).filter(|held| held.epoch == epoch) {
+            held.state = state;
+        }
+        self.news.notify_one();
+    }
+
+    /// What the next report says of each task.
+    pub(crate) fn reports(&self) -> Vec<TaskReport> {
+        let held = self.held();
+        let report = |(id, task): (&TaskId, &Task)| TaskReport {
+            task: *id,
+            epoch: task.epoch,
+            state: task.state.clone(),
+            progress: task.status.progress(),
+            events: task.status.events(),
+        };
+        held.tasks.iter().map(report).collect()
+    }
+
+    /// Does what the server answered to a report: forgets what it has, stops and abandons what it says.
+    pub(crate) fn answered(&self, sent: &[TaskReport], answers: &[TaskAnswer]) {
+        let mut held = self.held();
+        for report in sent {
+            let Some(task) = held.tasks.get(&report.task).filter(|task| task.epoch == report.epoch) else { continue };
+            task.status.forget_events(report.events.len());
+            let answer = answers.iter().find(|answer| answer.task == report.task).map(|answer| answer.instruction);
+            match answer {
+                Some(Instruction::Stop) => task.stop.cancel(),
+                Some(Instruction::Abandon) => {
+                    tracing::warn!(task.id = %report.task, "the lease is another's: stopping");
+                }
+                Some(Instruction::Continue) | None => {}
+            }
+            if answer == Some(Instruction::Abandon) || report.state.is_final() {
+                held.tasks.remove(&report.task);
+            }
+        }
+    }
+
+    /// Takes nothing new and asks every task to finish its wave.
+    pub(crate) fn drain(&self) {
+        let mut held = self.held();
+        held.draining = true;
+        for task in held.tasks.values() {
+            task.stop.cancel();
+        }
+        self.tracker.close();
+    }
+
+    /// Waits until no task runs.
+    pub(crate) async fn idle(&self) {
+        self.tracker.wait().await;
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An endpoint's settings as a connector takes them.
+pub(crate) fn settings_of(endpoint: &EndpointConfig) -> EndpointSettings {
+    EndpointSettings {
+        name: endpoint.name.clone(),
+        values: endpoint.settings.clone(),
+        secrets: endpoint.secrets.0.clone(),
+    }
+}
