@@ -263,6 +263,28 @@ async fn a_stream_that_cannot_begin_says_why() {
 }
 
 #[tokio::test]
+async fn an_error_of_the_server_ends_the_stream_with_its_code() {
+    let cluster = prepared(&[]).await;
+    let mut missing = options();
+    missing.publications = vec!["missing".to_owned()];
+    let mut stream = connect(&cluster).await.start_replication("slot", Lsn(0), &missing).await.unwrap();
+    cluster.sql("insert into t values (1, 'one')");
+    let error = tokio::time::timeout(Duration::from_secs(10), async {
+        loop {
+            match stream.reader.next_frame() {
+                Ok(Some(_)) => {}
+                Ok(None) => drop(stream.reader.fill().await.unwrap()),
+                Err(error) => return error,
+            }
+        }
+    })
+    .await
+    .expect("no error came");
+    assert_eq!(error.code(), Some("42704"), "{error}");
+    assert!(matches!(stream.reader.fill().await, Err(WireError::Closed)));
+}
+
+#[tokio::test]
 async fn a_server_that_shuts_down_ends_the_stream_once_all_is_reported() {
     let cluster = prepared(&[]).await;
     cluster.sql("insert into t values (1, 'one')");

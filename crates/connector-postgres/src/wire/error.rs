@@ -31,15 +31,16 @@ impl ServerError {
     /// What a supervisor does about it when the command that failed says nothing more precise.
     #[must_use]
     pub fn fault(&self) -> Fault {
-        match self.code.get(..2).unwrap_or_default() {
-            // Connection, transaction rollback, resources, operator intervention, I/O, lock and object in use.
-            "08" | "40" | "53" | "57" => Fault::Transient,
-            _ => match self.code.as_str() {
-                "55006" | "55P03" | "58030" | "XX000" => Fault::Transient,
-                // The log segment that was asked for is gone.
-                "58P01" => Fault::PositionLost,
-                _ => Fault::Settings,
-            },
+        match self.code.as_str() {
+            // No slot or sender is left, which waiting doesn't change.
+            "53400" => Fault::Settings,
+            // The log segment that was asked for is gone.
+            "58P01" => Fault::PositionLost,
+            // An object in use, a lock, an I/O error, an internal error.
+            "55006" | "55P03" | "58030" | "XX000" => Fault::Transient,
+            // Connection, transaction rollback, resources, operator intervention.
+            code if matches!(code.get(..2), Some("08" | "40" | "53" | "57")) => Fault::Transient,
+            _ => Fault::Settings,
         }
     }
 }
@@ -162,5 +163,29 @@ impl WireError {
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         self.server().map(|error| error.code.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_of_a_server_error_follows_from_its_code() {
+        let cases = [
+            ("57P01", Fault::Transient),
+            ("40001", Fault::Transient),
+            ("53300", Fault::Transient),
+            ("53400", Fault::Settings),
+            ("55006", Fault::Transient),
+            ("28P01", Fault::Settings),
+            ("42501", Fault::Settings),
+            ("58P01", Fault::PositionLost),
+            ("é", Fault::Settings),
+        ];
+        for (code, fault) in cases {
+            let error = ServerError { code: code.to_owned(), ..ServerError::default() };
+            assert_eq!(error.fault(), fault, "{code}");
+        }
     }
 }
