@@ -32,7 +32,7 @@ fn put(table: &mut Table, row: Row) -> Result<(), Refused> {
     if table.insert(row[0], row).is_some() { Err(Refused::Key) } else { Ok(()) }
 }
 
-fn set(table: &mut Table, key: u8, given: &Given) -> Result<(), Refused> {
+fn set(table: &mut Table, key: u8, given: Given) -> Result<(), Refused> {
     let mut row = table.remove(&key).ok_or(Refused::Missing)?;
     for (cell, given) in row.iter_mut().zip(given) {
         *cell = given.unwrap_or(*cell);
@@ -94,7 +94,7 @@ fn log(table: &mut Table, batch: &mut Batch, wish: &Wish) {
         }
         Wish::Update(key, change) => {
             let mut after = table.clone();
-            if set(&mut after, *key, change).is_ok() {
+            if set(&mut after, *key, *change).is_ok() {
                 // The log gives every column but those left out for being large and untouched.
                 let mut logged = table[key].map(Some);
                 for (cell, given) in logged.iter_mut().zip(change) {
@@ -141,7 +141,7 @@ fn one(table: &mut Table, batch: &Batch, at: u32) -> Result<(), Refused> {
     let new = batch.new_row(change, COLUMNS).map(|cells| given(batch, cells));
     match (change.kind, old, new) {
         (ChangeKind::Insert, _, Some(new)) => put(table, new.map(Option::unwrap)),
-        (ChangeKind::Update, old, Some(new)) => set(table, old.or(new[0]).unwrap(), &new),
+        (ChangeKind::Update, old, Some(new)) => set(table, old.or(new[0]).unwrap(), new),
         (ChangeKind::Delete, Some(old), _) => table.remove(&old).map(drop).ok_or(Refused::Missing),
         other => panic!("not a change of a row: {other:?}"),
     }
@@ -160,7 +160,7 @@ fn sets(table: &mut Table, batch: &Batch, net: &NetTable, backwards: bool) -> Re
         for row in rows {
             let cells = given(batch, net.cells(batch, row));
             let change = std::array::from_fn(|at| group.columns.contains(&at).then(|| cells[at].unwrap()));
-            set(table, key(batch, net.key(row)), &change)?;
+            set(table, key(batch, net.key(row)), change)?;
         }
     }
     for row in &net.inserts {
@@ -227,7 +227,9 @@ proptest! {
         }
         let mut source = begin.clone();
         let mut batch = Batch::default();
-        wishes.iter().for_each(|wish| log(&mut source, &mut batch, wish));
+        for wish in &wishes {
+        log(&mut source, &mut batch, wish);
+    }
         batch.end_transaction(Position::new(vec![1]), 0);
 
         let mut plain = begin.clone();
@@ -250,7 +252,9 @@ proptest! {
 fn net_of(begin: &[Row], wishes: &[Wish]) -> String {
     let mut source: Table = begin.iter().map(|row| (row[0], *row)).collect();
     let mut batch = Batch::default();
-    wishes.iter().for_each(|wish| log(&mut source, &mut batch, wish));
+    for wish in wishes {
+        log(&mut source, &mut batch, wish);
+    }
     let nets = net(&batch, batch.changes().iter().enumerate(), |_| LAYOUT);
     let net = &nets[0];
     if net.ordered {
