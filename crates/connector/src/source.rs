@@ -40,6 +40,10 @@ pub trait Source: Send + Sync {
     /// Makes afresh what the source must keep for the task, and a view at the position from which it is kept.
     /// Leftovers of the same task and generation are dropped first: the caller knows that the target holds
     /// nothing of this generation. Without `task.kind.follows()` nothing needs to be kept.
+    ///
+    /// A worker that was overtaken may call this late. So what is kept carries the epoch that made it: only what a
+    /// lower or the same epoch made is dropped, and something of a higher epoch is [`wavemark_domain::Fault::Fenced`].
+    /// Of several, the one with the highest epoch is the task's.
     async fn begin(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem>;
 
     /// Another view, as of now, for a load that was interrupted. What the source keeps stays as it is.

@@ -64,6 +64,7 @@ impl Run {
     pub async fn run(&self) -> Result<Ended, Failure> {
         let mut carried = Carried::default();
         let mut wait = FIRST_WAIT;
+        let mut lost_before = false;
         loop {
             let before = self.status.progress();
             let stop = match attempt(self, &mut carried).await {
@@ -76,6 +77,12 @@ impl Run {
                 Stop::Problem(problem) if problem.fault == Fault::Fenced => {
                     return Err(Failure::Fenced { held: None });
                 }
+                // Another worker may have taken the task, and the log with it, since the target was opened: only a
+                // target that is opened again and still ours says that the position is lost.
+                Stop::Problem(problem) if problem.fault == Fault::PositionLost && !lost_before => {
+                    lost_before = true;
+                    continue;
+                }
                 Stop::Problem(problem) if problem.fault != Fault::Transient => {
                     self.status.problem(Severity::Error, &problem);
                     return Err(Failure::Problem(problem));
@@ -84,6 +91,7 @@ impl Run {
             };
             if self.status.progress().got_further_than(&before) {
                 wait = FIRST_WAIT;
+                lost_before = false;
             }
             if self.wait_out(problem, wait).await.is_break() {
                 return Ok(Ended::Stopped);

@@ -21,7 +21,7 @@ use wavemark_connector::target::{Session, Stage, TableMark};
 use wavemark_domain::progress::Severity;
 use wavemark_domain::{Position, Problem, TableId, TablePlan};
 
-use super::{Job, format_for, jobs_of, rewritten, start_over};
+use super::{Job, format_for, jobs_of, park, rewritten, start_over};
 use crate::run::Run;
 
 /// The marks in the plan's order.
@@ -48,14 +48,19 @@ pub(super) async fn bring_forward(
             continue;
         }
         let what = touched.remove(&index).unwrap_or_else(|| Touched::StartOver("it has no log to go by".to_owned()));
-        match continue_table(run, table, view, session, mark, what).await? {
-            Ok(without) => {
-                jobs.extend(jobs_of(index, mark, Some(&without).filter(|keys| !keys.is_empty())));
-            }
-            Err(why) => {
-                *mark = start_over(run, table, view, session, &why).await?;
-                jobs.extend(jobs_of(index, mark, None));
-            }
+        let continued = match continue_table(run, table, view, session, mark, what).await {
+            Ok(Err(why)) => match start_over(run, table, view, session, &why).await {
+                Ok(fresh) => {
+                    *mark = fresh;
+                    Ok(None)
+                }
+                Err(problem) => Err(problem),
+            },
+            other => other.map(Result::ok),
+        };
+        match continued {
+            Ok(without) => jobs.extend(jobs_of(index, mark, without.as_ref().filter(|keys| !keys.is_empty()))),
+            Err(problem) => *mark = park(run, table, session, view.position(), problem).await?,
         }
     }
     Ok(jobs)
