@@ -1,0 +1,5 @@
+//! End-to-end tests: real servers, the real program, a real browser. One program, so that it links once.
+
+#![expect(clippy::unwrap_used, reason = "a failing step of a test is the test's failure")]
+
+mod harness;

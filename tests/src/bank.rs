@@ -1,0 +1,134 @@
+//! Watches on the target that no transaction is ever seen torn, lost or doubled.
+//!
+//! Each look is one short statement in autocommit: a snapshot that stays open would disturb what it watches.
+//! Three things hold in every committed state of the shop, so they must hold in every state of a live copy:
+//! the sum of all balances never changes, each transfer moved exactly two accounts, and the transactions of each
+//! writer are there without a gap.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Config, NoTls};
+
+use crate::shop::{ACCOUNTS, BALANCE};
+
+const LOOK: &str = "select (select count(*) from shop.accounts), (select sum(balance)::bigint from shop.accounts),
+    (select sum(moves)::bigint from shop.accounts), (select count(*) from shop.transfers)";
+const GAPS: &str = "select client from shop.hist group by client having count(*) <> max(n) limit 5";
+
+/// What was seen.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Looks that got an answer.
+    pub looks: u64,
+    /// Looks without one, because the target was down.
+    pub unanswered: u64,
+    /// What must never be: the first few, in words.
+    pub violations: Vec<String>,
+}
+
+/// A watch that goes on until it is stopped.
+pub struct Watch {
+    stop: watch::Sender<bool>,
+    seen: Arc<Mutex<Seen>>,
+    task: JoinHandle<()>,
+}
+
+impl Watch {
+    /// Begins to look every `pause`, and at every tenth look also for gaps. The tables must be live.
+    #[must_use]
+    pub fn start(config: Config, pause: Duration) -> Self {
+        let (stop, mut stopped) = watch::channel(false);
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let shared = Arc::clone(&seen);
+        let task = tokio::spawn(async move {
+            let mut client = None;
+            let mut number = 0_u64;
+            while !*stopped.borrow() {
+                let answer = look(&config, &mut client, number.is_multiple_of(10)).await;
+                number += 1;
+                note(&shared, answer);
+                let end = stopped.wait_for(|stop| *stop);
+                if tokio::time::timeout(pause, end).await.is_ok() {
+                    break;
+                }
+            }
+        });
+        Self { stop, seen, task }
+    }
+
+    /// What was seen so far.
+    ///
+    /// # Panics
+    /// Never: nothing panics while it notes.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        self.seen.lock().expect("nothing panics while it notes").clone()
+    }
+
+    /// Stops, and says what was seen.
+    ///
+    /// # Errors
+    /// The watch itself broke.
+    pub async fn stop(self) -> Result<Seen> {
+        self.stop.send_replace(true);
+        let seen = Arc::clone(&self.seen);
+        self.task.await.context("the watch on the bank broke")?;
+        let seen = seen.lock().map_err(|_| anyhow::anyhow!("the watch on the bank broke"))?;
+        Ok(seen.clone())
+    }
+}
+
+/// One look.
+///
+/// # Errors
+/// The target gives no answer. A violation is an answer.
+pub async fn look_once(client: &Client, gaps: bool) -> Result<Vec<String>, tokio_postgres::Error> {
+    let row = client.query_one(LOOK, &[]).await?;
+    let (accounts, balance): (i64, Option<i64>) = (row.get(0), row.get(1));
+    let (moves, transfers): (Option<i64>, i64) = (row.get(2), row.get(3));
+    let mut violations = Vec::new();
+    if accounts != ACCOUNTS || balance != Some(ACCOUNTS * BALANCE) {
+        violations.push(format!("{accounts} accounts hold {balance:?} instead of {}", ACCOUNTS * BALANCE));
+    }
+    if moves != Some(2 * transfers) {
+        violations.push(format!("{transfers} transfers made {moves:?} moves of accounts"));
+    }
+    if gaps {
+        let clients = client.query(GAPS, &[]).await?;
+        violations.extend(clients.iter().map(|row| format!("writer {} has a gap", row.get::<_, &str>(0))));
+    }
+    Ok(violations)
+}
+
+async fn look(config: &Config, client: &mut Option<Client>, gaps: bool) -> Option<Vec<String>> {
+    if client.as_ref().is_none_or(Client::is_closed) {
+        let (fresh, connection) = config.connect(NoTls).await.ok()?;
+        tokio::spawn(connection);
+        *client = Some(fresh);
+    }
+    let answer = look_once(client.as_ref()?, gaps).await;
+    match answer {
+        Ok(violations) => Some(violations),
+        // A table that isn't there is a violation: the watch begins when all are live.
+        Err(error) if error.as_db_error().is_some_and(|refusal| refusal.code().code().starts_with("42")) => {
+            Some(vec![format!("a table can't be read: {error:?}")])
+        }
+        Err(_) => None,
+    }
+}
+
+fn note(seen: &Mutex<Seen>, answer: Option<Vec<String>>) {
+    let mut seen = seen.lock().expect("nothing panics while it notes");
+    match answer {
+        Some(violations) => {
+            seen.looks += 1;
+            let room = 20_usize.saturating_sub(seen.violations.len());
+            seen.violations.extend(violations.into_iter().take(room));
+        }
+        None => seen.unanswered += 1,
+    }
+}
