@@ -127,3 +127,15 @@ pub async fn close_by_refresh(connection: &mut PgConnection, hash: &[u8]) -> Res
 pub async fn now(connection: &mut PgConnection) -> Result<OffsetDateTime> {
     Ok(sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(connection).await?)
 }
+
+/// Whose open session the secret with this digest is; for the cookies of pages.
+///
+/// # Errors
+/// The statement failed.
+pub async fn by_secret(connection: &mut PgConnection, hash: &[u8]) -> Result<Option<(Uuid, User)>> {
+    let id = sqlx::query_scalar!("select id from sessions where refresh_hash = $1", hash)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(id) = id else { return Ok(None) };
+    Ok(user(connection, id).await?.map(|user| (id, user)))
+}

@@ -1,0 +1,171 @@
+//! Start, resume, stop, reload, assess.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+use wavemark_domain::TaskId;
+use wavemark_domain::ids::JobId;
+use wavemark_domain::state::{TaskEvent, TaskStatus};
+use wavemark_store::jobs::{self, JobKind};
+use wavemark_store::tasks::{self, Locked};
+use wavemark_store::{PgConnection, audit, leases};
+
+use super::jobs::JobRef;
+use super::sharing;
+use super::tasks::lock;
+use crate::auth::{Caller, Operator};
+use crate::extract::{Json, Path};
+use crate::problem::{ApiProblem, ApiResult, ProblemBody};
+use crate::state::{AppState, commit};
+
+/// A task's status after an action.
+#[derive(Serialize, ToSchema)]
+pub struct StatusBody {
+    /// The task.
+    pub id: Uuid,
+    /// Its status now.
+    #[schema(value_type = String)]
+    pub status: TaskStatus,
+}
+
+type Accepted = (StatusCode, Json<StatusBody>);
+
+/// How a task is set going.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Going {
+    First,
+    On,
+    Again,
+}
+
+/// Start a task for the first time
+#[utoipa::path(post, path = "/tasks/{id}/start", tag = "tasks", params(("id" = Uuid, Path, description = "the task")),
+    responses(
+    (status = 202, body = StatusBody, description = "a worker takes it soon"),
+    (status = 401, body = ProblemBody, description = "not logged in"),
+    (status = 403, body = ProblemBody, description = "needs the role operator"),
+    (status = 404, body = ProblemBody, description = "no such task"),
+    (status = 409, body = ProblemBody, description = "it runs or ran already, or another task's target tables would be lost")))]
+pub async fn start(
+    State(state): State<AppState>,
+    Operator(caller): Operator,
+    Path(id): Path<TaskId>,
+) -> ApiResult<Accepted> {
+    go(&state, &caller, id, Going::First, "task.start").await
+}
+
+/// Go on from the bookmark in the target
+#[utoipa::path(post, path = "/tasks/{id}/resume", tag = "tasks", params(("id" = Uuid, Path, description = "the task")),
+    responses(
+    (status = 202, body = StatusBody, description = "a worker takes it soon"),
+    (status = 401, body = ProblemBody, description = "not logged in"),
+    (status = 403, body = ProblemBody, description = "needs the role operator"),
+    (status = 404, body = ProblemBody, description = "no such task"),
+    (status = 409, body = ProblemBody, description = "it runs, or never ran")))]
+pub async fn resume(
+    State(state): State<AppState>,
+    Operator(caller): Operator,
+    Path(id): Path<TaskId>,
+) -> ApiResult<Accepted> {
+    go(&state, &caller, id, Going::On, "task.resume").await
+}
+
+/// Load everything again, from a stopped or failed task
+#[utoipa::path(post, path = "/tasks/{id}/reload", tag = "tasks", params(("id" = Uuid, Path, description = "the task")),
+    responses(
+    (status = 202, body = StatusBody, description = "a worker takes it soon"),
+    (status = 401, body = ProblemBody, description = "not logged in"),
+    (status = 403, body = ProblemBody, description = "needs the role operator"),
+    (status = 404, body = ProblemBody, description = "no such task"),
+    (status = 409, body = ProblemBody, description = "it runs, or another task's target tables would be lost")))]
+pub async fn reload(
+    State(state): State<AppState>,
+    Operator(caller): Operator,
+    Path(id): Path<TaskId>,
+) -> ApiResult<Accepted> {
+    go(&state, &caller, id, Going::Again, "task.reload").await
+}
+
+async fn go(state: &AppState, caller: &Caller, id: TaskId, going: Going, action: &str) -> ApiResult<Accepted> {
+    let mut transaction = state.begin().await?;
+    let mut task = lock(&mut transaction, id).await?;
+    let ran = task.status != TaskStatus::Ready;
+    if task.status.next(TaskEvent::StartAsked).is_none() {
+        let text = format!("The task is {}: it can't be started now.", task.status.word());
+        return Err(ApiProblem::conflict("task-busy", text));
+    }
+    match going {
+        Going::First if ran => {
+            let text = "The task ran before: resume it from its bookmark, or reload everything.";
+            return Err(ApiProblem::conflict("already-started", text));
+        }
+        Going::On if !ran => return Err(ApiProblem::conflict("never-started", "The task never ran: start it.")),
+        Going::Again if ran => tasks::begin_generation(&mut transaction, &mut task).await?,
+        _ => {}
+    }
+    let name = task.name.clone();
+    audit::write(&mut transaction, &caller.deed(action, "task", id, Some(&name))).await?;
+    sharing::check(&mut transaction, &task, going != Going::On).await?;
+    let status = move_on(&mut transaction, &mut task, TaskEvent::StartAsked).await?;
+    commit(transaction).await?;
+    Ok((StatusCode::ACCEPTED, Json(StatusBody { id: id.0, status })))
+}
+
+async fn move_on(connection: &mut PgConnection, task: &mut Locked, event: TaskEvent) -> ApiResult<TaskStatus> {
+    let before = task.status.word();
+    let next = tasks::transition(connection, task, event, None).await?;
+    next.ok_or_else(|| ApiProblem::conflict("task-busy", format!("The task is {before}: this can't be done now.")))
+}
+
+/// Stop a task at the end of the wave
+#[utoipa::path(post, path = "/tasks/{id}/stop", tag = "tasks", params(("id" = Uuid, Path, description = "the task")),
+    responses(
+    (status = 202, body = StatusBody, description = "stopping until a worker confirms it"),
+    (status = 401, body = ProblemBody, description = "not logged in"),
+    (status = 403, body = ProblemBody, description = "needs the role operator"),
+    (status = 404, body = ProblemBody, description = "no such task"),
+    (status = 409, body = ProblemBody, description = "it does not run")))]
+pub async fn stop(
+    State(state): State<AppState>,
+    Operator(caller): Operator,
+    Path(id): Path<TaskId>,
+) -> ApiResult<Accepted> {
+    let mut transaction = state.begin().await?;
+    let mut task = lock(&mut transaction, id).await?;
+    let name = task.name.clone();
+    audit::write(&mut transaction, &caller.deed("task.stop", "task", id, Some(&name))).await?;
+    let mut status = match task.status {
+        // Asking twice is fine.
+        TaskStatus::Stopping | TaskStatus::Stopped => task.status,
+        _ => move_on(&mut transaction, &mut task, TaskEvent::StopAsked).await?,
+    };
+    // Without a lease no worker can be writing: each gave its lease back, or none ever had one.
+    if status == TaskStatus::Stopping && leases::holder(&mut transaction, id).await?.is_none() {
+        status = move_on(&mut transaction, &mut task, TaskEvent::Ended).await?;
+    }
+    commit(transaction).await?;
+    Ok((StatusCode::ACCEPTED, Json(StatusBody { id: id.0, status })))
+}
+
+/// Look for what stands in a task's way; a worker really looks
+#[utoipa::path(post, path = "/tasks/{id}/assess", tag = "tasks", params(("id" = Uuid, Path, description = "the task")),
+    responses(
+    (status = 202, body = JobRef, description = "asked for; read the job"),
+    (status = 401, body = ProblemBody, description = "not logged in"),
+    (status = 403, body = ProblemBody, description = "needs the role operator"),
+    (status = 404, body = ProblemBody, description = "no such task")))]
+pub async fn assess(
+    State(state): State<AppState>,
+    Operator(caller): Operator,
+    Path(id): Path<TaskId>,
+) -> ApiResult<(StatusCode, Json<JobRef>)> {
+    let job = JobId(Uuid::now_v7());
+    let mut transaction = state.begin().await?;
+    let task = lock(&mut transaction, id).await?;
+    jobs::create(&mut transaction, job, JobKind::Assess(id), &caller.user.name).await?;
+    audit::write(&mut transaction, &caller.deed("task.assess", "task", id, Some(&task.name))).await?;
+    commit(transaction).await?;
+    Ok((StatusCode::ACCEPTED, Json(JobRef { job: job.0 })))
+}

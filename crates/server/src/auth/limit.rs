@@ -1,0 +1,102 @@
+//! How often a login may fail: ten times per name and fifty times per address within five minutes. Kept in memory,
+//! per server; the table is bounded.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use tokio::time::Instant;
+
+use crate::problem::ApiProblem;
+
+const WINDOW: Duration = Duration::from_secs(300);
+const PER_NAME: usize = 10;
+const PER_ADDRESS: usize = 50;
+const MOST_KEYS: usize = 10_000;
+
+/// Failed logins of the last minutes.
+#[derive(Default)]
+pub struct Attempts(Mutex<HashMap<String, VecDeque<Instant>>>);
+
+impl Attempts {
+    /// Counts an attempt before the password is looked at, so that many at once can't slip through.
+    ///
+    /// # Errors
+    /// 429 with the time to wait.
+    pub fn begin(&self, name: &str, address: Option<&str>) -> Result<(), ApiProblem> {
+        let now = Instant::now();
+        let mut table = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if table.len() > MOST_KEYS {
+            table.retain(|_, times| times.back().is_some_and(|last| now - *last < WINDOW));
+        }
+        let keys = keys(name, address);
+        for (key, most) in &keys {
+            let times = table.entry(key.clone()).or_default();
+            while times.front().is_some_and(|first| now - *first >= WINDOW) {
+                times.pop_front();
+            }
+            if times.len() >= *most {
+                let wait = times.front().map_or(WINDOW, |first| WINDOW - (now - *first));
+                let text = "Too many failed logins. Wait and try again.";
+                let problem = ApiProblem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-logins", text);
+                return Err(problem.retry_after(wait.as_secs() + 1));
+            }
+        }
+        for (key, _) in keys {
+            table.entry(key).or_default().push_back(now);
+        }
+        Ok(())
+    }
+
+    /// Forgets the attempts of a name that then logged in, and one of the address.
+    pub fn succeeded(&self, name: &str, address: Option<&str>) {
+        let mut table = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        table.remove(&format!("name {name}"));
+        if let Some(times) = address.and_then(|address| table.get_mut(&format!("address {address}"))) {
+            times.pop_back();
+        }
+    }
+}
+
+fn keys(name: &str, address: Option<&str>) -> Vec<(String, usize)> {
+    let mut keys = vec![(format!("name {name}"), PER_NAME)];
+    keys.extend(address.map(|address| (format!("address {address}"), PER_ADDRESS)));
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_eleventh_failure_of_a_name_waits_until_the_first_is_five_minutes_old() {
+        let attempts = Attempts::default();
+        for _ in 0..10 {
+            attempts.begin("ann", Some("10.0.0.1")).unwrap();
+        }
+        assert_eq!(attempts.begin("ann", Some("10.0.0.2")).unwrap_err().code(), "too-many-logins");
+        attempts.begin("bob", Some("10.0.0.1")).unwrap();
+        tokio::time::advance(Duration::from_secs(301)).await;
+        attempts.begin("ann", Some("10.0.0.2")).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_tries_many_names_is_held_too() {
+        let attempts = Attempts::default();
+        for number in 0..50 {
+            attempts.begin(&format!("user{number}"), Some("10.0.0.1")).unwrap();
+        }
+        assert!(attempts.begin("another", Some("10.0.0.1")).is_err());
+        attempts.begin("another", Some("10.0.0.2")).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_that_succeeds_starts_the_count_again() {
+        let attempts = Attempts::default();
+        for _ in 0..100 {
+            attempts.begin("ann", Some("10.0.0.1")).unwrap();
+            attempts.succeeded("ann", Some("10.0.0.1"));
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! `/healthz`: the process answers. `/readyz`: it can also use its database.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+
+use crate::state::AppState;
+
+pub(crate) fn router() -> Router<AppState> {
+    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready))
+}
+
+async fn ready(State(state): State<AppState>) -> (StatusCode, &'static str) {
+    match wavemark_store::is_current(&state.pool).await {
+        Ok(true) => (StatusCode::OK, "ready\n"),
+        Ok(false) => (StatusCode::SERVICE_UNAVAILABLE, "the metadata database is of another version\n"),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the metadata database can't be reached\n"),
+    }
+}

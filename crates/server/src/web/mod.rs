@@ -1,0 +1,10 @@
+//! The pages.
+
+use axum::Router;
+
+use crate::state::AppState;
+
+/// The pages' routes.
+pub fn router(_: &AppState) -> Router<AppState> {
+    Router::new()
+}

@@ -1,0 +1,81 @@
+//! What is sent with a lease or a job: configuration and opened secrets, for the one worker that holds it.
+
+use wavemark_domain::EndpointId;
+use wavemark_domain::ids::JobId;
+use wavemark_domain::state::TaskStatus;
+use wavemark_protocol::{EndpointConfig, JobGrant, JobWork, LeaseGrant, LeaseWork, Secrets};
+use wavemark_store::jobs::JobKind;
+use wavemark_store::leases::Granted;
+use wavemark_store::{PgConnection, endpoints, tasks};
+
+use crate::problem::{ApiProblem, ApiResult};
+use crate::state::AppState;
+
+pub(super) async fn lease(state: &AppState, connection: &mut PgConnection, granted: Granted) -> ApiResult<LeaseGrant> {
+    let config = tasks::config(connection, granted.task, granted.config_version).await?;
+    let config = config.ok_or_else(|| ApiProblem::not_found("configuration"))?;
+    let work = match granted.status {
+        TaskStatus::Stopping => LeaseWork::Stop,
+        TaskStatus::Deleting => LeaseWork::CleanUp,
+        _ => LeaseWork::Run,
+    };
+    Ok(LeaseGrant {
+        task: granted.task,
+        name: config.name,
+        epoch: granted.epoch,
+        generation: granted.generation,
+        first_grant: granted.first_grant,
+        work,
+        config_version: granted.config_version,
+        kind: config.kind,
+        source: endpoint(state, connection, config.source).await?,
+        target: endpoint(state, connection, config.target).await?,
+        mappings: config.mappings,
+        settings: config.settings,
+    })
+}
+
+pub(super) async fn job(
+    state: &AppState,
+    connection: &mut PgConnection,
+    id: JobId,
+    kind: JobKind,
+) -> ApiResult<JobGrant> {
+    let work = match kind {
+        JobKind::Test(of) => {
+            let stored = endpoints::get(connection, of).await?.ok_or_else(|| ApiProblem::not_found("endpoint"))?;
+            JobWork::Test {
+                endpoint: endpoint(state, connection, of).await?,
+                as_source: stored.role.is_source(),
+                as_target: stored.role.is_target(),
+            }
+        }
+        JobKind::Discover(of) => JobWork::Discover { endpoint: endpoint(state, connection, of).await? },
+        JobKind::Assess(of) => {
+            let task = tasks::get(connection, of).await?.ok_or_else(|| ApiProblem::not_found("task"))?;
+            let config = tasks::config(connection, of, task.config_version).await?;
+            let config = config.ok_or_else(|| ApiProblem::not_found("configuration"))?;
+            JobWork::Assess {
+                task: of,
+                name: config.name,
+                kind: config.kind,
+                source: endpoint(state, connection, config.source).await?,
+                target: endpoint(state, connection, config.target).await?,
+                mappings: config.mappings,
+                settings: config.settings,
+            }
+        }
+    };
+    Ok(JobGrant { id, work })
+}
+
+async fn endpoint(state: &AppState, connection: &mut PgConnection, id: EndpointId) -> ApiResult<EndpointConfig> {
+    let stored = endpoints::get(connection, id).await?.ok_or_else(|| ApiProblem::not_found("endpoint"))?;
+    let secrets = endpoints::secrets(connection, &state.keyring, id).await?;
+    Ok(EndpointConfig {
+        name: stored.name,
+        engine: stored.engine,
+        settings: stored.settings,
+        secrets: Secrets(secrets),
+    })
+}

@@ -1,0 +1,63 @@
+//! The long poll: leases and jobs, at once if there are any, else when some are announced. It looks again every
+//! second whatever is announced, so that lapsed leases are found and announcements are only a hint.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use tokio::time::Instant;
+use wavemark_domain::ids::TokenId;
+use wavemark_protocol::{Poll, Work};
+use wavemark_store::{jobs, leases, workers};
+
+use super::{WorkerToken, grant, unknown_worker};
+use crate::extract::Json;
+use crate::problem::ApiResult;
+use crate::state::{AppState, commit};
+
+const MOST_JOBS: i64 = 4;
+
+pub(super) async fn poll(
+    State(state): State<AppState>,
+    WorkerToken(token): WorkerToken,
+    Json(poll): Json<Poll>,
+) -> ApiResult<Json<Work>> {
+    let until = Instant::now() + Duration::from_secs(u64::from(poll.wait_seconds.min(60)));
+    let mut announced = state.work.subscribe();
+    loop {
+        announced.mark_unchanged();
+        let work = look(&state, token, &poll).await?;
+        let over = Instant::now() >= until || state.shutdown.is_cancelled();
+        if over || !work.leases.is_empty() || !work.jobs.is_empty() {
+            return Ok(Json(work));
+        }
+        let again = until.min(Instant::now() + Duration::from_secs(1));
+        tokio::select! {
+            _ = announced.changed() => {}
+            () = tokio::time::sleep_until(again) => {}
+            () = state.shutdown.cancelled() => {}
+        }
+    }
+}
+
+async fn look(state: &AppState, token: TokenId, poll: &Poll) -> ApiResult<Work> {
+    let mut transaction = state.begin().await?;
+    let known = workers::seen(&mut transaction, poll.worker, token).await?.ok_or_else(unknown_worker)?;
+    let mut work = Work::default();
+    if !known.drain && poll.free_places > 0 {
+        let places = i64::from(poll.free_places);
+        let since = state.reachable_since();
+        for granted in leases::claim(&mut transaction, poll.worker, &known.engines, places, since).await? {
+            tracing::info!(
+                task.id = %granted.task, worker.id = %poll.worker, lease.epoch = granted.epoch.0, "a lease is granted"
+            );
+            work.leases.push(grant::lease(state, &mut transaction, granted).await?);
+        }
+    }
+    if !known.drain {
+        for (id, kind) in jobs::claim(&mut transaction, poll.worker, &known.engines, MOST_JOBS).await? {
+            work.jobs.push(grant::job(state, &mut transaction, id, kind).await?);
+        }
+    }
+    commit(transaction).await?;
+    Ok(work)
+}
