@@ -1,0 +1,164 @@
+//! What tables there are, with columns, keys and everything that a PostgreSQL target needs to make them again.
+//!
+//! A handful of queries over the whole catalog in one snapshot; the rest is put together here.
+
+mod sql;
+mod types;
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+use tokio_postgres::{Client, Row};
+use wavemark_domain::catalog::TableKind;
+use wavemark_domain::{Column, Problem, Table, TableName};
+
+use crate::error;
+use types::Types;
+
+/// The version from which this connector can read: binary values and transactions streamed while in progress.
+pub const LEAST_SOURCE_VERSION: i32 = 140_000;
+
+/// Every table that the role may read, in order of schema and name. The client's `search_path` must be empty.
+///
+/// # Errors
+/// When the catalog can't be read.
+pub async fn tables(client: &mut Client) -> Result<Vec<Table>, Problem> {
+    let failed = |error: tokio_postgres::Error| error::driver(&error, "read the catalog");
+    let transaction = client
+        .build_transaction()
+        .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()
+        .await
+        .map_err(failed)?;
+    let found = read(transaction.client()).await.map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    found.into_tables()
+}
+
+/// The answers, still apart.
+struct Found {
+    tables: Vec<Row>,
+    columns: Vec<Row>,
+    types: Types,
+    constraints: Vec<Row>,
+    indexes: Vec<Row>,
+    identities: HashMap<u32, Vec<String>>,
+    sequences: Vec<Row>,
+}
+
+async fn read(client: &Client) -> Result<Found, tokio_postgres::Error> {
+    let tables = client.query(sql::TABLES, &[]).await?;
+    let oids: Vec<u32> = tables.iter().map(|row| row.get(0)).collect();
+    let identities = client.query(sql::IDENTITIES, &[&oids]).await?;
+    Ok(Found {
+        columns: client.query(sql::COLUMNS, &[&oids]).await?,
+        types: Types::new(&client.query(sql::TYPES, &[&oids]).await?),
+        constraints: client.query(sql::CONSTRAINTS, &[&oids]).await?,
+        indexes: client.query(sql::INDEXES, &[&oids]).await?,
+        identities: identities.iter().map(|row| (row.get(0), row.get(1))).collect(),
+        sequences: client.query(sql::SEQUENCES, &[&oids]).await?,
+        tables,
+    })
+}
+
+impl Found {
+    fn into_tables(self) -> Result<Vec<Table>, Problem> {
+        let mut parts = Parts::new(&self)?;
+        Ok(self.tables.iter().map(|row| table(row, &mut parts, &self.identities)).collect())
+    }
+}
+
+/// The answers by table.
+struct Parts {
+    columns: HashMap<u32, Vec<Column>>,
+    definitions: HashMap<u32, Vec<Value>>,
+    native: HashMap<u32, Map<String, Value>>,
+}
+
+impl Parts {
+    fn new(found: &Found) -> Result<Self, Problem> {
+        let mut parts = Self { columns: HashMap::new(), definitions: HashMap::new(), native: HashMap::new() };
+        let mut used: HashMap<u32, Vec<u32>> = HashMap::new();
+        for row in &found.columns {
+            let (table, type_id): (u32, u32) = (row.get(0), row.get(2));
+            parts.columns.entry(table).or_default().push(column(row, found.types.reference(type_id)?));
+            used.entry(table).or_default().push(type_id);
+        }
+        parts.definitions =
+            used.into_iter().map(|(table, types)| (table, found.types.definitions(&types))).collect();
+        for row in &found.constraints {
+            match row.get::<_, &str>(1) {
+                "p" => parts.set(row.get(0), "primary_key", row.get(2)),
+                "u" => parts.push(row.get(0), "uniques", row.get(2)),
+                "c" => parts.push(row.get(0), "checks", row.get(2)),
+                "x" => parts.push(row.get(0), "exclusions", row.get(2)),
+                _ => parts.push(row.get(0), "foreign_keys", row.get(2)),
+            }
+        }
+        found.indexes.iter().for_each(|row| parts.push(row.get(0), "indexes", row.get(1)));
+        found.sequences.iter().for_each(|row| parts.push(row.get(0), "sequences", row.get(4)));
+        Ok(parts)
+    }
+
+    fn set(&mut self, table: u32, name: &str, value: Value) {
+        self.native.entry(table).or_default().insert(name.to_owned(), value);
+    }
+
+    fn push(&mut self, table: u32, name: &str, value: Value) {
+        let list = self.native.entry(table).or_default().entry(name).or_insert_with(|| Value::Array(Vec::new()));
+        if let Value::Array(list) = list {
+            list.push(value);
+        }
+    }
+}
+
+fn column(row: &Row, type_reference: Value) -> Column {
+    let mut native: Value = row.get(6);
+    native["type"] = type_reference;
+    Column {
+        name: row.get(1),
+        declared: row.get(3),
+        not_null: row.get(4),
+        generated: row.get(5),
+        native,
+    }
+}
+
+fn table(row: &Row, parts: &mut Parts, identities: &HashMap<u32, Vec<String>>) -> Table {
+    let oid: u32 = row.get(0);
+    let relkind: &str = row.get(3);
+    let mut native: Value = row.get(6);
+    if let Value::Object(object) = &mut native {
+        object.extend(parts.native.remove(&oid).unwrap_or_default());
+        object.insert("types".to_owned(), Value::Array(parts.definitions.remove(&oid).unwrap_or_default()));
+    }
+    Table {
+        name: TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
+        kind: match relkind {
+            "p" => TableKind::Partitioned,
+            "r" => TableKind::Table,
+            _ => TableKind::View,
+        },
+        columns: parts.columns.remove(&oid).unwrap_or_default(),
+        key: key(&native, identities.get(&oid)),
+        rows_estimated: row.get::<_, Option<f64>>(4).map(whole),
+        bytes_estimated: row.get::<_, Option<i64>>(5).and_then(|bytes| u64::try_from(bytes).ok()),
+        native,
+    }
+}
+
+/// The columns by which the log names a row: those of the index chosen as replica identity, else the primary key.
+/// With replica identity full and a primary key the key is taken out of the whole old row.
+fn key(native: &Value, identity: Option<&Vec<String>>) -> Vec<String> {
+    if native["replica_identity"] == "i" {
+        return identity.cloned().unwrap_or_default();
+    }
+    let columns = native["primary_key"]["columns"].as_array();
+    columns.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate, and never negative")]
+fn whole(rows: f64) -> u64 {
+    rows.max(0.0) as u64
+}

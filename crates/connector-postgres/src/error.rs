@@ -1,0 +1,163 @@
+//! From errors of the driver and of the replication client to problems.
+//!
+//! The server's sentences can quote row values (`invalid input syntax for type integer: "…"`, `Key (id)=(…)`), so
+//! those of the classes that do are replaced by the names that the error carries; details never go on.
+
+use std::error::Error as _;
+
+use tokio_postgres::error::DbError;
+use wavemark_domain::{Fault, Problem};
+
+use crate::wire::{ServerError, WireError};
+
+/// An error of the driver; `doing` says what was attempted and on what, e.g. `read table shop.orders`.
+pub(crate) fn driver(error: &tokio_postgres::Error, doing: &str) -> Problem {
+    match error.as_db_error() {
+        Some(error) => reported(error.code().code(), &sentence(error), doing),
+        None => unreported(error, doing),
+    }
+}
+
+/// An error of the replication client.
+pub(crate) fn wire(error: &WireError, doing: &str) -> Problem {
+    match error {
+        WireError::Server(error) => reported(&error.code, &server_sentence(error), doing),
+        WireError::Resolve { .. } => Problem::transient("unknown-host", text(doing, &causes(error)))
+            .advice("Check the endpoint's host name, and that the worker's machine can resolve it."),
+        WireError::Connect { .. } | WireError::Timeout { .. } => {
+            Problem::transient("unreachable", text(doing, &causes(error)))
+                .advice("Check host, port and firewall, and that the server listens on that address.")
+        }
+        WireError::TlsNotOffered => Problem::new(Fault::Settings, "tls-not-offered", text(doing, &causes(error)))
+            .advice("Turn TLS on at the server (ssl = on), or set the endpoint's tls_mode to disable."),
+        WireError::Tls { .. } => Problem::new(error.fault(), "tls-failed", text(doing, &causes(error)))
+            .advice("Check tls_ca and that the certificate is for this host; verify-ca doesn't check the host name."),
+        WireError::Login(_) => Problem::new(Fault::Settings, "login-refused", text(doing, &causes(error)))
+            .advice("Check user, password and pg_hba.conf."),
+        WireError::Io(_) | WireError::Closed => Problem::transient("connection-lost", text(doing, &causes(error))),
+        other => Problem::new(other.fault(), "protocol", text(doing, &causes(other))),
+    }
+}
+
+/// An error with a SQLSTATE.
+pub(crate) fn reported(code: &str, sentence: &str, doing: &str) -> Problem {
+    let (fault, name, advice) = judge(code);
+    let problem = Problem::new(fault, name, text(doing, sentence)).server_code(code);
+    match advice {
+        Some(advice) => problem.advice(advice),
+        None => problem,
+    }
+}
+
+/// What the classes and codes of the manual's appendix A mean to a task.
+fn judge(code: &str) -> (Fault, &'static str, Option<&'static str>) {
+    use Fault::{Data, PositionLost, Settings, Transient};
+    match code {
+        "28P01" => (Settings, "wrong-password", Some("Correct the endpoint's user and password.")),
+        "28000" => (
+            Settings,
+            "login-refused",
+            Some("Check the role's LOGIN (and REPLICATION) attribute and the server's pg_hba.conf."),
+        ),
+        "3D000" => (Settings, "no-such-database", Some("Correct the endpoint's database.")),
+        "42501" => (Settings, "missing-privilege", Some("Grant the right, or use a role that has it.")),
+        "53300" => (Transient, "too-many-connections", Some("Raise max_connections, or the role's limit.")),
+        "53400" => (
+            Settings,
+            "no-slots-left",
+            Some("Raise max_replication_slots and restart the server, or drop a slot that nobody needs."),
+        ),
+        "53100" => (Transient, "disk-full", Some("Make room on the server's disk.")),
+        "55P03" => (Transient, "lock-timeout", Some("Another session holds the table's lock; it is tried again.")),
+        "40P01" => (Transient, "deadlock", None),
+        "25006" => (Transient, "read-only", Some("The server is a standby or was set to read only.")),
+        "58P01" => (PositionLost, "log-removed", Some("Reload the task; raise wal_keep_size or drop the limit.")),
+        "42P01" | "3F000" => (Data, "table-missing", Some("Restore the table, or take it out of the task.")),
+        "42703" => (Data, "column-missing", Some("Restore the column, or remove it from the task.")),
+        _ => match code.get(..2).unwrap_or_default() {
+            "08" => (Transient, "connection-lost", None),
+            "40" => (Transient, "serialization-failure", None),
+            "53" => (Transient, "server-resources", None),
+            "57" => (Transient, "server-stopping", None),
+            "58" | "XX" => (Transient, "server-error", None),
+            "22" => (Data, "value-refused", None),
+            "23" => (Data, "constraint-violated", None),
+            "28" => (Settings, "login-refused", Some("Check user, password and pg_hba.conf.")),
+            _ => (Settings, "statement-refused", None),
+        },
+    }
+}
+
+fn unreported(error: &tokio_postgres::Error, doing: &str) -> Problem {
+    let sentence = causes(error);
+    let code = if error.is_closed() { "connection-lost" } else { "unreachable" };
+    let tls = error.source().is_some_and(|source| {
+        let inner = source.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
+    });
+    if tls {
+        return Problem::new(Fault::Settings, "tls-failed", text(doing, &sentence))
+            .advice("Check tls_ca and that the certificate is for this host.");
+    }
+    Problem::transient(code, text(doing, &sentence))
+}
+
+fn text(doing: &str, sentence: &str) -> String {
+    format!("Could not {doing}: {sentence}.")
+}
+
+fn sentence(error: &DbError) -> String {
+    let names = [("constraint", error.constraint()), ("column", error.column()), ("type", error.datatype())];
+    safe(error.code().code(), error.message(), &names)
+}
+
+fn server_sentence(error: &ServerError) -> String {
+    safe(&error.code, &error.message, &[])
+}
+
+fn safe(code: &str, message: &str, names: &[(&str, Option<&str>)]) -> String {
+    if !matches!(code.get(..2), Some("22" | "23" | "P0")) {
+        return message.trim_end_matches('.').to_owned();
+    }
+    let named: Vec<_> =
+        names.iter().filter_map(|(kind, name)| name.map(|name| format!("{kind} {name}"))).collect();
+    let what = if code.starts_with("23") { "a constraint was violated" } else { "a value was refused" };
+    if named.is_empty() { what.to_owned() } else { format!("{what} ({})", named.join(", ")) }
+}
+
+/// The error with its causes, outermost first, said once each.
+pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_stops_is_waited_for_and_a_wrong_password_is_not() {
+        assert_eq!(reported("57P01", "terminating connection", "read").fault, Fault::Transient);
+        let wrong = reported("28P01", "password authentication failed for user \"u\"", "log in to db:5432");
+        assert_eq!((wrong.fault, wrong.code.as_str()), (Fault::Settings, "wrong-password"));
+        assert_eq!(
+            wrong.to_string(),
+            "Could not log in to db:5432: password authentication failed for user \"u\". [28P01]"
+        );
+    }
+
+    #[test]
+    fn values_that_the_server_quotes_are_left_out() {
+        let message = "duplicate key value violates unique constraint \"t_pkey\" Key (name)=(secret)";
+        let said = safe("23505", message, &[("constraint", Some("t_pkey"))]);
+        assert_eq!(said, "a constraint was violated (constraint t_pkey)");
+    }
+}

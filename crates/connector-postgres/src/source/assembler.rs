@@ -1,0 +1,287 @@
+//! From the messages of the log to batches of whole transactions, in commit order. Pure: no I/O but the spill files.
+//!
+//! - A transaction between Begin and Commit is known to be committed: its changes go straight into the batch, and it
+//!   may leave in several batches if it is larger than one.
+//! - A transaction that comes in chunks is kept until its Stream Commit, then replayed the same way.
+//! - A Relation message in a chunk belongs to its subtransaction. One of a rolled-back subtransaction is passed over,
+//!   unless the relation is not known yet: then it is what the server goes on to assume as known. (Had the
+//!   subtransaction changed the table's shape, its rollback would make the server describe the table again.)
+//! - A transaction ended at or before `from` if and only if its commit record lies before `from`.
+
+use wavemark_connector::source::InHand;
+use wavemark_domain::{Batch, Position, Problem, TableId};
+
+use super::streamed::{Replay, Streamed};
+use super::writer::Writer;
+use crate::pgoutput::{DecodeError, Message, StreamCommit, decode};
+use crate::position::Place;
+use crate::wire::Lsn;
+
+/// Microseconds from 1970 to 2000, where the server's clock starts.
+pub(super) const EPOCH_OFFSET: i64 = 946_684_800_000_000;
+/// Microseconds between a commit and its arrival above which the reader counts as behind.
+const BEHIND: i64 = 20_000;
+
+/// Puts batches together.
+pub(super) struct Assembler {
+    place: Place,
+    from: Lsn,
+    writer: Writer,
+    widths: Vec<usize>,
+    streamed: Streamed,
+    /// Between Begin and Commit.
+    open: Option<Open>,
+    /// Between Stream Start and Stream Stop: the top-level transaction.
+    chunk: Option<u32>,
+    replay: Option<(Replay, StreamCommit)>,
+    /// The newest end that was marked.
+    marked: Lsn,
+    /// The log's progress with nothing pending, not marked yet, and the server's clock then.
+    progress: Option<(Lsn, i64)>,
+    behind: bool,
+}
+
+/// A committed transaction that is being read.
+#[derive(Clone, Copy)]
+struct Open {
+    commit: Lsn,
+    passed_over: bool,
+}
+
+/// What leaves the assembler.
+pub(super) struct Taken {
+    pub(super) batch: Batch,
+    /// Where the batch's unfinished transaction ends.
+    pub(super) open_end: Option<Position>,
+    pub(super) barriers: Vec<(TableId, Problem)>,
+}
+
+impl Assembler {
+    /// `widths` holds the cells of a row of each planned table.
+    pub(super) fn new(from: Place, writer: Writer, widths: Vec<usize>, streamed: Streamed) -> Self {
+        Self {
+            place: from,
+            from: from.lsn,
+            writer,
+            widths,
+            streamed,
+            open: None,
+            chunk: None,
+            replay: None,
+            marked: from.lsn,
+            progress: None,
+            behind: false,
+        }
+    }
+
+    /// Takes in one message; `clock` is the server's when it sent it.
+    #[inline]
+    pub(super) fn message(&mut self, data: &[u8], clock: i64) -> Result<(), Problem> {
+        if let Some(transaction) = self.chunk {
+            return self.chunk_message(transaction, data);
+        }
+        let message = decode(data, false).map_err(undecodable)?;
+        match message {
+            Message::Insert(..) | Message::Update(..) | Message::Delete(..) | Message::Truncate(..)
+                if self.open.is_some_and(|open| !open.passed_over) =>
+            {
+                if !self.writer.batch.fits(data.len()) {
+                    return Err(Problem::internal("A batch of the log is too large."));
+                }
+                self.writer.change(&message)
+            }
+            Message::Relation(_, relation) => {
+                self.writer.relation(&relation);
+                Ok(())
+            }
+            Message::Begin(begin) => {
+                let commit = Lsn(begin.final_lsn);
+                self.open = Some(Open { commit, passed_over: commit < self.from });
+                self.behind = clock - begin.time > BEHIND;
+                Ok(())
+            }
+            Message::Commit(commit) => {
+                if self.open.take().is_some_and(|open| !open.passed_over) {
+                    self.end(Lsn(commit.end_lsn), commit.time);
+                }
+                self.behind = clock - commit.time > BEHIND;
+                Ok(())
+            }
+            other => self.control(&other),
+        }
+    }
+
+    fn control(&mut self, message: &Message<'_>) -> Result<(), Problem> {
+        match message {
+            Message::StreamStart(start) => {
+                self.chunk = Some(start.xid);
+                self.behind = true;
+            }
+            Message::StreamAbort(abort) => self.streamed.abort(abort.xid, abort.subxid),
+            Message::StreamCommit(commit) => self.replay = Some((self.streamed.commit(commit.xid)?, *commit)),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Rows are kept as they come and decoded when they are replayed.
+    fn chunk_message(&mut self, transaction: u32, data: &[u8]) -> Result<(), Problem> {
+        match data.first() {
+            Some(b'I' | b'U' | b'D' | b'R' | b'T') => self.streamed.keep(transaction, data),
+            Some(b'E') => {
+                self.chunk = None;
+                Ok(())
+            }
+            // Types, messages, origins.
+            _ => decode(data, true).map(drop).map_err(undecodable),
+        }
+    }
+
+    /// Whether a committed transaction waits to be replayed; no message may be taken in before.
+    #[inline]
+    pub(super) fn is_replaying(&self) -> bool {
+        self.replay.is_some()
+    }
+
+    /// Goes on with the replay until the batch holds about `most` bytes.
+    pub(super) fn replay(&mut self, most: usize) -> Result<(), Problem> {
+        let Some((replay, commit)) = &mut self.replay else { return Ok(()) };
+        let passed_over = Lsn(commit.commit_lsn) < self.from;
+        while let Some((data, aborted)) = replay.next()? {
+            // Only relations matter of what is passed over.
+            if (aborted || passed_over) && data.first() != Some(&b'R') {
+                continue;
+            }
+            let message = decode(data, true).map_err(undecodable)?;
+            match message {
+                Message::Relation(_, relation) if aborted && self.writer.knows(relation.id) => {}
+                message => self.writer.change(&message)?,
+            }
+            if self.writer.batch.bytes() >= most {
+                return Ok(());
+            }
+        }
+        let (end, time) = (Lsn(commit.end_lsn), commit.time);
+        self.replay = None;
+        if !passed_over {
+            self.end(end, time);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, end: Lsn, time: i64) {
+        let batch = &self.writer.batch;
+        if batch.is_open() {
+            self.mark(end, time);
+        } else {
+            // Nothing of it concerns the plan: it is progress like a keepalive.
+            self.progress = Some((end, time));
+        }
+    }
+
+    fn mark(&mut self, end: Lsn, time: i64) {
+        self.writer.batch.end_transaction(self.place.at(end).to_position(), time.saturating_add(EPOCH_OFFSET));
+        self.marked = self.marked.max(end);
+    }
+
+    /// The server has sent everything that committed before `end`.
+    pub(super) fn keepalive(&mut self, end: Lsn, clock: i64) {
+        if self.is_between() && end > self.marked && self.progress.is_none_or(|(at, _)| at < end) {
+            self.progress = Some((end, clock));
+        }
+    }
+
+    /// Whether no committed transaction is in hand half-way.
+    fn is_between(&self) -> bool {
+        self.open.is_none() && self.replay.is_none()
+    }
+
+    #[inline]
+    pub(super) fn bytes(&self) -> usize {
+        self.writer.batch.bytes()
+    }
+
+    /// Whether the end of a transaction with changes is in the batch.
+    pub(super) fn has_transactions(&self) -> bool {
+        !self.writer.batch.transactions().is_empty()
+    }
+
+    /// Whether there is progress to tell.
+    pub(super) fn has_progress(&self) -> bool {
+        self.is_between() && self.progress.is_some_and(|(end, _)| end > self.marked)
+    }
+
+    /// Whether what comes was committed some time ago.
+    #[inline]
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    pub(super) fn in_hand(&self) -> InHand {
+        let mut held = self.streamed.in_hand();
+        held.transactions += u64::from(self.open.is_some()) + u64::from(self.replay.is_some());
+        held.bytes += self.replay.as_ref().map_or(0, |(replay, _)| replay.bytes() as u64);
+        held.bytes += self.writer.batch.bytes() as u64;
+        held
+    }
+
+    /// Hands the batch out. If it holds the end of a transaction, what follows the last one stays for the next batch;
+    /// else it is part of one transaction, and open.
+    pub(super) fn take(&mut self) -> Taken {
+        if self.has_progress() {
+            if let Some((end, time)) = self.progress.take() {
+                self.mark(end, time);
+            }
+        }
+        let mut batch = std::mem::take(&mut self.writer.batch);
+        if let Some(end) = batch.transactions().last().map(|mark| mark.changes_end)
+            && batch.is_open()
+        {
+            let widths = &self.widths;
+            self.writer.batch.append_changes(&batch, end..batch.changes().len(), |table| widths[table.index()]);
+            batch.truncate_changes(end);
+        } else {
+            self.writer.batch = Batch::with_capacity(batch.arena_len());
+        }
+        let open_end = batch.is_open().then(|| self.open_end()).flatten();
+        Taken { barriers: self.barriers(&batch), open_end, batch }
+    }
+
+    /// Where the transaction in hand ends. Before its Commit message only the place of its commit record is known; no
+    /// other transaction ends between that and its end, so just after it compares as the end does.
+    fn open_end(&self) -> Option<Position> {
+        let replayed = self.replay.as_ref().map(|(_, commit)| Lsn(commit.end_lsn));
+        let read = self.open.map(|open| Lsn(open.commit.0 + 1));
+        replayed.or(read).map(|end| self.position(end))
+    }
+
+    /// The reasons of the barriers in this batch.
+    fn barriers(&mut self, batch: &Batch) -> Vec<(TableId, Problem)> {
+        if self.writer.barriers.is_empty() {
+            return Vec::new();
+        }
+        let is_in = |table: TableId| {
+            let barrier = |change: &wavemark_domain::Change| {
+                change.kind == wavemark_domain::ChangeKind::Barrier && change.table == table
+            };
+            batch.changes().iter().any(barrier)
+        };
+        let (now, later) = std::mem::take(&mut self.writer.barriers).into_iter().partition(|(table, _)| is_in(*table));
+        self.writer.barriers = later;
+        now
+    }
+
+    /// A position of this log.
+    pub(super) fn position(&self, lsn: Lsn) -> Position {
+        self.place.at(lsn).to_position()
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+}
+
+#[cold]
+fn undecodable(error: DecodeError) -> Problem {
+    Problem::internal(format!("A message of the log can't be read: {error}."))
+}

@@ -1,0 +1,212 @@
+//! Reading a chunk: COPY BINARY as it comes, or row by row where rows are left out or wanted as a batch.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use tokio_postgres::CopyOutStream;
+use wavemark_connector::source::{Block, BlockFormat, KeySet, RowReader};
+use wavemark_domain::{Batch, Cell, ChangeKind, Problem, TablePlan};
+
+use super::copyrows::{CopyRow, CopyRows, HEADER, TRAILER};
+use super::view::Lent;
+use crate::error;
+
+/// Of about this size are blocks.
+pub(super) const BLOCK: usize = 256 * 1024;
+
+/// Reads one chunk.
+pub(super) struct CopyReader {
+    table: Arc<TablePlan>,
+    stream: Pin<Box<CopyOutStream>>,
+    lent: Option<Lent>,
+    sink: Sink,
+    rows: CopyRows,
+    without: Option<Arc<KeySet>>,
+    scratch: Vec<u8>,
+    // Invariant: rows are parsed if and only if some are left out or a batch is wanted.
+    parses: bool,
+}
+
+/// Where rows go.
+pub(super) enum Sink {
+    /// Pieces of a COPY stream.
+    Stream(BytesMut),
+    /// Inserts.
+    Rows(Batch),
+}
+
+impl CopyReader {
+    pub(super) async fn open(
+        lent: Lent,
+        table: &TablePlan,
+        select: &str,
+        format: BlockFormat,
+        without: Option<Arc<KeySet>>,
+    ) -> Result<Self, Problem> {
+        let failed = |error: tokio_postgres::Error| failed(&error, table);
+        let statement = format!("COPY ({select}) TO STDOUT (FORMAT binary)");
+        let stream = lent.client.copy_out(&statement).await.map_err(failed)?;
+        let without = without.filter(|keys| !keys.is_empty());
+        let parses = without.is_some() || format == BlockFormat::Rows;
+        let mut sink = Sink::new(format);
+        if parses {
+            sink.begin();
+        }
+        Ok(Self {
+            table: Arc::new(table.clone()),
+            stream: Box::pin(stream),
+            lent: Some(lent),
+            sink,
+            rows: CopyRows::default(),
+            without,
+            scratch: Vec::new(),
+            parses,
+        })
+    }
+
+    fn take_in(&mut self, piece: &[u8]) -> Result<(), Problem> {
+        if !self.parses {
+            if let Sink::Stream(out) = &mut self.sink {
+                out.extend_from_slice(piece);
+            }
+            return Ok(());
+        }
+        self.rows.push(piece);
+        while let Some(row) = self.rows.next()? {
+            if !is_left_out(&row, &self.table, self.without.as_deref(), &mut self.scratch) {
+                self.sink.push(&row, &self.table)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<Option<Block>, Problem> {
+        let Some(lent) = self.lent.take() else { return Ok(None) };
+        if self.parses {
+            if !self.rows.is_ended() {
+                return Err(Problem::internal("A COPY ended in the middle of a row.").table(self.table.name()));
+            }
+            self.sink.end();
+        }
+        lent.give_back();
+        Ok(self.sink.block(0))
+    }
+}
+
+pub(super) fn failed(error: &tokio_postgres::Error, table: &TablePlan) -> Problem {
+    error::driver(error, &format!("read table {}", table.name())).table(table.name())
+}
+
+/// Whether the row's key is among those that are left out.
+fn is_left_out(row: &CopyRow<'_>, table: &TablePlan, without: Option<&KeySet>, scratch: &mut Vec<u8>) -> bool {
+    without.is_some_and(|keys| {
+        let key = table.key.iter().map(|column| row.fields().nth(*column).flatten().unwrap_or_default());
+        keys.contains(key, scratch)
+    })
+}
+
+impl Sink {
+    pub(super) fn new(format: BlockFormat) -> Self {
+        match format {
+            BlockFormat::Stream(_) => Self::Stream(BytesMut::with_capacity(BLOCK + 8 * 1024)),
+            BlockFormat::Rows => Self::Rows(Batch::default()),
+        }
+    }
+
+    /// What a stream begins with when its rows are put together here.
+    pub(super) fn begin(&mut self) {
+        if let Self::Stream(out) = self {
+            out.extend_from_slice(HEADER);
+        }
+    }
+
+    /// And what it ends with.
+    pub(super) fn end(&mut self) {
+        if let Self::Stream(out) = self {
+            out.extend_from_slice(&TRAILER);
+        }
+    }
+
+    fn push(&mut self, row: &CopyRow<'_>, table: &TablePlan) -> Result<(), Problem> {
+        match self {
+            Self::Stream(out) => out.extend_from_slice(row.raw),
+            Self::Rows(batch) => insert(batch, table, row.raw.len(), row.fields())?,
+        }
+        Ok(())
+    }
+
+    /// Adds a row that came as single values.
+    pub(super) fn push_values(&mut self, values: &[Option<&[u8]>], table: &TablePlan) -> Result<(), Problem> {
+        let too_large = || Problem::internal(format!("A row of table {} is too large.", table.name()));
+        match self {
+            Self::Stream(out) => {
+                out.extend_from_slice(&u16::try_from(values.len()).map_err(|_| too_large())?.to_be_bytes());
+                for value in values {
+                    let Some(value) = value else {
+                        out.extend_from_slice(&(-1_i32).to_be_bytes());
+                        continue;
+                    };
+                    out.extend_from_slice(&i32::try_from(value.len()).map_err(|_| too_large())?.to_be_bytes());
+                    out.extend_from_slice(value);
+                }
+            }
+            Self::Rows(batch) => {
+                let bytes = values.iter().flatten().map(|value| value.len()).sum();
+                insert(batch, table, bytes, values.iter().copied())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What has gathered, if it is at least so many bytes.
+    pub(super) fn block(&mut self, least: usize) -> Option<Block> {
+        match self {
+            Self::Stream(out) if out.len() >= least.max(1) => {
+                let block = std::mem::replace(out, BytesMut::with_capacity(BLOCK + 8 * 1024));
+                Some(Block::Stream(Bytes::from(block)))
+            }
+            Self::Rows(batch) if batch.bytes() >= least.max(1) => Some(Block::Rows(std::mem::take(batch))),
+            _ => None,
+        }
+    }
+}
+
+fn insert<'a>(
+    batch: &mut Batch,
+    table: &TablePlan,
+    bytes: usize,
+    values: impl Iterator<Item = Option<&'a [u8]>>,
+) -> Result<(), Problem> {
+    if !batch.fits(bytes) {
+        return Err(Problem::internal(format!("A row of table {} is too large.", table.name())).table(table.name()));
+    }
+    let row = batch.begin_row();
+    for value in values {
+        match value {
+            Some(value) => batch.push_value(value),
+            None => batch.push_marker(Cell::NULL),
+        }
+    }
+    batch.push_change(table.id, ChangeKind::Insert, None, Some(row));
+    Ok(())
+}
+
+#[async_trait]
+impl RowReader for CopyReader {
+    async fn next(&mut self) -> Result<Option<Block>, Problem> {
+        while self.lent.is_some() {
+            match self.stream.next().await {
+                Some(Ok(piece)) => self.take_in(&piece)?,
+                Some(Err(error)) => return Err(failed(&error, &self.table)),
+                None => return self.end(),
+            }
+            if let Some(block) = self.sink.block(BLOCK) {
+                return Ok(Some(block));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,266 @@
+//! Opening the log: first it is proved that the source still has the position, then the slot is streamed.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_postgres::Client;
+use wavemark_connector::TaskContext;
+use wavemark_connector::spill::Spill;
+use wavemark_domain::catalog::TableKind;
+use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
+
+use super::assembler::Assembler;
+use super::layout::Expected;
+use super::reader::LogReader;
+use super::streamed::Streamed;
+use super::writer::Writer;
+use super::{names, session, slot};
+use crate::error;
+use crate::native::{ColumnNative, TableNative};
+use crate::position::{Place, describe};
+use crate::settings::Settings;
+use crate::wire::{Connection, Lsn, PgoutputOptions, ReplicationStream, Streaming};
+
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Opens the log after `from`.
+pub(super) async fn open(
+    settings: &Settings,
+    task: &TaskContext,
+    plan: &[TablePlan],
+    from: &Position,
+    streaming: Streaming,
+) -> Result<LogReader, Problem> {
+    let bookmark = Place::from_position(from)
+        .ok_or_else(|| lost("another-system", "The bookmark is not a position of a PostgreSQL server.".to_owned(), from))?;
+    let control = session::ordinary(settings, task, "control").await?;
+    let name = own(&control, task, from).await?;
+    let confirmed = check_slot(&control, &name, bookmark, from).await?;
+    let mut connection = session::replication(settings, &task.name, "follow").await?;
+    let place = check_system(&mut connection, bookmark, from).await?;
+    let published = published(&control, &name, from).await?;
+    let mut writer = Writer::new(expected(plan)?, doubtful(&control, plan).await?);
+    for table in plan.iter().filter(|table| is_followed(table)) {
+        let oid = oid(table)?;
+        if !published.contains(&oid) {
+            writer.unpublished(table.id);
+        }
+    }
+    let stream = start(settings, task, &control, connection, &name, (bookmark.lsn, streaming)).await?;
+    let budget = (task.settings.memory_mib as usize) << 18;
+    let spill = Spill::new(task.spill_dir.clone(), u64::from(task.settings.spill_mib) << 20);
+    let widths = plan.iter().map(|table| table.columns.len()).collect();
+    let assembler = Assembler::new(place, writer, widths, Streamed::new(budget, spill));
+    Ok(LogReader::new(settings, task, stream, assembler, confirmed))
+}
+
+/// The name of the task's slot. What an overtaken worker made late keeps log for nobody, and goes.
+async fn own(control: &Client, task: &TaskContext, from: &Position) -> Result<String, Problem> {
+    let found = slot::find(control, task).await?;
+    let newest = slot::newest(&found, task)?.ok_or_else(|| {
+        let text = format!("The replication slot {}… is gone.", names::prefix(task));
+        lost("slot-missing", text, from)
+    })?;
+    let stale = |other: &&slot::Artefact| other.generation == newest.generation && other.epoch < newest.epoch;
+    for stale in found.iter().filter(stale) {
+        slot::remove(control, &stale.name).await?;
+    }
+    Ok(newest.name.clone())
+}
+
+fn is_followed(table: &TablePlan) -> bool {
+    table.source.kind != TableKind::View
+}
+
+fn expected(plan: &[TablePlan]) -> Result<Vec<Expected>, Problem> {
+    plan.iter().filter(|table| is_followed(table)).map(Expected::of).collect()
+}
+
+fn oid(table: &TablePlan) -> Result<u32, Problem> {
+    TableNative::of(&table.source)
+        .map(|native| native.oid)
+        .map_err(|error| Problem::internal(format!("The plan of table {} can't be read: {error}.", table.name())))
+}
+
+fn lost(code: &str, text: String, at: &Position) -> Problem {
+    Problem::new(Fault::PositionLost, code, text)
+        .advice("Reload the task: changes since the bookmark may be missing.")
+        .position(describe(at))
+}
+
+/// The slot must be ours, alive, and not past the bookmark: the server would skip forward in silence.
+async fn check_slot(control: &Client, slot: &str, bookmark: Place, from: &Position) -> Result<Lsn, Problem> {
+    let row = control
+        .query_opt(
+            "SELECT plugin::text, database = current_database(), wal_status, \
+                    (restart_lsn - '0/0'::pg_lsn)::int8, (confirmed_flush_lsn - '0/0'::pg_lsn)::int8 \
+             FROM pg_replication_slots WHERE slot_name = $1",
+            &[&slot],
+        )
+        .await
+        .map_err(|error| error::driver(&error, &format!("look up the replication slot {slot}")))?;
+    let Some(row) = row else {
+        return Err(lost("slot-missing", format!("The replication slot {slot} is gone."), from));
+    };
+    let ours = row.get::<_, Option<&str>>(0) == Some("pgoutput") && row.get::<_, Option<bool>>(1) == Some(true);
+    if !ours {
+        return Err(lost("slot-recreated", format!("The replication slot {slot} is not the one that was made."), from));
+    }
+    if row.get::<_, Option<&str>>(2) == Some("lost") || row.get::<_, Option<i64>>(3).is_none() {
+        let text = format!("The source invalidated the replication slot {slot}: it kept too much log.");
+        return Err(lost("slot-invalidated", text, from)
+            .advice("Reload the task, and raise max_slot_wal_keep_size at the source."));
+    }
+    let confirmed = Lsn(row.get::<_, Option<i64>>(4).unwrap_or(i64::MAX).cast_unsigned());
+    if confirmed > bookmark.lsn {
+        let text = format!(
+            "The replication slot {slot} begins at {confirmed}, after the bookmark {}: it was made again or read by \
+             someone else.",
+            bookmark.lsn
+        );
+        return Err(lost("slot-ahead", text, from));
+    }
+    Ok(confirmed)
+}
+
+/// The bookmark must lie in this server's own history.
+async fn check_system(connection: &mut Connection, bookmark: Place, from: &Position) -> Result<Place, Problem> {
+    let doing = "identify the source";
+    let identity = connection.identify_system().await.map_err(|error| error::wire(&error, doing))?;
+    if identity.system_id != bookmark.system {
+        let text = format!(
+            "The source is another system than the one that was loaded (identifier {} instead of {}).",
+            identity.system_id, bookmark.system
+        );
+        return Err(lost("another-system", text, from));
+    }
+    let place = Place { timeline: identity.timeline, ..bookmark };
+    if identity.timeline == bookmark.timeline {
+        if bookmark.lsn > identity.flushed {
+            let text = format!("The target is ahead of the source, whose log ends at {}.", identity.flushed);
+            return Err(lost("diverged", text, from));
+        }
+        return Ok(place);
+    }
+    let history = connection.timeline_history(identity.timeline).await.map_err(|error| error::wire(&error, doing))?;
+    match fork(&history, bookmark.timeline) {
+        Some(fork) if bookmark.lsn <= fork => Ok(place),
+        Some(fork) => {
+            let text = format!(
+                "The source was promoted at {fork} (timeline {}); the target has changes up to {} that it never had.",
+                identity.timeline, bookmark.lsn
+            );
+            Err(lost("diverged", text, from))
+        }
+        None => {
+            let text = format!(
+                "Timeline {} of the bookmark is not in the history of the source's timeline {}.",
+                bookmark.timeline, identity.timeline
+            );
+            Err(lost("diverged", text, from))
+        }
+    }
+}
+
+/// Where a timeline was left, by a history file: lines of timeline, place and reason.
+fn fork(history: &[u8], timeline: u32) -> Option<Lsn> {
+    let text = std::str::from_utf8(history).ok()?;
+    text.lines().find_map(|line| {
+        let mut fields = line.split_whitespace();
+        let number: u32 = fields.next()?.parse().ok()?;
+        (number == timeline).then(|| fields.next()?.parse().ok())?
+    })
+}
+
+/// The tables of our publication, by OID. A publication that leaves kinds of changes out has lost some.
+async fn published(control: &Client, name: &str, from: &Position) -> Result<Vec<u32>, Problem> {
+    let failed = |error: tokio_postgres::Error| error::driver(&error, &format!("look up the publication {name}"));
+    let row = control
+        .query_opt(
+            "SELECT oid, pubinsert AND pubupdate AND pubdelete AND pubtruncate AND pubviaroot, puballtables \
+             FROM pg_publication WHERE pubname = $1",
+            &[&name],
+        )
+        .await
+        .map_err(failed)?;
+    let Some(row) = row else {
+        return Err(lost("publication-missing", format!("The publication {name} is gone."), from));
+    };
+    if !row.get::<_, bool>(1) || row.get::<_, bool>(2) {
+        return Err(lost("publication-changed", format!("The publication {name} was changed by someone else."), from));
+    }
+    let rows = control
+        .query("SELECT prrelid FROM pg_publication_rel WHERE prpubid = $1", &[&row.get::<_, u32>(0)])
+        .await
+        .map_err(failed)?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// Tables with a column that was dropped and added again under its name and with its type: their Relation messages
+/// look the same, so the catalog's column numbers tell.
+async fn doubtful(control: &Client, plan: &[TablePlan]) -> Result<Vec<(TableId, Problem)>, Problem> {
+    let oids = plan.iter().map(oid).collect::<Result<Vec<_>, _>>()?;
+    let rows = control
+        .query(
+            "SELECT attrelid, attname::text, attnum FROM pg_attribute \
+             WHERE attrelid = any($1) AND attnum > 0 AND NOT attisdropped",
+            &[&oids],
+        )
+        .await
+        .map_err(|error| error::driver(&error, "read the columns of the planned tables"))?;
+    let present: hashbrown::HashMap<(u32, &str), i16> =
+        rows.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect();
+    let mut doubtful = Vec::new();
+    for (table, oid) in plan.iter().zip(&oids).filter(|(table, _)| is_followed(table)) {
+        let again = table.columns.iter().find(|column| {
+            let column = &table.source.columns[column.source];
+            let planned = ColumnNative::of(column).map(|native| native.attnum).ok();
+            present.get(&(*oid, column.name.as_str())).is_some_and(|now| Some(*now) != planned)
+        });
+        if let Some(column) = again {
+            let name = &table.source.columns[column.source].name;
+            let problem = Expected::of(table)?.changed(&format!("column {name} was dropped and added again"));
+            doubtful.push((table.id, problem));
+        }
+    }
+    Ok(doubtful)
+}
+
+/// Streams the slot; whoever holds it is ended. A connection that was refused is opened again.
+async fn start(
+    settings: &Settings,
+    task: &TaskContext,
+    control: &Client,
+    first: Connection,
+    name: &str,
+    (from, streaming): (Lsn, Streaming),
+) -> Result<ReplicationStream, Problem> {
+    let options =
+        PgoutputOptions { publications: vec![name.to_owned()], binary: true, streaming, messages: false };
+    let deadline = Instant::now() + PATIENCE;
+    let mut connection = first;
+    loop {
+        slot::free(control, name).await?;
+        match connection.start_replication(name, from, &options).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) if error.code() == Some("55006") && Instant::now() < deadline => {
+                sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) => return Err(error::wire(&error, &format!("read the replication slot {name}"))),
+        }
+        connection = session::replication(settings, &task.name, "follow").await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_file_says_where_a_timeline_was_left() {
+        let history = b"1\t0/5000060\tno recovery target specified\n\n2\t3A/91C0F2B8\tno recovery target specified\n";
+        assert_eq!(fork(history, 1), Some(Lsn(0x500_0060)));
+        assert_eq!(fork(history, 2), Some(Lsn(0x3A_91C0_F2B8)));
+        assert_eq!(fork(history, 3), None);
+    }
+}

@@ -1,0 +1,134 @@
+//! PostgreSQL as a source.
+//!
+//! Why nothing is lost between the load and the log: the slot's consistent point P is at once the place from which
+//! the log is kept and the place of the exported snapshot that the chunks are read in. A transaction whose commit
+//! record lies before P is in the snapshot and not in the log, every other one is in the log and not in the snapshot.
+//! `begin` has the steps and the race that must be waited out; `storage` what MVCC does not cover; `assembler` how
+//! the log becomes whole transactions; `follow` what is checked before it is opened again.
+
+mod assembler;
+mod begin;
+mod chunks;
+mod copy;
+mod copyrows;
+mod follow;
+mod keys;
+mod layout;
+mod names;
+mod reader;
+mod session;
+mod slot;
+mod state;
+mod storage;
+mod streamed;
+mod touched;
+mod view;
+mod writer;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_postgres::Client;
+use wavemark_connector::source::{BlockFormat, ChangeReader, Counter, LeftBehind, LogState, Source, Touched, View};
+use wavemark_connector::TaskContext;
+use wavemark_domain::catalog::{Column, Table};
+use wavemark_domain::check::Finding;
+use wavemark_domain::{Encoding, Position, Problem, TableId, TablePlan};
+
+use crate::encoding::{BINARY, COPY_BINARY};
+use crate::native::ColumnNative;
+use crate::settings::Settings;
+use crate::wire::Streaming;
+use crate::{assess, position};
+
+pub(crate) use names::quoted;
+pub(crate) use session::replication_settings;
+pub(crate) use slot::identity;
+
+/// One PostgreSQL database to read from.
+pub struct PostgresSource {
+    settings: Settings,
+    /// Answers the small questions of every second; made when first needed, and again when it broke.
+    monitor: tokio::sync::Mutex<Option<Client>>,
+}
+
+impl PostgresSource {
+    /// A source with these settings. Does no I/O.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, monitor: tokio::sync::Mutex::new(None) }
+    }
+}
+
+#[async_trait]
+impl Source for PostgresSource {
+    async fn tables(&self) -> Result<Vec<Table>, Problem> {
+        crate::discover(&self.settings).await
+    }
+
+    async fn assess(&self, task: &TaskContext, tables: &[Arc<Table>]) -> Result<Vec<Finding>, Problem> {
+        let client = session::ordinary(&self.settings, task, "assess").await?;
+        assess::assess(&client, task, tables).await
+    }
+
+    fn offers(&self, _table: &Table, column: &Column) -> Vec<Encoding> {
+        let binary = ColumnNative::of(column).is_ok_and(|native| native.r#type.has_binary);
+        if binary { vec![BINARY] } else { Vec::new() }
+    }
+
+    fn block_formats(&self, _table: &TablePlan) -> Vec<BlockFormat> {
+        vec![BlockFormat::Stream(COPY_BINARY), BlockFormat::Rows]
+    }
+
+    fn describe(&self, position: &Position) -> String {
+        position::describe(position)
+    }
+
+    async fn begin(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
+        Ok(Box::new(begin::begin(&self.settings, task, plan).await?))
+    }
+
+    async fn view_again(&self, task: &TaskContext, _plan: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
+        Ok(Box::new(begin::again(&self.settings, task).await?))
+    }
+
+    async fn touched(
+        &self,
+        task: &TaskContext,
+        plan: &[TablePlan],
+        tables: &[TableId],
+        from: &Position,
+        to: &Position,
+    ) -> Result<Vec<Touched>, Problem> {
+        touched::touched(&self.settings, task, plan, tables, from, to).await
+    }
+
+    async fn follow(
+        &self,
+        task: &TaskContext,
+        plan: &[TablePlan],
+        from: &Position,
+    ) -> Result<Box<dyn ChangeReader>, Problem> {
+        Ok(Box::new(follow::open(&self.settings, task, plan, from, Streaming::On).await?))
+    }
+
+    async fn log_state(&self, task: &TaskContext, bookmark: Option<&Position>) -> Result<LogState, Problem> {
+        let mut monitor = self.monitor.lock().await;
+        if monitor.as_ref().is_none_or(Client::is_closed) {
+            *monitor = Some(session::ordinary(&self.settings, task, "monitor").await?);
+        }
+        match monitor.as_ref() {
+            Some(client) => state::log_state(client, task, bookmark).await,
+            None => Err(Problem::internal("The monitor's connection was not made.")),
+        }
+    }
+
+    async fn counters(&self, plan: &[TablePlan]) -> Result<Vec<Counter>, Problem> {
+        let client = crate::job_client(&self.settings, "counters").await?;
+        state::counters(&client, plan).await
+    }
+
+    async fn clean_up(&self, task: &TaskContext) -> Result<(), LeftBehind> {
+        state::clean_up(&self.settings, task).await
+    }
+}

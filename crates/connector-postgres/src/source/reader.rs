@@ -1,0 +1,227 @@
+//! Reading the log: the socket on one side, batches on the other.
+//!
+//! While the reader is behind it lets the socket fill for a few milliseconds between reads: a server whose socket is
+//! emptied after every message sends message by message, which costs it three times the work. When it is up to date
+//! it reads at once.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_postgres::Client;
+use wavemark_connector::source::{ChangeReader, InHand, Read};
+use wavemark_connector::{TaskContext, crash};
+use wavemark_domain::{Position, Problem};
+
+use super::assembler::{Assembler, EPOCH_OFFSET};
+use super::session;
+use crate::error;
+use crate::position::Place;
+use crate::settings::Settings;
+use crate::wire::{Frame, Lsn, ReplicationStream, WireError};
+
+/// How long the socket may fill while the reader is behind.
+const GULP: Duration = Duration::from_millis(4);
+/// A read of at least so many bytes probably left more in the socket.
+const LARGE: usize = 128 * 1024;
+/// Progress without changes is told at most this often.
+const PROGRESS: Duration = Duration::from_millis(100);
+
+/// Reads the log of one slot.
+pub(super) struct LogReader {
+    settings: Settings,
+    task: TaskContext,
+    stream: ReplicationStream,
+    assembler: Assembler,
+    /// What was last confirmed; sent again in every report.
+    confirmed: Lsn,
+    /// The server asked for a report.
+    owes_report: bool,
+    /// Bytes taken in since the socket was read last.
+    gulp: usize,
+    bytes_read: u64,
+    log_end: Lsn,
+    clock: Option<i64>,
+    progress_told: Instant,
+    heart: Option<Client>,
+}
+
+impl LogReader {
+    pub(super) fn new(
+        settings: &Settings,
+        task: &TaskContext,
+        stream: ReplicationStream,
+        assembler: Assembler,
+        confirmed: Lsn,
+    ) -> Self {
+        Self {
+            settings: settings.clone(),
+            task: task.clone(),
+            stream,
+            assembler,
+            confirmed,
+            owes_report: false,
+            gulp: 0,
+            bytes_read: 0,
+            log_end: Lsn(0),
+            clock: None,
+            progress_told: Instant::now(),
+            heart: None,
+        }
+    }
+
+    /// Takes in what is at hand; true when the batch is full.
+    fn drain(&mut self, most: usize) -> Result<bool, Problem> {
+        loop {
+            if self.assembler.bytes() >= most {
+                return Ok(true);
+            }
+            if self.assembler.is_replaying() {
+                self.assembler.replay(most)?;
+                continue;
+            }
+            match self.stream.reader.next_frame().map_err(lost)? {
+                Some(Frame::XLogData { data, start, clock, .. }) => {
+                    self.gulp += data.len();
+                    self.bytes_read += data.len() as u64;
+                    self.clock = Some(clock);
+                    self.log_end = self.log_end.max(start);
+                    self.assembler.message(data, clock)?;
+                }
+                Some(Frame::Keepalive { end, clock, reply_requested }) => {
+                    self.clock = Some(clock);
+                    self.log_end = self.log_end.max(end);
+                    self.owes_report |= reply_requested;
+                    self.assembler.keepalive(end, clock);
+                }
+                Some(Frame::End) => {
+                    return Err(Problem::transient("log-ended", "The source ended the stream of its log."));
+                }
+                None => return Ok(false),
+            }
+        }
+    }
+
+    /// Takes what the socket has, after a pause if that lets the server work in gulps; false if it has nothing.
+    async fn more(&mut self) -> Result<bool, Problem> {
+        if self.assembler.is_behind() && self.gulp < LARGE {
+            sleep(GULP).await;
+        }
+        let filled = self.stream.reader.fill().now_or_never();
+        if filled.is_some() {
+            self.gulp = 0;
+        }
+        filled.transpose().map(|filled| filled.is_some()).map_err(lost)
+    }
+
+    /// Waits for the socket; false if progress is due to be told first.
+    async fn wait(&mut self) -> Result<bool, Problem> {
+        if self.assembler.is_behind() && self.gulp > 0 && self.gulp < LARGE {
+            sleep(GULP).await;
+        }
+        self.gulp = 0;
+        if !self.assembler.has_progress() {
+            return self.stream.reader.fill().await.map(|_| true).map_err(lost);
+        }
+        match timeout_at(self.progress_told + PROGRESS, self.stream.reader.fill()).await {
+            Ok(filled) => filled.map(|_| true).map_err(lost),
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn give(&mut self, more: bool) -> Read {
+        let taken = self.assembler.take();
+        if taken.batch.changes().is_empty() {
+            self.progress_told = Instant::now();
+        } else {
+            crash::point("wave.read");
+        }
+        Read {
+            batch: taken.batch,
+            open_end: taken.open_end,
+            more,
+            log_end: (self.log_end > Lsn(0)).then(|| self.assembler.position(self.log_end)),
+            source_clock: self.clock.map(|clock| clock.saturating_add(EPOCH_OFFSET)),
+            barriers: taken.barriers,
+        }
+    }
+
+    /// Reports what is confirmed; with `answer` the server sends a keepalive at once.
+    pub(super) async fn report(&mut self, answer: bool) -> Result<(), Problem> {
+        let at = self.confirmed;
+        self.stream.sender.standby_status(at, at, at, answer).await.map_err(lost)
+    }
+
+    /// Writes a message into the source's log. Rights that are missing, and a source that can't be written to, are
+    /// taken as they are: others' writes move the log as well.
+    async fn beat(&mut self) -> Result<(), Problem> {
+        if self.heart.as_ref().is_none_or(Client::is_closed) {
+            self.heart = Some(session::ordinary(&self.settings, &self.task, "heartbeat").await?);
+        }
+        if let Some(client) = &self.heart {
+            let beaten = client.batch_execute("SELECT pg_logical_emit_message(false, 'wavemark', '')").await;
+            if let Err(error) = beaten {
+                tracing::debug!(task.id = %self.task.task, %error, "no heartbeat at the source");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn lost(error: WireError) -> Problem {
+    let problem = error::wire(&error, "read the source's log");
+    match error.code() {
+        // The slot was dropped or invalidated while it was read, or the publication was: seen again, with its
+        // reason, when the log is opened.
+        Some("55000" | "42704") => Problem::transient("log-interrupted", problem.text),
+        _ => problem,
+    }
+}
+
+#[async_trait]
+impl ChangeReader for LogReader {
+    async fn next(&mut self, most_bytes: usize) -> Result<Read, Problem> {
+        loop {
+            let full = self.drain(most_bytes)?;
+            if self.owes_report {
+                self.report(false).await?;
+                self.owes_report = false;
+            }
+            if full {
+                return Ok(self.give(true));
+            }
+            if self.assembler.has_transactions() {
+                if !self.more().await? {
+                    return Ok(self.give(false));
+                }
+            } else if !self.wait().await? {
+                return Ok(self.give(false));
+            }
+        }
+    }
+
+    async fn confirm(&mut self, position: &Position) -> Result<(), Problem> {
+        let place = Place::from_position(position).filter(|place| place.system == self.assembler.place().system);
+        let place = place.ok_or_else(|| Problem::internal("A position of another system was to be confirmed."))?;
+        self.confirmed = self.confirmed.max(place.lsn);
+        self.report(false).await?;
+        crash::point("source.confirmed");
+        Ok(())
+    }
+
+    async fn keep_alive(&mut self) -> Result<(), Problem> {
+        self.report(false).await
+    }
+
+    async fn heartbeat(&mut self) -> Result<(), Problem> {
+        if let Err(problem) = self.beat().await {
+            tracing::debug!(task.id = %self.task.task, %problem, "no heartbeat at the source");
+        }
+        Ok(())
+    }
+
+    fn in_hand(&self) -> InHand {
+        InHand { bytes_read: self.bytes_read, ..self.assembler.in_hand() }
+    }
+}

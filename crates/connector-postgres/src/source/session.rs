@@ -1,0 +1,49 @@
+//! Connections to the source: ordinary ones and those that speak the replication protocol.
+
+use std::time::Duration;
+
+use tokio_postgres::Client;
+use wavemark_connector::TaskContext;
+use wavemark_domain::{Fault, Problem};
+
+use crate::client::{self, Purpose};
+use crate::settings::Settings;
+use crate::tls::Tls;
+use crate::wire::{ConnectSettings, Connection};
+use crate::error;
+
+/// No limit may end a session that holds a snapshot or a slot.
+const NO_LIMITS: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN \
+    ('statement_timeout', 'idle_session_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')";
+
+/// An ordinary connection with an empty `search_path`; `part` names it in `pg_stat_activity`.
+pub(super) async fn ordinary(settings: &Settings, task: &TaskContext, part: &str) -> Result<Client, Problem> {
+    let lock_timeout = Duration::from_secs(task.settings.lock_timeout_seconds.into());
+    let purpose = Purpose { name: &task.name, part, lock_timeout, writes: false };
+    let client = client::connect(settings, &purpose).await?.client;
+    client.batch_execute(NO_LIMITS).await.map_err(|error| error::driver(&error, "set up a session"))?;
+    Ok(client)
+}
+
+/// A connection for the replication protocol.
+pub(super) async fn replication(settings: &Settings, name: &str, part: &str) -> Result<Connection, Problem> {
+    let doing = format!("open a replication connection to endpoint {} at {}", settings.endpoint, settings.address());
+    let connect = replication_settings(settings, name, part)?;
+    let mut connection = Connection::connect(&connect).await.map_err(|error| error::wire(&error, &doing))?;
+    connection.query(NO_LIMITS).await.map_err(|error| error::wire(&error, &doing))?;
+    Ok(connection)
+}
+
+pub(crate) fn replication_settings(settings: &Settings, name: &str, part: &str) -> Result<ConnectSettings, Problem> {
+    let tls = Tls::new(&settings.tls).map_err(|error| {
+        let text = format!("The TLS settings of endpoint {} can't be used: {}.", settings.endpoint, error::causes(&error));
+        Problem::new(Fault::Settings, "tls-settings", text)
+    })?;
+    let mut connect =
+        ConnectSettings::new(&settings.host, settings.port, &settings.user, &settings.database, tls);
+    connect.password.clone_from(&settings.password);
+    connect.connect_timeout = settings.connect_timeout;
+    let name: String = name.chars().take(40).collect();
+    connect.parameters.push(("application_name".to_owned(), format!("wavemark {name} {part}")));
+    Ok(connect)
+}

@@ -1,0 +1,167 @@
+//! Slot and publication: made, found, freed, removed.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_postgres::Client;
+use wavemark_connector::TaskContext;
+use wavemark_domain::catalog::TableKind;
+use wavemark_domain::{Fault, Problem, TablePlan};
+
+use super::names::{literal, numbers, quoted, task_prefix};
+use crate::error;
+use crate::native::TableNative;
+use crate::wire::quote_identifier;
+
+/// How long a slot's holder may take to go once it was told to.
+const PATIENCE: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What a task keeps at its source: a slot and a publication of one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Artefact {
+    pub(super) name: String,
+    pub(super) generation: i32,
+    /// The grant that made it.
+    pub(super) epoch: i64,
+}
+
+/// Every slot or publication of a task, the newest last.
+pub(super) async fn find(client: &Client, task: &TaskContext) -> Result<Vec<Artefact>, Problem> {
+    let statement = "\
+        SELECT slot_name::text FROM pg_replication_slots WHERE starts_with(slot_name::text, $1) AND NOT temporary \
+        UNION SELECT pubname::text FROM pg_publication WHERE starts_with(pubname::text, $1)";
+    let rows = client
+        .query(statement, &[&task_prefix(task.task)])
+        .await
+        .map_err(|error| error::driver(&error, "look up slots and publications of the task"))?;
+    let artefact = |row: &tokio_postgres::Row| {
+        let name: String = row.get(0);
+        numbers(&name, task.task).map(|(generation, epoch)| Artefact { name, generation, epoch })
+    };
+    let mut found: Vec<Artefact> = rows.iter().filter_map(artefact).collect();
+    found.sort_by_key(|artefact| (artefact.generation, artefact.epoch));
+    Ok(found)
+}
+
+/// The task's own of this generation: that of the highest epoch. One above the task's epoch was made by a successor.
+pub(super) fn newest<'a>(found: &'a [Artefact], task: &TaskContext) -> Result<Option<&'a Artefact>, Problem> {
+    let newest = found.iter().rfind(|artefact| artefact.generation == task.generation.0);
+    match newest {
+        Some(newest) if newest.epoch > task.epoch.0 => {
+            let text = format!("Epoch {} of the task has made slot and publication of its own.", newest.epoch);
+            Err(Problem::new(Fault::Fenced, "fenced", text))
+        }
+        newest => Ok(newest),
+    }
+}
+
+/// Removes a slot and its publication.
+pub(super) async fn remove(client: &Client, name: &str) -> Result<(), Problem> {
+    remove_slot(client, name).await?;
+    remove_publication(client, name).await
+}
+
+/// Ends the session that holds a slot, if one does: a sender behind a broken network holds it until its own
+/// timeout, and only we name slots so. Returns once the slot is free or gone.
+pub(super) async fn free(client: &Client, slot: &str) -> Result<(), Problem> {
+    let failed = |error: tokio_postgres::Error| error::driver(&error, &format!("free the replication slot {slot}"));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let held = client
+            .query_opt(
+                "SELECT active_pid, pg_terminate_backend(active_pid) FROM pg_replication_slots \
+                 WHERE slot_name = $1 AND active_pid IS NOT NULL",
+                &[&slot],
+            )
+            .await
+            .map_err(failed)?;
+        let Some(row) = held else { return Ok(()) };
+        if Instant::now() > deadline {
+            let pid: i32 = row.get(0);
+            let text = format!("The replication slot {slot} is still held by server process {pid}.");
+            return Err(Problem::transient("slot-held", text)
+                .advice(format!("End that process: SELECT pg_terminate_backend({pid});")));
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Removes a slot, whoever holds it.
+async fn remove_slot(client: &Client, slot: &str) -> Result<(), Problem> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        free(client, slot).await?;
+        let dropped = client
+            .execute(
+                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1",
+                &[&slot],
+            )
+            .await;
+        match dropped {
+            Ok(_) => return Ok(()),
+            // Held again, or gone, since the look before.
+            Err(error) if Instant::now() < deadline && is_race(&error) => sleep(PAUSE).await,
+            Err(error) => return Err(error::driver(&error, &format!("drop the replication slot {slot}"))),
+        }
+    }
+}
+
+fn is_race(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| matches!(code.code(), "55006" | "42704"))
+}
+
+/// Removes a publication; its tables stay as they are.
+async fn remove_publication(client: &Client, publication: &str) -> Result<(), Problem> {
+    client
+        .batch_execute(&format!("DROP PUBLICATION IF EXISTS {}", quote_identifier(publication)))
+        .await
+        .map_err(|error| error::driver(&error, &format!("drop the publication {publication}")))
+}
+
+/// Publishes the planned tables, partitions under the name of their root. Views can't be.
+///
+/// A table whose rows the log can't name is refused: publishing it would make its users' updates fail.
+pub(super) async fn publish(client: &Client, task: &TaskContext, name: &str, plan: &[TablePlan]) -> Result<(), Problem> {
+    let tables: Vec<&TablePlan> = plan.iter().filter(|table| table.source.kind != TableKind::View).collect();
+    if let Some(table) = tables.iter().find(|table| !has_identity(table)) {
+        return Err(no_identity(table));
+    }
+    let list: Vec<String> = tables.iter().map(|table| format!("ONLY {}", quoted(table.name()))).collect();
+    let list = if list.is_empty() { String::new() } else { format!(" FOR TABLE {}", list.join(", ")) };
+    let statement = format!(
+        "CREATE PUBLICATION {name}{list} WITH (publish_via_partition_root = true); \
+         COMMENT ON PUBLICATION {name} IS {comment}",
+        name = quote_identifier(name),
+        comment = literal(&format!("Wavemark task {} ({})", task.name, task.task)),
+    );
+    client
+        .batch_execute(&statement)
+        .await
+        .map_err(|error| error::driver(&error, &format!("create the publication {name}")))
+}
+
+/// Whether the log can name a table's rows.
+pub(super) fn has_identity(table: &TablePlan) -> bool {
+    identity(table.source.as_ref())
+}
+
+/// The same for a table as discovered.
+pub(crate) fn identity(table: &wavemark_domain::Table) -> bool {
+    let Ok(native) = TableNative::of(table) else { return false };
+    match native.replica_identity.as_str() {
+        "f" => true,
+        "n" => false,
+        _ => !table.key.is_empty(),
+    }
+}
+
+fn no_identity(table: &TablePlan) -> Problem {
+    let text = format!(
+        "Table {} has neither a primary key nor a replica identity, so the log can't say which row changed.",
+        table.name()
+    );
+    Problem::new(Fault::Settings, "no-replica-identity", text)
+        .advice(format!("ALTER TABLE {} REPLICA IDENTITY FULL;", quoted(table.name())))
+        .table(table.name())
+}

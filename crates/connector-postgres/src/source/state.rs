@@ -1,0 +1,100 @@
+//! Where the log stands and what it keeps for a task; the counters of tables; the last of a task.
+
+use tokio_postgres::Client;
+use wavemark_connector::TaskContext;
+use wavemark_connector::source::{Counter, LeftBehind, LogState};
+use wavemark_domain::{Position, Problem, TablePlan};
+
+use super::names::{literal, prefix, task_prefix};
+use super::{session, slot};
+use crate::error;
+use crate::native::TableNative;
+use crate::position::Place;
+use crate::settings::Settings;
+use crate::wire::{Lsn, quote_identifier};
+
+const STATE: &str = "\
+    SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END \
+            - '0/0'::pg_lsn)::int8, \
+           (SELECT system_identifier FROM pg_control_system()), \
+           (SELECT timeline_id FROM pg_control_checkpoint()), \
+           (SELECT min(s.restart_lsn - '0/0'::pg_lsn)::int8 FROM pg_replication_slots s \
+            WHERE starts_with(s.slot_name::text, $1)), \
+           (SELECT min(s.safe_wal_size) FROM pg_replication_slots s WHERE starts_with(s.slot_name::text, $1)), \
+           (SELECT setting::int8 * 1048576 FROM pg_settings \
+            WHERE name = 'max_slot_wal_keep_size' AND setting::int8 >= 0)";
+
+/// The log's end, what the slot keeps of it, and the most that it would.
+pub(super) async fn log_state(
+    client: &Client,
+    task: &TaskContext,
+    bookmark: Option<&Position>,
+) -> Result<LogState, Problem> {
+    let row = client
+        .query_one(STATE, &[&prefix(task)])
+        .await
+        .map_err(|error| error::driver(&error, "read the state of the source's log"))?;
+    let end = Place {
+        system: row.get::<_, i64>(1).cast_unsigned(),
+        timeline: row.get::<_, i32>(2).cast_unsigned(),
+        lsn: Lsn(row.get::<_, Option<i64>>(0).unwrap_or_default().cast_unsigned()),
+    };
+    let bytes = |lsn: u64| end.lsn.0.saturating_sub(lsn);
+    let kept = row.get::<_, Option<i64>>(3).map(|restart| bytes(restart.cast_unsigned()));
+    let safe = row.get::<_, Option<i64>>(4).map(|safe| u64::try_from(safe).unwrap_or(0));
+    let setting = row.get::<_, Option<i64>>(5).and_then(|limit| u64::try_from(limit).ok());
+    Ok(LogState {
+        end: end.to_position(),
+        behind_bytes: bookmark.and_then(Place::from_position).map(|bookmark| bytes(bookmark.lsn.0)),
+        kept_bytes: kept,
+        limit_bytes: kept.zip(safe).map(|(kept, safe)| kept + safe).or(setting),
+    })
+}
+
+/// Sequences that columns own or are, with the last value that each gave.
+pub(super) async fn counters(client: &Client, plan: &[TablePlan]) -> Result<Vec<Counter>, Problem> {
+    let statement = "\
+        SELECT d.refobjid, a.attname::text, \
+               CASE WHEN has_sequence_privilege(c.oid, 'USAGE, SELECT') THEN pg_sequence_last_value(c.oid) END \
+        FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S' \
+        JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid \
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass \
+          AND d.deptype IN ('a', 'i') AND d.refobjid = any($1) \
+        ORDER BY d.refobjid, d.refobjsubid";
+    let oids: Vec<u32> =
+        plan.iter().map(|table| TableNative::of(&table.source).map_or(0, |native| native.oid)).collect();
+    let rows = client
+        .query(statement, &[&oids])
+        .await
+        .map_err(|error| error::driver(&error, "read the source's sequences"))?;
+    let counter = |row: &tokio_postgres::Row| {
+        let at = oids.iter().position(|oid| *oid == row.get::<_, u32>(0))?;
+        Some(Counter { table: plan.get(at)?.id, column: row.get(1), last_value: row.get(2) })
+    };
+    Ok(rows.iter().filter_map(counter).collect())
+}
+
+/// Removes slots and publications of all generations up to the task's.
+pub(super) async fn clean_up(settings: &Settings, task: &TaskContext) -> Result<(), LeftBehind> {
+    let left = |problem: Problem| LeftBehind { problem, statements: statements(task) };
+    let client = session::ordinary(settings, task, "control").await.map_err(left)?;
+    let found = slot::find(&client, task).await.map_err(left)?;
+    for artefact in found.iter().filter(|artefact| artefact.generation <= task.generation.0) {
+        slot::remove(&client, &artefact.name).await.map_err(left)?;
+    }
+    Ok(())
+}
+
+/// What a person runs in the source's database when we can't.
+fn statements(task: &TaskContext) -> Vec<String> {
+    let prefix = literal(&task_prefix(task.task));
+    let slots = format!("FROM pg_replication_slots WHERE starts_with(slot_name::text, {prefix})");
+    vec![
+        format!("SELECT pg_terminate_backend(active_pid) {slots} AND active;"),
+        format!("SELECT pg_drop_replication_slot(slot_name) {slots};"),
+        format!(
+            "DO $$ DECLARE p name; BEGIN FOR p IN SELECT pubname FROM pg_publication WHERE \
+             starts_with(pubname::text, {prefix}) LOOP EXECUTE format('DROP PUBLICATION %I', p); END LOOP; END $$;"
+        ),
+    ]
+}

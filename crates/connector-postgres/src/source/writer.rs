@@ -1,0 +1,296 @@
+//! From decoded row messages to the changes of a batch: the hot path. No allocation per change.
+
+use hashbrown::HashMap;
+use wavemark_domain::batch::RowStart;
+use wavemark_domain::{Batch, Cell, ChangeKind, Problem, TableId};
+
+use super::layout::{Expected, Layout};
+use crate::pgoutput::{self, Delete, Insert, Message, OldRow, RelationBody, Truncate, Tuple, Update};
+
+/// Where the messages of one relation go.
+enum Route {
+    /// A planned table with the plan's layout.
+    Followed(Layout),
+    /// Not in the plan (a partition, whose rows come under its root's name), or behind its barrier.
+    Ignored,
+}
+
+/// Writes changes into the batch at hand.
+pub(super) struct Writer {
+    expected: Vec<Expected>,
+    routes: HashMap<u32, Route>,
+    barred: Vec<TableId>,
+    /// What `expected` must not be compared with any more: the table is barred at its first relation.
+    doubtful: Vec<(TableId, Problem)>,
+    pub(super) batch: Batch,
+    pub(super) barriers: Vec<(TableId, Problem)>,
+}
+
+/// Why a row can't be read by its table's layout.
+enum Unfit {
+    /// Another number of cells than the relation has columns.
+    Width,
+    /// A value in text form, where all of the plan's are binary.
+    Text,
+    /// An old row that names no key.
+    NoKey,
+}
+
+impl Writer {
+    pub(super) fn new(expected: Vec<Expected>, doubtful: Vec<(TableId, Problem)>) -> Self {
+        Self {
+            expected,
+            routes: HashMap::new(),
+            barred: Vec::new(),
+            doubtful,
+            batch: Batch::default(),
+            barriers: Vec::new(),
+        }
+    }
+
+    /// Whether the layout of a relation is known.
+    pub(super) fn knows(&self, relation: u32) -> bool {
+        self.routes.contains_key(&relation)
+    }
+
+    /// Takes in what a table looks like from here on.
+    pub(super) fn relation(&mut self, relation: &RelationBody<'_>) {
+        let planned = self.expected.iter().find(|expected| {
+            expected.oid == relation.id
+                || (expected.name.schema == relation.namespace && expected.name.table == relation.name)
+        });
+        let Some(expected) = planned else {
+            self.routes.insert(relation.id, Route::Ignored);
+            return;
+        };
+        let table = expected.table;
+        let doubt = self.doubtful.iter().find(|(doubtful, _)| *doubtful == table).map(|(_, problem)| problem.clone());
+        match doubt.map_or_else(|| expected.compare(relation), Err) {
+            _ if self.barred.contains(&table) => {
+                self.routes.insert(relation.id, Route::Ignored);
+            }
+            Ok(layout) => {
+                self.routes.insert(relation.id, Route::Followed(layout));
+            }
+            Err(problem) => self.bar(relation.id, table, problem),
+        }
+    }
+
+    /// A planned table that the publication doesn't have (any more): its changes don't come.
+    pub(super) fn unpublished(&mut self, table: TableId) {
+        if let Some(expected) = self.expected.iter().find(|expected| expected.table == table) {
+            let problem = expected.changed("it is not in the task's publication any more");
+            self.bar(expected.oid, table, problem);
+        }
+    }
+
+    /// Ends a table here: nothing of it comes after.
+    fn bar(&mut self, relation: u32, table: TableId, problem: Problem) {
+        self.routes.insert(relation, Route::Ignored);
+        // A relation of the same table under another number is ended with it.
+        let same = |route: &Route| matches!(route, Route::Followed(layout) if layout.table == table);
+        self.routes.values_mut().filter(|route| same(route)).for_each(|route| *route = Route::Ignored);
+        self.barred.push(table);
+        self.batch.push_change(table, ChangeKind::Barrier, None, None);
+        self.barriers.push((table, problem));
+    }
+
+    /// Writes a row message.
+    pub(super) fn change(&mut self, message: &Message<'_>) -> Result<(), Problem> {
+        let relation = match message {
+            Message::Insert(_, Insert { relation, .. })
+            | Message::Update(_, Update { relation, .. })
+            | Message::Delete(_, Delete { relation, .. }) => *relation,
+            Message::Truncate(_, truncate) => return self.truncate(truncate),
+            Message::Relation(_, relation) => {
+                self.relation(relation);
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        let layout = match self.routes.get(&relation) {
+            Some(Route::Followed(layout)) => layout,
+            Some(Route::Ignored) => return Ok(()),
+            None => return Err(undescribed(relation)),
+        };
+        let written = match message {
+            Message::Insert(_, insert) => write_insert(&mut self.batch, layout, insert),
+            Message::Update(_, update) => write_update(&mut self.batch, layout, update),
+            Message::Delete(_, delete) => write_delete(&mut self.batch, layout, delete),
+            _ => Ok(()),
+        };
+        written.or_else(|unfit| self.refuse(relation, &unfit))
+    }
+
+    #[cold]
+    fn refuse(&mut self, relation: u32, unfit: &Unfit) -> Result<(), Problem> {
+        let Some(Route::Followed(layout)) = self.routes.get(&relation) else { return Ok(()) };
+        let table = layout.table;
+        let how = match unfit {
+            Unfit::Width => "a row has another number of columns than was announced",
+            Unfit::Text => "a value has no binary form",
+            Unfit::NoKey => "a row comes without its key",
+        };
+        let expected = self.expected.iter().find(|expected| expected.table == table);
+        let problem = expected.map(|expected| expected.changed(how)).ok_or_else(|| undescribed(relation))?;
+        self.bar(relation, table, problem);
+        Ok(())
+    }
+
+    fn truncate(&mut self, truncate: &Truncate<'_>) -> Result<(), Problem> {
+        for relation in truncate.relations.iter() {
+            match self.routes.get(&relation) {
+                Some(Route::Followed(layout)) => {
+                    self.batch.push_change(layout.table, ChangeKind::Truncate, None, None);
+                }
+                Some(Route::Ignored) => {}
+                None => return Err(undescribed(relation)),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cold]
+fn undescribed(relation: u32) -> Problem {
+    Problem::internal(format!("The log has a change of relation {relation} that it never described."))
+}
+
+#[inline]
+fn write_insert(batch: &mut Batch, layout: &Layout, insert: &Insert<'_>) -> Result<(), Unfit> {
+    let new = write_row(batch, layout, &insert.new)?;
+    batch.push_change(layout.table, ChangeKind::Insert, None, Some(new));
+    Ok(())
+}
+
+#[inline]
+fn write_update(batch: &mut Batch, layout: &Layout, update: &Update<'_>) -> Result<(), Unfit> {
+    let (old, new) = match &update.old {
+        None if layout.keyless => return Err(Unfit::NoKey),
+        None => (None, write_row(batch, layout, &update.new)?),
+        Some(old) => {
+            let (OldRow::Key(tuple) | OldRow::Full(tuple)) = old;
+            let whole = matches!(old, OldRow::Full(_));
+            if layout.keyless && !whole {
+                return Err(Unfit::NoKey);
+            }
+            let old = (layout.keyless || key_differs(layout, tuple, &update.new))
+                .then(|| write_old(batch, layout, tuple))
+                .transpose()?;
+            (old, write_filled(batch, layout, &update.new, tuple, whole)?)
+        }
+    };
+    batch.push_change(layout.table, ChangeKind::Update, old, Some(new));
+    Ok(())
+}
+
+#[inline]
+fn write_delete(batch: &mut Batch, layout: &Layout, delete: &Delete<'_>) -> Result<(), Unfit> {
+    let (OldRow::Key(tuple) | OldRow::Full(tuple)) = &delete.old;
+    if layout.keyless && matches!(delete.old, OldRow::Key(_)) {
+        return Err(Unfit::NoKey);
+    }
+    let old = write_old(batch, layout, tuple)?;
+    batch.push_change(layout.table, ChangeKind::Delete, Some(old), None);
+    Ok(())
+}
+
+/// Whether the key of the new row has other bytes than that of the old one.
+fn key_differs(layout: &Layout, old: &Tuple<'_>, new: &Tuple<'_>) -> bool {
+    let cells = old.cells().zip(new.cells()).zip(&layout.columns);
+    cells.into_iter().any(|((old, new), column)| column.key && new != pgoutput::Cell::Unchanged && old != new)
+}
+
+/// A whole new row.
+#[inline]
+fn write_row(batch: &mut Batch, layout: &Layout, tuple: &Tuple<'_>) -> Result<RowStart, Unfit> {
+    if tuple.len() != layout.columns.len() {
+        return Err(Unfit::Width);
+    }
+    let row = batch.begin_row();
+    if let Some(order) = &layout.order {
+        for column in order {
+            push(batch, tuple.cells().nth(usize::from(*column)).unwrap_or(pgoutput::Cell::Null))?;
+        }
+        return Ok(row);
+    }
+    for (cell, column) in tuple.cells().zip(&layout.columns) {
+        if column.travels {
+            push(batch, cell)?;
+        }
+    }
+    Ok(row)
+}
+
+/// A new row whose unchanged cells are taken from the old one, as far as that has them: in a whole old row all, in a
+/// key the key's.
+fn write_filled(
+    batch: &mut Batch,
+    layout: &Layout,
+    new: &Tuple<'_>,
+    old: &Tuple<'_>,
+    whole: bool,
+) -> Result<RowStart, Unfit> {
+    if new.len() != layout.columns.len() || old.len() != new.len() {
+        return Err(Unfit::Width);
+    }
+    let fill = |new: pgoutput::Cell<'_>, at: usize| new == pgoutput::Cell::Unchanged && (whole || layout.columns[at].key);
+    let row = batch.begin_row();
+    if let Some(order) = &layout.order {
+        for column in order.iter().map(|column| usize::from(*column)) {
+            let cell = new.cells().nth(column).unwrap_or(pgoutput::Cell::Null);
+            let from_old = fill(cell, column).then(|| old.cells().nth(column)).flatten();
+            push(batch, from_old.unwrap_or(cell))?;
+        }
+        return Ok(row);
+    }
+    for (at, (cell, old)) in new.cells().zip(old.cells()).enumerate() {
+        if layout.columns[at].travels {
+            push(batch, if fill(cell, at) { old } else { cell })?;
+        }
+    }
+    Ok(row)
+}
+
+/// An old row: the key's cells, or all for a table without a key.
+#[inline]
+fn write_old(batch: &mut Batch, layout: &Layout, tuple: &Tuple<'_>) -> Result<RowStart, Unfit> {
+    if tuple.len() != layout.columns.len() {
+        return Err(Unfit::Width);
+    }
+    if layout.keyless {
+        return write_row(batch, layout, tuple);
+    }
+    let row = batch.begin_row();
+    let keyed = |cell: pgoutput::Cell<'_>, at: usize, batch: &mut Batch| match (layout.columns[at].key, cell) {
+        (true, pgoutput::Cell::Unchanged) => Err(Unfit::NoKey),
+        (true, cell) => push(batch, cell),
+        (false, _) => {
+            batch.push_marker(Cell::NULL);
+            Ok(())
+        }
+    };
+    if let Some(order) = &layout.order {
+        for column in order.iter().map(|column| usize::from(*column)) {
+            keyed(tuple.cells().nth(column).unwrap_or(pgoutput::Cell::Null), column, batch)?;
+        }
+        return Ok(row);
+    }
+    for (at, cell) in tuple.cells().enumerate() {
+        if layout.columns[at].travels {
+            keyed(cell, at, batch)?;
+        }
+    }
+    Ok(row)
+}
+
+#[inline]
+fn push(batch: &mut Batch, cell: pgoutput::Cell<'_>) -> Result<(), Unfit> {
+    match cell {
+        pgoutput::Cell::Binary(value) => batch.push_value(value),
+        pgoutput::Cell::Null => batch.push_marker(Cell::NULL),
+        pgoutput::Cell::Unchanged => batch.push_marker(Cell::UNCHANGED),
+        pgoutput::Cell::Text(_) => return Err(Unfit::Text),
+    }
+    Ok(())
+}
