@@ -1,0 +1,297 @@
+//! Leases against a real PostgreSQL.
+
+mod support;
+
+use serde_json::json;
+use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
+use uuid::Uuid;
+use wavemark_domain::ids::TokenId;
+use wavemark_domain::progress::{Phase, TaskProgress};
+use wavemark_domain::state::{TaskEvent, TaskStatus};
+use wavemark_domain::task::{TaskKind, TaskSettings};
+use wavemark_domain::{EndpointId, Epoch, Problem, TaskId, WorkerId};
+use wavemark_store::endpoints::{self, EndpointRole};
+use wavemark_store::leases::{self, Granted};
+use wavemark_store::reports::{self, Answer, Reported, Stand};
+use wavemark_store::tasks::{self, Config};
+use wavemark_store::{tokens, workers};
+
+fn engines() -> Vec<String> {
+    vec!["postgresql".to_owned()]
+}
+
+async fn worker(connection: &mut PgConnection, name: &str) -> WorkerId {
+    let (id, token) = (WorkerId(Uuid::now_v7()), TokenId(Uuid::now_v7()));
+    tokens::create_worker(connection, token, name, name.as_bytes()).await.unwrap();
+    let introduction = workers::Introduction { name, version: "1", places: 4, engines: &engines() };
+    workers::register(connection, id, token, &introduction).await.unwrap();
+    id
+}
+
+async fn task(connection: &mut PgConnection, name: &str) -> TaskId {
+    let ends = [EndpointId(Uuid::now_v7()), EndpointId(Uuid::now_v7())];
+    for (at, end) in ends.iter().enumerate() {
+        let name = format!("{name}-{at}");
+        endpoints::create(connection, *end, &name, "postgresql", EndpointRole::Both, &json!({})).await.unwrap();
+    }
+    let config = Config {
+        name: name.to_owned(),
+        kind: TaskKind::FullLoadAndCdc,
+        source: ends[0],
+        target: ends[1],
+        mappings: json!({"rules": []}),
+        settings: TaskSettings::default(),
+    };
+    let id = TaskId(Uuid::now_v7());
+    tasks::create(connection, id, &config, "test").await.unwrap();
+    id
+}
+
+async fn event(connection: &mut PgConnection, id: TaskId, event: TaskEvent) -> TaskStatus {
+    let mut task = tasks::lock(connection, id).await.unwrap().unwrap();
+    tasks::transition(connection, &mut task, event, None).await.unwrap().unwrap()
+}
+
+async fn started(pool: &PgPool, name: &str) -> TaskId {
+    let mut transaction = pool.begin().await.unwrap();
+    let id = task(&mut transaction, name).await;
+    assert_eq!(event(&mut transaction, id, TaskEvent::StartAsked).await, TaskStatus::Starting);
+    transaction.commit().await.unwrap();
+    id
+}
+
+async fn claim(pool: &PgPool, worker: WorkerId) -> Vec<Granted> {
+    let mut transaction = pool.begin().await.unwrap();
+    let granted = leases::claim(&mut transaction, worker, &engines(), 4, long_ago()).await.unwrap();
+    transaction.commit().await.unwrap();
+    granted
+}
+
+/// The test cluster has just started, which puts off the lapse of leases; this takes the wait away.
+fn long_ago() -> OffsetDateTime {
+    OffsetDateTime::UNIX_EPOCH
+}
+
+async fn let_the_lease_lapse(pool: &PgPool, task: TaskId) {
+    sqlx::query("update leases set expires_at = clock_timestamp() - interval '1 second' where task_id = $1")
+        .bind(task.0)
+        .execute(pool)
+        .await
+        .unwrap();
+    // Postgres itself counts as unreachable before its start.
+    sqlx::query("select pg_sleep(greatest(0, 10.05 - extract(epoch from clock_timestamp() - pg_postmaster_start_time())))")
+        .execute(pool)
+        .await
+        .unwrap();
+}
+
+async fn report(pool: &PgPool, worker: WorkerId, task: TaskId, epoch: Epoch, stand: Stand) -> Answer {
+    let progress = TaskProgress { phase: Phase::Following, ..TaskProgress::default() };
+    report_with(pool, worker, task, epoch, stand, &progress).await
+}
+
+async fn report_with(
+    pool: &PgPool,
+    worker: WorkerId,
+    task: TaskId,
+    epoch: Epoch,
+    stand: Stand,
+    progress: &TaskProgress,
+) -> Answer {
+    let mut transaction = pool.begin().await.unwrap();
+    let reported = Reported { task, epoch, stand, progress, events: &[] };
+    let answer = reports::take(&mut transaction, worker, &reported).await.unwrap();
+    transaction.commit().await.unwrap();
+    answer
+}
+
+async fn status(pool: &PgPool, task: TaskId) -> TaskStatus {
+    let mut connection = pool.acquire().await.unwrap();
+    tasks::get(&mut connection, task).await.unwrap().unwrap().status
+}
+
+#[tokio::test]
+async fn a_leased_task_is_not_leased_again() {
+    let pool = support::metadata().await;
+    let task = started(&pool, "one").await;
+    let mut connection = pool.acquire().await.unwrap();
+    let (first, second) = (worker(&mut connection, "first").await, worker(&mut connection, "second").await);
+    let granted = claim(&pool, first).await;
+    assert_eq!(granted.len(), 1);
+    assert_eq!((granted[0].task, granted[0].epoch, granted[0].first_grant), (task, Epoch(1), true));
+    assert_eq!(claim(&pool, second).await, []);
+    assert_eq!(claim(&pool, first).await, []);
+}
+
+#[tokio::test]
+async fn many_workers_that_claim_at_once_get_each_task_once() {
+    let pool = support::metadata().await;
+    for number in 0..20 {
+        started(&pool, &format!("task{number:02}")).await;
+    }
+    let mut claims = tokio::task::JoinSet::new();
+    for number in 0..8 {
+        let mut connection = pool.acquire().await.unwrap();
+        let id = worker(&mut connection, &format!("worker{number}")).await;
+        drop(connection);
+        let pool = pool.clone();
+        claims.spawn(async move {
+            let mut mine = Vec::new();
+            for _ in 0..10 {
+                mine.extend(claim(&pool, id).await);
+            }
+            mine
+        });
+    }
+    let granted = claims.join_all().await.concat();
+    let mut ids: Vec<TaskId> = granted.iter().map(|granted| granted.task).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!((granted.len(), ids.len()), (20, 20));
+    assert!(granted.iter().all(|granted| granted.epoch == Epoch(1)));
+}
+
+#[tokio::test]
+async fn a_lapsed_lease_goes_to_another_under_a_higher_epoch_and_the_first_must_abandon() {
+    let pool = support::metadata().await;
+    let task = started(&pool, "one").await;
+    let mut connection = pool.acquire().await.unwrap();
+    let (first, second) = (worker(&mut connection, "first").await, worker(&mut connection, "second").await);
+    claim(&pool, first).await;
+    assert_eq!(report(&pool, first, task, Epoch(1), Stand::Running).await, Answer::Continue);
+    assert_eq!(status(&pool, task).await, TaskStatus::Running);
+    let_the_lease_lapse(&pool, task).await;
+    let granted = claim(&pool, second).await;
+    assert_eq!((granted[0].epoch, granted[0].first_grant, granted[0].status), (Epoch(2), false, TaskStatus::Starting));
+    assert_eq!(report(&pool, first, task, Epoch(1), Stand::Running).await, Answer::Abandon);
+    assert_eq!(report(&pool, first, task, Epoch(2), Stand::Running).await, Answer::Abandon);
+    assert_eq!(report(&pool, second, task, Epoch(2), Stand::Running).await, Answer::Continue);
+}
+
+#[tokio::test]
+async fn a_worker_that_went_on_while_it_could_not_report_keeps_its_lease() {
+    let pool = support::metadata().await;
+    let task = started(&pool, "one").await;
+    let mut connection = pool.acquire().await.unwrap();
+    let first = worker(&mut connection, "first").await;
+    claim(&pool, first).await;
+    report(&pool, first, task, Epoch(1), Stand::Running).await;
+    let_the_lease_lapse(&pool, task).await;
+    assert_eq!(leases::lapse(&mut connection, long_ago()).await.unwrap(), 1);
+    assert_eq!(status(&pool, task).await, TaskStatus::Starting);
+    assert_eq!(report(&pool, first, task, Epoch(1), Stand::Running).await, Answer::Continue);
+    assert_eq!(status(&pool, task).await, TaskStatus::Running);
+}
+
+#[tokio::test]
+async fn after_the_server_was_away_holders_get_a_leases_time_to_report_first() {
+    let pool = support::metadata().await;
+    let task = started(&pool, "one").await;
+    let mut connection = pool.acquire().await.unwrap();
+    let (first, second) = (worker(&mut connection, "first").await, worker(&mut connection, "second").await);
+    claim(&pool, first).await;
+    let_the_lease_lapse(&pool, task).await;
+    let now = wavemark_store::sessions::now(&mut connection).await.unwrap();
+    let granted = leases::claim(&mut connection, second, &engines(), 4, now).await.unwrap();
+    assert_eq!(granted, []);
+    let earlier = now - time::Duration::seconds(11);
+    let granted = leases::claim(&mut connection, second, &engines(), 4, earlier).await.unwrap();
+    assert_eq!(granted.len(), 1);
+}
+
+#[tokio::test]
+async fn a_fence_above_the_metadata_is_granted_above() {
+    let pool = support::metadata().await;
+    let task = started(&pool, "restored").await;
+    let mut connection = pool.acquire().await.unwrap();
+    let first = worker(&mut connection, "first").await;
+    claim(&pool, first).await;
+    assert_eq!(report(&pool, first, task, Epoch(1), Stand::Fenced(Epoch(41))).await, Answer::Continue);
+    assert_eq!(claim(&pool, first).await, [], "not at once: two installations must not chase each other");
+    sqlx::query("update tasks set not_before = null").execute(&pool).await.unwrap();
+    assert_eq!(claim(&pool, first).await[0].epoch, Epoch(42));
+}
+
+#[tokio::test]
+async fn a_grant_is_a_first_one_until_a_worker_says_that_it_opened_the_target() {
+    let pool = support::metadata().await;
+    let task = started(&pool, "one").await;
+    let mut connection = pool.acquire().await.unwrap();
+    let first = worker(&mut connection, "first").await;
+    assert!(claim(&pool, first).await[0].first_grant);
+    let preparing = TaskProgress::default();
+    report_with(&pool, first, task, Epoch(1), Stand::Released, &preparing).await;
+    assert!(claim(&pool, first).await[0].first_grant);
+    report(&pool, first, task, Epoch(2), Stand::Released).await;
+    assert!(!claim(&pool, first).await[0].first_grant);
+}
+
+#[tokio::test]
+async fn a_stop_is_answered_to_a_live_worker_and_leased_to_another_when_it_lapsed() {
+    let pool = support::metadata().await;
+    let mut connection = pool.acquire().await.unwrap();
+    let (first, second) = (worker(&mut connection, "first").await, worker(&mut connection, "second").await);
+    let task = started(&pool, "one").await;
+    claim(&pool, first).await;
+    report(&pool, first, task, Epoch(1), Stand::Running).await;
+    assert_eq!(event(&mut connection, task, TaskEvent::StopAsked).await, TaskStatus::Stopping);
+    assert_eq!(report(&pool, first, task, Epoch(1), Stand::Running).await, Answer::Stop);
+    assert_eq!(claim(&pool, second).await, []);
+    let_the_lease_lapse(&pool, task).await;
+    let granted = claim(&pool, second).await;
+    assert_eq!((granted[0].epoch, granted[0].status), (Epoch(2), TaskStatus::Stopping));
+    assert_eq!(report(&pool, second, task, Epoch(2), Stand::Ended).await, Answer::Continue);
+    assert_eq!(status(&pool, task).await, TaskStatus::Stopped);
+}
+
+#[tokio::test]
+async fn a_failed_task_keeps_its_problem_until_it_is_started_again() {
+    let pool = support::metadata().await;
+    let mut connection = pool.acquire().await.unwrap();
+    let first = worker(&mut connection, "first").await;
+    let task = started(&pool, "one").await;
+    claim(&pool, first).await;
+    let problem = Problem::new(wavemark_domain::Fault::Settings, "wal-level", "wal_level is replica.");
+    report(&pool, first, task, Epoch(1), Stand::Failed(problem.clone())).await;
+    let failed = tasks::get(&mut connection, task).await.unwrap().unwrap();
+    assert_eq!((failed.status, failed.problem), (TaskStatus::Failed, Some(problem)));
+    assert_eq!(claim(&pool, first).await, []);
+    event(&mut connection, task, TaskEvent::StartAsked).await;
+    assert_eq!(tasks::get(&mut connection, task).await.unwrap().unwrap().problem, None);
+    assert_eq!(claim(&pool, first).await[0].epoch, Epoch(2));
+}
+
+#[tokio::test]
+async fn a_worker_without_the_connector_is_not_given_the_task() {
+    let pool = support::metadata().await;
+    started(&pool, "one").await;
+    let mut connection = pool.acquire().await.unwrap();
+    let first = worker(&mut connection, "first").await;
+    let granted = leases::claim(&mut connection, first, &["mysql".to_owned()], 4, long_ago()).await.unwrap();
+    assert_eq!(granted, []);
+}
+
+#[tokio::test]
+async fn clean_up_ends_with_the_task_gone_and_what_is_left_behind_is_kept() {
+    let pool = support::metadata().await;
+    let mut connection = pool.acquire().await.unwrap();
+    let first = worker(&mut connection, "first").await;
+    let task = started(&pool, "one").await;
+    claim(&pool, first).await;
+    report(&pool, first, task, Epoch(1), Stand::Ended).await;
+    event(&mut connection, task, TaskEvent::DeleteAsked).await;
+    assert_eq!(claim(&pool, first).await[0].status, TaskStatus::Deleting);
+    let left = tasks::CleanUp {
+        problem: Problem::transient("unreachable", "The source can't be reached."),
+        statements: vec!["select pg_drop_replication_slot('wm')".to_owned()],
+    };
+    report(&pool, first, task, Epoch(2), Stand::CleanUpPending(left.clone())).await;
+    let pending = tasks::get(&mut connection, task).await.unwrap().unwrap();
+    assert_eq!((pending.status, pending.clean_up), (TaskStatus::CleanUpPending, Some(left)));
+    event(&mut connection, task, TaskEvent::DeleteAsked).await;
+    claim(&pool, first).await;
+    assert_eq!(report(&pool, first, task, Epoch(3), Stand::CleanedUp).await, Answer::Continue);
+    assert!(tasks::get(&mut connection, task).await.unwrap().is_none());
+    assert_eq!(report(&pool, first, task, Epoch(3), Stand::Running).await, Answer::Abandon);
+}
