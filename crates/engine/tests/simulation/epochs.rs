@@ -146,7 +146,7 @@ impl World {
             let longest = if self.rng.random_range(0..3) == 0 { 4_000 } else { 500 };
             let lasts = Duration::from_millis(self.rng.random_range(1..longest));
             self.write_for(lasts).await;
-            self.end(worker, &mut away).await;
+            self.end(worker, &mut away);
         }
         let last = self.start();
         self.write_for(Duration::from_millis(300)).await;
@@ -203,7 +203,7 @@ impl World {
     }
 
     /// Ends a worker the hard way, the soft way, or hardly at all.
-    async fn end(&mut self, worker: Worker, away: &mut Vec<Worker>) {
+    fn end(&mut self, worker: Worker, away: &mut Vec<Worker>) {
         match self.rng.random_range(0..6) {
             0 => {
                 self.outcome.zombies += 1;
