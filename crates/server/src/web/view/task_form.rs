@@ -1,0 +1,233 @@
+//! The form of a new task, and of an edited one.
+
+use std::collections::HashMap;
+
+use askama::Template;
+use serde_json::{Map, Value};
+use wavemark_domain::task::{TaskKind, TaskSettings};
+
+use super::field::{Choice, Field, choices, shown};
+use super::overview::Start;
+use super::preview::Preview;
+use super::shell::Shell;
+
+/// The form of a task.
+#[derive(Clone, Debug, Template)]
+#[template(path = "pages/tasks/form.html")]
+pub struct TaskForm {
+    /// What is around it.
+    pub shell: Shell,
+    /// Its title.
+    pub title: String,
+    /// What went wrong, where it is about no field.
+    pub error: Option<String>,
+    /// What must be there first.
+    pub missing: Option<Start>,
+    /// Where it is sent.
+    pub action: String,
+    /// Whether it makes a new task.
+    pub creates: bool,
+    /// Name, kind, source, target.
+    pub basics: Vec<Field>,
+    /// The mapping as typed.
+    pub mappings: String,
+    /// What is wrong with the mapping.
+    pub mapping_error: Option<String>,
+    /// What the mapping gives.
+    pub preview: Preview,
+    /// The settings that matter most.
+    pub settings: Vec<Field>,
+    /// The others.
+    pub more_settings: Vec<Field>,
+    /// Whether the others are shown.
+    pub more_open: bool,
+    /// The button.
+    pub button: &'static str,
+    /// Where *cancel* leads.
+    pub back: String,
+}
+
+/// What was typed.
+pub type Typed = HashMap<String, String>;
+
+/// The mapping that a new task starts with.
+pub const FIRST_MAPPING: &str = r#"{
+  "rules": [
+    {
+      "rule-type": "selection",
+      "rule-id": "1",
+      "rule-name": "all of public",
+      "object-locator": { "schema-name": "public", "table-name": "%" },
+      "rule-action": "include"
+    }
+  ]
+}"#;
+
+const KINDS: [(TaskKind, &str); 3] = [
+    (TaskKind::FullLoadAndCdc, "Load, then follow"),
+    (TaskKind::FullLoad, "Load only"),
+    (TaskKind::Cdc, "Follow only"),
+];
+
+/// Name, kind, source and target.
+#[must_use]
+pub fn basics(typed: &Typed, sources: Vec<Choice>, targets: Vec<Choice>, error: Option<(&str, &str)>) -> Vec<Field> {
+    let value = |name: &str| typed.get(name).cloned().unwrap_or_default();
+    let kinds = KINDS.iter().map(|(kind, label)| (kind.word(), *label));
+    vec![
+        Field::text("name", "Name", value("name"))
+            .required()
+            .hint("For people and in addresses, e.g. shop-to-analytics.")
+            .wrong(error),
+        Field::choice("kind", "What it does", choices(kinds, &value("kind"))).wrong(error),
+        Field::choice("source", "Source", sources).required().hint("Read from.").wrong(error),
+        Field::choice("target", "Target", targets).required().hint("Written to.").wrong(error),
+    ]
+}
+
+struct Setting {
+    name: &'static str,
+    label: &'static str,
+    hint: &'static str,
+    first: bool,
+    range: Option<(i64, i64)>,
+    words: &'static [(&'static str, &'static str)],
+}
+
+const fn number(name: &'static str, label: &'static str, hint: &'static str, min: i64, max: i64) -> Setting {
+    Setting { name, label, hint, first: false, range: Some((min, max)), words: &[] }
+}
+
+const SETTINGS: [Setting; 12] = [
+    Setting {
+        name: "preparation",
+        label: "Target tables before the load",
+        hint: "What happens to tables that are already there.",
+        first: true,
+        range: None,
+        words: &[
+            ("nothing", "Make those that are missing; others must fit and be empty"),
+            ("drop-and-create", "Drop and make again"),
+            ("truncate", "Keep their shape, remove their rows"),
+        ],
+    },
+    Setting {
+        name: "data_errors",
+        label: "When a row can't be applied",
+        hint: "Nothing is ever changed or left out in silence.",
+        first: true,
+        range: None,
+        words: &[
+            ("park-table", "Park its table, the others go on"),
+            ("stop-task", "Stop the task before the transaction"),
+            ("log-error", "Leave the row out, write it to wavemark.exceptions"),
+        ],
+    },
+    Setting {
+        first: true,
+        ..number("load_parallelism", "Chunks copied at once", "More loads faster and weighs more on the source.", 1, 32)
+    },
+    Setting {
+        name: "confirm_after",
+        label: "The source may forget once",
+        hint: "When the target counts as durable.",
+        first: false,
+        range: None,
+        words: &[("local-flush", "the target's own disk has it")],
+    },
+    number("chunk_mib", "Size of a chunk, MiB", "On the source's disk.", 1, 4_096),
+    number("memory_mib", "Memory for rows, MiB", "What is larger goes to disk.", 8, 4_096),
+    number(
+        "spill_mib",
+        "Disk for large transactions, MiB",
+        "0: a transaction larger than the memory stops the task.",
+        0,
+        16_777_216,
+    ),
+    number("wave_changes", "Changes in one wave", "At most; a larger transaction is a wave of its own.", 1, 1_000_000),
+    number("idle_seconds", "Heartbeat, seconds", "While nothing happens.", 1, 3_600),
+    number("lock_timeout_seconds", "Wait for a lock, seconds", "On a source or target table.", 1, 600),
+    number("log_kept_warning_mib", "Warn of source log kept, MiB", "0: never.", 0, 4_294_967_295),
+    Setting {
+        name: "force_shared_target",
+        label: "Another task may write to the same tables",
+        hint: "Even where the preparation drops or truncates them.",
+        first: false,
+        range: None,
+        words: &[("false", "no, refuse"), ("true", "yes, go on")],
+    },
+];
+
+/// The fields of the settings: those that matter most, and the others.
+#[must_use]
+pub fn settings(typed: &Typed, error: Option<(&str, &str)>) -> (Vec<Field>, Vec<Field>) {
+    let fields = SETTINGS.iter().map(|setting| (setting.first, setting.field(typed).wrong(error)));
+    let (first, more): (Vec<_>, Vec<_>) = fields.partition(|(first, _)| *first);
+    let only = |fields: Vec<(bool, Field)>| fields.into_iter().map(|(_, field)| field).collect();
+    (only(first), only(more))
+}
+
+impl Setting {
+    fn field(&self, typed: &Typed) -> Field {
+        let value = typed.get(self.name).map_or("", String::as_str);
+        let field = match self.range {
+            Some((min, max)) => Field::number(self.name, self.label, value, min, max),
+            None => Field::choice(self.name, self.label, choices(self.words.iter().copied(), value)),
+        };
+        field.hint(self.hint)
+    }
+}
+
+/// Settings as a form holds them.
+#[must_use]
+pub fn typed_settings(settings: &TaskSettings) -> Typed {
+    let all = serde_json::to_value(settings).unwrap_or_default();
+    all.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), shown(value))).collect()
+}
+
+/// The settings that a form holds, as the API takes them.
+///
+/// # Errors
+/// The field that does not hold a whole number.
+pub fn read_settings(typed: &Typed) -> Result<Value, (String, String)> {
+    let mut settings = Map::new();
+    for setting in &SETTINGS {
+        let Some(text) = typed.get(setting.name).map(|text| text.trim()).filter(|text| !text.is_empty()) else {
+            continue;
+        };
+        let value = match (setting.range, text) {
+            (Some((min, max)), text) => {
+                let number = text.parse::<i64>().ok().filter(|number| (min..=max).contains(number));
+                let number = number
+                    .ok_or_else(|| (setting.name.to_owned(), format!("Must be a whole number from {min} to {max}.")))?;
+                Value::from(number)
+            }
+            (None, "true") => Value::Bool(true),
+            (None, "false") => Value::Bool(false),
+            (None, word) => Value::from(word),
+        };
+        settings.insert(setting.name.to_owned(), value);
+    }
+    Ok(Value::Object(settings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_has_a_field_and_reads_back() {
+        let settings = TaskSettings { load_parallelism: 7, force_shared_target: true, ..TaskSettings::default() };
+        let typed = typed_settings(&settings);
+        let read: TaskSettings = serde_json::from_value(read_settings(&typed).unwrap()).unwrap();
+        assert_eq!(read, settings);
+        assert_eq!(typed.len(), SETTINGS.len());
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_named() {
+        let typed = Typed::from([("chunk_mib".to_owned(), "many".to_owned())]);
+        let (field, text) = read_settings(&typed).unwrap_err();
+        assert_eq!((field.as_str(), text.as_str()), ("chunk_mib", "Must be a whole number from 1 to 4096."));
+    }
+}
