@@ -1,0 +1,165 @@
+//! Applying row by row under savepoints, so that the row that can't be applied is found and can be left out.
+
+use tokio_postgres::Client;
+use wavemark_connector::target::{Segment, Verdict, WaveEnd};
+use wavemark_domain::{Batch, Change, ChangeKind, Fault, Problem, TablePlan};
+
+use super::apply::{Params, Single, plan_of};
+use super::pipeline::{Param, Task, key_names};
+use super::table::TargetTable;
+use super::wave::Waves;
+
+/// What an exception says about its wave.
+pub(crate) struct Context<'a> {
+    pub(crate) task_name: &'a str,
+    pub(crate) wave: i64,
+}
+
+/// See [`wavemark_connector::target::Session::apply_carefully`].
+pub(crate) async fn apply(
+    waves: &mut Waves,
+    plan: &[TablePlan],
+    context: &Context<'_>,
+    segment: &Segment<'_>,
+    verdict: &mut (dyn for<'p> FnMut(usize, &'p Problem) -> Verdict + Send),
+) -> Result<(), Problem> {
+    waves.learn(segment.changes().map(|(_, change)| change.table)).await?;
+    waves.begin().await?;
+    for (at, change) in segment.changes() {
+        waves.execute("SAVEPOINT wavemark_row", Task::wave("set a savepoint")).await?;
+        match one(waves, segment.batch, change).await {
+            Ok(()) => waves.execute("RELEASE SAVEPOINT wavemark_row", Task::wave("release a savepoint")).await?,
+            Err(mut problem) if problem.fault == Fault::Data => {
+                if problem.key_columns.is_empty() {
+                    problem.key_columns = key_names(plan_of(plan, change.table)?);
+                }
+                if verdict(at, &problem) == Verdict::Abort {
+                    return Err(problem);
+                }
+                waves.execute("ROLLBACK TO SAVEPOINT wavemark_row", Task::wave("go back to a savepoint")).await?;
+                note(waves, plan, context, segment.batch, at, &problem).await?;
+            }
+            Err(problem) => return Err(problem),
+        }
+    }
+    Ok(())
+}
+
+async fn one(waves: &mut Waves, batch: &Batch, change: &Change) -> Result<(), Problem> {
+    match change.kind {
+        ChangeKind::Truncate => waves.truncate(&[change.table]).await,
+        ChangeKind::Barrier => Ok(()),
+        _ => {
+            waves.single(batch, change, true).await?;
+            waves.drain().await
+        }
+    }
+}
+
+/// Writes the row to the exceptions. The key goes there as text, made by the server; where the server can't read the
+/// value (which may be why it failed), as the bytes.
+async fn note(
+    waves: &mut Waves,
+    plan: &[TablePlan],
+    context: &Context<'_>,
+    batch: &Batch,
+    at: usize,
+    problem: &Problem,
+) -> Result<(), Problem> {
+    let change = &batch.changes()[at];
+    let table = plan_of(plan, change.table)?;
+    let position =
+        batch.transactions().iter().find(|mark| at < mark.changes_end).map(|mark| mark.end.as_bytes().to_vec());
+    let mut last = Ok(());
+    for readable in [true, false] {
+        let (key, params) = key(batch, change, waves.target(change.table)?, readable)?;
+        let text = |value: &str| Param(Some(value.as_bytes().to_vec().into()));
+        let mut all = vec![
+            text(context.task_name),
+            Param(Some(context.wave.to_be_bytes().to_vec().into())),
+            text(&table.name().to_string()),
+            text(&table.target.to_string()),
+            text(word(change.kind)),
+            Param(position.clone().map(Into::into)),
+            text(problem.server_code.as_deref().unwrap_or(&problem.code)),
+            text(&problem.text),
+        ];
+        all.extend(params);
+        let sql = format!(
+            "INSERT INTO wavemark.exceptions \
+             (task, task_name, wave, source_table, target_table, kind, position, code, error, key) \
+             VALUES ('{}', $1::text, $2::int8, $3::text, $4::text, $5::text, $6::bytea, $7::text, $8::text, {key})",
+            waves.grant.task
+        );
+        waves.execute("SAVEPOINT wavemark_note", Task::wave("set a savepoint")).await?;
+        match insert(&waves.client, &sql, all).await {
+            Ok(()) => {
+                waves.excepted = true;
+                return Ok(());
+            }
+            Err(problem) => last = Err(problem),
+        }
+        waves.execute("ROLLBACK TO SAVEPOINT wavemark_note", Task::wave("go back to a savepoint")).await?;
+    }
+    last
+}
+
+async fn insert(client: &Client, sql: &str, params: Vec<Param>) -> Result<(), Problem> {
+    let failed = |error: tokio_postgres::Error| Task::wave("write to wavemark.exceptions").failed(&error, &[]);
+    let statement = client.prepare(sql).await.map_err(failed)?;
+    client.execute_raw(&statement, params).await.map(drop).map_err(failed)
+}
+
+fn word(kind: ChangeKind) -> &'static str {
+    match kind {
+        ChangeKind::Insert => "insert",
+        ChangeKind::Update => "update",
+        ChangeKind::Delete => "delete",
+        ChangeKind::Truncate => "truncate",
+        ChangeKind::Barrier => "barrier",
+    }
+}
+
+/// The number of parameters before those of the key.
+const BEFORE_KEY: usize = 8;
+
+fn key(batch: &Batch, change: &Change, table: &TargetTable, readable: bool) -> Result<(String, Vec<Param>), Problem> {
+    let cells = Single::read(batch, change, table)?.map(|single| single.identity(table)).unwrap_or_default();
+    if cells.is_empty() {
+        return Ok(("'{}'::jsonb".to_owned(), Vec::new()));
+    }
+    let mut names = Vec::new();
+    let mut values = Vec::new();
+    let mut params = Params::default();
+    for (n, (at, cell)) in cells.into_iter().enumerate() {
+        let column = &table.columns[at];
+        names.push(postgres_protocol::escape::escape_literal(&column.plain_name()));
+        let place = BEFORE_KEY + n + 1;
+        if readable {
+            values.push(format!("(${place}::{})::text", column.type_text));
+            params.push(batch, cell, column)?;
+        } else {
+            values.push(format!("(${place}::bytea)::text"));
+            params.push_raw(batch, cell);
+        }
+    }
+    let sql = format!("pg_catalog.jsonb_object(ARRAY[{}], ARRAY[{}])", names.join(", "), values.join(", "));
+    Ok((sql, params.finish()))
+}
+
+/// Puts where the wave ends beside the exceptions that it has.
+pub(crate) async fn name_position(waves: &mut Waves, end: &WaveEnd<'_>) -> Result<(), Problem> {
+    if !std::mem::take(&mut waves.excepted) {
+        return Ok(());
+    }
+    waves.drain().await?;
+    waves
+        .client
+        .execute(
+            "UPDATE wavemark.exceptions SET wave_position_text = $3 WHERE task = $1 AND wave = $2",
+            &[&waves.grant.task, &end.wave.0, &end.position_text],
+        )
+        .await
+        .map(drop)
+        .map_err(|error| Task::wave("write to wavemark.exceptions").failed(&error, &[]))
+}

@@ -1,0 +1,102 @@
+//! Bringing a half-loaded table to a later position.
+
+use bytes::Bytes;
+use futures_util::{SinkExt, pin_mut};
+use tokio_postgres::{Client, CopyInSink, Transaction};
+use wavemark_connector::crash;
+use wavemark_connector::source::{KeySet, RowReader};
+use wavemark_connector::target::Loaded;
+use wavemark_domain::{Batch, Position, Problem, TablePlan};
+
+use super::copy::Writer;
+use super::fault::problem;
+use super::fence::Grant;
+use super::table::TargetTable;
+use super::{loader, marks, table};
+
+/// Removes the stale keys, adds the rows, and moves the mark, in one commit.
+#[expect(clippy::too_many_arguments, reason = "the trait's own arguments and the session's")]
+pub(crate) async fn bring(
+    client: &mut Client,
+    version: i32,
+    grant: &Grant,
+    plan: &TablePlan,
+    stale: &KeySet,
+    rows: &mut dyn RowReader,
+    to: &Position,
+    storage: &str,
+) -> Result<Loaded, Problem> {
+    let failed = |error: tokio_postgres::Error| {
+        problem(&error, &format!("bring {} to a later position", plan.target)).table(plan.name())
+    };
+    let transaction = client.transaction().await.map_err(failed)?;
+    transaction.batch_execute(&grant.share()).await.map_err(failed)?;
+    let target = table::read(&transaction, version, plan).await?;
+    if !stale.is_empty() {
+        remove(&transaction, plan, &target, stale).await?;
+    }
+    let loaded = loader::copy(&transaction, plan, &target, rows, &|_| {}).await?;
+    marks::set_position(&transaction, grant.task, plan.name(), to, storage).await.map_err(failed)?;
+    crash::point("forward.before-commit");
+    transaction.commit().await.map_err(failed)?;
+    crash::point("forward.committed");
+    Ok(loaded)
+}
+
+/// The table has no index yet, so the keys are joined as a set. Keys without a row are all right: they were
+/// inserted or deleted in between.
+async fn remove(
+    transaction: &Transaction<'_>,
+    plan: &TablePlan,
+    target: &TargetTable,
+    stale: &KeySet,
+) -> Result<(), Problem> {
+    let failed = |error: tokio_postgres::Error| {
+        problem(&error, &format!("remove stale rows from {}", plan.target)).table(plan.name())
+    };
+    let columns: Vec<String> = target
+        .key
+        .iter()
+        .enumerate()
+        .map(|(at, column)| format!("k{at} {}", target.columns[*column].base_text))
+        .collect();
+    let create = format!("CREATE TEMPORARY TABLE wavemark_stale ({}) ON COMMIT DROP", columns.join(", "));
+    transaction.batch_execute(&create).await.map_err(failed)?;
+    let sink: CopyInSink<Bytes> =
+        transaction.copy_in("COPY pg_temp.wavemark_stale FROM STDIN (FORMAT binary)").await.map_err(failed)?;
+    pin_mut!(sink);
+    let mut writer = Writer::new();
+    for key in stale.iter() {
+        let mut batch = Batch::default();
+        let row = batch.begin_row();
+        key.iter().for_each(|cell| batch.push_value(cell));
+        batch.push_change(plan.id, wavemark_domain::ChangeKind::Delete, Some(row), None);
+        let change = batch.changes()[0];
+        let cells = batch.old(&change, key.len()).unwrap_or_default();
+        writer.begin(cells.len());
+        for (cell, at) in cells.iter().zip(&target.key) {
+            writer.cell(&batch, *cell, &target.columns[*at])?;
+        }
+        if writer.len() > 64 * 1024 {
+            sink.send(writer.take()).await.map_err(failed)?;
+        }
+    }
+    writer.end();
+    sink.send(writer.take()).await.map_err(failed)?;
+    sink.finish().await.map_err(failed)?;
+    let condition: Vec<String> = target
+        .key
+        .iter()
+        .enumerate()
+        .map(|(at, column)| {
+            let column = &target.columns[*column];
+            format!("t.{} {} s.k{at}", column.name, column.equals)
+        })
+        .collect();
+    let delete = format!(
+        "ANALYZE pg_temp.wavemark_stale; DELETE FROM {} AS t USING pg_temp.wavemark_stale AS s WHERE {}",
+        target.name,
+        condition.join(" AND ")
+    );
+    transaction.batch_execute(&delete).await.map_err(failed)
+}

@@ -1,0 +1,125 @@
+//! Copying chunks, each with its mark in one commit.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{SinkExt, pin_mut};
+use tokio_postgres::{CopyInSink, Transaction};
+use wavemark_connector::crash;
+use wavemark_connector::source::{Block, RowReader};
+use wavemark_connector::target::{Loaded, Loader};
+use wavemark_domain::{Problem, TablePlan};
+
+use super::copy::{Rewriter, Writer};
+use super::fault::problem;
+use super::fence::Grant;
+use super::table::TargetTable;
+use super::{finish, marks, table};
+use crate::client::Connected;
+
+/// One session for chunks and indexes.
+pub(crate) struct PgLoader {
+    pub(crate) connected: Connected,
+    pub(crate) grant: Grant,
+}
+
+#[async_trait]
+impl Loader for PgLoader {
+    async fn load(
+        &mut self,
+        plan: &TablePlan,
+        chunk: u32,
+        rows: &mut dyn RowReader,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Loaded, Problem> {
+        let failed =
+            |error: tokio_postgres::Error| problem(&error, &format!("copy into {}", plan.target)).table(plan.name());
+        let version = self.connected.version;
+        let transaction = self.connected.client.transaction().await.map_err(failed)?;
+        transaction.batch_execute(&self.grant.share()).await.map_err(failed)?;
+        let target = table::read(&transaction, version, plan).await?;
+        let loaded = copy(&transaction, plan, &target, rows, progress).await?;
+        crash::point("chunk.copied");
+        let marked =
+            marks::chunk_done(&transaction, self.grant.task, plan.name(), chunk, loaded).await.map_err(failed)?;
+        if !marked {
+            let text = format!("Chunk {chunk} of {} has no mark, or is done already.", plan.name());
+            return Err(Problem::internal(text).table(plan.name()));
+        }
+        transaction.commit().await.map_err(failed)?;
+        crash::point("chunk.committed");
+        Ok(loaded)
+    }
+
+    async fn finish_table(&mut self, table: &TablePlan) -> Result<(), Problem> {
+        finish::table(&mut self.connected.client, &self.grant, table).await?;
+        crash::point("table.finished");
+        Ok(())
+    }
+}
+
+/// Copies all that a reader gives into a table; one COPY for one stream, since each stream has its own header.
+pub(crate) async fn copy(
+    transaction: &Transaction<'_>,
+    plan: &TablePlan,
+    target: &TargetTable,
+    rows: &mut dyn RowReader,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Loaded, Problem> {
+    let failed =
+        |error: tokio_postgres::Error| problem(&error, &format!("copy into {}", plan.target)).table(plan.name());
+    let sql = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", target.name, target.column_list());
+    let sink: CopyInSink<Bytes> = transaction.copy_in(&sql).await.map_err(failed)?;
+    pin_mut!(sink);
+    let mut bytes = 0;
+    // The server takes a stream that ends between two rows for complete, so its trailer is looked for here.
+    let mut tail = [0_u8; 2];
+    let mut rewriter = target.rewrites().then(|| Rewriter::new(&target.columns));
+    let mut writer: Option<Writer> = None;
+    while let Some(block) = rows.next().await? {
+        let piece = match block {
+            Block::Stream(piece) => match &mut rewriter {
+                Some(rewriter) => rewriter.push(&piece)?,
+                None => piece,
+            },
+            Block::Rows(batch) => {
+                let writer = writer.get_or_insert_with(Writer::new);
+                for change in batch.changes() {
+                    let Some(cells) = batch.new_row(change, target.columns.len()) else { continue };
+                    writer.begin(cells.len());
+                    for (cell, column) in cells.iter().zip(&target.columns) {
+                        writer.cell(&batch, *cell, column)?;
+                    }
+                }
+                writer.take()
+            }
+        };
+        bytes += piece.len() as u64;
+        if let Some(last) = piece.last_chunk::<2>() {
+            tail = *last;
+        } else if let Some(last) = piece.first() {
+            tail = [tail[1], *last];
+        }
+        progress(piece.len() as u64);
+        if !piece.is_empty() {
+            sink.send(piece).await.map_err(failed)?;
+        }
+    }
+    match writer {
+        Some(mut writer) => {
+            writer.end();
+            sink.send(writer.take()).await.map_err(failed)?;
+        }
+        // An empty source of rows has not even a header.
+        None if bytes == 0 => {
+            let mut writer = Writer::new();
+            writer.end();
+            sink.send(writer.take()).await.map_err(failed)?;
+        }
+        None if tail != [0xff, 0xff] || rewriter.as_ref().is_some_and(|rewriter| !rewriter.is_complete()) => {
+            return Err(Problem::transient("stream-cut", format!("The rows of {} ended too early.", plan.name())));
+        }
+        None => {}
+    }
+    let rows = sink.finish().await.map_err(failed)?;
+    Ok(Loaded { rows, bytes })
+}

@@ -1,0 +1,250 @@
+//! What the target keeps for a task besides the rows: bookmarks, marks of tables and chunks.
+
+use tokio_postgres::{Client, GenericClient};
+use uuid::Uuid;
+use wavemark_connector::source::ChunkRange;
+use wavemark_connector::target::{Bookmark, ChunkMark, Kept, Loaded, Stage, TableMark};
+use wavemark_domain::{Position, Problem, TableName, TablePlan, WaveNumber};
+
+use super::fault::problem;
+
+/// Reads what is kept. Only true after the fence was raised.
+pub(crate) async fn read(client: &Client, task: Uuid) -> Result<Kept, Problem> {
+    let failed = |error: tokio_postgres::Error| problem(&error, "read the bookmark and the marks in the target");
+    Ok(Kept {
+        bookmark: bookmark(client, task).await.map_err(failed)?,
+        tables: tables(client, task).await.map_err(failed)?,
+    })
+}
+
+async fn bookmark(client: &Client, task: Uuid) -> Result<Option<Bookmark>, tokio_postgres::Error> {
+    const SQL: &str = "SELECT wave, position FROM wavemark.progress WHERE task = $1 ORDER BY wave DESC LIMIT 1";
+    Ok(client
+        .query_opt(SQL, &[&task])
+        .await?
+        .map(|row| Bookmark { wave: WaveNumber(row.get(0)), position: Position::new(row.get::<_, Vec<u8>>(1)) }))
+}
+
+async fn tables(client: &Client, task: Uuid) -> Result<Vec<TableMark>, tokio_postgres::Error> {
+    const TABLES: &str = "SELECT source_schema, source_table, position, storage, stage, problem, began \
+        FROM wavemark.tables WHERE task = $1 ORDER BY source_schema, source_table";
+    const CHUNKS: &str = "SELECT source_schema, source_table, number, range, rows, bytes \
+        FROM wavemark.chunks WHERE task = $1 ORDER BY source_schema, source_table, number";
+    let mut tables: Vec<TableMark> = client.query(TABLES, &[&task]).await?.iter().map(table).collect();
+    for row in client.query(CHUNKS, &[&task]).await? {
+        let name = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
+        if let Ok(at) = tables.binary_search_by(|table| table.source.cmp(&name)) {
+            tables[at].chunks.push(chunk(&row));
+        }
+    }
+    Ok(tables)
+}
+
+fn table(row: &tokio_postgres::Row) -> TableMark {
+    TableMark {
+        source: TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)),
+        began: Position::new(row.get::<_, Vec<u8>>(6)),
+        position: Position::new(row.get::<_, Vec<u8>>(2)),
+        storage: row.get(3),
+        stage: stage(row.get(4), row.get(5)),
+        chunks: Vec::new(),
+    }
+}
+
+fn stage(word: &str, reason: Option<serde_json::Value>) -> Stage {
+    match word {
+        "loading" => Stage::Loading,
+        "loaded" => Stage::Loaded,
+        _ => Stage::Parked(Box::new(
+            reason
+                .and_then(|reason| serde_json::from_value(reason).ok())
+                .unwrap_or_else(|| Problem::internal("The reason why this table is parked can't be read.")),
+        )),
+    }
+}
+
+fn chunk(row: &tokio_postgres::Row) -> ChunkMark {
+    let done = row.get::<_, Option<i64>>(4).zip(row.get::<_, Option<i64>>(5));
+    ChunkMark {
+        number: u32::try_from(row.get::<_, i32>(2)).unwrap_or_default(),
+        range: ChunkRange(row.get(3)),
+        done: done.map(|(rows, bytes)| Loaded { rows: rows.unsigned_abs(), bytes: bytes.unsigned_abs() }),
+    }
+}
+
+fn word(stage: &Stage) -> (&'static str, Option<serde_json::Value>) {
+    match stage {
+        Stage::Loading => ("loading", None),
+        Stage::Loaded => ("loaded", None),
+        Stage::Parked(problem) => ("parked", serde_json::to_value(problem).ok()),
+    }
+}
+
+/// Puts a table's mark with its chunks in place of the one that is there.
+pub(crate) async fn put(
+    client: &impl GenericClient,
+    task: Uuid,
+    table: &TablePlan,
+    mark: &TableMark,
+    made: bool,
+) -> Result<(), tokio_postgres::Error> {
+    remove(client, task, &mark.source).await?;
+    let (stage, reason) = word(&mark.stage);
+    client
+        .execute(
+            "INSERT INTO wavemark.tables (task, source_schema, source_table, target_schema, target_table, stage, \
+             position, storage, problem, made, began) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+            &[
+                &task,
+                &mark.source.schema,
+                &mark.source.table,
+                &table.target.schema,
+                &table.target.table,
+                &stage,
+                &mark.position.as_bytes(),
+                &mark.storage,
+                &reason,
+                &made,
+                &mark.began.as_bytes(),
+            ],
+        )
+        .await?;
+    let numbers: Vec<i32> = mark.chunks.iter().map(|chunk| chunk.number.cast_signed()).collect();
+    let ranges: Vec<&str> = mark.chunks.iter().map(|chunk| chunk.range.0.as_str()).collect();
+    let rows: Vec<Option<i64>> =
+        mark.chunks.iter().map(|chunk| chunk.done.map(|done| done.rows.cast_signed())).collect();
+    let bytes: Vec<Option<i64>> =
+        mark.chunks.iter().map(|chunk| chunk.done.map(|done| done.bytes.cast_signed())).collect();
+    client
+        .execute(
+            "INSERT INTO wavemark.chunks (task, source_schema, source_table, number, range, rows, bytes, done_at) \
+             SELECT $1, $2, $3, c.number, c.range, c.rows, c.bytes, \
+             CASE WHEN c.rows IS NOT NULL THEN pg_catalog.clock_timestamp() END \
+             FROM unnest($4::int4[], $5::text[], $6::int8[], $7::int8[]) AS c (number, range, rows, bytes)",
+            &[&task, &mark.source.schema, &mark.source.table, &numbers, &ranges, &rows, &bytes],
+        )
+        .await
+        .map(drop)
+}
+
+/// The stage of a table's mark and whether we made the table; `None` without a mark.
+pub(crate) async fn stage_of(
+    client: &impl GenericClient,
+    task: Uuid,
+    table: &TableName,
+) -> Result<Option<(String, bool)>, tokio_postgres::Error> {
+    const SQL: &str = "SELECT stage, made FROM wavemark.tables \
+        WHERE task = $1 AND source_schema = $2 AND source_table = $3";
+    let row = client.query_opt(SQL, &[&task, &table.schema, &table.table]).await?;
+    Ok(row.map(|row| (row.get(0), row.get(1))))
+}
+
+/// Removes a table's mark and those of its chunks.
+pub(crate) async fn remove(
+    client: &impl GenericClient,
+    task: Uuid,
+    table: &TableName,
+) -> Result<(), tokio_postgres::Error> {
+    for kept in ["chunks", "tables"] {
+        let sql = format!("DELETE FROM wavemark.{kept} WHERE task = $1 AND source_schema = $2 AND source_table = $3");
+        client.execute(&sql, &[&task, &table.schema, &table.table]).await?;
+    }
+    Ok(())
+}
+
+/// Sets a chunk done; one that isn't there or is done already is an error, since its rows would be doubled.
+pub(crate) async fn chunk_done(
+    client: &impl GenericClient,
+    task: Uuid,
+    table: &TableName,
+    number: u32,
+    loaded: Loaded,
+) -> Result<bool, tokio_postgres::Error> {
+    let done = client
+        .execute(
+            "UPDATE wavemark.chunks SET rows = $5, bytes = $6, done_at = pg_catalog.clock_timestamp() \
+             WHERE task = $1 AND source_schema = $2 AND source_table = $3 AND number = $4 AND done_at IS NULL",
+            &[
+                &task,
+                &table.schema,
+                &table.table,
+                &number.cast_signed(),
+                &loaded.rows.cast_signed(),
+                &loaded.bytes.cast_signed(),
+            ],
+        )
+        .await?;
+    Ok(done == 1)
+}
+
+/// Moves a table's mark.
+pub(crate) async fn set_position(
+    client: &impl GenericClient,
+    task: Uuid,
+    table: &TableName,
+    position: &Position,
+    storage: &str,
+) -> Result<(), tokio_postgres::Error> {
+    client
+        .execute(
+            "UPDATE wavemark.tables SET position = $4, storage = $5, changed_at = pg_catalog.clock_timestamp() \
+             WHERE task = $1 AND source_schema = $2 AND source_table = $3",
+            &[&task, &table.schema, &table.table, &position.as_bytes(), &storage],
+        )
+        .await
+        .map(drop)
+}
+
+/// Says how far a table is.
+pub(crate) async fn set_stage(
+    client: &impl GenericClient,
+    task: Uuid,
+    table: &TableName,
+    stage: &Stage,
+) -> Result<(), tokio_postgres::Error> {
+    let (stage, reason) = word(stage);
+    client
+        .execute(
+            "UPDATE wavemark.tables SET stage = $4, problem = $5, changed_at = pg_catalog.clock_timestamp() \
+             WHERE task = $1 AND source_schema = $2 AND source_table = $3",
+            &[&task, &table.schema, &table.table, &stage, &reason],
+        )
+        .await
+        .map(drop)
+}
+
+/// Parks a table at a position.
+pub(crate) async fn park(
+    client: &impl GenericClient,
+    task: Uuid,
+    table: &TablePlan,
+    position: &Position,
+    reason: &Problem,
+) -> Result<(), tokio_postgres::Error> {
+    client
+        .execute(
+            "INSERT INTO wavemark.tables (task, source_schema, source_table, target_schema, target_table, stage, \
+             position, storage, problem, made, began) VALUES ($1, $2, $3, $4, $5, 'parked', $6, '', $7, false, $6) \
+             ON CONFLICT (task, source_schema, source_table) DO UPDATE SET stage = 'parked', \
+             position = excluded.position, problem = excluded.problem, changed_at = pg_catalog.clock_timestamp()",
+            &[
+                &task,
+                &table.source.name.schema,
+                &table.source.name.table,
+                &table.target.schema,
+                &table.target.table,
+                &position.as_bytes(),
+                &serde_json::json!(reason),
+            ],
+        )
+        .await
+        .map(drop)
+}
+
+/// Forgets everything about a task but its fence and its exceptions.
+pub(crate) async fn forget(client: &impl GenericClient, task: Uuid) -> Result<(), tokio_postgres::Error> {
+    for kept in ["progress", "chunks", "tables", "foreign_keys"] {
+        client.execute(&format!("DELETE FROM wavemark.{kept} WHERE task = $1"), &[&task]).await?;
+    }
+    Ok(())
+}

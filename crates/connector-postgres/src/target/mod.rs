@@ -1,0 +1,186 @@
+//! PostgreSQL (13 and later) as a target.
+//!
+//! 1. `fence`: opening raises the epoch after every earlier session is gone; each writing transaction checks it.
+//! 2. `create`, `loader`, `finish`: tables, rows by COPY with their marks, then keys and indexes, then foreign keys.
+//! 3. `wave`: changes with their bookmark in one commit, by single statements, arrays or staged sets.
+//! 4. `careful`: row by row under savepoints, for a wave that failed on data.
+//!
+//! What it keeps is in schema `wavemark` of the target database (`schema`).
+
+mod apply;
+mod assess;
+mod careful;
+mod copy;
+mod counters;
+mod create;
+mod fault;
+mod fence;
+mod finish;
+mod forward;
+mod loader;
+mod marks;
+mod names;
+mod pipeline;
+mod schema;
+mod session;
+mod sets;
+mod statements;
+mod table;
+mod types;
+mod wave;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use wavemark_connector::TaskContext;
+use wavemark_connector::source::{BlockFormat, LeftBehind};
+use wavemark_connector::target::{Loader, OpenError, Opened, Target};
+use wavemark_domain::catalog::{Column, Table};
+use wavemark_domain::check::Finding;
+use wavemark_domain::{Encoding, Problem, TablePlan};
+
+use crate::client::{Backend, Connected, Purpose, connect};
+use crate::encoding::{BINARY, COPY_BINARY};
+use crate::native::{ColumnNative, TypeRef};
+use crate::settings::{ENGINE, Settings};
+use fault::problem;
+use fence::Grant;
+use loader::PgLoader;
+use session::PgSession;
+use wave::Waves;
+
+/// A PostgreSQL database to write to.
+pub struct PostgresTarget {
+    settings: Settings,
+}
+
+impl PostgresTarget {
+    /// A target on these settings. Does no I/O.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    async fn connect(&self, task: &TaskContext, part: &str) -> Result<Connected, Problem> {
+        let lock_timeout = Duration::from_secs(task.settings.lock_timeout_seconds.into());
+        connect(&self.settings, &Purpose { name: &task.name, part, lock_timeout, writes: true }).await
+    }
+
+    async fn session(&self, task: &TaskContext) -> Result<PgSession, OpenError> {
+        let mut control = self.connect(task, "control").await?;
+        schema::ensure(&mut control.client).await?;
+        let writer = self.connect(task, "waves").await?;
+        // Sets are joined to the target by its key's index, row by row: the planner knows nothing of their size
+        // and, above some thousands of rows, would read the whole table instead.
+        writer
+            .client
+            .batch_execute("SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off")
+            .await
+            .map_err(|error| problem(&error, "set up the session for waves"))?;
+        let waves = Waves::new(Arc::new(writer.client), writer.version, Grant::of(task), writer.replica);
+        Ok(PgSession { waves, control, task_name: task.name.clone(), last: 0, writer: writer.backend })
+    }
+
+    async fn loaders(&self, task: &TaskContext) -> Result<Vec<PgLoader>, Problem> {
+        let count = if task.kind.loads() { task.settings.load_parallelism } else { 0 };
+        let mut loaders = Vec::with_capacity(count.into());
+        for number in 0..count {
+            let connected = self.connect(task, &format!("load {number}")).await?;
+            loaders.push(PgLoader { connected, grant: Grant::of(task) });
+        }
+        Ok(loaders)
+    }
+
+    /// Opens the target; the concrete session, for tests that choose an apply method.
+    async fn open_session(
+        &self,
+        task: &TaskContext,
+    ) -> Result<(wavemark_connector::target::Kept, PgSession, Vec<PgLoader>), OpenError> {
+        let mut session = self.session(task).await?;
+        let loaders = self.loaders(task).await?;
+        let writers: Vec<Backend> = [session.control.backend.clone(), session.writer.clone()]
+            .into_iter()
+            .chain(loaders.iter().map(|loader| loader.connected.backend.clone()))
+            .collect();
+        fence::raise(&mut session.control.client, task, &writers).await?;
+        let kept = marks::read(&session.control.client, task.task.0).await?;
+        session.last = kept.bookmark.as_ref().map_or(0, |bookmark| bookmark.wave.0);
+        Ok((kept, session, loaders))
+    }
+}
+
+#[async_trait]
+impl Target for PostgresTarget {
+    fn accepts(&self, source_engine: &str, _: &Table, column: &Column) -> Vec<Encoding> {
+        let fits = source_engine == ENGINE
+            && ColumnNative::of(column).is_ok_and(|native| native.r#type.has_binary && !names_objects(&native.r#type));
+        if fits { vec![BINARY] } else { Vec::new() }
+    }
+
+    fn block_formats(&self, table: &TablePlan) -> Vec<BlockFormat> {
+        let binary = table.columns.iter().all(|column| column.encoding == BINARY);
+        if binary { vec![BlockFormat::Stream(COPY_BINARY), BlockFormat::Rows] } else { Vec::new() }
+    }
+
+    async fn assess(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Vec<Finding>, Problem> {
+        let connected = self.connect(task, "assess").await?;
+        assess::assess(&connected, task, plan).await
+    }
+
+    async fn open(&self, task: &TaskContext) -> Result<Opened, OpenError> {
+        let (kept, session, loaders) = self.open_session(task).await?;
+        let loaders = loaders.into_iter().map(|loader| Box::new(loader) as Box<dyn Loader>).collect();
+        Ok(Opened { kept, session: Box::new(session), loaders })
+    }
+
+    async fn clean_up(&self, task: &TaskContext) -> Result<(), LeftBehind> {
+        let id = task.task.0;
+        self.remove(task).await.map_err(|problem| {
+            let mut statements: Vec<String> = ["progress", "chunks", "tables", "foreign_keys", "exceptions"]
+                .iter()
+                .map(|kept| format!("DELETE FROM wavemark.{kept} WHERE task = '{id}'"))
+                .collect();
+            statements.push(format!("UPDATE wavemark.fence SET tombstone = true WHERE task = '{id}'"));
+            LeftBehind { problem, statements }
+        })
+    }
+}
+
+impl PostgresTarget {
+    /// Ends every session of the task, removes what is kept and leaves the tombstone, in one commit.
+    async fn remove(&self, task: &TaskContext) -> Result<(), Problem> {
+        let mut control = self.connect(task, "clean up").await?;
+        let there = schema::version(&control.client)
+            .await
+            .map_err(|error| problem(&error, "look for schema wavemark in the target"))?;
+        if there.is_none() {
+            return Ok(());
+        }
+        fence::bury(&mut control.client, task).await
+    }
+}
+
+/// Types whose binary form is an oid of this very database: a table's, a role's, a function's number means something
+/// else elsewhere.
+fn names_objects(of: &TypeRef) -> bool {
+    const REG: [&str; 11] = [
+        "regclass",
+        "regcollation",
+        "regconfig",
+        "regdictionary",
+        "regnamespace",
+        "regoper",
+        "regoperator",
+        "regproc",
+        "regprocedure",
+        "regrole",
+        "regtype",
+    ];
+    (of.name.schema == "pg_catalog" && REG.contains(&of.name.name.as_str()))
+        || of.inner.as_deref().is_some_and(names_objects)
+        || of.attributes.iter().any(names_objects)
+}

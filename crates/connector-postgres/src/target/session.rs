@@ -1,0 +1,179 @@
+//! The right to write waves and to change tables.
+
+use async_trait::async_trait;
+use tokio_postgres::Client;
+use wavemark_connector::crash;
+use wavemark_connector::source::{Counter, KeySet, RowReader};
+use wavemark_connector::target::{Loaded, Segment, Session, TableMark, Verdict, WaveEnd};
+use wavemark_domain::task::Preparation;
+use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
+
+use super::create::{self, Before};
+use super::fault::problem;
+use super::fence::Grant;
+use super::wave::Waves;
+use super::{careful, counters, finish, forward, marks, table};
+use crate::client::{Backend, Connected};
+
+/// Two connections: one whose transactions are waves, one for everything else.
+pub(crate) struct PgSession {
+    pub(crate) waves: Waves,
+    pub(crate) control: Connected,
+    /// Who the connection for waves is at the server.
+    pub(crate) writer: Backend,
+    pub(crate) task_name: String,
+    /// The newest wave.
+    pub(crate) last: i64,
+}
+
+impl PgSession {
+    fn grant(&self) -> Grant {
+        self.waves.grant
+    }
+}
+
+/// Made once for all tables and tasks, so that types and schemas that two need are made by one.
+const LOCK: &str = "SELECT pg_catalog.pg_advisory_xact_lock(7813457201128642)";
+
+async fn begin_table(
+    client: &mut Client,
+    version: i32,
+    grant: Grant,
+    plan: &TablePlan,
+    preparation: Preparation,
+    mark: &TableMark,
+) -> Result<(), Problem> {
+    let failed =
+        |error: tokio_postgres::Error| problem(&error, &format!("begin table {}", plan.target)).table(plan.name());
+    let transaction = client.transaction().await.map_err(failed)?;
+    transaction.batch_execute(&format!("{}; {LOCK}", grant.share())).await.map_err(failed)?;
+    let begun = marks::stage_of(&transaction, grant.task, plan.name()).await.map_err(failed)?;
+    let before = Before {
+        relation: table::look(&transaction, &plan.target).await.map_err(failed)?,
+        made: begun.as_ref().is_some_and(|(_, made)| *made),
+        begun: begun.is_some(),
+    };
+    let made = create::prepare(&transaction, grant.task, plan, preparation, before).await?;
+    let target = table::read(&transaction, version, plan).await?;
+    if !made {
+        must_have_key(plan, &target)?;
+    }
+    marks::put(&transaction, grant.task, plan, mark, made).await.map_err(failed)?;
+    transaction.commit().await.map_err(failed)
+}
+
+/// A table that is there already must refuse a second row with the same key, or copies would pass unseen.
+fn must_have_key(plan: &TablePlan, target: &table::TargetTable) -> Result<(), Problem> {
+    if plan.is_keyless() || target.has_unique_key() {
+        return Ok(());
+    }
+    let columns: Vec<&str> = plan.key.iter().map(|at| target.columns[*at].name.as_str()).collect();
+    let text = format!("The target table {} has no unique index on ({}).", plan.target, columns.join(", "));
+    Err(Problem::new(Fault::Data, "table-without-key", text).table(plan.name()).advice(format!(
+        "ALTER TABLE {} ADD PRIMARY KEY ({})",
+        target.name,
+        columns.join(", ")
+    )))
+}
+
+#[async_trait]
+impl Session for PgSession {
+    async fn attach(&mut self, plan: &[TablePlan]) -> Result<(), Problem> {
+        self.waves.attach(plan);
+        Ok(())
+    }
+
+    async fn begin_table(
+        &mut self,
+        table: &TablePlan,
+        preparation: Preparation,
+        mark: &TableMark,
+    ) -> Result<(), Problem> {
+        let (grant, version) = (self.grant(), self.control.version);
+        self.waves.forget(table.id);
+        begin_table(&mut self.control.client, version, grant, table, preparation, mark).await?;
+        crash::point("table.begun");
+        Ok(())
+    }
+
+    async fn adopt_table(&mut self, table: &TablePlan, mark: &TableMark) -> Result<(), Problem> {
+        let grant = self.grant();
+        let failed = |error: tokio_postgres::Error| {
+            problem(&error, &format!("take over table {}", table.target)).table(table.name())
+        };
+        let version = self.control.version;
+        let transaction = self.control.client.transaction().await.map_err(failed)?;
+        transaction.batch_execute(&grant.share()).await.map_err(failed)?;
+        let target = table::read(&transaction, version, table).await?;
+        must_have_key(table, &target)?;
+        marks::put(&transaction, grant.task, table, mark, false).await.map_err(failed)?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    async fn park_table(&mut self, table: &TablePlan, at: &Position, reason: &Problem) -> Result<(), Problem> {
+        let grant = self.grant();
+        let failed =
+            |error: tokio_postgres::Error| problem(&error, &format!("park table {}", table.target)).table(table.name());
+        let transaction = self.control.client.transaction().await.map_err(failed)?;
+        transaction.batch_execute(&grant.share()).await.map_err(failed)?;
+        marks::park(&transaction, grant.task, table, at, reason).await.map_err(failed)?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    async fn bring_forward(
+        &mut self,
+        table: &TablePlan,
+        stale: &KeySet,
+        rows: &mut dyn RowReader,
+        to: &Position,
+        storage: &str,
+    ) -> Result<u64, Problem> {
+        let (grant, version) = (self.grant(), self.control.version);
+        let Loaded { rows, .. } =
+            forward::bring(&mut self.control.client, version, &grant, table, stale, rows, to, storage).await?;
+        Ok(rows)
+    }
+
+    async fn finish_load(&mut self, plan: &[TablePlan]) -> Result<Vec<(TableId, Problem)>, Problem> {
+        let grant = self.grant();
+        let left = finish::foreign_keys(&mut self.control.client, &grant, plan).await?;
+        // What was known of foreign keys is no longer true.
+        plan.iter().for_each(|table| self.waves.forget(table.id));
+        Ok(left)
+    }
+
+    async fn raise_counters(&mut self, plan: &[TablePlan], counters: &[Counter]) -> Result<(), Problem> {
+        let grant = self.grant();
+        counters::raise(&mut self.control.client, &grant, plan, counters).await
+    }
+
+    async fn apply(&mut self, plan: &[TablePlan], segment: &Segment<'_>) -> Result<(), Problem> {
+        debug_assert!(!plan.is_empty(), "the plan was given to attach");
+        self.waves.apply(segment).await
+    }
+
+    async fn apply_carefully(
+        &mut self,
+        plan: &[TablePlan],
+        segment: &Segment<'_>,
+        verdict: &mut (dyn for<'p> FnMut(usize, &'p Problem) -> Verdict + Send),
+    ) -> Result<(), Problem> {
+        let context = careful::Context { task_name: &self.task_name, wave: self.last + 1 };
+        careful::apply(&mut self.waves, plan, &context, segment, verdict).await
+    }
+
+    async fn commit(&mut self, end: &WaveEnd<'_>) -> Result<(), Problem> {
+        if end.wave.0 != self.last + 1 {
+            let text = format!("Wave {} does not follow wave {}.", end.wave, self.last);
+            return Err(Problem::internal(text));
+        }
+        careful::name_position(&mut self.waves, end).await?;
+        self.waves.commit(end).await?;
+        self.last = end.wave.0;
+        Ok(())
+    }
+
+    async fn roll_back(&mut self) -> Result<(), Problem> {
+        self.waves.roll_back().await
+    }
+}

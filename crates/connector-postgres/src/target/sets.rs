@@ -1,0 +1,170 @@
+//! Rows as sets: binary array parameters, and COPY into the table or its staging table.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::{SinkExt, pin_mut};
+use tokio_postgres::{Client, CopyInSink, Error};
+use wavemark_domain::{Batch, Cell, Problem};
+use wavemark_netting::{NetRow, NetTable};
+
+use super::copy::{Writer, rewritten};
+use super::pipeline::Param;
+use super::table::{TargetColumn, TargetTable};
+
+/// From how many rows on a set is worth more than statements of their own.
+pub(crate) const ARRAYS_FROM: usize = 100;
+/// From how many rows on a set is staged.
+pub(crate) const STAGED_FROM: usize = 2_000;
+/// How many bytes go into one message of a COPY.
+const PIECE: usize = 256 * 1024;
+
+/// How a set of so many rows goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Singles,
+    Arrays,
+    Staged,
+}
+
+impl Method {
+    /// An array of arrays can't be unnested row by row, so such columns are staged.
+    pub(crate) fn of(table: &TargetTable, rows: usize, columns: &[usize]) -> Self {
+        let arrays = table.key.iter().chain(columns).all(|at| {
+            let column = &table.columns[*at];
+            column.array != 0 && !column.is_array
+        });
+        match rows {
+            0..ARRAYS_FROM => Self::Singles,
+            ARRAYS_FROM..STAGED_FROM if arrays => Self::Arrays,
+            _ => Self::Staged,
+        }
+    }
+}
+
+/// One column of a set as a one-dimensional array (the form that `array_send` writes).
+pub(crate) fn array<'c>(
+    batch: &Batch,
+    column: &TargetColumn,
+    cells: impl ExactSizeIterator<Item = &'c Cell> + Clone,
+) -> Result<Param, Problem> {
+    let mut bytes = BytesMut::with_capacity(20 + cells.len() * 12);
+    bytes.put_i32(i32::from(cells.len() > 0));
+    bytes.put_i32(i32::from(cells.clone().any(|cell| cell.is_null())));
+    bytes.put_u32(column.base);
+    if cells.len() > 0 {
+        bytes.put_i32(i32::try_from(cells.len()).expect("a set has fewer than 2^31 rows"));
+        bytes.put_i32(1);
+    }
+    let mut scratch = Vec::new();
+    for cell in cells {
+        match batch.value(*cell) {
+            None => bytes.put_i32(-1),
+            Some(value) => {
+                let value = rewritten(value, column, &mut scratch)?;
+                bytes.put_i32(i32::try_from(value.len()).expect("a value is smaller than 1 GiB"));
+                bytes.put_slice(value);
+            }
+        }
+    }
+    Ok(Param(Some(bytes.freeze())))
+}
+
+/// The array parameters of a set: the key's columns if it has keys, then `columns`.
+pub(crate) fn arrays(
+    batch: &Batch,
+    table: &TargetTable,
+    net: &NetTable,
+    rows: &[NetRow],
+    keyed: bool,
+    columns: &[usize],
+) -> Result<Vec<Param>, Problem> {
+    let mut params = Vec::with_capacity(table.key.len() + columns.len());
+    for (at, column) in table.key.iter().enumerate().filter(|_| keyed) {
+        params.push(array(batch, &table.columns[*column], rows.iter().map(|row| &net.key(*row)[at]))?);
+    }
+    for at in columns {
+        params.push(array(batch, &table.columns[*at], rows.iter().map(|row| &net.cells(batch, *row)[*at]))?);
+    }
+    Ok(params)
+}
+
+/// A COPY on its way.
+pub(crate) struct Copying {
+    sink: std::pin::Pin<Box<CopyInSink<Bytes>>>,
+    writer: Writer,
+}
+
+impl Copying {
+    /// Begins a COPY. Nothing may be outstanding on the client.
+    pub(crate) async fn begin(client: &Client, sql: &str) -> Result<Self, Error> {
+        Ok(Self { sink: Box::pin(client.copy_in(sql).await?), writer: Writer::new() })
+    }
+
+    async fn flush(&mut self, at_least: usize) -> Result<(), Error> {
+        if self.writer.len() < at_least {
+            return Ok(());
+        }
+        let piece = self.writer.take();
+        let sink = &mut self.sink;
+        pin_mut!(sink);
+        sink.send(piece).await
+    }
+
+    /// Ends it; gives the rows that the server took.
+    pub(crate) async fn end(mut self) -> Result<u64, Error> {
+        self.writer.end();
+        self.flush(0).await?;
+        self.sink.as_mut().finish().await
+    }
+
+    /// A row for the table itself.
+    pub(crate) async fn row(&mut self, batch: &Batch, table: &TargetTable, cells: &[Cell]) -> Result<(), Refused> {
+        self.writer.begin(cells.len());
+        for (cell, column) in cells.iter().zip(&table.columns) {
+            self.writer.cell(batch, *cell, column)?;
+        }
+        Ok(self.flush(PIECE).await?)
+    }
+
+    /// A row for the staging table: its group, the key to find it by, and of the new cells those that are set.
+    pub(crate) async fn staged(
+        &mut self,
+        batch: &Batch,
+        table: &TargetTable,
+        group: i16,
+        key: &[Cell],
+        cells: Option<&[Cell]>,
+    ) -> Result<(), Refused> {
+        self.writer.begin(1 + key.len() + table.columns.len());
+        self.writer.int2(group);
+        for (cell, at) in key.iter().zip(&table.key) {
+            self.writer.cell(batch, *cell, &table.columns[*at])?;
+        }
+        match cells {
+            None => (0..table.columns.len()).for_each(|_| self.writer.null()),
+            Some(cells) => {
+                for (cell, column) in cells.iter().zip(&table.columns) {
+                    self.writer.cell(batch, *cell, column)?;
+                }
+            }
+        }
+        Ok(self.flush(PIECE).await?)
+    }
+}
+
+/// Why a row did not go into a COPY.
+pub(crate) enum Refused {
+    Server(Error),
+    Here(Problem),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Server(error)
+    }
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self::Here(problem)
+    }
+}

@@ -1,0 +1,197 @@
+//! The SQL of single changes and of sets, per table; values are always bound or copied, names always quoted.
+
+use super::table::TargetTable;
+use crate::wire::quote_identifier;
+
+/// What a statement says when it touched another number of rows than one. Then no answer needs to be waited for
+/// before the commit is sent.
+fn guarded(table: &TargetTable, verb: &str, statement: &str) -> String {
+    let what = postgres_protocol::escape::escape_literal(&format!("the {verb} of {}", table.name));
+    format!(
+        "WITH w AS ({statement} RETURNING 1) \
+         SELECT CASE WHEN count(*) = 1 THEN 1 ELSE wavemark.mismatch({what}, count(*), 1) END FROM w"
+    )
+}
+
+fn guard(on: bool, table: &TargetTable, verb: &str, statement: String) -> String {
+    if on { guarded(table, verb, &statement) } else { statement }
+}
+
+/// Parameters: all columns.
+pub(crate) fn insert(table: &TargetTable, guarded: bool) -> String {
+    let values: Vec<String> = (1..=table.columns.len()).map(|n| format!("${n}")).collect();
+    let sql = format!(
+        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})",
+        table.name,
+        table.column_list(),
+        values.join(", ")
+    );
+    guard(guarded, table, "insert", sql)
+}
+
+/// Parameters: the columns of `set`, then the key.
+pub(crate) fn update(table: &TargetTable, set: &[usize], guarded: bool) -> String {
+    let values: Vec<String> = (1..=set.len()).map(|n| format!("${n}")).collect();
+    let assignments = assignments(table, set, &values);
+    let condition = key_condition(table, |at| format!("${}", set.len() + at + 1));
+    let sql = format!("UPDATE {} AS t SET {assignments} WHERE {condition}", table.name);
+    guard(guarded, table, "update", sql)
+}
+
+/// Parameters: the key.
+pub(crate) fn delete(table: &TargetTable, guarded: bool) -> String {
+    let condition = key_condition(table, |at| format!("${}", at + 1));
+    guard(guarded, table, "delete", format!("DELETE FROM {} AS t WHERE {condition}", table.name))
+}
+
+/// The columns that an UPDATE may set.
+pub(crate) fn settable(table: &TargetTable, columns: &[usize]) -> Vec<usize> {
+    columns.iter().copied().filter(|at| !table.columns[*at].always).collect()
+}
+
+/// With nothing to set, a column is set to what it is, so that the statement still says whether the row is there.
+fn assignments(table: &TargetTable, set: &[usize], values: &[String]) -> String {
+    if set.is_empty() {
+        let any = table.columns.iter().find(|column| !column.always).or(table.columns.first());
+        return any.map_or_else(String::new, |column| format!("{0} = t.{0}", column.name));
+    }
+    let pairs = set.iter().zip(values).map(|(at, value)| format!("{} = {value}", table.columns[*at].name));
+    pairs.collect::<Vec<_>>().join(", ")
+}
+
+fn key_condition(table: &TargetTable, value: impl Fn(usize) -> String) -> String {
+    let terms = table.key.iter().enumerate().map(|(at, column)| {
+        let column = &table.columns[*column];
+        format!("t.{} {} {}::{}", column.name, column.equals, value(at), column.base_text)
+    });
+    terms.collect::<Vec<_>>().join(" AND ")
+}
+
+/// The condition that finds one row by all its old cells, byte for byte: equality of types is too lax for that
+/// (1.0 = 1.00) or missing (json). Of rows that are the same it is any one.
+fn one_row(table: &TargetTable, first: usize) -> String {
+    let columns: Vec<String> = table.columns.iter().map(|column| format!("x.{}", column.name)).collect();
+    let values: Vec<String> =
+        table.columns.iter().enumerate().map(|(at, column)| format!("${}::{}", first + at, column.type_text)).collect();
+    let same =
+        format!("ROW({})::record OPERATOR(pg_catalog.*=) ROW({})::record", columns.join(", "), values.join(", "));
+    if table.partitioned {
+        return format!(
+            "(t.tableoid, t.ctid) IN (SELECT x.tableoid, x.ctid FROM {} AS x WHERE {same} LIMIT 1)",
+            table.name
+        );
+    }
+    format!("t.ctid = ANY (ARRAY(SELECT x.ctid FROM {} AS x WHERE {same} LIMIT 1))", table.name)
+}
+
+/// Parameters: the columns of `set`, then the whole old row.
+pub(crate) fn update_keyless(table: &TargetTable, set: &[usize], guarded: bool) -> String {
+    let values: Vec<String> = (1..=set.len()).map(|n| format!("${n}")).collect();
+    let assignments = assignments(table, set, &values);
+    let sql = format!("UPDATE {} AS t SET {assignments} WHERE {}", table.name, one_row(table, set.len() + 1));
+    guard(guarded, table, "update", sql)
+}
+
+/// Parameters: the whole old row.
+pub(crate) fn delete_keyless(table: &TargetTable, guarded: bool) -> String {
+    guard(guarded, table, "delete", format!("DELETE FROM {} AS t WHERE {}", table.name, one_row(table, 1)))
+}
+
+/// Empties tables. One that foreign keys point at can't be truncated without what points at it.
+pub(crate) fn truncate(tables: &[&TargetTable]) -> Vec<String> {
+    let names = |referenced: bool| tables.iter().filter(move |table| table.referenced == referenced);
+    let mut statements: Vec<String> = names(true).map(|table| format!("DELETE FROM {}", table.name)).collect();
+    let plain: Vec<&str> = names(false).map(|table| table.name.as_str()).collect();
+    if !plain.is_empty() {
+        statements.push(format!("TRUNCATE {}", plain.join(", ")));
+    }
+    statements
+}
+
+/// Where the rows of a set come from.
+pub(crate) enum Rows<'a> {
+    /// Array parameters: the key's columns if the set has keys, then the set's columns.
+    Arrays,
+    /// The staging table's rows of one group.
+    Staged(&'a str, i16),
+}
+
+/// `s` with columns `k0 …` for the key and `c<column> …`.
+fn source(table: &TargetTable, rows: &Rows<'_>, key: bool, columns: &[usize]) -> String {
+    match rows {
+        Rows::Staged(staging, _) => format!("{staging} AS s"),
+        Rows::Arrays => {
+            let keys = table.key.iter().enumerate().filter(|_| key).map(|(at, column)| (format!("k{at}"), *column));
+            let all: Vec<(String, usize)> = keys.chain(columns.iter().map(|at| (format!("c{at}"), *at))).collect();
+            let arrays: Vec<String> = all
+                .iter()
+                .enumerate()
+                .map(|(n, (_, column))| format!("${}::{}[]", n + 1, table.columns[*column].base_text))
+                .collect();
+            let names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
+            format!("unnest({}) AS s ({})", arrays.join(", "), names.join(", "))
+        }
+    }
+}
+
+fn group(rows: &Rows<'_>) -> String {
+    match rows {
+        Rows::Arrays => String::new(),
+        Rows::Staged(_, group) => format!("s.g = {group} AND "),
+    }
+}
+
+/// Deletes a set of keys.
+pub(crate) fn delete_set(table: &TargetTable, rows: &Rows<'_>) -> String {
+    let condition = key_condition(table, |at| format!("s.k{at}"));
+    format!("DELETE FROM {} AS t USING {} WHERE {}{condition}", table.name, source(table, rows, true, &[]), group(rows))
+}
+
+/// Updates a set of rows that set the same columns.
+pub(crate) fn update_set(table: &TargetTable, set: &[usize], rows: &Rows<'_>) -> String {
+    let values: Vec<String> = set.iter().map(|at| format!("s.c{at}")).collect();
+    format!(
+        "UPDATE {} AS t SET {} FROM {} WHERE {}{}",
+        table.name,
+        assignments(table, set, &values),
+        source(table, rows, true, set),
+        group(rows),
+        key_condition(table, |at| format!("s.k{at}"))
+    )
+}
+
+/// Inserts a set of rows from arrays.
+pub(crate) fn insert_set(table: &TargetTable) -> String {
+    let all: Vec<usize> = (0..table.columns.len()).collect();
+    let columns: Vec<String> = all.iter().map(|at| format!("s.c{at}")).collect();
+    format!(
+        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}",
+        table.name,
+        table.column_list(),
+        columns.join(", "),
+        source(table, &Rows::Arrays, false, &all)
+    )
+}
+
+/// A COPY straight into the table.
+pub(crate) fn copy(table: &TargetTable) -> String {
+    format!("COPY {} ({}) FROM STDIN (FORMAT binary)", table.name, table.column_list())
+}
+
+/// The staging table of a table: the group, the key to find a row by, the new cells.
+pub(crate) fn create_staging(table: &TargetTable, staging: &str) -> String {
+    let keys = table.key.iter().enumerate().map(|(at, column)| format!("k{at} {}", table.columns[*column].base_text));
+    let cells = table.columns.iter().enumerate().map(|(at, column)| format!("c{at} {}", column.base_text));
+    let columns: Vec<String> = ["g int2".to_owned()].into_iter().chain(keys).chain(cells).collect();
+    format!("CREATE TEMPORARY TABLE {staging} ({}) ON COMMIT DELETE ROWS", columns.join(", "))
+}
+
+/// The staging table's name, qualified.
+pub(crate) fn staging_name(table: &TargetTable) -> String {
+    format!("pg_temp.{}", quote_identifier(&format!("wavemark_{}", table.oid)))
+}
+
+/// A COPY into the staging table.
+pub(crate) fn copy_staging(staging: &str) -> String {
+    format!("COPY {staging} FROM STDIN (FORMAT binary)")
+}

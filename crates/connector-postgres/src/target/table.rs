@@ -1,0 +1,254 @@
+//! A planned table as it is at the target: names, types and keys, ready to be put into statements.
+
+use tokio_postgres::GenericClient;
+use wavemark_domain::catalog::TableName;
+use wavemark_domain::{Fault, Problem, TablePlan};
+
+use super::fault::problem;
+use super::types::{Shape, Types};
+use crate::wire::quote_identifier;
+
+/// A table's name, quoted.
+pub(crate) fn quote_table(name: &TableName) -> String {
+    format!("{}.{}", quote_identifier(&name.schema), quote_identifier(&name.table))
+}
+
+/// A target table that fits its plan.
+#[derive(Clone, Debug)]
+pub(crate) struct TargetTable {
+    /// Quoted.
+    pub(crate) name: String,
+    pub(crate) oid: u32,
+    /// Partitioned: a ctid alone is no row then.
+    pub(crate) partitioned: bool,
+    /// In the order of the plan's columns.
+    pub(crate) columns: Vec<TargetColumn>,
+    /// Indexes into `columns`.
+    pub(crate) key: Vec<usize>,
+    /// Sets of columns (indexes into `columns`) that the target keeps unique, the key among them.
+    pub(crate) uniques: Vec<Vec<usize>>,
+    /// Whether foreign keys point at it (then TRUNCATE is refused by the server).
+    pub(crate) referenced: bool,
+    /// Whether foreign keys go from it or point at it.
+    pub(crate) related: bool,
+}
+
+/// One column.
+#[derive(Clone, Debug)]
+pub(crate) struct TargetColumn {
+    /// Quoted.
+    pub(crate) name: String,
+    /// Its type in SQL, no modifier.
+    pub(crate) type_text: String,
+    /// Whether it is `GENERATED ALWAYS AS IDENTITY`: an UPDATE may not set it (and none at the source can have).
+    pub(crate) always: bool,
+    /// Its type in SQL, domains taken off, no modifier: what staging columns and array parameters have.
+    pub(crate) base_text: String,
+    /// The base type.
+    pub(crate) base: u32,
+    /// The array type over the base type, 0 without one.
+    pub(crate) array: u32,
+    /// Whether the base type is itself an array.
+    pub(crate) is_array: bool,
+    /// What must be overwritten in its values.
+    pub(crate) rewrite: Option<Shape>,
+    /// The operator that says whether two values are equal.
+    pub(crate) equals: String,
+}
+
+struct Found {
+    name: String,
+    oid: u32,
+    declared: String,
+    not_null: bool,
+    generated: bool,
+    has_default: bool,
+    always: bool,
+}
+
+/// What stands under a target table's name.
+pub(crate) struct Relation {
+    oid: u32,
+    kind: char,
+    columns: Vec<Found>,
+}
+
+const DOING: &str = "look at the target table";
+
+/// Looks up a table by its exact name.
+pub(crate) async fn look(
+    client: &impl GenericClient,
+    name: &TableName,
+) -> Result<Option<Relation>, tokio_postgres::Error> {
+    const RELATION: &str = "SELECT c.oid, c.relkind::text FROM pg_catalog.pg_class c \
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
+    const COLUMNS: &str = "SELECT a.attname::text, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod), \
+        a.attnotnull, a.attgenerated::text <> '', a.atthasdef OR a.attidentity::text <> '', \
+        a.attidentity = 'a' \
+        FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+    let Some(row) = client.query_opt(RELATION, &[&name.schema, &name.table]).await? else { return Ok(None) };
+    let oid: u32 = row.get(0);
+    let columns = client.query(COLUMNS, &[&oid]).await?.iter().map(found).collect();
+    Ok(Some(Relation { oid, kind: row.get::<_, String>(1).chars().next().unwrap_or('?'), columns }))
+}
+
+fn found(row: &tokio_postgres::Row) -> Found {
+    Found {
+        name: row.get(0),
+        oid: row.get(1),
+        declared: row.get(2),
+        not_null: row.get(3),
+        generated: row.get(4),
+        has_default: row.get(5),
+        always: row.get(6),
+    }
+}
+
+impl Relation {
+    /// Why rows of the plan can't go into this table, if they can't.
+    pub(crate) fn misfit(&self, plan: &TablePlan) -> Option<Problem> {
+        let refused = |text: String| {
+            let text = format!("The target table {} {text}.", plan.target);
+            Some(
+                Problem::new(Fault::Data, "table-does-not-fit", text)
+                    .table(plan.name())
+                    .advice("Alter the target table, or let the task drop and create it."),
+            )
+        };
+        if !matches!(self.kind, 'r' | 'p') {
+            return refused("is not a table".to_owned());
+        }
+        let misfits: Vec<String> = plan
+            .columns
+            .iter()
+            .filter_map(|column| {
+                let declared = plan.source.columns[column.source].declared.as_str();
+                match self.columns.iter().find(|found| found.name == column.target_name) {
+                    None => Some(format!("{} is missing", column.target_name)),
+                    Some(found) if found.generated => Some(format!("{} is generated", column.target_name)),
+                    Some(found) if found.declared != declared => {
+                        Some(format!("{} is {} instead of {declared}", column.target_name, found.declared))
+                    }
+                    Some(_) => None,
+                }
+            })
+            .chain(self.columns.iter().filter_map(|found| {
+                let planned = plan.columns.iter().any(|column| column.target_name == found.name);
+                let fills_itself = found.generated || found.has_default || !found.not_null;
+                (!planned && !fills_itself).then(|| format!("{} must not be NULL but gets no value", found.name))
+            }))
+            .collect();
+        if misfits.is_empty() { None } else { refused(format!("does not fit: {}", misfits.join("; "))) }
+    }
+
+    /// Whether it is partitioned.
+    pub(crate) fn is_partitioned(&self) -> bool {
+        self.kind == 'p'
+    }
+}
+
+/// Reads a table that must be there and fit.
+pub(crate) async fn read(client: &impl GenericClient, version: i32, plan: &TablePlan) -> Result<TargetTable, Problem> {
+    let failed = |error: tokio_postgres::Error| problem(&error, &format!("{DOING} {}", plan.target)).table(plan.name());
+    let relation = look(client, &plan.target).await.map_err(failed)?.ok_or_else(|| {
+        let text = format!("The target table {} is not there.", plan.target);
+        Problem::new(Fault::Data, "table-missing", text).table(plan.name())
+    })?;
+    if let Some(misfit) = relation.misfit(plan) {
+        return Err(misfit);
+    }
+    let oids: Vec<u32> = relation.columns.iter().map(|column| column.oid).collect();
+    let types = Types::read(client, version, oids).await.map_err(failed)?;
+    let (referenced, related) = foreign_keys(client, relation.oid).await.map_err(failed)?;
+    Ok(TargetTable {
+        name: quote_table(&plan.target),
+        oid: relation.oid,
+        partitioned: relation.is_partitioned(),
+        columns: plan
+            .columns
+            .iter()
+            .filter_map(|column| self::column(&relation, &types, &column.target_name))
+            .collect(),
+        key: plan.key.clone(),
+        uniques: uniques(client, relation.oid, plan).await.map_err(failed)?,
+        referenced,
+        related,
+    })
+}
+
+fn column(relation: &Relation, types: &Types, name: &str) -> Option<TargetColumn> {
+    let found = relation.columns.iter().find(|found| found.name == name)?;
+    let base = types.base(found.oid);
+    let info = types.get(base)?;
+    let equals = match &info.equals_schema {
+        Some(schema) => format!("OPERATOR({}.=)", quote_identifier(schema)),
+        None => "OPERATOR(pg_catalog.=)".to_owned(),
+    };
+    Some(TargetColumn {
+        name: quote_identifier(name),
+        type_text: types.get(found.oid)?.text.clone(),
+        always: found.always,
+        base_text: info.text.clone(),
+        base,
+        array: info.array,
+        is_array: info.element != 0,
+        rewrite: types.rewrite(found.oid),
+        equals,
+    })
+}
+
+async fn foreign_keys(client: &impl GenericClient, oid: u32) -> Result<(bool, bool), tokio_postgres::Error> {
+    const SQL: &str = "SELECT coalesce(bool_or(confrelid = $1), false), count(*) > 0 \
+        FROM pg_catalog.pg_constraint WHERE contype = 'f' AND (conrelid = $1 OR confrelid = $1)";
+    client.query_one(SQL, &[&oid]).await.map(|row| (row.get(0), row.get(1)))
+}
+
+/// Sets of plain columns under a unique index that the plan writes. One over an expression is not among them; a
+/// collision on it makes the wave fall back to the source's order.
+async fn uniques(
+    client: &impl GenericClient,
+    oid: u32,
+    plan: &TablePlan,
+) -> Result<Vec<Vec<usize>>, tokio_postgres::Error> {
+    const SQL: &str = "SELECT ARRAY(SELECT a.attname::text FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) k \
+          JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k] ORDER BY k) \
+        FROM pg_catalog.pg_index i WHERE i.indrelid = $1 AND i.indisunique AND i.indexprs IS NULL AND i.indpred IS NULL \
+        ORDER BY i.indisprimary DESC, i.indexrelid";
+    let place = |name: &String| plan.columns.iter().position(|column| column.target_name == *name);
+    let rows = client.query(SQL, &[&oid]).await?;
+    Ok(rows
+        .iter()
+        .filter_map(|row| row.get::<_, Vec<String>>(0).iter().map(place).collect::<Option<Vec<_>>>())
+        .collect())
+}
+
+impl TargetColumn {
+    /// The name without quotes.
+    pub(crate) fn plain_name(&self) -> String {
+        let inner = self.name.strip_prefix('"').and_then(|name| name.strip_suffix('"'));
+        inner.map_or_else(|| self.name.clone(), |inner| inner.replace("\"\"", "\""))
+    }
+}
+
+impl TargetTable {
+    /// The columns' names, for an INSERT or a COPY.
+    pub(crate) fn column_list(&self) -> String {
+        self.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether the target keeps the key unique, so that a second row with it is refused.
+    pub(crate) fn has_unique_key(&self) -> bool {
+        let mut key = self.key.clone();
+        key.sort_unstable();
+        self.uniques.iter().any(|unique| {
+            let mut unique = unique.clone();
+            unique.sort_unstable();
+            unique == key
+        })
+    }
+
+    /// Whether values must be overwritten on their way.
+    pub(crate) fn rewrites(&self) -> bool {
+        self.columns.iter().any(|column| column.rewrite.is_some())
+    }
+}

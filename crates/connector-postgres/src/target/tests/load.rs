@@ -1,0 +1,1 @@
+//! Loads: tables, chunks with their marks, keys, foreign keys, counters.

@@ -1,0 +1,1 @@
+//! Values whose binary form holds oids.

@@ -1,0 +1,1 @@
+//! Changes per second of each method.
