@@ -1,9 +1,13 @@
 //! What the end-to-end tests, the demo, the benchmark and the fault cycles have in common: private clusters, the
 //! real program, a client of its API, a realistic source with writers, and ways to tell whether a copy is exact.
 
+pub mod api;
 pub mod bank;
 pub mod cluster;
 pub mod compare;
 pub mod guard;
+pub mod installation;
+pub mod pair;
+pub mod process;
 pub mod shop;
 pub mod signal;

@@ -1,0 +1,57 @@
+# Every command of the project. `make` alone lists them.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench faults sim fmt lint sqlx sqlx-check openapi openapi-check deny clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## a source that changes, a copy that follows; ARGS=--once ends by itself and says whether they are equal
+	@.ci/install demo
+	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin demo
+	@$(TARGET)/release/demo $(ARGS)
+
+test: ## every test, on servers of its own; ARGS=… goes to the test programs
+	@.ci/install test
+	cargo build --workspace --locked --bins
+	cargo test --workspace --locked --no-fail-fast -- $(ARGS)
+
+bench: ## load and follow against pgcopydb, COPY | COPY and a native subscription
+	@.ci/install bench
+	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin bench
+	@$(TARGET)/release/bench $(ARGS)
+
+faults: ## fifty cycles of killed and frozen processes, and what is left compared
+	@.ci/install test
+	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin faults
+	@$(TARGET)/release/faults $(ARGS)
+
+sim: ## the engine on simulated systems; ARGS="seed" replays one
+	cargo test --locked --package wavemark-engine --test sim -- --nocapture $(ARGS)
+
+fmt: ## format the code
+	cargo fmt --all
+
+lint: ## the lints, as CI has them
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+sqlx: ## write .sqlx anew, after a change of a query or a migration
+	@cargo run --quiet --locked --package wavemark-tests --bin queries
+
+sqlx-check: ## whether .sqlx is what the queries are
+	@cargo run --quiet --locked --package wavemark-tests --bin queries -- --check
+
+openapi: ## write openapi/openapi.json anew, after a change of the API
+	cargo run --quiet --locked --package wavemark -- openapi > openapi/openapi.json
+
+openapi-check: ## whether openapi/openapi.json is the router's
+	@cargo build --quiet --locked --package wavemark
+	@$(TARGET)/debug/wavemark openapi | diff -u openapi/openapi.json - || { echo "run make openapi" >&2; exit 1; }
+
+deny: ## licences, bans and sources of every dependency
+	@.ci/deny
+
+clean: ## remove what was built
+	cargo clean
