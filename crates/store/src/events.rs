@@ -191,6 +191,20 @@ pub async fn list(
         .collect()
 }
 
+/// How many error events each task that exists has had, by its name.
+///
+/// # Errors
+/// The statement failed.
+pub async fn error_counts(connection: &mut PgConnection) -> Result<Vec<(String, i64)>> {
+    let rows = sqlx::query!(
+        r#"select t.name, (select count(*) from events e where e.task_id = t.id and e.severity = 'error') as "count!"
+           from tasks t order by t.name"#
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.name, row.count)).collect())
+}
+
 pub(crate) fn problem(value: Value) -> Result<Problem> {
     serde_json::from_value(value).map_err(|error| Error::unreadable(format!("a problem ({error})")))
 }

@@ -188,3 +188,34 @@ pub async fn counts(connection: &mut PgConnection) -> Result<Counts> {
     .fetch_one(connection)
     .await?)
 }
+
+/// The newest job of a kind about an endpoint.
+///
+/// # Errors
+/// The statement failed.
+pub async fn newest_job(
+    connection: &mut PgConnection,
+    endpoint: wavemark_domain::EndpointId,
+    kind: &str,
+) -> Result<Option<NewestJob>> {
+    Ok(sqlx::query_as!(
+        NewestJob,
+        "select status, outcome, created_at from jobs where endpoint_id = $1 and kind = $2
+         order by created_at desc limit 1",
+        endpoint.0,
+        kind
+    )
+    .fetch_optional(connection)
+    .await?)
+}
+
+/// How the newest job of a kind stands.
+#[derive(Clone, Debug)]
+pub struct NewestJob {
+    /// `waiting`, `running`, `done` or `failed`.
+    pub status: String,
+    /// What was found.
+    pub outcome: Option<serde_json::Value>,
+    /// When it was asked for.
+    pub created_at: OffsetDateTime,
+}

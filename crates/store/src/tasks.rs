@@ -496,3 +496,17 @@ pub async fn neighbours(connection: &mut PgConnection, id: TaskId, target: Endpo
         })
         .collect())
 }
+
+/// Every table of every task, with the task's name.
+///
+/// # Errors
+/// The statement failed.
+pub async fn all_tables(connection: &mut PgConnection) -> Result<Vec<(String, TableProgress)>> {
+    let rows = sqlx::query!(
+        "select t.name, b.progress from task_tables b join tasks t on t.id = b.task_id
+         order by t.name, b.source_schema, b.source_table"
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(|row| Ok((row.name, serde_json::from_value(row.progress)?))).collect()
+}

@@ -80,10 +80,12 @@ async fn let_the_lease_lapse(pool: &PgPool, task: TaskId) {
         .await
         .unwrap();
     // Postgres itself counts as unreachable before its start.
-    sqlx::query("select pg_sleep(greatest(0, 10.05 - extract(epoch from clock_timestamp() - pg_postmaster_start_time())))")
-        .execute(pool)
-        .await
-        .unwrap();
+    sqlx::query(
+        "select pg_sleep(greatest(0, 10.05 - extract(epoch from clock_timestamp() - pg_postmaster_start_time())))",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
 }
 
 async fn report(pool: &PgPool, worker: WorkerId, task: TaskId, epoch: Epoch, stand: Stand) -> Answer {

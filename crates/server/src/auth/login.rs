@@ -1,5 +1,7 @@
 //! Logging in, for the API (access and refresh token) and for pages (a cookie).
 
+use std::time::Instant;
+
 use axum::http::StatusCode;
 use secrecy::SecretString;
 use time::Duration;
@@ -31,7 +33,7 @@ pub struct Tokens {
 /// # Errors
 /// 401 for a wrong name or password, 429 for too many.
 pub async fn check(state: &AppState, name: &str, given: SecretString, address: Option<&str>) -> ApiResult<User> {
-    state.attempts.begin(name, address)?;
+    state.attempts.begin(name, address, Instant::now())?;
     let mut connection = state.pool.acquire().await.map_err(wavemark_store::Error::from)?;
     let found = users::by_name(&mut connection, name).await?;
     let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), Some(hash)));
@@ -122,7 +124,7 @@ pub async fn first_run(
     given: SecretString,
     address: Option<&str>,
 ) -> ApiResult<User> {
-    state.attempts.begin("first run", address)?;
+    state.attempts.begin("first run", address, Instant::now())?;
     user_name(name)?;
     password::acceptable(&given)?;
     let hash = password::hash(state, given).await?;
