@@ -1,13 +1,287 @@
-//! What would stand in the way of loading and following tables.
+//! What would stand in the way of loading and following tables, each with the statement that mends it.
 
 use std::sync::Arc;
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 use wavemark_connector::TaskContext;
 use wavemark_domain::catalog::TableKind;
-use wavemark_domain::check::Finding;
+use wavemark_domain::check::{Finding, Weight};
 use wavemark_domain::{Problem, Table};
 
-pub(crate) async fn assess(_: &Client, _: &TaskContext, _: &[Arc<Table>]) -> Result<Vec<Finding>, Problem> {
-    Ok(Vec::new())
+use crate::error;
+use crate::native::{ColumnNative, TableNative};
+use crate::source::{identity, quoted};
+use crate::wire::quote_identifier;
+
+/// The version from which a source can be read: binary values, and transactions streamed while in progress.
+pub(crate) const LEAST_SOURCE_VERSION: i32 = 140_000;
+
+const SERVER: &str = "\
+    SELECT current_setting('server_version_num')::int4, current_setting('wal_level'), \
+           current_setting('max_replication_slots')::int8, (SELECT count(*) FROM pg_replication_slots), \
+           current_setting('max_wal_senders')::int8, (SELECT count(*) FROM pg_stat_replication), \
+           (SELECT setting::int8 FROM pg_settings WHERE name = 'max_slot_wal_keep_size'), \
+           r.rolsuper, r.rolreplication OR coalesce(pg_has_role(rds.oid, 'MEMBER'), false), \
+           has_database_privilege(current_database(), 'CREATE'), current_user::text, current_database()::text, \
+           pg_is_in_recovery() \
+    FROM pg_roles r LEFT JOIN pg_roles rds ON rds.rolname = 'rds_replication' WHERE r.rolname = current_user";
+
+/// What a role may do with a table, and what of the table matters to a reader. By OID.
+const TABLES: &str = "\
+    SELECT c.oid, has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(c.relnamespace, 'USAGE'), \
+           pg_has_role(c.relowner, 'USAGE'), c.relpersistence = 'u', \
+           row_security_active(c.oid) AND c.relrowsecurity, \
+           EXISTS (SELECT FROM pg_partition_tree(c.oid) t JOIN pg_class l ON l.oid = t.relid \
+                   WHERE c.relkind = 'p' AND t.isleaf AND l.relreplident <> 'f'), \
+           EXISTS (SELECT FROM pg_partition_tree(c.oid) t JOIN pg_class l ON l.oid = t.relid \
+                   WHERE c.relkind = 'p' AND l.relkind = 'f') \
+    FROM pg_class c WHERE c.oid = any($1)";
+
+/// Transactions that keep a new slot waiting: prepared ones, and those that have been writing for long.
+const OLD: &str = "\
+    SELECT 'prepared', gid, extract(epoch FROM now() - prepared)::int8, 0 FROM pg_prepared_xacts \
+    \
+    UNION ALL \
+    SELECT 'running', coalesce(usename::text, '?'), extract(epoch FROM now() - xact_start)::int8, pid \
+    FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND xact_start < now() - interval '1 minute'";
+
+/// Everything that was found, the worst first.
+pub(crate) async fn assess(client: &Client, task: &TaskContext, tables: &[Arc<Table>]) -> Result<Vec<Finding>, Problem> {
+    let failed = |error: tokio_postgres::Error| error::driver(&error, "assess the source");
+    let mut findings = Vec::new();
+    let row = client.query_one(SERVER, &[]).await.map_err(failed)?;
+    let server = Server::of(&row);
+    server.assess(task, &mut findings);
+    for table in tables {
+        assess_shape(table, task, &mut findings);
+    }
+    let oids: Vec<u32> = tables.iter().map(|table| TableNative::of(table).map_or(0, |native| native.oid)).collect();
+    let rows = client.query(TABLES, &[&oids]).await.map_err(failed)?;
+    for (table, oid) in tables.iter().zip(&oids) {
+        match rows.iter().find(|row| row.get::<_, u32>(0) == *oid) {
+            Some(row) => server.assess_table(table, task, row, &mut findings),
+            None => findings.push(finding(
+                Weight::Blocker,
+                "table-missing",
+                format!("Table {} is not there any more.", table.name),
+                None,
+            )),
+        }
+    }
+    if task.kind.follows() {
+        let old = client.query(OLD, &[]).await.map_err(failed)?;
+        findings.extend(old.iter().map(old_transaction));
+    }
+    findings.sort_by_key(|finding| finding.weight);
+    Ok(findings)
+}
+
+fn finding(weight: Weight, code: &str, text: String, mend: Option<String>) -> Finding {
+    Finding { weight, code: code.to_owned(), text, mend }
+}
+
+/// The server and the role as far as they matter.
+struct Server {
+    version: i32,
+    wal_level: String,
+    slots: (i64, i64),
+    senders: (i64, i64),
+    keep_mib: i64,
+    superuser: bool,
+    replication: bool,
+    may_create: bool,
+    role: String,
+    database: String,
+    standby: bool,
+}
+
+impl Server {
+    fn of(row: &Row) -> Self {
+        Self {
+            version: row.get(0),
+            wal_level: row.get(1),
+            slots: (row.get(2), row.get(3)),
+            senders: (row.get(4), row.get(5)),
+            keep_mib: row.get::<_, Option<i64>>(6).unwrap_or(-1),
+            superuser: row.get(7),
+            replication: row.get(8),
+            may_create: row.get(9),
+            role: row.get(10),
+            database: row.get(11),
+            standby: row.get(12),
+        }
+    }
+
+    fn assess(&self, task: &TaskContext, findings: &mut Vec<Finding>) {
+        let mut add = |weight, code, text, mend: Option<&str>| {
+            findings.push(finding(weight, code, text, mend.map(str::to_owned)));
+        };
+        if self.version < LEAST_SOURCE_VERSION {
+            let text = format!("The source has version {}; it must be 14 or newer.", self.version / 10_000);
+            add(Weight::Blocker, "version", text, None);
+        }
+        if !task.kind.follows() {
+            return;
+        }
+        if self.wal_level != "logical" {
+            let text = format!("wal_level is {}: the source's log doesn't hold what following needs.", self.wal_level);
+            add(Weight::Blocker, "wal-level", text, Some("ALTER SYSTEM SET wal_level = logical; -- then restart the server"));
+        }
+        if self.standby {
+            let text = "The source is a standby: publications can't be made there.".to_owned();
+            add(Weight::Blocker, "standby", text, None);
+        }
+        if !self.superuser && !self.replication {
+            let text = format!("Role {} may not replicate.", self.role);
+            let mend = format!("ALTER ROLE {} REPLICATION;", quote_identifier(&self.role));
+            add(Weight::Blocker, "no-replication-right", text, Some(&mend));
+        }
+        if !self.superuser && !self.may_create {
+            let text = format!("Role {} may not make a publication in database {}.", self.role, self.database);
+            let mend = format!(
+                "GRANT CREATE ON DATABASE {} TO {};",
+                quote_identifier(&self.database),
+                quote_identifier(&self.role)
+            );
+            add(Weight::Blocker, "no-create-right", text, Some(&mend));
+        }
+        // One for the task, and one for a moment when an interrupted load goes on.
+        let left = |(most, used): (i64, i64)| most - used;
+        if left(self.slots) < 1 {
+            let text = format!("All {} replication slots are in use.", self.slots.0);
+            let mend = "ALTER SYSTEM SET max_replication_slots = 20; -- then restart the server";
+            add(Weight::Blocker, "no-slots-left", text, Some(mend));
+        } else if left(self.slots) < 2 {
+            let text = "One replication slot is left; a load that is interrupted needs a second one to go on.".to_owned();
+            let mend = "ALTER SYSTEM SET max_replication_slots = 20; -- then restart the server";
+            add(Weight::Warning, "few-slots-left", text, Some(mend));
+        }
+        if left(self.senders) < 2 {
+            let text = format!("{} of {} WAL senders are in use; two are needed.", self.senders.1, self.senders.0);
+            let mend = "ALTER SYSTEM SET max_wal_senders = 20; -- then restart the server";
+            add(Weight::Blocker, "no-senders-left", text, Some(mend));
+        }
+        self.assess_limit(findings);
+    }
+
+    fn assess_limit(&self, findings: &mut Vec<Finding>) {
+        let mend = |value: &str| Some(format!("ALTER SYSTEM SET max_slot_wal_keep_size = '{value}'; SELECT pg_reload_conf();"));
+        if self.keep_mib < 0 {
+            let text = "max_slot_wal_keep_size has no limit: while the task stands still the source keeps its log until \
+                        the disk is full."
+                .to_owned();
+            findings.push(finding(Weight::Note, "log-unlimited", text, mend("100GB")));
+        } else if self.keep_mib < 1024 {
+            let text = format!(
+                "max_slot_wal_keep_size is {} MiB: if the task falls further behind than that it must be reloaded.",
+                self.keep_mib
+            );
+            findings.push(finding(Weight::Warning, "log-limit-small", text, mend("10GB")));
+        }
+    }
+
+    fn assess_table(&self, table: &Table, task: &TaskContext, row: &Row, findings: &mut Vec<Finding>) {
+        let name = quoted(&table.name);
+        let role = quote_identifier(&self.role);
+        let mut add = |weight, code, text, mend| findings.push(finding(weight, code, text, mend));
+        if !row.get::<_, bool>(1) {
+            let text = format!("Role {} may not read table {}.", self.role, table.name);
+            let schema = quote_identifier(&table.name.schema);
+            let mend = format!("GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT ON {name} TO {role};");
+            add(Weight::Blocker, "no-select-right", text, Some(mend));
+        }
+        if row.get::<_, bool>(4) {
+            let text = format!("Row-level security of table {} applies to role {}: rows would be missing.", table.name, self.role);
+            add(Weight::Blocker, "row-security", text, Some(format!("ALTER ROLE {role} BYPASSRLS;")));
+        }
+        if row.get::<_, bool>(6) {
+            let text = format!("Table {} has a partition that is a foreign table.", table.name);
+            add(Weight::Blocker, "foreign-partition", text, None);
+        }
+        if !task.kind.follows() || table.kind == TableKind::View {
+            return;
+        }
+        if !self.superuser && !row.get::<_, bool>(2) {
+            let text = format!("Only the owner of table {} may publish it, and role {} isn't.", table.name, self.role);
+            add(Weight::Blocker, "not-owner", text, Some(format!("ALTER TABLE {name} OWNER TO {role};")));
+        }
+        if row.get::<_, bool>(3) {
+            let text = format!("Table {} is unlogged: its changes are not in the log.", table.name);
+            add(Weight::Blocker, "unlogged", text, Some(format!("ALTER TABLE {name} SET LOGGED;")));
+        }
+        if table.kind == TableKind::Partitioned {
+            self.assess_partitions(table, row, findings);
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "one of a family")]
+    fn assess_partitions(&self, table: &Table, row: &Row, findings: &mut Vec<Finding>) {
+        if table.key.is_empty() && row.get::<_, bool>(5) {
+            let text = format!(
+                "Table {} has no key, and not each of its partitions has replica identity full: their updates would fail.",
+                table.name
+            );
+            let mend = format!(
+                "SELECT format('ALTER TABLE %s REPLICA IDENTITY FULL;', relid) FROM pg_partition_tree({}) \\gexec",
+                format_args!("'{}'", quoted(&table.name).replace('\'', "''"))
+            );
+            findings.push(finding(Weight::Blocker, "no-replica-identity", text, Some(mend)));
+        }
+        let text = format!(
+            "Partitions of {} that are attached, detached, dropped or truncated by themselves leave no trace in the log: \
+             reload the table after that.",
+            table.name
+        );
+        findings.push(finding(Weight::Note, "partitions", text, None));
+    }
+}
+
+/// What the table's own description says.
+fn assess_shape(table: &Table, task: &TaskContext, findings: &mut Vec<Finding>) {
+    let native = TableNative::of(table).unwrap_or_default();
+    if task.kind.follows() && table.kind == TableKind::View {
+        let what = match native.relkind.as_str() {
+            "m" => "a materialized view",
+            "f" => "a foreign table",
+            _ => "a view",
+        };
+        let text = format!("{} is {what}: it can be loaded but its changes are not in the log.", table.name);
+        findings.push(finding(Weight::Blocker, "not-followable", text, None));
+    } else if task.kind.follows() && !identity(table) {
+        let text = format!(
+            "Table {} has neither a primary key nor a replica identity: published, its updates and deletes would fail.",
+            table.name
+        );
+        let mend = format!("ALTER TABLE {} REPLICA IDENTITY FULL;", quoted(&table.name));
+        findings.push(finding(Weight::Blocker, "no-replica-identity", text, Some(mend)));
+    } else if table.key.is_empty() && table.kind != TableKind::View {
+        let text = format!(
+            "Table {} has no key: its changes are applied row by row, and an interrupted load begins again.",
+            table.name
+        );
+        findings.push(finding(Weight::Note, "no-key", text, None));
+    }
+    for column in table.columns.iter().filter(|column| !column.generated) {
+        if !ColumnNative::of(column).is_ok_and(|native| native.r#type.has_binary) {
+            let text = format!(
+                "Column {}.{} has type {}, which has no binary form and can't travel: remove the column from the task \
+                 (rule action remove-column).",
+                table.name, column.name, column.declared
+            );
+            findings.push(finding(Weight::Blocker, "type-without-binary-form", text, None));
+        }
+    }
+}
+
+fn old_transaction(row: &Row) -> Finding {
+    let (kind, name, seconds): (&str, &str, i64) = (row.get(0), row.get(1), row.get(2));
+    let age = format!("{} min", seconds / 60);
+    if kind == "prepared" {
+        let text = format!("The prepared transaction {name} is {age} old; a new slot waits until it ends.");
+        let mend = format!("ROLLBACK PREPARED '{}'; -- or COMMIT PREPARED", name.replace('\'', "''"));
+        return finding(Weight::Warning, "prepared-transaction", text, Some(mend));
+    }
+    let pid: i32 = row.get(3);
+    let text = format!("Server process {pid} (role {name}) has a transaction that is {age} old; a new slot waits for it.");
+    finding(Weight::Warning, "long-transaction", text, Some(format!("SELECT pg_terminate_backend({pid});")))
 }

@@ -15,14 +15,11 @@ use wavemark_domain::{Column, Problem, Table, TableName};
 use crate::error;
 use types::Types;
 
-/// The version from which this connector can read: binary values and transactions streamed while in progress.
-pub const LEAST_SOURCE_VERSION: i32 = 140_000;
-
 /// Every table that the role may read, in order of schema and name. The client's `search_path` must be empty.
 ///
 /// # Errors
 /// When the catalog can't be read.
-pub async fn tables(client: &mut Client) -> Result<Vec<Table>, Problem> {
+pub(crate) async fn tables(client: &mut Client) -> Result<Vec<Table>, Problem> {
     let failed = |error: tokio_postgres::Error| error::driver(&error, "read the catalog");
     let transaction = client
         .build_transaction()

@@ -11,7 +11,7 @@ use crate::error;
 use crate::native::TableNative;
 use crate::position::Place;
 use crate::settings::Settings;
-use crate::wire::{Lsn, quote_identifier};
+use crate::wire::Lsn;
 
 const STATE: &str = "\
     SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END \
