@@ -25,8 +25,8 @@ const TASK: &[Column] = &[
     ("ID", "id"),
 ];
 const TABLE: &[Column] = &[
-    ("TABLE", "table/table"),
-    ("SCHEMA", "table/schema"),
+    ("SCHEMA", "source/schema"),
+    ("TABLE", "source/table"),
     ("STATE", "state"),
     ("ROWS", "rows_loaded"),
     ("CHUNKS", "chunks"),
@@ -69,7 +69,11 @@ pub(super) async fn endpoint(api: &mut Api, command: EndpointCommand, output: Ou
         }
         EndpointCommand::Discover { endpoint } => {
             let path = path_of(api, "/endpoints", &endpoint).await?;
-            job(api, &format!("{path}/discover"), "tables", DISCOVERED, output).await
+            let done = run_job(api, &format!("{path}/discover")).await?;
+            if let Some(text) = done["outcome"]["problem"]["text"].as_str() {
+                bail!("{text}");
+            }
+            print::items(&api.list(&format!("{path}/tables"), MANY).await?, DISCOVERED, output)
         }
     }
 }
@@ -120,14 +124,18 @@ pub(super) async fn events(api: &mut Api, options: &EventsOptions, output: Outpu
 
 async fn act(api: &mut Api, task: &str, action: &str, output: Output) -> anyhow::Result<()> {
     let path = path_of(api, "/tasks", task).await?;
-    let answer = api.post(&format!("{path}/{action}"), &json!({})).await?;
-    print::item(&answer, TASK, output)
+    api.post(&format!("{path}/{action}"), &json!({})).await?;
+    print::item(&api.get(&path).await?, TASK, output)
+}
+
+async fn run_job(api: &mut Api, path: &str) -> anyhow::Result<Value> {
+    let started = api.post(path, &json!({})).await?;
+    api.wait_for_job(&started).await
 }
 
 /// Starts a job, waits for it, and prints what it found.
 async fn job(api: &mut Api, path: &str, list: &str, columns: &[Column], output: Output) -> anyhow::Result<()> {
-    let started = api.post(path, &json!({})).await?;
-    let done = api.wait_for_job(&started).await?;
+    let done = run_job(api, path).await?;
     let outcome = if done["outcome"].is_object() { &done["outcome"] } else { &done };
     let Some(found) = outcome[list].as_array() else {
         match outcome["problem"]["text"].as_str().or(done["problem"]["text"].as_str()) {

@@ -64,6 +64,11 @@ pub(super) async fn capture(
         reader,
         confirmed,
     };
+    // With an idle source this tells at once that nothing more is at hand, so that tables are soon shown as live.
+    if let Err(problem) = capture.reader.heartbeat().await {
+        let _ = batches.send(Err(problem));
+        return;
+    }
     while let Some(outcome) = capture.step(&batches).await {
         let failed = outcome.is_err();
         if batches.send(outcome).is_err() || failed {
