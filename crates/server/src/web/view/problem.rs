@@ -111,7 +111,11 @@ pub fn facts(problem: &Problem) -> Vec<String> {
     table.into_iter().chain(key).chain(position).chain([problem.code.clone()]).collect()
 }
 
+/// Everything is reloaded from a task that does not run.
 fn reload(task: &Task, eye: Eye) -> Action {
+    if matches!(task.status, TaskStatus::Starting | TaskStatus::Running | TaskStatus::Degraded) {
+        return Action::post("Stop", format!("/tasks/{}/stop", task.id));
+    }
     let action = Action::link("Reload all…", format!("/tasks/{}/reload", task.id));
     if eye.on_task { action.asks("ask-reload") } else { action }
 }
@@ -143,7 +147,8 @@ fn clean_up(task: &Task, eye: Eye) -> Option<ProblemCard> {
     card.statements.clone_from(&left.statements);
     let again = Action::link("Delete again…", format!("/tasks/{}/delete", task.id));
     let again = if eye.on_task { again.asks("ask-delete") } else { again };
-    Some(capitalized(card, eye).actions(task, eye, [again]))
+    let forget = Action::link("Forget…", format!("/tasks/{}/forget", task.id)).risk();
+    Some(capitalized(card, eye).actions(task, eye, [again, forget]))
 }
 
 /// A task that should run but whose worker has not been heard of.
@@ -195,7 +200,7 @@ fn parked_table(task: &Task, since: OffsetDateTime, table: &TableProgress, eye: 
         card = card.problem(problem);
         card.facts.retain(|fact| !fact.starts_with("table "));
     }
-    let note = "Its changes are not kept while it is parked: the way back is a reload.";
+    let note = "Its changes are not kept while it is parked: the way back is to stop the task and reload all of it.";
     card.advice = Some(card.advice.map_or_else(|| note.to_owned(), |own| format!("{own} {note}")));
     capitalized(card, eye).actions(task, eye, [reload(task, eye)])
 }

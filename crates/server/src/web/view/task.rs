@@ -355,6 +355,22 @@ pub fn ask_delete(task: &Task) -> Ask {
     }
 }
 
+/// Asks before a task is forgotten that left something behind.
+#[must_use]
+pub fn ask_forget(task: &Task) -> Ask {
+    Ask {
+        id: "ask-forget",
+        title: format!("Forget {}?", task.name),
+        text: "Only if what it left is gone, or its statements were run by a person.".to_owned(),
+        consequences: vec![format!("A slot that is still in {} keeps log until its disk is full.", task.source_name)],
+        confirm: Some(task.name.clone()),
+        action: format!("/tasks/{}/forget", task.id),
+        button: "Forget",
+        back: format!("/tasks/{}", task.id),
+        ..Ask::default()
+    }
+}
+
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate")]
 fn load(standing: &Standing, tables: &[(OffsetDateTime, TableProgress)]) -> Option<LoadBar> {
     let progress = standing.task.progress.as_ref().filter(|_| super::task_row::runs(standing.task.status))?;

@@ -69,13 +69,16 @@ impl Standing {
     /// How much someone is needed; the lowest first.
     #[must_use]
     pub fn rank(&self) -> u8 {
-        let waits = self.task.progress.as_ref().is_some_and(|progress| progress.waiting_for.is_some());
+        let progress = self.task.progress.as_ref();
+        let waits = progress.is_some_and(|progress| progress.waiting_for.is_some());
+        let follows = progress.is_some_and(|progress| progress.phase == Phase::Following);
         match self.task.status {
             TaskStatus::Failed => 0,
             TaskStatus::CleanUpPending => 1,
             TaskStatus::Degraded => 2,
             TaskStatus::Running if waits => 3,
             TaskStatus::Starting | TaskStatus::Stopping | TaskStatus::Deleting => 4,
+            TaskStatus::Running if !follows => 4,
             TaskStatus::Running => 5,
             TaskStatus::Ready => 6,
             TaskStatus::Stopped => 7,

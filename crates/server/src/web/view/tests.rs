@@ -216,16 +216,16 @@ fn pages() -> Vec<(&'static str, String)> {
 #[test]
 fn every_page_renders_from_samples() {
     let pages = pages();
-    for (name, html) in &pages {
-        assert!(html.starts_with("<!doctype html>"), "{name}");
-        assert!(html.contains("<h1>"), "{name} has no heading");
-        assert!(html.trim_end().ends_with("</html>"), "{name}");
-        assert!(html.len() < 60_000, "{name} has {} bytes", html.len());
-    }
     if let Some(folder) = std::env::var_os("WAVEMARK_PAGES") {
         for (name, html) in &pages {
             std::fs::write(std::path::Path::new(&folder).join(format!("{name}.html")), html).unwrap();
         }
+    }
+    for (name, html) in &pages {
+        assert!(html.starts_with("<!doctype html>"), "{name}");
+        assert!(html.contains("<h1>") || html.contains("<h2>"), "{name} has no heading");
+        assert!(html.trim_end().ends_with("</html>"), "{name}");
+        assert!(html.len() < 60_000, "{name} has {} bytes", html.len());
     }
 }
 
@@ -263,9 +263,9 @@ fn names_are_escaped() {
     let mut standings = samples::standings();
     standings[0].task.name = "<img src=x onerror=alert(1)>".to_owned();
     let shell = shell().page(Area::Tasks, "Tasks", &[]);
-    let html = tasks::list(shell, standings, tasks::Filter::new("\"><b>", None), true, samples::NOW).render().unwrap();
+    let html = tasks::list(shell, standings, tasks::Filter::new("\"><i>", None), true, samples::NOW).render().unwrap();
     assert!(!html.contains("<img"));
-    assert!(!html.contains("\"><b>"));
+    assert!(!html.contains("\"><i>"));
 }
 
 #[test]
