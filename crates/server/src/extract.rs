@@ -127,6 +127,12 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
 }
 
 impl IfMatch {
+    /// For pages, whose forms carry the version themselves.
+    #[must_use]
+    pub fn of_version(version: i32) -> Self {
+        Self(Some(version))
+    }
+
     /// Refuses if the thing was edited since.
     ///
     /// # Errors
