@@ -362,7 +362,8 @@ mod tests {
     #[test]
     fn a_type_to_make_says_what_it_is() {
         let definition: TypeDefinition =
-            serde_json::from_value(json!({"schema": "s", "name": "mood", "is": "enum", "labels": ["sad", "ok"]})).unwrap();
+            serde_json::from_value(json!({"schema": "s", "name": "mood", "is": "enum", "labels": ["sad", "ok"]}))
+                .unwrap();
         assert_eq!(definition.shape, TypeShape::Enum { labels: vec!["sad".into(), "ok".into()] });
     }
 }
