@@ -37,6 +37,8 @@ pub(crate) fn fault(code: &str) -> Fault {
     match code {
         FENCED => return Fault::Fenced,
         ROW_COUNT => return Fault::Data,
+        // The name is "protocol violation", but it is what `recv` functions say of a value of the wrong length.
+        "08P01" => return Fault::Data,
         // Lock not available, object in use, read-only, idle in transaction too long, I/O.
         "55P03" | "55006" | "25006" | "25P03" | "58030" => return Fault::Transient,
         "42501" => return Fault::Settings,
@@ -83,7 +85,7 @@ fn data_text(error: &DbError) -> String {
         "22001" => "a value is too long for its column",
         "22003" => "a number is out of its column's range",
         "22021" | "22P05" => "a text can't be represented in the database's encoding",
-        "22P02" | "22P03" => "a value is not valid for its column's type",
+        "22P02" | "22P03" | "08P01" => "a value is not valid for its column's type",
         _ if code.starts_with("22") || code.starts_with("P0") || code.starts_with("38") => {
             "the server refused a value (its message is left out, since it can hold row values)"
         }
@@ -114,6 +116,7 @@ mod tests {
             ("25006", Fault::Transient),
             ("23505", Fault::Data),
             ("22003", Fault::Data),
+            ("08P01", Fault::Data),
             ("21000", Fault::Data),
             ("42501", Fault::Settings),
             ("28P01", Fault::Settings),

@@ -1,1 +1,114 @@
 //! Row by row: the failing row is found and can be left out.
+
+use wavemark_connector::target::{Segment, Session, Verdict};
+use wavemark_domain::Fault;
+
+use super::*;
+
+async fn accounts(database: &Database) -> [TablePlan; 1] {
+    database
+        .sql(
+            "CREATE SCHEMA shop; CREATE TABLE shop.accounts (id integer PRIMARY KEY, owner text, \
+             balance integer CHECK (balance >= 0)); INSERT INTO shop.accounts VALUES (1, 'a', 1), (2, 'b', 2)",
+        )
+        .await;
+    [plan(0, "accounts", &[("id!", "integer"), ("owner", "text"), ("balance", "integer")])]
+}
+
+fn poisoned() -> Batch {
+    let mut batch = Batch::default();
+    insert(&mut batch, 0, &[V::Int(3), V::Text("c"), V::Int(3)]);
+    batch.end_transaction(position(8), 0);
+    insert(&mut batch, 0, &[V::Int(4), V::Text("secret"), V::Int(-4)]);
+    update(&mut batch, 0, None, &[V::Int(77), V::Text("nobody"), V::Int(7)]);
+    update(&mut batch, 0, None, &[V::Int(1), V::Text("a2"), V::Int(11)]);
+    batch.end_transaction(position(9), 0);
+    batch
+}
+
+#[tokio::test]
+async fn rows_that_fail_are_left_out_and_written_to_the_exceptions_in_the_same_commit() {
+    let database = Database::new().await;
+    let plan = accounts(&database).await;
+    let mut session = session(&database, &plan).await;
+    let batch = poisoned();
+    let mut seen = Vec::new();
+    session
+        .apply_carefully(&plan, &Segment::whole(&batch), &mut |at, problem| {
+            seen.push((at, problem.code.clone(), problem.key_columns.clone()));
+            assert!(!problem.text.contains("secret"), "{problem}");
+            Verdict::LeaveOut
+        })
+        .await
+        .unwrap();
+    assert_eq!(database.rows("SELECT count(*) FROM wavemark.exceptions").await, "0", "not committed yet");
+    commit(&mut session, 1).await.unwrap();
+    let id = vec!["id".to_owned()];
+    assert_eq!(seen, [(1, "check-violated".to_owned(), id.clone()), (2, "divergence".to_owned(), id)]);
+    let rows = database.rows("SELECT id AS a, owner AS b, balance AS c FROM shop.accounts ORDER BY id").await;
+    assert_eq!(rows, "1|a2|11\n2|b|2\n3|c|3");
+    let exceptions = "SELECT wave AS a, source_table AS b, kind AS c, key::text AS d, code AS e, \
+        encode(position, 'hex') AS f, wave_position_text AS g FROM wavemark.exceptions ORDER BY id";
+    assert_eq!(
+        database.rows(exceptions).await,
+        "1|shop.accounts|insert|{\"id\": \"4\"}|23514|09|0/1\n1|shop.accounts|update|{\"id\": \"77\"}|WM002|09|0/1"
+    );
+}
+
+#[tokio::test]
+async fn an_abort_ends_with_the_rows_own_problem_and_leaves_nothing() {
+    let database = Database::new().await;
+    let plan = accounts(&database).await;
+    let mut session = session(&database, &plan).await;
+    let batch = poisoned();
+    let problem =
+        session.apply_carefully(&plan, &Segment::whole(&batch), &mut |_, _| Verdict::Abort).await.unwrap_err();
+    assert_eq!((problem.fault, problem.code.as_str()), (Fault::Data, "check-violated"));
+    assert_eq!(problem.server_code.as_deref(), Some("23514"));
+    session.roll_back().await.unwrap();
+    assert_eq!(database.rows("SELECT count(*) FROM shop.accounts").await, "2");
+}
+
+#[tokio::test]
+async fn a_value_that_the_server_cannot_read_is_noted_by_its_bytes() {
+    let database = Database::new().await;
+    let plan = accounts(&database).await;
+    let mut session = session(&database, &plan).await;
+    let mut batch = Batch::default();
+    insert(&mut batch, 0, &[V::Bytes(vec![1, 2, 3]), V::Text("x"), V::Int(1)]);
+    session.apply_carefully(&plan, &Segment::whole(&batch), &mut |_, _| Verdict::LeaveOut).await.unwrap();
+    commit(&mut session, 1).await.unwrap();
+    assert_eq!(database.rows("SELECT key::text FROM wavemark.exceptions").await, "{\"id\": \"\\\\x010203\"}");
+}
+
+/// What the engine does with a wave that fails on data: both halves of it, at the border of a transaction.
+#[tokio::test]
+async fn the_good_half_of_a_failed_wave_goes_after_a_roll_back() {
+    let database = Database::new().await;
+    let plan = accounts(&database).await;
+    let mut session = session(&database, &plan).await;
+    let batch = poisoned();
+    let first = wave(&mut session, &plan, &batch, 1).await.unwrap_err();
+    assert_eq!(first.fault, Fault::Data);
+    session.roll_back().await.unwrap();
+    session.apply(&plan, &Segment { batch: &batch, range: 0..1, without: None }).await.unwrap();
+    commit(&mut session, 1).await.unwrap();
+    let parked = (TableId(0), position(8), Problem::new(Fault::Data, "check-violated", "It failed."));
+    session
+        .commit(&WaveEnd {
+            wave: WaveNumber(2),
+            position: &position(9),
+            position_text: "0/9",
+            committed_at: None,
+            parked: &[parked],
+        })
+        .await
+        .unwrap();
+    assert_eq!(database.rows("SELECT id FROM shop.accounts ORDER BY id").await, "1\n2\n3");
+    let (kept, ..) = database.target().open_session(&task(2, false)).await.unwrap();
+    assert_eq!(kept.tables[0].position, position(8));
+    match &kept.tables[0].stage {
+        Stage::Parked(problem) => assert_eq!(problem.text, "It failed."),
+        other => panic!("{other:?}"),
+    }
+}

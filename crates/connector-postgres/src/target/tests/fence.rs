@@ -1,1 +1,223 @@
 //! The fence: nothing that an earlier opening began is committed after a later one returned.
+
+use wavemark_connector::target::{Loader, OpenError, Segment, Session, Target};
+use wavemark_domain::Fault;
+
+use super::*;
+
+async fn counters(database: &Database) -> [TablePlan; 1] {
+    database
+        .sql(
+            "CREATE SCHEMA shop; CREATE TABLE shop.counters (id integer PRIMARY KEY, n integer); \
+              INSERT INTO shop.counters VALUES (1, 0)",
+        )
+        .await;
+    [plan(0, "counters", &[("id!", "integer"), ("n", "integer")])]
+}
+
+fn set(n: i32) -> Batch {
+    let mut batch = Batch::default();
+    update(&mut batch, 0, None, &[V::Int(1), V::Int(n)]);
+    batch
+}
+
+async fn held(database: &Database, task: &TaskContext) -> i64 {
+    match database.target().open(task).await {
+        Err(OpenError::Fenced { held }) => held.0,
+        Err(OpenError::Problem(problem)) => panic!("{problem}"),
+        Ok(_) => panic!("the target was opened"),
+    }
+}
+
+#[tokio::test]
+async fn a_zombie_with_an_open_transaction_commits_nothing() {
+    let database = Database::new().await;
+    let plan = counters(&database).await;
+    let mut zombie = session(&database, &plan).await;
+    zombie.apply(&plan, &Segment::whole(&set(1))).await.unwrap();
+    zombie.waves.drain().await.unwrap();
+
+    let (kept, mut next, _) = database.target().open_session(&task(2, false)).await.unwrap();
+    assert_eq!(kept.bookmark, None);
+    next.attach(&plan).await.unwrap();
+    wave(&mut next, &plan, &set(2), 1).await.unwrap();
+
+    let problem = commit(&mut zombie, 1).await.unwrap_err();
+    assert_eq!(problem.fault, Fault::Transient, "{problem}");
+    assert_eq!(database.rows("SELECT n FROM shop.counters").await, "2");
+    assert_eq!(held(&database, &task(1, false)).await, 2);
+}
+
+#[tokio::test]
+async fn a_zombie_that_connects_again_is_fenced() {
+    let database = Database::new().await;
+    let plan = counters(&database).await;
+    let mut zombie = session(&database, &plan).await;
+    database.target().open(&task(2, false)).await.unwrap();
+    // A connection that the fence doesn't know, with the old grant.
+    zombie.waves.client = std::sync::Arc::new(admin(&database.cluster, &database.name).await);
+    let grant = zombie.waves.grant;
+    let mut waves = super::super::wave::Waves::new(zombie.waves.client.clone(), 150_000, grant, true);
+    waves.attach(&plan);
+    let batch = set(1);
+    let problem = match waves.apply(&Segment::whole(&batch)).await {
+        Err(problem) => problem,
+        Ok(()) => waves.drain().await.unwrap_err(),
+    };
+    assert_eq!(problem.fault, Fault::Fenced, "{problem}");
+    assert_eq!(problem.server_code.as_deref(), Some("WM001"));
+    assert_eq!(database.rows("SELECT n FROM shop.counters").await, "0");
+}
+
+/// A COMMIT whose reply never came: the connection is dropped while the server still works on it.
+#[tokio::test]
+async fn a_commit_under_way_lands_before_a_second_opening_under_the_same_epoch_or_not_at_all() {
+    let database = Database::new().await;
+    let plan = counters(&database).await;
+    // The commit waits in a deferred trigger, as it would for a slow disk or a standby.
+    database
+        .sql(
+            "CREATE FUNCTION shop.slow() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN PERFORM pg_catalog.pg_sleep(3); RETURN NULL; END $$; \
+             CREATE CONSTRAINT TRIGGER slow AFTER UPDATE ON shop.counters DEFERRABLE INITIALLY DEFERRED \
+             FOR EACH ROW EXECUTE FUNCTION shop.slow(); ALTER TABLE shop.counters ENABLE ALWAYS TRIGGER slow",
+        )
+        .await;
+    let mut first = session(&database, &plan).await;
+    first.apply(&plan, &Segment::whole(&set(1))).await.unwrap();
+    let end = tokio::time::timeout(Duration::from_millis(500), commit(&mut first, 1)).await;
+    assert!(end.is_err(), "the commit must still be under way");
+    drop(first);
+
+    let (kept, ..) = database.target().open_session(&task(1, false)).await.unwrap();
+    let then = database.rows("SELECT n FROM shop.counters").await;
+    assert_eq!(kept.bookmark.is_some(), then == "1");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(database.rows("SELECT n FROM shop.counters").await, then, "a commit landed after the opening");
+}
+
+#[tokio::test]
+async fn a_session_under_the_same_epoch_is_ended_although_it_is_idle() {
+    let database = Database::new().await;
+    let plan = counters(&database).await;
+    let mut first = session(&database, &plan).await;
+    let (.., loaders) = database.target().open_session(&task(1, false)).await.unwrap();
+    let problem = wave(&mut first, &plan, &set(1), 1).await.unwrap_err();
+    assert_eq!(problem.fault, Fault::Transient, "{problem}");
+    assert_eq!(database.rows("SELECT n FROM shop.counters").await, "0");
+    drop(loaders);
+}
+
+#[tokio::test]
+async fn a_loader_in_the_middle_of_a_chunk_is_ended() {
+    let database = Database::new().await;
+    let plan = counters(&database).await;
+    database.sql("TRUNCATE shop.counters").await;
+    let (_, mut first, mut loaders) = database.target().open_session(&task(1, true)).await.unwrap();
+    first.attach(&plan).await.unwrap();
+    first.begin_table(&plan[0], wavemark_domain::task::Preparation::Nothing, &mark(&plan[0], 1)).await.unwrap();
+
+    /// Gives one row, then nothing for a long time.
+    struct Stuck(bool);
+    #[async_trait]
+    impl RowReader for Stuck {
+        async fn next(&mut self) -> Result<Option<Block>, Problem> {
+            if std::mem::replace(&mut self.0, true) {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            }
+            let mut batch = Batch::default();
+            insert(&mut batch, 0, &[V::Int(1), V::Int(1)]);
+            Ok(Some(Block::Rows(batch)))
+        }
+    }
+    let table = plan[0].clone();
+    let mut loader = loaders.remove(0);
+    let load = tokio::spawn(async move { loader.load(&table, 0, &mut Stuck(false), &|_| {}).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+
+    let (kept, mut next, _) = database.target().open_session(&task(2, false)).await.unwrap();
+    assert_eq!(kept.tables.len(), 1);
+    assert_eq!(kept.tables[0].chunks[0].done, None);
+    next.attach(&plan).await.unwrap();
+    assert_eq!(database.rows("SELECT count(*) FROM shop.counters").await, "0");
+    load.abort();
+}
+
+#[tokio::test]
+async fn only_a_first_grant_makes_the_row() {
+    let database = Database::new().await;
+    match database.target().open(&task(3, false)).await {
+        Err(OpenError::Problem(problem)) => assert_eq!(problem.code, "target-forgotten"),
+        _ => panic!("a task without a row was opened by a later grant"),
+    }
+    database.target().open(&task(3, true)).await.unwrap();
+    database.target().open(&task(4, false)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tombstone_is_never_opened_in_the_same_generation() {
+    let database = Database::new().await;
+    let plan = counters(&database).await;
+    let mut late = session(&database, &plan).await;
+    database.target().clean_up(&task(2, false)).await.unwrap();
+    database.target().clean_up(&task(2, false)).await.unwrap();
+    assert_eq!(held(&database, &task(3, true)).await, 2);
+    assert_eq!(wave(&mut late, &plan, &set(1), 1).await.unwrap_err().fault, Fault::Transient);
+    let left = "SELECT (SELECT count(*) FROM wavemark.progress) AS a, (SELECT count(*) FROM wavemark.tables) AS b, \
+        (SELECT count(*) FROM wavemark.fence WHERE tombstone) AS c";
+    assert_eq!(database.rows(left).await, "0|0|1");
+
+    let reload = TaskContext { generation: Generation(2), ..task(3, true) };
+    let (kept, ..) = database.target().open_session(&reload).await.unwrap();
+    assert_eq!(kept, wavemark_connector::target::Kept::default());
+    assert_eq!(held(&database, &task(4, false)).await, 3);
+}
+
+#[tokio::test]
+async fn a_new_generation_begins_with_nothing() {
+    let database = Database::new().await;
+    let plan = counters(&database).await;
+    let mut first = session(&database, &plan).await;
+    wave(&mut first, &plan, &set(1), 1).await.unwrap();
+    let (kept, ..) = database.target().open_session(&task(2, false)).await.unwrap();
+    assert_eq!(kept.bookmark.map(|bookmark| (bookmark.wave.0, bookmark.position)), Some((1, position(1))));
+    let reload = TaskContext { generation: Generation(2), ..task(3, true) };
+    let (kept, ..) = database.target().open_session(&reload).await.unwrap();
+    assert_eq!(kept.bookmark, None);
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_in_words() {
+    let database = Database::new().await;
+    database.target().open(&task(1, true)).await.unwrap();
+    database.sql("UPDATE wavemark.version SET version = 99").await;
+    match database.target().open(&task(2, false)).await {
+        Err(OpenError::Problem(problem)) => {
+            assert_eq!((problem.fault, problem.code.as_str()), (Fault::Settings, "schema-too-new"));
+            assert!(problem.text.contains("99"), "{problem}");
+        }
+        _ => panic!("a newer schema was opened"),
+    }
+}
+
+#[tokio::test]
+async fn many_openings_at_once_leave_one_that_can_write() {
+    let database = Database::new().await;
+    let plan = counters(&database).await;
+    database.target().open(&task(1, true)).await.unwrap();
+    let openings = (2..8).map(|epoch| {
+        let target = database.target();
+        let plan = plan.clone();
+        async move {
+            let (_, mut session, _) = target.open_session(&task(epoch, false)).await.ok()?;
+            session.attach(&plan).await.unwrap();
+            wave(&mut session, &plan, &set(i32::try_from(epoch).unwrap()), 1).await.ok()?;
+            Some(epoch)
+        }
+    });
+    let written: Vec<i64> = futures_util::future::join_all(openings).await.into_iter().flatten().collect();
+    // The first wave is there once, whoever wrote it.
+    assert!(written.len() <= 1, "{written:?}");
+    let fence = database.rows("SELECT epoch FROM wavemark.fence").await;
+    assert!(fence.parse::<i64>().unwrap() >= 2);
+}

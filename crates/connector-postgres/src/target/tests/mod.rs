@@ -8,7 +8,6 @@ mod speed;
 mod waves;
 
 #[path = "../../../tests/support/mod.rs"]
-#[expect(unreachable_pub, reason = "shared with the test programs of this crate")]
 mod support;
 
 use std::sync::atomic::{AtomicU32, Ordering};
