@@ -30,6 +30,12 @@
     if (stale) bar.textContent = `No news from the server for ${seconds(age)}: these figures are from ${new Date(heard).toISOString().slice(11, 19)} UTC. Trying again.`;
   }
 
+  // A stream that broke is opened again by its extension; one that never opened is not.
+  function reconnect() {
+    if (document.hidden || live._htmx?.sse || typeof htmx === 'undefined') return;
+    htmx.ajax('GET', live.getAttribute('hx-sse:connect'), { source: live, target: live, swap: 'innerMorph' });
+  }
+
   function seconds(ms) {
     const s = Math.floor(ms / 1000);
     return s < 60 ? `${s} s` : s < 3600 ? `${Math.floor(s / 60)} min` : `${Math.floor(s / 3600)} h`;
@@ -40,6 +46,11 @@
     document.addEventListener('end', () => { ended = true; showAge(); });
     document.addEventListener('visibilitychange', () => { heard = Math.max(heard, document.hidden ? 0 : Date.now() - STALE_AFTER + 2000); });
     setInterval(showAge, 1000);
+    setInterval(reconnect, 5000);
+    // Whoever is no longer logged in is shown the log in.
+    document.addEventListener('htmx:response:error', (event) => {
+      if (event.detail?.ctx?.response?.status === 401) location.reload();
+    });
     fresh.hidden = false;
     showAge();
   }

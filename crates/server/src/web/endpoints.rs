@@ -129,7 +129,11 @@ pub(super) async fn new(State(state): State<AppState>, who: Who, Query(query): Q
 }
 
 /// `POST /endpoints/new`
-pub(super) async fn create(State(state): State<AppState>, who: Who, Form(fields): Form<Vec<(String, String)>>) -> PageResult {
+pub(super) async fn create(
+    State(state): State<AppState>,
+    who: Who,
+    Form(fields): Form<Vec<(String, String)>>,
+) -> PageResult {
     let operator = who.operator()?;
     let posted = Posted::from(fields);
     let engine = posted.text("engine").to_owned();
@@ -154,7 +158,12 @@ pub(super) async fn edit(State(state): State<AppState>, who: Who, Path(id): Path
 }
 
 /// `POST /endpoints/{id}/edit`
-pub(super) async fn update(State(state): State<AppState>, who: Who, Path(id): Path<EndpointId>, Form(fields): Form<Vec<(String, String)>>) -> PageResult {
+pub(super) async fn update(
+    State(state): State<AppState>,
+    who: Who,
+    Path(id): Path<EndpointId>,
+    Form(fields): Form<Vec<(String, String)>>,
+) -> PageResult {
     let operator = who.operator()?;
     let posted = Posted::from(fields);
     let mut connection = state.pool.acquire().await?;
@@ -202,7 +211,12 @@ async fn ask(state: &AppState, who: &Who, id: EndpointId, status: StatusCode, er
 }
 
 /// `POST /endpoints/{id}/delete`
-pub(super) async fn delete(State(state): State<AppState>, who: Who, Path(id): Path<EndpointId>, Form(typed): Form<Typed>) -> PageResult {
+pub(super) async fn delete(
+    State(state): State<AppState>,
+    who: Who,
+    Path(id): Path<EndpointId>,
+    Form(typed): Form<Typed>,
+) -> PageResult {
     let operator = who.operator()?;
     let mut connection = state.pool.acquire().await?;
     let endpoint = get(&mut connection, id).await?;
@@ -267,9 +281,9 @@ async fn form(
 ) -> Result<EndpointForm, PageError> {
     let spec = state.spec(engine).or_else(|| state.specs.first());
     let spec = spec.ok_or_else(|| ApiProblem::conflict("no-engine", "This server knows no system."))?;
-    let field = problem.and_then(ApiProblem::concerned_field).map(|field| {
-        field.strip_prefix("settings.").or_else(|| field.strip_prefix("secrets.")).unwrap_or(field)
-    });
+    let field = problem
+        .and_then(ApiProblem::concerned_field)
+        .map(|field| field.strip_prefix("settings.").or_else(|| field.strip_prefix("secrets.")).unwrap_or(field));
     let error = field.zip(problem.map(ApiProblem::detail));
     let fields = fields(spec, edited, posted, error);
     let beside = fields.iter().any(|field| field.error.is_some());
@@ -290,7 +304,12 @@ async fn form(
     })
 }
 
-fn fields(spec: &SettingsSpec, edited: Option<&Endpoint>, posted: Option<&Posted>, error: Option<(&str, &str)>) -> Vec<Field> {
+fn fields(
+    spec: &SettingsSpec,
+    edited: Option<&Endpoint>,
+    posted: Option<&Posted>,
+    error: Option<(&str, &str)>,
+) -> Vec<Field> {
     let typed = |name: &str, stored: Option<&str>| {
         posted.map_or_else(|| stored.unwrap_or_default().to_owned(), |posted| posted.text(name).to_owned())
     };
@@ -304,7 +323,10 @@ fn fields(spec: &SettingsSpec, edited: Option<&Endpoint>, posted: Option<&Posted
     let name = typed("name", edited.map(|endpoint| endpoint.name.as_str()));
     let nothing = Value::Null;
     let (stored, set) = edited.map_or((&nothing, &[][..]), |endpoint| (&endpoint.settings, &endpoint.secrets));
-    let own = spec.fields.iter().map(|field| Field::of_setting(field, stored, set, posted.map(|posted| &posted.typed)).wrong(error));
+    let own = spec
+        .fields
+        .iter()
+        .map(|field| Field::of_setting(field, stored, set, posted.map(|posted| &posted.typed)).wrong(error));
     [
         Field::text("name", "Name", name).required().hint("For people, e.g. shop-prod.").wrong(error),
         Field::choice("role", "Used as", choices(roles, &role)).wrong(error),

@@ -50,7 +50,8 @@ pub(super) async fn stream(State(state): State<AppState>, who: Who, Query(query)
 
 impl EventsQuery {
     fn address(&self, path: &str, before: Option<i64>) -> String {
-        let [severity, task, hours, code] = [&self.severity, &self.task, &self.hours, &self.code].map(|text| escape(text));
+        let [severity, task, hours, code] =
+            [&self.severity, &self.task, &self.hours, &self.code].map(|text| escape(text));
         let before = before.map_or_else(String::new, |before| format!("&before={before}"));
         format!("{path}?severity={severity}&task={task}&hours={hours}&code={code}{before}")
     }
@@ -78,9 +79,15 @@ async fn load(state: &AppState, who: &Who, query: &EventsQuery) -> Result<EventL
     let names = names.into_iter().map(|task| (task.id.to_string(), task.name));
     Ok(EventList {
         shell,
-        severities: choices([("", "All of them"), ("warning", "Warnings and errors"), ("error", "Errors")], &query.severity),
+        severities: choices(
+            [("", "All of them"), ("warning", "Warnings and errors"), ("error", "Errors")],
+            &query.severity,
+        ),
         tasks: choices([(String::new(), "All tasks".to_owned())].into_iter().chain(names), &query.task),
-        spans: choices([("", "Since ever"), ("1", "Last hour"), ("24", "Last day"), ("168", "Last week")], &query.hours),
+        spans: choices(
+            [("", "Since ever"), ("1", "Last hour"), ("24", "Last day"), ("168", "Last week")],
+            &query.hours,
+        ),
         code: code.to_owned(),
         any: query.any(),
         events: found.iter().map(|event| EventLine::new(event, false, now)).collect(),

@@ -1,7 +1,7 @@
 //! Log in, log out, first run.
 
-use axum::extract::{Form, Query, State};
 use axum::extract::FromRequestParts;
+use axum::extract::{Form, Query, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Redirect, Response};
@@ -100,7 +100,11 @@ pub(super) struct FirstRun {
 }
 
 /// `POST /first-run`
-pub(super) async fn first_run(State(state): State<AppState>, address: Address, Form(form): Form<FirstRun>) -> PageResult {
+pub(super) async fn first_run(
+    State(state): State<AppState>,
+    address: Address,
+    Form(form): Form<FirstRun>,
+) -> PageResult {
     let made = login::first_run(&state, &form.code, &form.name, form.password, address.0.as_deref()).await;
     let user = match made {
         Ok(user) => user,

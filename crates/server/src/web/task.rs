@@ -34,7 +34,12 @@ pub(super) struct TaskQuery {
 }
 
 /// `GET /tasks/{id}`
-pub(super) async fn page(State(state): State<AppState>, who: Who, Path(id): Path<TaskId>, Query(query): Query<TaskQuery>) -> PageResult {
+pub(super) async fn page(
+    State(state): State<AppState>,
+    who: Who,
+    Path(id): Path<TaskId>,
+    Query(query): Query<TaskQuery>,
+) -> PageResult {
     Ok(html(StatusCode::OK, &load(&state, &who, id, &query).await?))
 }
 
@@ -50,7 +55,12 @@ pub(super) async fn page_with(state: &AppState, who: &Who, id: TaskId, problem: 
 }
 
 /// `GET /tasks/{id}/live`
-pub(super) async fn stream(State(state): State<AppState>, who: Who, Path(id): Path<TaskId>, Query(query): Query<TaskQuery>) -> Response {
+pub(super) async fn stream(
+    State(state): State<AppState>,
+    who: Who,
+    Path(id): Path<TaskId>,
+    Query(query): Query<TaskQuery>,
+) -> Response {
     let again = state.clone();
     live::answer(&state, move || {
         let (state, who, query) = (again.clone(), who.clone(), query.clone());
@@ -77,7 +87,8 @@ async fn load(state: &AppState, who: &Who, id: TaskId, query: &TaskQuery) -> Res
     let tab = serde_json::to_value(query.tab).ok().and_then(|tab| tab.as_str().map(str::to_owned)).unwrap_or_default();
     let before = query.before.map_or_else(String::new, |before| format!("&before={before}"));
     let shell = shell.live(format!("/tasks/{id}/live?tab={tab}{before}"));
-    let engines = (engine(state, &mut connection, found.source).await?, engine(state, &mut connection, found.target).await?);
+    let engines =
+        (engine(state, &mut connection, found.source).await?, engine(state, &mut connection, found.target).await?);
     let tables = tasks::tables(&mut connection, id, None, MOST_TABLES).await?;
     let mut standings = overview::standings(&mut connection, vec![found], 0).await?;
     let standing = standings.pop().ok_or_else(|| ApiProblem::not_found("task"))?;
@@ -94,7 +105,12 @@ async fn load(state: &AppState, who: &Who, id: TaskId, query: &TaskQuery) -> Res
     Ok(task::task(shell, material, body))
 }
 
-async fn body(connection: &mut PgConnection, material: Material<'_>, config: &tasks::Config, query: &TaskQuery) -> Result<TaskBody, PageError> {
+async fn body(
+    connection: &mut PgConnection,
+    material: Material<'_>,
+    config: &tasks::Config,
+    query: &TaskQuery,
+) -> Result<TaskBody, PageError> {
     let id = material.standing.task.id;
     Ok(match query.tab {
         TabName::Now => {
@@ -114,7 +130,8 @@ async fn body(connection: &mut PgConnection, material: Material<'_>, config: &ta
             let found = endpoints::discovery(connection, config.source).await?;
             let preview = match &found {
                 None if !material.tables.is_empty() => {
-                    let names: Vec<_> = material.tables.iter().map(|(_, table)| (table.table.clone(), table.target.clone())).collect();
+                    let names: Vec<_> =
+                        material.tables.iter().map(|(_, table)| (table.table.clone(), table.target.clone())).collect();
                     preview::of_names(&names)
                 }
                 found => {
@@ -127,7 +144,12 @@ async fn body(connection: &mut PgConnection, material: Material<'_>, config: &ta
     })
 }
 
-async fn engine(state: &AppState, connection: &mut PgConnection, id: wavemark_domain::EndpointId) -> Result<String, PageError> {
+async fn engine(
+    state: &AppState,
+    connection: &mut PgConnection,
+    id: wavemark_domain::EndpointId,
+) -> Result<String, PageError> {
     let endpoint = endpoints::get(connection, id).await?;
-    Ok(endpoint.map_or_else(String::new, |endpoint| super::view::endpoints::title(&state.specs, &endpoint.engine).to_owned()))
+    Ok(endpoint
+        .map_or_else(String::new, |endpoint| super::view::endpoints::title(&state.specs, &endpoint.engine).to_owned()))
 }

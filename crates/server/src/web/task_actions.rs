@@ -59,7 +59,13 @@ pub(super) async fn ask_forget(State(state): State<AppState>, who: Who, Path(id)
     ask(&state, &who, id, StatusCode::OK, |task| task::ask_forget(task)).await
 }
 
-async fn ask(state: &AppState, who: &Who, id: TaskId, status: StatusCode, question: impl FnOnce(&Task) -> Ask) -> PageResult {
+async fn ask(
+    state: &AppState,
+    who: &Who,
+    id: TaskId,
+    status: StatusCode,
+    question: impl FnOnce(&Task) -> Ask,
+) -> PageResult {
     who.operator()?;
     let mut connection = state.pool.acquire().await?;
     let task = tasks::get(&mut connection, id).await?.ok_or_else(|| ApiProblem::not_found("task"))?;
@@ -77,12 +83,22 @@ pub(super) struct Typed {
 }
 
 /// `POST /tasks/{id}/delete`
-pub(super) async fn delete(State(state): State<AppState>, who: Who, Path(id): Path<TaskId>, Form(typed): Form<Typed>) -> PageResult {
+pub(super) async fn delete(
+    State(state): State<AppState>,
+    who: Who,
+    Path(id): Path<TaskId>,
+    Form(typed): Form<Typed>,
+) -> PageResult {
     remove(&state, &who, id, &typed.name, false).await
 }
 
 /// `POST /tasks/{id}/forget`
-pub(super) async fn forget(State(state): State<AppState>, who: Who, Path(id): Path<TaskId>, Form(typed): Form<Typed>) -> PageResult {
+pub(super) async fn forget(
+    State(state): State<AppState>,
+    who: Who,
+    Path(id): Path<TaskId>,
+    Form(typed): Form<Typed>,
+) -> PageResult {
     remove(&state, &who, id, &typed.name, true).await
 }
 

@@ -80,7 +80,12 @@ pub(super) async fn edit(State(state): State<AppState>, who: Who, Path(id): Path
 }
 
 /// `POST /tasks/{id}/edit`
-pub(super) async fn update(State(state): State<AppState>, who: Who, Path(id): Path<TaskId>, Form(fields): Form<Fields>) -> PageResult {
+pub(super) async fn update(
+    State(state): State<AppState>,
+    who: Who,
+    Path(id): Path<TaskId>,
+    Form(fields): Form<Fields>,
+) -> PageResult {
     let operator = who.operator()?;
     let posted = Posted::from(fields);
     let mut connection = state.pool.acquire().await?;
@@ -122,13 +127,12 @@ async fn preview_of(state: &AppState, connection: &mut PgConnection, posted: &Po
 }
 
 fn input(posted: &Posted) -> Result<api::tasks::TaskInput, ApiProblem> {
-    let id = |name: &str| {
-        posted.text(name).parse().map_err(|_| ApiProblem::field(name, "Choose an endpoint."))
-    };
+    let id = |name: &str| posted.text(name).parse().map_err(|_| ApiProblem::field(name, "Choose an endpoint."));
     let (mappings, _) = preview::parse(posted.text("mappings"))
         .map_err(|error| ApiProblem::field("mappings", format!("{}: {}", error.place, error.text)))?;
     let settings = task_form::read_settings(&posted.typed).map_err(|(field, text)| ApiProblem::field(field, text))?;
-    let settings = serde_json::from_value(settings).map_err(|error| ApiProblem::field("settings", error.to_string()))?;
+    let settings =
+        serde_json::from_value(settings).map_err(|error| ApiProblem::field("settings", error.to_string()))?;
     let kind = serde_json::from_value(Value::from(posted.text("kind")))
         .map_err(|_| ApiProblem::field("kind", "Choose what it does."))?;
     Ok(api::tasks::TaskInput {
@@ -141,17 +145,31 @@ fn input(posted: &Posted) -> Result<api::tasks::TaskInput, ApiProblem> {
     })
 }
 
-async fn again(state: &AppState, who: &Who, edited: Option<(TaskId, &str)>, posted: &Posted, problem: &ApiProblem) -> PageResult {
+async fn again(
+    state: &AppState,
+    who: &Who,
+    edited: Option<(TaskId, &str)>,
+    posted: &Posted,
+    problem: &ApiProblem,
+) -> PageResult {
     Ok(html(problem.status(), &form(state, who, edited, posted, Some(problem)).await?))
 }
 
-async fn form(state: &AppState, who: &Who, edited: Option<(TaskId, &str)>, posted: &Posted, problem: Option<&ApiProblem>) -> Result<TaskForm, PageError> {
+async fn form(
+    state: &AppState,
+    who: &Who,
+    edited: Option<(TaskId, &str)>,
+    posted: &Posted,
+    problem: Option<&ApiProblem>,
+) -> Result<TaskForm, PageError> {
     let mut connection = state.pool.acquire().await?;
     let all = endpoints::list(&mut connection, "", 5_000).await?;
     let sources = endpoint_choices(all.iter().filter(|endpoint| endpoint.role.is_source()), posted.text("source"));
     let targets = endpoint_choices(all.iter().filter(|endpoint| endpoint.role.is_target()), posted.text("target"));
     let mut posted = posted.clone();
-    if posted.text("source").is_empty() && let Some(first) = sources.first() {
+    if posted.text("source").is_empty()
+        && let Some(first) = sources.first()
+    {
         posted.typed.insert("source".to_owned(), first.value.clone());
     }
     let field = problem.and_then(ApiProblem::concerned_field).map(short_field);
@@ -159,7 +177,8 @@ async fn form(state: &AppState, who: &Who, edited: Option<(TaskId, &str)>, poste
     let (settings, more_settings) = task_form::settings(&posted.typed, error);
     let basics = task_form::basics(&posted.typed, sources, targets, error);
     let mapping_error = error.filter(|(field, _)| *field == "mappings").map(|(_, text)| text.to_owned());
-    let beside = mapping_error.is_some() || basics.iter().chain(&settings).chain(&more_settings).any(|field| field.error.is_some());
+    let beside = mapping_error.is_some()
+        || basics.iter().chain(&settings).chain(&more_settings).any(|field| field.error.is_some());
     let missing = (basics[2].options.is_empty() || basics[3].options.is_empty()).then(Start::endpoint);
     let title = edited.map_or_else(|| "New task".to_owned(), |(_, name)| format!("Edit {name}"));
     let back = edited.map_or_else(|| "/tasks".to_owned(), |(id, _)| format!("/tasks/{id}"));
@@ -204,7 +223,13 @@ pub(super) async fn id_of(answer: axum::response::Response) -> Result<Uuid, Page
     let body = axum::body::to_bytes(answer.into_body(), 8 << 20).await.unwrap_or_default();
     let json: Value = serde_json::from_slice(&body).unwrap_or_default();
     let id = json.get("id").and_then(Value::as_str).and_then(|id| id.parse().ok());
-    id.ok_or_else(|| PageError(ApiProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "It was made, but its page was not found.")))
+    id.ok_or_else(|| {
+        PageError(ApiProblem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "It was made, but its page was not found.",
+        ))
+    })
 }
 
 #[cfg(test)]

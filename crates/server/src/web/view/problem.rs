@@ -114,7 +114,7 @@ pub fn facts(problem: &Problem) -> Vec<String> {
 /// Everything is reloaded from a task that does not run.
 fn reload(task: &Task, eye: Eye) -> Action {
     if matches!(task.status, TaskStatus::Starting | TaskStatus::Running | TaskStatus::Degraded) {
-        return Action::post("Stop", format!("/tasks/{}/stop", task.id));
+        return Action::post("Stop, to reload", format!("/tasks/{}/stop", task.id));
     }
     let action = Action::link("Reload all…", format!("/tasks/{}/reload", task.id));
     if eye.on_task { action.asks("ask-reload") } else { action }
