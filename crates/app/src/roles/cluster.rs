@@ -21,10 +21,11 @@ impl Cluster {
         let programs = programs().context("no Postgres programs found: install Debian's package `postgresql`, or name a database with WAVEMARK_DATABASE_URL")?;
         let cluster = Self { programs, data: folder.join("metadata"), user: ordinary_user()? };
         cluster.make()?;
-        cluster.run(
-            "pg_ctl",
-            &["-D", text(&cluster.data)?, "-w", "-t", "30", "-l", text(&cluster.data.join("log"))?, "start"],
-        )?;
+        // One that outlived a killed process is taken over as it is.
+        if cluster.run("pg_ctl", &["-D", text(&cluster.data)?, "status"]).is_err() {
+            let log = cluster.data.join("log");
+            cluster.run("pg_ctl", &["-D", text(&cluster.data)?, "-w", "-t", "60", "-l", text(&log)?, "start"])?;
+        }
         let socket = cluster.data.to_string_lossy().replace('/', "%2F");
         // `postgres` is the database that every cluster is made with.
         Ok((cluster, format!("postgres://wavemark@{socket}/postgres").into()))

@@ -22,6 +22,7 @@ use crate::shutdown;
 pub(crate) async fn run(options: UpOptions) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal()?;
     let data = data_folder(options.data)?;
+    let _alone = lock(&data)?;
     let keyring = match server::keyring(&options.keys)? {
         Some(keyring) => keyring,
         None => kept_keyring(&data.join("keys"))?,
@@ -59,6 +60,14 @@ fn data_folder(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     };
     std::fs::create_dir_all(&data).with_context(|| format!("making {}", data.display()))?;
     Ok(data.canonicalize()?)
+}
+
+/// Keeps a second process off the folder for as long as the file is held.
+fn lock(data: &Path) -> anyhow::Result<std::fs::File> {
+    let file = data.join("lock");
+    let held = std::fs::File::create(&file).with_context(|| format!("making {}", file.display()))?;
+    held.try_lock().with_context(|| format!("another `wavemark up` uses {}", data.display()))?;
+    Ok(held)
 }
 
 /// The keys kept in the data folder, made on the first start.

@@ -95,6 +95,7 @@ impl Follower<'_> {
         let Some(last) = pieces.last() else { return Ok(()) };
         if !pieces.iter().any(Piece::has_changes) {
             self.idle_position = last.mark.map(|mark| mark.end.clone());
+            self.run.status.update(|progress| progress.lag_ms = Some(0));
             if self.idle_at() <= Instant::now() {
                 self.commit_idle().await?;
             }
