@@ -19,7 +19,8 @@ pub struct LeaseGrant {
     pub epoch: Epoch,
     /// Which life of the task's artefacts this is; names in the source carry it.
     pub generation: Generation,
-    /// Whether no worker ever held this task in this generation: only then may the target's row be made.
+    /// Whether no worker is known to have opened the target in this generation (none reported a bookmark or a phase
+    /// past *preparing*): only then may the target's row be made. A row that is there already is taken over.
     pub first_grant: bool,
     /// Run it or remove what it left.
     pub work: LeaseWork,

@@ -95,7 +95,7 @@ fn failed(code: &str, text: &str) -> serde_json::Value {
 
 /// Thins samples and drops what is no longer of use, every minute.
 async fn tidy(state: &AppState) {
-    let mut timer = interval(Duration::from_secs(60));
+    let mut timer = interval(Duration::from_mins(1));
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         timer.tick().await;

@@ -19,7 +19,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = ApiProblem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiProblem> {
-        let axum::Json(value) = axum::Json::from_request(request, state).await.map_err(json_problem)?;
+        let axum::Json(value) =
+            axum::Json::from_request(request, state).await.map_err(|rejection| json_problem(&rejection))?;
         Ok(Self(value))
     }
 }
@@ -30,7 +31,7 @@ impl<T: Serialize> axum::response::IntoResponse for Json<T> {
     }
 }
 
-fn json_problem(rejection: JsonRejection) -> ApiProblem {
+fn json_problem(rejection: &JsonRejection) -> ApiProblem {
     let status = rejection.status();
     let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "too-large" } else { "invalid-body" };
     // serde's sentence names the field and what was expected there; it never shows more than the type of a value,

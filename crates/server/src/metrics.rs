@@ -43,6 +43,8 @@ async fn show(State(state): State<AppState>) -> ApiResult<Response> {
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text.0).into_response())
 }
 
+/// One of several figures of a family: its label and how to read it.
+type Part<T> = (&'static str, fn(&T) -> u64);
 type Labels<'a> = Vec<(&'a str, &'a str)>;
 /// Name, kind, help, and how to read it.
 type Family<T> = (&'static str, &'static str, &'static str, fn(&T, OffsetDateTime) -> Option<f64>);
@@ -168,7 +170,7 @@ impl Text {
             });
             self.family(name, kind, help, lines);
         }
-        let stages: [(&str, fn(&TaskProgress) -> u64); 4] = [
+        let stages: [Part<TaskProgress>; 4] = [
             ("read_wait", |task| task.read_wait_us),
             ("blocked", |task| task.blocked_us),
             ("apply", |task| task.apply_us),
@@ -188,7 +190,7 @@ impl Text {
             let lines = tables.iter().map(|(task, table)| (labels(task, table), read(table, now)));
             self.family(name, kind, help, lines);
         }
-        let kinds: [(&str, fn(&TableProgress) -> u64); 4] = [
+        let kinds: [Part<TableProgress>; 4] = [
             ("insert", |table| table.inserts),
             ("update", |table| table.updates),
             ("delete", |table| table.deletes),

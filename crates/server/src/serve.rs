@@ -134,12 +134,11 @@ pub async fn start(config: ServerConfig, shutdown: CancellationToken) -> Result<
 
 async fn make_state(config: &ServerConfig, pool: PgPool, shutdown: CancellationToken) -> Result<AppState, StartError> {
     let mut connection = pool.acquire().await.map_err(wavemark_store::Error::from)?;
-    let jwt_secret = match &config.jwt_secret {
-        Some(secret) => secret.clone(),
-        None => {
-            let offered = SecretString::from(secret::make(""));
-            instance::secret(&mut connection, &config.keyring, "jwt", &offered).await?
-        }
+    let jwt_secret = if let Some(secret) = &config.jwt_secret {
+        secret.clone()
+    } else {
+        let offered = SecretString::from(secret::make(""));
+        instance::secret(&mut connection, &config.keyring, "jwt", &offered).await?
     };
     let now = sessions::now(&mut connection).await?;
     drop(connection);

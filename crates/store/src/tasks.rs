@@ -510,3 +510,16 @@ pub async fn all_tables(connection: &mut PgConnection) -> Result<Vec<(String, Ta
     .await?;
     rows.into_iter().map(|row| Ok((row.name, serde_json::from_value(row.progress)?))).collect()
 }
+
+/// Ends a task that was leased in this transaction and can't be handed out: a clean-up is left pending, anything
+/// else fails.
+///
+/// # Errors
+/// A statement failed.
+pub async fn fail(connection: &mut PgConnection, id: TaskId, problem: &Problem) -> Result<()> {
+    let Some(mut task) = lock(connection, id).await? else { return Ok(()) };
+    crate::leases::end(connection, id).await?;
+    let event = if task.status == TaskStatus::Deleting { TaskEvent::CleanUpFailed } else { TaskEvent::Broke };
+    transition(connection, &mut task, event, Some(problem)).await?;
+    Ok(())
+}

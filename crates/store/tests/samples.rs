@@ -1,5 +1,7 @@
 //! Samples in a real PostgreSQL: what is thinned, what is dropped, how rates are made.
 
+#![expect(clippy::unwrap_used, reason = "a failure in a helper is the failure of its test")]
+
 mod support;
 
 use serde_json::json;

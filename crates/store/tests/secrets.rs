@@ -1,5 +1,7 @@
 //! Sealed secrets in a real PostgreSQL.
 
+#![expect(clippy::unwrap_used, reason = "a failure in a helper is the failure of its test")]
+
 mod support;
 
 use secrecy::{ExposeSecret as _, SecretString};

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
-use wavemark_connector::spec::{FieldKind, SettingsSpec};
+use wavemark_connector::spec::{FieldKind, Role, SettingsSpec};
 use wavemark_domain::ids::JobId;
 use wavemark_domain::{EndpointId, Table};
 use wavemark_store::endpoints::{self, Endpoint, EndpointRole};
@@ -129,7 +129,7 @@ pub struct EndpointBody {
     pub settings: Value,
     /// The names of the secrets that are set.
     pub secrets_set: Vec<String>,
-    /// Counts its edits; the ETag.
+    /// Counts its edits; the `ETag`.
     pub version: i32,
     /// When it was made.
     #[serde(with = "time::serde::rfc3339")]
@@ -225,7 +225,6 @@ fn accept<'a>(state: &'a AppState, input: &EndpointInput, secrets_before: &[Stri
     })?;
     let role = EndpointRole::from_word(&input.role)
         .ok_or_else(|| ApiProblem::field("role", "A role is source, target or both."))?;
-    use wavemark_connector::spec::Role;
     let can = match spec.role {
         Role::Both => true,
         Role::Source => role == EndpointRole::Source,

@@ -76,7 +76,7 @@ pub struct TaskBody {
     /// Since when.
     #[serde(with = "time::serde::rfc3339")]
     pub status_since: OffsetDateTime,
-    /// Counts its configurations; the ETag.
+    /// Counts its configurations; the `ETag`.
     pub config_version: i32,
     /// Counts the lives of its artefacts.
     pub generation: i32,

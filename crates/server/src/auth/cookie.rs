@@ -1,4 +1,4 @@
-//! The cookie of a page: an opaque secret, HttpOnly, SameSite=Strict, Secure where HTTPS is used.
+//! The cookie of a page: an opaque secret, `HttpOnly`, `SameSite=Strict`, Secure where HTTPS is used.
 
 use axum::http::HeaderMap;
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};

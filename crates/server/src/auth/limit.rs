@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 
 use crate::problem::ApiProblem;
 
-const WINDOW: Duration = Duration::from_secs(300);
+const WINDOW: Duration = Duration::from_mins(5);
 const PER_NAME: usize = 10;
 const PER_ADDRESS: usize = 50;
 const MOST_KEYS: usize = 10_000;
@@ -35,7 +35,7 @@ impl Attempts {
                 times.pop_front();
             }
             if times.len() >= *most {
-                let wait = times.front().map_or(WINDOW, |first| WINDOW - (now - *first));
+                let wait = times.front().map_or(WINDOW, |first| WINDOW.saturating_sub(now - *first));
                 let text = "Too many failed logins. Wait and try again.";
                 let problem = ApiProblem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-logins", text);
                 return Err(problem.retry_after(wait.as_secs() + 1));

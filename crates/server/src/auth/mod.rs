@@ -64,7 +64,7 @@ impl Caller {
         &'a self,
         action: &'a str,
         kind: &'a str,
-        id: impl ToString,
+        id: impl std::fmt::Display + Copy,
         name: Option<&'a str>,
     ) -> audit::Deed<'a> {
         audit::Deed {

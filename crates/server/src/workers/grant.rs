@@ -1,17 +1,40 @@
 //! What is sent with a lease or a job: configuration and opened secrets, for the one worker that holds it.
 
-use wavemark_domain::EndpointId;
-use wavemark_domain::ids::JobId;
+use wavemark_domain::ids::{JobId, TokenId};
 use wavemark_domain::state::TaskStatus;
-use wavemark_protocol::{EndpointConfig, JobGrant, JobWork, LeaseGrant, LeaseWork, Secrets};
+use wavemark_domain::{EndpointId, Fault, Problem};
+use wavemark_protocol::{EndpointConfig, JobGrant, JobOutcome, JobWork, LeaseGrant, LeaseWork, Secrets};
 use wavemark_store::jobs::JobKind;
 use wavemark_store::leases::Granted;
-use wavemark_store::{PgConnection, endpoints, tasks};
+use wavemark_store::{PgConnection, endpoints, jobs, tasks};
 
 use crate::problem::{ApiProblem, ApiResult};
 use crate::state::AppState;
 
-pub(super) async fn lease(state: &AppState, connection: &mut PgConnection, granted: Granted) -> ApiResult<LeaseGrant> {
+/// The lease's message. If the task's secrets do not open, the task fails with that as its problem and nothing is
+/// sent: one bad key must not keep the other tasks waiting.
+pub(super) async fn lease(
+    state: &AppState,
+    connection: &mut PgConnection,
+    granted: Granted,
+) -> ApiResult<Option<LeaseGrant>> {
+    let task = granted.task;
+    match lease_message(state, connection, granted).await {
+        Ok(message) => Ok(Some(message)),
+        Err(problem) if problem.code() == "keyring" => {
+            tasks::fail(connection, task, &unopened(&problem)).await?;
+            Ok(None)
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+fn unopened(problem: &ApiProblem) -> Problem {
+    Problem::new(Fault::Settings, "keyring", problem.detail())
+        .advice("Add the missing key to the server's keyring, or set the endpoint's secrets again.")
+}
+
+async fn lease_message(state: &AppState, connection: &mut PgConnection, granted: Granted) -> ApiResult<LeaseGrant> {
     let config = tasks::config(connection, granted.task, granted.config_version).await?;
     let config = config.ok_or_else(|| ApiProblem::not_found("configuration"))?;
     let work = match granted.status {
@@ -35,12 +58,27 @@ pub(super) async fn lease(state: &AppState, connection: &mut PgConnection, grant
     })
 }
 
+/// The job's message. If secrets do not open, the job fails with that.
 pub(super) async fn job(
     state: &AppState,
     connection: &mut PgConnection,
+    token: TokenId,
     id: JobId,
     kind: JobKind,
-) -> ApiResult<JobGrant> {
+) -> ApiResult<Option<JobGrant>> {
+    match job_message(state, connection, id, kind).await {
+        Ok(message) => Ok(Some(message)),
+        Err(problem) if problem.code() == "keyring" => {
+            let outcome = JobOutcome::Failed { problem: unopened(&problem) };
+            let outcome = serde_json::to_value(outcome).map_err(wavemark_store::Error::from)?;
+            jobs::finish(connection, id, token, true, &outcome).await?;
+            Ok(None)
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+async fn job_message(state: &AppState, connection: &mut PgConnection, id: JobId, kind: JobKind) -> ApiResult<JobGrant> {
     let work = match kind {
         JobKind::Test(of) => {
             let stored = endpoints::get(connection, of).await?.ok_or_else(|| ApiProblem::not_found("endpoint"))?;

@@ -50,12 +50,12 @@ async fn look(state: &AppState, token: TokenId, poll: &Poll) -> ApiResult<Work> 
             tracing::info!(
                 task.id = %granted.task, worker.id = %poll.worker, lease.epoch = granted.epoch.0, "a lease is granted"
             );
-            work.leases.push(grant::lease(state, &mut transaction, granted).await?);
+            work.leases.extend(grant::lease(state, &mut transaction, granted).await?);
         }
     }
     if !known.drain {
         for (id, kind) in jobs::claim(&mut transaction, poll.worker, &known.engines, MOST_JOBS).await? {
-            work.jobs.push(grant::job(state, &mut transaction, id, kind).await?);
+            work.jobs.extend(grant::job(state, &mut transaction, token, id, kind).await?);
         }
     }
     commit(transaction).await?;

@@ -1,5 +1,7 @@
 //! The server by HTTP, on a real PostgreSQL.
 
+#![expect(clippy::unwrap_used, reason = "a failure in a helper is the failure of its test")]
+
 #[path = "../../../store/tests/support/mod.rs"]
 mod cluster;
 mod support;
@@ -7,6 +9,7 @@ mod support;
 mod auth;
 mod endpoints;
 mod openapi;
+mod pages;
 mod roles;
 mod tasks;
 mod workers;

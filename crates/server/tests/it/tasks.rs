@@ -18,7 +18,7 @@ async fn lease(server: &Server, worker: &str) -> Value {
     work["leases"][0].take()
 }
 
-async fn running<'a>(server: &Server, api: &Api<'a>, worker: &str, name: &str) -> (String, Value) {
+async fn running(server: &Server, api: &Api<'_>, worker: &str, name: &str) -> (String, Value) {
     let task = api.task(name).await;
     api.post(&format!("/tasks/{task}/start"), &json!({})).await.expect(202);
     let lease = lease(server, worker).await;
@@ -55,6 +55,9 @@ async fn a_task_goes_from_ready_over_running_and_degraded_to_stopped_and_on() {
     assert_eq!(tables["items"][0]["state"], "parked");
     assert_eq!(tables["items"][1]["source"], json!({"schema": "shop", "table": "people"}));
 
+    let metrics = send(server.request(reqwest::Method::GET, "/metrics")).await.expect(200);
+    assert!(metrics.as_str().unwrap().contains("wavemark_task_lag_seconds{task=\"shop\"} 0.012"), "{metrics}");
+
     assert_eq!(api.post(&format!("/tasks/{task}/stop"), &json!({})).await.expect(202)["status"], "stopping");
     assert_eq!(server.report(&worker, &lease, json!({"is": "running"}), following(&[])).await, "stop");
     server.report(&worker, &lease, json!({"is": "stopped"}), following(&[])).await;
@@ -77,8 +80,6 @@ async fn a_task_goes_from_ready_over_running_and_degraded_to_stopped_and_on() {
         assert!(codes.contains(&code), "{code} is not among {codes:?}");
     }
     assert_eq!(api.get(&format!("/tasks/{task}/samples")).await.expect(200)[0]["lag_ms"], 12);
-    let metrics = send(server.request(reqwest::Method::GET, "/metrics")).await.expect(200);
-    assert!(metrics.as_str().unwrap().contains("wavemark_task_lag_seconds{task=\"shop\"} 0.012"), "{metrics}");
 }
 
 #[tokio::test]

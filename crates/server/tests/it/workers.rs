@@ -103,3 +103,26 @@ async fn jobs_are_done_by_a_worker_and_read_by_id() {
     let preview = admin.post("/tasks/preview", &json!({"source_id": endpoint, "mappings": mappings})).await.expect(200);
     assert_eq!(preview["tables"][0]["target"], json!({"schema": "copy", "table": "orders"}));
 }
+
+#[tokio::test]
+async fn a_task_whose_secrets_do_not_open_fails_and_the_others_are_handed_out() {
+    let server = start().await;
+    let admin = server.admin().await;
+    let worker = server.register().await;
+    let (lost, fine) = (admin.task("lost").await, admin.task("fine").await);
+    let pool = wavemark_store::pool(&server.database_url, 1).unwrap();
+    sqlx::query(
+        "update endpoint_secrets set key_id = 'gone' where endpoint_id in (select source_id from tasks where name = 'lost')",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    for task in [&lost, &fine] {
+        admin.post(&format!("/tasks/{task}/start"), &json!({})).await.expect(202);
+    }
+    let work = server.poll(&worker).await;
+    assert_eq!(work["leases"].as_array().unwrap().len(), 1);
+    assert_eq!(work["leases"][0]["task"], json!(fine));
+    let read = admin.get(&format!("/tasks/{lost}")).await.expect(200);
+    assert_eq!((&read["status"], &read["problem"]["code"]), (&json!("failed"), &json!("keyring")));
+}
