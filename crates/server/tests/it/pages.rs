@@ -161,7 +161,6 @@ async fn forms_alone_lead_from_nothing_to_a_running_task_and_back() {
     let unsure = browser.post(&format!("{}/delete", made.path), &[("name", "shop")]).await;
     unsure.shows("This is not its name.");
     browser.post(&format!("{}/delete", made.path), &[("name", "shop-to-lake")]).await.shows("Deleting");
-    look(&server).await;
 }
 
 #[tokio::test]
@@ -180,8 +179,7 @@ async fn the_live_part_comes_again_when_it_changes_and_ends_with_the_server() {
     while !told.contains("1 worker, 1 alive") || !told.contains("event: beat") {
         told.push_str(&String::from_utf8_lossy(&stream.chunk().await.unwrap().unwrap()));
     }
-    let Server { _stop, .. } = server;
-    drop(_stop);
+    drop(server);
     let ends = async { while let Ok(Some(_)) = stream.chunk().await {} };
     tokio::time::timeout(Duration::from_secs(5), ends).await.expect("the stream ends with the server");
 }
@@ -213,10 +211,28 @@ async fn what_is_not_there_has_a_page_that_says_so() {
     }
 }
 
-/// With `WAVEMARK_LOOK` set to seconds, keeps the server for someone who wants to look.
-async fn look(server: &Server) {
-    if let Some(seconds) = std::env::var("WAVEMARK_LOOK").ok().and_then(|seconds| seconds.parse().ok()) {
-        println!("look at {} as admin, {PASSWORD}", server.url);
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
+/// Serves two minutes of a busy task to whoever wants to look.
+#[tokio::test]
+#[ignore = "for looking: cargo test -p wavemark-server --test it -- --ignored --nocapture serves_for"]
+async fn serves_for_someone_who_wants_to_look() {
+    let server = start().await;
+    let admin = server.admin().await;
+    let task = admin.task("shop-to-analytics").await;
+    admin.post(&format!("/tasks/{task}/start"), &json!({})).await.expect(202);
+    let worker = server.register().await;
+    let lease = server.poll(&worker).await["leases"][0].clone();
+    println!("look at {}/tasks/{task} as admin, {PASSWORD}", server.url);
+    for second in 0..120_u64 {
+        let table = |name: &str, state: &str, done: u64| {
+            let name = json!({"schema": "public", "table": name});
+            json!({"table": name, "target": name, "state": state, "rows_estimated": 90_000, "rows_loaded": done * 9_000, "bytes_loaded": done * 900_000,
+                "chunks": 10, "chunks_done": done, "chunks_read": done, "rows_refetched": 0, "inserts": second * 700, "updates": second * 40,
+                "deletes": 3, "truncates": 0, "exceptions": 0, "applied_commit_at": null, "problem": null})
+        };
+        let tables = [table("orders", "live", 10), table("order_items", "loading", (second / 6).min(9)), table("customers", "live", 10)];
+        let progress = json!({"phase": "following", "lag_ms": 300 + (second * 37) % 400, "bookmark": format!("0/{second:X}00"), "wave": second * 9,
+            "log_kept_bytes": 3_145_728 + second * 100_000, "changes_read": second * 1_000 + (second * 77) % 500, "changes_written": second * 980, "tables": tables});
+        server.report(&worker, &lease, json!({"is": "running"}), progress).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

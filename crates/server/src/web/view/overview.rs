@@ -51,14 +51,15 @@ pub const NO_ENDPOINT: Start = Start {
     text: Vec::new(),
     button: "New endpoint",
     href: "/endpoints/new",
-    commands: r#"curl -s https://localhost:8080/api/v1/endpoints -H "Authorization: Bearer $TOKEN" \
-  -H 'content-type: application/json' -d '{
-    "name": "shop-prod", "engine": "postgresql", "role": "source",
-    "settings": {"host": "db1", "database": "shop", "user": "wavemark", "tls_mode": "verify-full"},
-    "secrets": {"password": "…"}}'
+    commands: r#"cat > shop-prod.json <<'END'
+{"name": "shop-prod", "engine": "postgresql", "role": "source",
+ "settings": {"host": "db1", "database": "shop", "user": "wavemark", "tls_mode": "verify-full"},
+ "secrets": {"password": "…"}}
+END
+curl -s $WAVEMARK/api/v1/endpoints -H "Authorization: Bearer $TOKEN" \
+  -H 'content-type: application/json' -d @shop-prod.json
 
-wavemark endpoint create shop-prod --engine postgresql --role source \
-  --set host=db1 --set database=shop --set user=wavemark --secret password"#,
+wavemark endpoint create shop-prod.json"#,
 };
 
 /// What is shown while there is no task.
@@ -67,14 +68,15 @@ pub const NO_TASK: Start = Start {
     text: Vec::new(),
     button: "New task",
     href: "/tasks/new",
-    commands: r#"curl -s https://localhost:8080/api/v1/tasks -H "Authorization: Bearer $TOKEN" \
-  -H 'content-type: application/json' -d '{
-    "name": "shop-to-analytics", "kind": "full-load-and-cdc", "source_id": "…", "target_id": "…",
-    "mappings": {"rules": [{"rule-type": "selection", "rule-id": "1", "rule-name": "all",
-      "object-locator": {"schema-name": "public", "table-name": "%"}, "rule-action": "include"}]}}'
+    commands: r#"cat > task.json <<'END'
+{"name": "shop-to-analytics", "kind": "full-load-and-cdc", "source_id": "…", "target_id": "…",
+ "mappings": {"rules": [{"rule-type": "selection", "rule-id": "1", "rule-action": "include",
+   "object-locator": {"schema-name": "public", "table-name": "%"}}]}}
+END
+curl -s $WAVEMARK/api/v1/tasks -H "Authorization: Bearer $TOKEN" \
+  -H 'content-type: application/json' -d @task.json
 
-wavemark task create shop-to-analytics --kind full-load-and-cdc \
-  --source shop-prod --target analytics --mappings mappings.json"#,
+wavemark task create task.json"#,
 };
 
 impl Start {
@@ -150,7 +152,7 @@ pub fn overview(
         _ => None,
     };
     Overview {
-        headline: headline(standings.len(), needy),
+        headline: if start.is_some() { "Nothing to watch yet".to_owned() } else { headline(standings.len(), needy) },
         may_edit,
         figures: vec![worst_lag(&standings), written(&standings), log_kept(&standings), places(workers)],
         start,

@@ -56,8 +56,8 @@ pub struct WorkerRow {
     pub may_drain: bool,
 }
 
-const COMMANDS: &str = "wavemark token create --worker eu-1          # prints the token once
-WAVEMARK_WORKER_TOKEN=… wavemark worker --server https://this-server";
+const COMMANDS: &str = "wavemark workers token eu-1        # prints the token once
+WAVEMARK_SERVER=https://… WAVEMARK_WORKER_TOKEN=… wavemark worker";
 
 /// Makes the list.
 #[must_use]
