@@ -28,8 +28,9 @@ faults: ## fifty cycles of killed and frozen processes, and what is left compare
 	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin faults
 	@$(TARGET)/release/faults $(ARGS)
 
-sim: ## the engine on simulated systems; ARGS="seed" replays one
-	cargo test --locked --package wavemark-engine --test sim -- --nocapture $(ARGS)
+sim: ## the engine on simulated systems; SEEDS=n says how many, FIRST=n replays from one
+	WAVEMARK_SIM_SEEDS=$(or $(SEEDS),20000) WAVEMARK_SIM_FIRST=$(or $(FIRST),1) \
+	  cargo test --release --locked --package wavemark-engine --test simulation -- --nocapture nothing_is_lost
 
 fmt: ## format the code
 	cargo fmt --all
