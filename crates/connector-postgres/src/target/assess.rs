@@ -109,6 +109,10 @@ fn collisions(plan: &[TablePlan]) -> Vec<Finding> {
     findings
 }
 
+const RIGHTS: &str = "SELECT pg_catalog.has_table_privilege($1, 'SELECT') \
+    AND pg_catalog.has_table_privilege($1, 'INSERT') AND pg_catalog.has_table_privilege($1, 'UPDATE') \
+    AND pg_catalog.has_table_privilege($1, 'DELETE') AND pg_catalog.has_table_privilege($1, 'TRUNCATE')";
+
 /// Whether another task writes into the table, whether it fits, whether it has rows, whether it may be written.
 async fn table(connected: &Connected, task: &TaskContext, plan: &TablePlan) -> Result<Vec<Finding>, Problem> {
     let failed = |error: tokio_postgres::Error| problem(&error, "look at the target's tables").table(plan.name());
@@ -127,9 +131,6 @@ async fn table(connected: &Connected, task: &TaskContext, plan: &TablePlan) -> R
         return Ok(findings);
     }
     let name = quote_table(&plan.target);
-    const RIGHTS: &str = "SELECT pg_catalog.has_table_privilege($1, 'SELECT') \
-        AND pg_catalog.has_table_privilege($1, 'INSERT') AND pg_catalog.has_table_privilege($1, 'UPDATE') \
-        AND pg_catalog.has_table_privilege($1, 'DELETE') AND pg_catalog.has_table_privilege($1, 'TRUNCATE')";
     let may: bool = client.query_one(RIGHTS, &[&name]).await.map_err(failed)?.get(0);
     if !may {
         let text = format!("The endpoint's role may not read and write {}.", plan.target);

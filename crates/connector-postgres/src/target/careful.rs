@@ -94,7 +94,7 @@ async fn note(
         waves.execute("SAVEPOINT wavemark_note", Task::wave("set a savepoint")).await?;
         match insert(&waves.client, &sql, all).await {
             Ok(()) => {
-                waves.excepted = true;
+                waves.note_exception();
                 return Ok(());
             }
             Err(problem) => last = Err(problem),
@@ -147,17 +147,12 @@ fn key(batch: &Batch, change: &Change, table: &TargetTable, readable: bool) -> R
     Ok((sql, params.finish()))
 }
 
-/// Puts where the wave ends beside the exceptions that it has.
-pub(crate) async fn name_position(waves: &mut Waves, end: &WaveEnd<'_>) -> Result<(), Problem> {
-    if !std::mem::take(&mut waves.excepted) {
-        return Ok(());
-    }
-    waves.drain().await?;
-    waves
-        .client
+/// Puts where the wave ends beside the exceptions that it has. Nothing may be outstanding.
+pub(crate) async fn name_position(client: &Client, task: uuid::Uuid, end: &WaveEnd<'_>) -> Result<(), Problem> {
+    client
         .execute(
             "UPDATE wavemark.exceptions SET wave_position_text = $3 WHERE task = $1 AND wave = $2",
-            &[&waves.grant.task, &end.wave.0, &end.position_text],
+            &[&task, &end.wave.0, &end.position_text],
         )
         .await
         .map(drop)

@@ -36,9 +36,8 @@ fn server_problem(error: &DbError, doing: &str) -> Problem {
 pub(crate) fn fault(code: &str) -> Fault {
     match code {
         FENCED => return Fault::Fenced,
-        ROW_COUNT => return Fault::Data,
-        // The name is "protocol violation", but it is what `recv` functions say of a value of the wrong length.
-        "08P01" => return Fault::Data,
+        // The name is "protocol violation", but 08P01 is what `recv` functions say of a value of the wrong length.
+        ROW_COUNT | "08P01" => return Fault::Data,
         // Lock not available, object in use, read-only, idle in transaction too long, I/O.
         "55P03" | "55006" | "25006" | "25P03" | "58030" => return Fault::Transient,
         "42501" => return Fault::Settings,

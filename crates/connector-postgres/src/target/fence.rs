@@ -99,7 +99,11 @@ async fn try_to_bury(client: &mut Client, task: &TaskContext, deadline: Instant)
     let grant = Grant::of(task);
     let transaction = client.transaction().await?;
     transaction.batch_execute(LOCK_WAIT).await?;
-    let Some(row) = lock(&transaction, &grant).await? else { return Ok(()) };
+    let Some(row) = lock(&transaction, &grant).await? else {
+        // A first grant that was never used may still be in a worker's hands.
+        insert(&transaction, task, &[], true).await?;
+        return Ok(transaction.commit().await?);
+    };
     if row.generation == grant.generation && row.tombstone {
         return Ok(());
     }
@@ -155,7 +159,10 @@ async fn attempt(
     let transaction = client.transaction().await?;
     transaction.batch_execute(LOCK_WAIT).await?;
     let Some(row) = lock(&transaction, &grant).await? else {
-        insert(&transaction, task, writers).await?;
+        if !task.first_grant {
+            return Err(forgotten(task).into());
+        }
+        insert(&transaction, task, writers, false).await?;
         return Ok(transaction.commit().await?);
     };
     judge(&row, task)?;
@@ -191,17 +198,19 @@ fn row(row: &tokio_postgres::Row) -> Row {
     }
 }
 
-/// Two first openings at once: the second waits for the first's insert and then fails on the key, or times out.
-async fn insert(transaction: &Transaction<'_>, task: &TaskContext, writers: &[Backend]) -> Result<(), Attempt> {
-    if !task.first_grant {
-        return Err(forgotten(task).into());
-    }
+/// Two first openings at once: the second waits for the first's insert and then finds the row, or times out.
+async fn insert(
+    transaction: &Transaction<'_>,
+    task: &TaskContext,
+    writers: &[Backend],
+    tombstone: bool,
+) -> Result<(), Attempt> {
     let grant = Grant::of(task);
     let done = transaction
         .execute(
-            "INSERT INTO wavemark.fence (task, name, generation, epoch, writers) VALUES ($1, $2, $3, $4, $5) \
-             ON CONFLICT (task) DO NOTHING",
-            &[&grant.task, &task.name, &grant.generation, &grant.epoch, &as_json(writers)],
+            "INSERT INTO wavemark.fence (task, name, generation, epoch, writers, tombstone) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (task) DO NOTHING",
+            &[&grant.task, &task.name, &grant.generation, &grant.epoch, &as_json(writers), &tombstone],
         )
         .await?;
     if done == 1 { Ok(()) } else { Err(Attempt::Held) }

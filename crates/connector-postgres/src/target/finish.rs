@@ -199,10 +199,10 @@ pub(crate) async fn foreign_keys(
 }
 
 async fn planned(client: &Client, grant: &Grant, plan: &[TablePlan]) -> Result<Vec<Wanted>, Problem> {
-    let failed = |error: tokio_postgres::Error| problem(&error, "read the marks of loaded tables");
     const LOADED: &str =
         "SELECT source_schema, source_table FROM wavemark.tables WHERE task = $1 AND stage = 'loaded' AND made";
     const ANY: &str = "SELECT source_schema, source_table FROM wavemark.tables WHERE task = $1 AND stage = 'loaded'";
+    let failed = |error: tokio_postgres::Error| problem(&error, "read the marks of loaded tables");
     let name = |row: &tokio_postgres::Row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
     let made: Vec<TableName> = client.query(LOADED, &[&grant.task]).await.map_err(failed)?.iter().map(name).collect();
     let there: Vec<TableName> = client.query(ANY, &[&grant.task]).await.map_err(failed)?.iter().map(name).collect();

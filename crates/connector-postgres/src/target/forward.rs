@@ -69,7 +69,9 @@ async fn remove(
     for key in stale.iter() {
         let mut batch = Batch::default();
         let row = batch.begin_row();
-        key.iter().for_each(|cell| batch.push_value(cell));
+        for cell in &key {
+            batch.push_value(cell);
+        }
         batch.push_change(plan.id, wavemark_domain::ChangeKind::Delete, Some(row), None);
         let change = batch.changes()[0];
         let cells = batch.old(&change, key.len()).unwrap_or_default();

@@ -9,6 +9,7 @@
 
 mod apply;
 mod assess;
+mod by_sets;
 mod careful;
 mod copy;
 mod counters;
@@ -154,12 +155,7 @@ impl PostgresTarget {
     /// Ends every session of the task, removes what is kept and leaves the tombstone, in one commit.
     async fn remove(&self, task: &TaskContext) -> Result<(), Problem> {
         let mut control = self.connect(task, "clean up").await?;
-        let there = schema::version(&control.client)
-            .await
-            .map_err(|error| problem(&error, "look for schema wavemark in the target"))?;
-        if there.is_none() {
-            return Ok(());
-        }
+        schema::ensure(&mut control.client).await?;
         fence::bury(&mut control.client, task).await
     }
 }

@@ -12,7 +12,7 @@ pub(crate) const VERSION: i32 = 1;
 /// Two openings must not make the schema at once: `CREATE … IF NOT EXISTS` is no protection against that.
 const LOCK: &str = "SELECT pg_catalog.pg_advisory_xact_lock(7813457201128641)";
 
-const CREATE: &str = r#"
+const CREATE: &str = r"
 CREATE SCHEMA wavemark;
 COMMENT ON SCHEMA wavemark IS 'What Wavemark keeps about the tasks that write into this database. Read it freely; change nothing.';
 
@@ -130,7 +130,7 @@ BEGIN
     RAISE EXCEPTION '% touched % rows where % must be', what, found, expected USING ERRCODE = 'WM002';
 END $$;
 COMMENT ON FUNCTION wavemark.mismatch IS 'Fails a wave whose change did not find its row.';
-"#;
+";
 
 /// Makes the schema if it is missing, and refuses one that is newer than this program.
 pub(crate) async fn ensure(client: &mut Client) -> Result<(), Problem> {

@@ -138,7 +138,9 @@ impl Session for PgSession {
         let grant = self.grant();
         let left = finish::foreign_keys(&mut self.control.client, &grant, plan).await?;
         // What was known of foreign keys is no longer true.
-        plan.iter().for_each(|table| self.waves.forget(table.id));
+        for table in plan {
+            self.waves.forget(table.id);
+        }
         Ok(left)
     }
 
@@ -167,7 +169,6 @@ impl Session for PgSession {
             let text = format!("Wave {} does not follow wave {}.", end.wave, self.last);
             return Err(Problem::internal(text));
         }
-        careful::name_position(&mut self.waves, end).await?;
         self.waves.commit(end).await?;
         self.last = end.wave.0;
         Ok(())

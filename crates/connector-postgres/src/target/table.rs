@@ -60,9 +60,9 @@ struct Found {
     name: String,
     oid: u32,
     declared: String,
-    not_null: bool,
     generated: bool,
-    has_default: bool,
+    /// Whether a row that gives it no value is accepted.
+    fills_itself: bool,
     always: bool,
 }
 
@@ -83,7 +83,7 @@ pub(crate) async fn look(
     const RELATION: &str = "SELECT c.oid, c.relkind::text FROM pg_catalog.pg_class c \
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
     const COLUMNS: &str = "SELECT a.attname::text, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod), \
-        a.attnotnull, a.attgenerated::text <> '', a.atthasdef OR a.attidentity::text <> '', \
+        a.attgenerated::text <> '', NOT a.attnotnull OR a.atthasdef OR a.attidentity::text <> '', \
         a.attidentity = 'a' \
         FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
     let Some(row) = client.query_opt(RELATION, &[&name.schema, &name.table]).await? else { return Ok(None) };
@@ -97,10 +97,9 @@ fn found(row: &tokio_postgres::Row) -> Found {
         name: row.get(0),
         oid: row.get(1),
         declared: row.get(2),
-        not_null: row.get(3),
-        generated: row.get(4),
-        has_default: row.get(5),
-        always: row.get(6),
+        generated: row.get(3),
+        fills_itself: row.get(4),
+        always: row.get(5),
     }
 }
 
@@ -134,8 +133,7 @@ impl Relation {
             })
             .chain(self.columns.iter().filter_map(|found| {
                 let planned = plan.columns.iter().any(|column| column.target_name == found.name);
-                let fills_itself = found.generated || found.has_default || !found.not_null;
-                (!planned && !fills_itself).then(|| format!("{} must not be NULL but gets no value", found.name))
+                (!planned && !found.fills_itself).then(|| format!("{} must not be NULL but gets no value", found.name))
             }))
             .collect();
         if misfits.is_empty() { None } else { refused(format!("does not fit: {}", misfits.join("; "))) }

@@ -11,14 +11,14 @@ use std::sync::Arc;
 use tokio_postgres::{Client, Statement};
 use wavemark_connector::crash;
 use wavemark_connector::target::{Segment, WaveEnd};
-use wavemark_domain::{Batch, Change, ChangeKind, Fault, Problem, TableId, TablePlan};
-use wavemark_netting::{Layout, NetTable, Run, net, runs};
+use wavemark_domain::{Batch, Change, Problem, TableId, TablePlan};
+use wavemark_netting::{Run, runs};
 
-use super::apply::{Prepared, Single, plan_of, single_task};
+use super::apply::{Prepared, Single, Verb, plan_of, single_task};
 use super::fence::Grant;
 use super::pipeline::{Param, Pipeline, Task};
-use super::sets::{ARRAYS_FROM, Copying, Method, Refused, arrays};
-use super::statements::{self, Rows};
+use super::sets::Method;
+use super::statements;
 use super::table::{self, TargetTable};
 
 /// Up to how many changes go one by one in the source's order.
@@ -29,11 +29,22 @@ const GUARDED: usize = 64;
 const SWEEP: i64 = 500;
 const BOOKMARKS: i64 = 10;
 
-struct Known {
-    target: TargetTable,
-    prepared: Prepared,
+pub(super) struct Known {
+    pub(super) target: TargetTable,
+    pub(super) prepared: Prepared,
     /// The staging table, once it is made.
-    staging: Option<String>,
+    pub(super) staging: Option<String>,
+}
+
+/// The wave that is open.
+#[derive(Default)]
+struct Open {
+    /// Whether answers must be read before COMMIT.
+    unread: bool,
+    /// Whether it has written exceptions.
+    excepted: bool,
+    /// Tables whose staging was made in it.
+    fresh: Vec<TableId>,
 }
 
 /// The statements that every wave has.
@@ -51,17 +62,11 @@ pub(crate) struct Waves {
     pub(crate) grant: Grant,
     /// Whether triggers and foreign keys are off.
     pub(crate) replica: bool,
-    plan: Vec<TablePlan>,
-    pipeline: Pipeline,
+    pub(super) plan: Vec<TablePlan>,
+    pub(super) pipeline: Pipeline,
     frame: Option<Frame>,
-    tables: BTreeMap<TableId, Known>,
-    open: bool,
-    /// Whether answers must be read before COMMIT.
-    unread: bool,
-    /// Tables whose staging was made in the open wave.
-    fresh: Vec<TableId>,
-    /// Whether the open wave has written exceptions.
-    pub(crate) excepted: bool,
+    pub(super) tables: BTreeMap<TableId, Known>,
+    open: Option<Open>,
     /// Method chosen by hand, for tests and measurements.
     pub(crate) force: Option<Method>,
 }
@@ -78,10 +83,7 @@ impl Waves {
             pipeline,
             frame: None,
             tables: BTreeMap::new(),
-            open: false,
-            unread: false,
-            fresh: Vec::new(),
-            excepted: false,
+            open: None,
             force: None,
         }
     }
@@ -150,15 +152,14 @@ impl Waves {
     }
 
     pub(crate) async fn begin(&mut self) -> Result<(), Problem> {
-        if self.open {
+        if self.open.is_some() {
             return Ok(());
         }
         if self.frame.is_none() {
             let failed = |error: tokio_postgres::Error| Task::wave("prepare waves").failed(&error, &[]);
             self.frame = Some(frame(&self.client, &self.grant).await.map_err(failed)?);
         }
-        self.open = true;
-        self.unread = false;
+        self.open = Some(Open::default());
         if let Some(frame) = &self.frame {
             self.pipeline.send(&self.plan, &frame.begin, Vec::new(), Task::wave("begin a wave")).await;
             self.pipeline.send(&self.plan, &frame.hold, Vec::new(), Task::wave("take the fence for a wave")).await;
@@ -167,8 +168,36 @@ impl Waves {
     }
 
     pub(crate) async fn drain(&mut self) -> Result<(), Problem> {
-        self.unread = false;
+        if let Some(open) = &mut self.open {
+            open.unread = false;
+        }
         self.pipeline.drain(&self.plan).await
+    }
+
+    /// Answers must be read before COMMIT is sent.
+    pub(super) fn leave_unread(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.unread = true;
+        }
+    }
+
+    /// The open wave has written exceptions.
+    pub(crate) fn note_exception(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.excepted = true;
+        }
+    }
+
+    /// Staging was made for a table, and goes if the wave does.
+    pub(super) fn note_staging(&mut self, table: TableId) {
+        if let Some(open) = &mut self.open {
+            open.fresh.push(table);
+        }
+    }
+
+    /// For how many tables staging was made in this wave.
+    pub(super) fn fresh_staging(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| open.fresh.len())
     }
 
     /// Runs a statement by itself, after all that was sent.
@@ -178,7 +207,7 @@ impl Waves {
     }
 
     /// Sends each change as a statement of its own.
-    async fn one_by_one<'a>(
+    pub(super) async fn one_by_one<'a>(
         &mut self,
         batch: &Batch,
         changes: impl Iterator<Item = &'a Change>,
@@ -196,8 +225,10 @@ impl Waves {
         let Some(single) = Single::read(batch, change, target)? else { return Ok(()) };
         let params = single.params(batch, target)?;
         // Rules and triggers can swallow an insert only where they fire.
-        let guarded = guarded && !(self.replica && single.verb == super::apply::Verb::Insert);
-        self.unread |= !guarded && single.verb != super::apply::Verb::Insert;
+        let guarded = guarded && !(self.replica && single.verb == Verb::Insert);
+        if !guarded && single.verb != Verb::Insert {
+            self.leave_unread();
+        }
         let task = single_task(change.table, single.verb);
         if self.prepared(change.table, &single, guarded).is_none() {
             self.drain().await?;
@@ -218,7 +249,7 @@ impl Waves {
         Ok(())
     }
 
-    fn prepared(&self, table: TableId, single: &Single<'_>, guarded: bool) -> Option<&Statement> {
+    pub(super) fn prepared(&self, table: TableId, single: &Single<'_>, guarded: bool) -> Option<&Statement> {
         self.tables.get(&table)?.prepared.single(single.verb, &single.set, guarded)
     }
 
@@ -229,308 +260,15 @@ impl Waves {
         self.execute(&sql, task).await
     }
 
-    /// Nets the run and applies each table's sets; where a unique value is in the way, the source's order instead.
-    async fn by_sets(&mut self, batch: &Batch, rows: Vec<(usize, &Change)>) -> Result<(), Problem> {
-        let nets = {
-            let known = &self.tables;
-            net(batch, rows.into_iter(), |id| {
-                known.get(&id).map_or(Layout { columns: 0, key: &[] }, |known| Layout {
-                    columns: known.target.columns.len(),
-                    key: &known.target.key,
-                })
-            })
-        };
-        for net in &nets {
-            if net.ordered || self.must_keep_order(net.table) {
-                self.in_order(batch, net).await?;
-                continue;
-            }
-            self.execute("SAVEPOINT wavemark", Task::wave("set a savepoint")).await?;
-            let fresh = self.fresh.len();
-            let applied = match self.sets(batch, net).await {
-                Ok(()) => self.drain().await,
-                Err(problem) => {
-                    // What was sent before belongs to the failure.
-                    let earlier = self.drain().await;
-                    earlier.and(Err(problem))
-                }
-            };
-            match applied {
-                Ok(()) => {}
-                Err(problem) if is_collision(&problem) => {
-                    self.forget_staging(fresh);
-                    let back = "ROLLBACK TO SAVEPOINT wavemark";
-                    self.execute(back, Task::wave("go back to a savepoint")).await?;
-                    self.in_order(batch, net).await?;
-                }
-                Err(problem) => return Err(problem),
-            }
-        }
-        Ok(())
-    }
-
-    /// An identity that an UPDATE may not set can come with an insert that netting turns into an update.
-    fn must_keep_order(&self, table: TableId) -> bool {
-        self.tables.get(&table).is_none_or(|known| {
-            let columns = &known.target.columns;
-            (0..columns.len()).any(|at| columns[at].always && !known.target.key.contains(&at))
-        })
-    }
-
-    /// A table's changes in the source's order: inserts in long runs by COPY, the rest one by one.
-    async fn in_order(&mut self, batch: &Batch, net: &NetTable) -> Result<(), Problem> {
-        let changes: Vec<&Change> = net.changes.iter().map(|at| &batch.changes()[*at as usize]).collect();
-        for run in changes.chunk_by(|a, b| a.kind == b.kind) {
-            if run[0].kind == ChangeKind::Insert && run.len() >= ARRAYS_FROM {
-                let width = self.target(net.table)?.columns.len();
-                let rows = run.iter().filter_map(|change| batch.new_row(change, width));
-                self.copy(batch, net.table, rows).await?;
-            } else {
-                self.one_by_one(batch, run.iter().copied(), false).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Deletes, then updates, then inserts.
-    async fn sets(&mut self, batch: &Batch, net: &NetTable) -> Result<(), Problem> {
-        let deletes = self.method(net.table, net.deletes.len(), &[])?;
-        let mut updates = Vec::with_capacity(net.updates.len());
-        for group in &net.updates {
-            let set = statements::settable(self.target(net.table)?, &group.columns);
-            updates.push((self.method(net.table, group.rows.len(), &group.columns)?, set));
-        }
-        self.stage(batch, net, deletes, &updates).await?;
-        self.delete(batch, net, deletes).await?;
-        for (at, (method, set)) in updates.into_iter().enumerate() {
-            self.update(batch, net, at, method, &set).await?;
-        }
-        self.insert(batch, net).await
-    }
-
-    fn method(&self, table: TableId, rows: usize, columns: &[usize]) -> Result<Method, Problem> {
-        let table = self.target(table)?;
-        Ok(match self.force {
-            Some(Method::Arrays) => Method::of(table, ARRAYS_FROM, columns),
-            Some(Method::Staged) if rows > 0 => Method::Staged,
-            _ => Method::of(table, rows, columns),
-        })
-    }
-
-    async fn delete(&mut self, batch: &Batch, net: &NetTable, method: Method) -> Result<(), Problem> {
-        let rows = net.deletes.as_slice();
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let task = Task { verb: "delete rows from", table: Some(net.table), rows: Some(rows.len() as u64) };
-        match method {
-            Method::Singles => {
-                for row in rows {
-                    self.net_single(batch, net, super::apply::Verb::Delete, *row, &[]).await?;
-                }
-                Ok(())
-            }
-            Method::Arrays => {
-                let target = self.target(net.table)?;
-                let params = arrays(batch, target, net, rows, true, &[])?;
-                let sql = statements::delete_set(target, &Rows::Arrays);
-                self.set(sql, params, task).await
-            }
-            Method::Staged => {
-                let staging = self.staging(net.table)?.to_owned();
-                let sql = statements::delete_set(self.target(net.table)?, &Rows::Staged(&staging, -1));
-                self.set(sql, Vec::new(), task).await
-            }
-        }
-    }
-
-    async fn update(
-        &mut self,
-        batch: &Batch,
-        net: &NetTable,
-        group: usize,
-        method: Method,
-        set: &[usize],
-    ) -> Result<(), Problem> {
-        let rows = net.updates[group].rows.as_slice();
-        let task = Task { verb: "update rows of", table: Some(net.table), rows: Some(rows.len() as u64) };
-        match method {
-            Method::Singles => {
-                for row in rows {
-                    self.net_single(batch, net, super::apply::Verb::Update, *row, set).await?;
-                }
-                Ok(())
-            }
-            Method::Arrays => {
-                let target = self.target(net.table)?;
-                let params = arrays(batch, target, net, rows, true, set)?;
-                let sql = statements::update_set(target, set, &Rows::Arrays);
-                self.set(sql, params, task).await
-            }
-            Method::Staged => {
-                let staging = self.staging(net.table)?.to_owned();
-                let rows = Rows::Staged(&staging, group_number(group)?);
-                let sql = statements::update_set(self.target(net.table)?, set, &rows);
-                self.set(sql, Vec::new(), task).await
-            }
-        }
-    }
-
-    /// Inserts go straight into the table: its own unique key refuses what is there already.
-    async fn insert(&mut self, batch: &Batch, net: &NetTable) -> Result<(), Problem> {
-        let rows = net.inserts.as_slice();
-        let all: Vec<usize> = (0..self.target(net.table)?.columns.len()).collect();
-        match self.method(net.table, rows.len(), &all)? {
-            _ if rows.is_empty() => Ok(()),
-            Method::Singles => {
-                for row in rows {
-                    self.net_single(batch, net, super::apply::Verb::Insert, *row, &[]).await?;
-                }
-                Ok(())
-            }
-            Method::Arrays => {
-                let target = self.target(net.table)?;
-                let params = arrays(batch, target, net, rows, false, &all)?;
-                let task = Task { verb: "insert rows into", table: Some(net.table), rows: Some(rows.len() as u64) };
-                self.set(statements::insert_set(target), params, task).await
-            }
-            Method::Staged => self.copy(batch, net.table, rows.iter().map(|row| net.cells(batch, *row))).await,
-        }
-    }
-
-    async fn net_single(
-        &mut self,
-        batch: &Batch,
-        net: &NetTable,
-        verb: super::apply::Verb,
-        row: wavemark_netting::NetRow,
-        set: &[usize],
-    ) -> Result<(), Problem> {
-        let target = self.target(net.table)?;
-        let single = Single::netted(batch, net, verb, row, set);
-        let params = single.params(batch, target)?;
-        let task = single_task(net.table, verb);
-        self.unread = true;
-        if self.prepared(net.table, &single, false).is_none() {
-            self.drain().await?;
-            let client = Arc::clone(&self.client);
-            if let Some(known) = self.tables.get_mut(&net.table) {
-                known
-                    .prepared
-                    .prepare_single(&client, &known.target, verb, set, false)
-                    .await
-                    .map_err(|error| task.failed(&error, &self.plan))?;
-            }
-        }
-        if let Some(known) = self.tables.get(&net.table)
-            && let Some(statement) = known.prepared.single(verb, set, false)
-        {
-            self.pipeline.send(&self.plan, statement, params, task).await;
-        }
-        Ok(())
-    }
-
-    async fn set(&mut self, sql: String, params: Vec<Param>, task: Task) -> Result<(), Problem> {
-        self.drain().await?;
-        let client = Arc::clone(&self.client);
-        let Some(known) = task.table.and_then(|table| self.tables.get_mut(&table)) else { return Ok(()) };
-        let statement = known.prepared.set(&client, sql).await.map_err(|error| task.failed(&error, &self.plan))?;
-        self.unread = true;
-        self.pipeline.send(&self.plan, &statement, params, task).await;
-        Ok(())
-    }
-
-    fn staging(&self, table: TableId) -> Result<&str, Problem> {
-        self.tables
-            .get(&table)
-            .and_then(|known| known.staging.as_deref())
-            .ok_or_else(|| Problem::internal("A staged set has no staging table."))
-    }
-
-    /// Puts all sets that are staged into the staging table, in one COPY.
-    async fn stage(
-        &mut self,
-        batch: &Batch,
-        net: &NetTable,
-        deletes: Method,
-        updates: &[(Method, Vec<usize>)],
-    ) -> Result<(), Problem> {
-        let task = Task { verb: "stage changes of", table: Some(net.table), rows: None };
-        if deletes != Method::Staged && updates.iter().all(|(method, _)| *method != Method::Staged) {
-            return Ok(());
-        }
-        self.make_staging(net.table, task).await?;
-        self.drain().await?;
-        let staging = self.staging(net.table)?;
-        let target = self.target(net.table)?;
-        let staged = async {
-            let mut copying = Copying::begin(&self.client, &statements::copy_staging(staging)).await?;
-            if deletes == Method::Staged {
-                for row in &net.deletes {
-                    copying.staged(batch, target, -1, net.key(*row), None).await?;
-                }
-            }
-            for (at, group) in net.updates.iter().enumerate().filter(|(at, _)| updates[*at].0 == Method::Staged) {
-                for row in &group.rows {
-                    let cells = Some(net.cells(batch, *row));
-                    copying.staged(batch, target, group_number(at)?, net.key(*row), cells).await?;
-                }
-            }
-            Ok::<u64, Refused>(copying.end().await?)
-        };
-        staged.await.map(drop).map_err(|refused| self.refused(refused, task))
-    }
-
-    fn refused(&self, refused: Refused, task: Task) -> Problem {
-        match refused {
-            Refused::Server(error) => task.failed(&error, &self.plan),
-            Refused::Here(problem) => problem,
-        }
-    }
-
-    /// The staging table is emptied by each commit. One left by an earlier staging in this wave is emptied here.
-    async fn make_staging(&mut self, table: TableId, task: Task) -> Result<(), Problem> {
-        let target = self.target(table)?;
-        let name = statements::staging_name(target);
-        let made = self.tables.get(&table).is_some_and(|known| known.staging.is_some());
-        let sql = if made { format!("DELETE FROM {name}") } else { statements::create_staging(target, &name) };
-        self.execute(&sql, task).await?;
-        if !made {
-            self.fresh.push(table);
-            if let Some(known) = self.tables.get_mut(&table) {
-                known.staging = Some(name);
-            }
-        }
-        Ok(())
-    }
-
-    async fn copy<'c>(
-        &mut self,
-        batch: &Batch,
-        table: TableId,
-        rows: impl Iterator<Item = &'c [wavemark_domain::Cell]> + Send,
-    ) -> Result<(), Problem> {
-        let task = Task { verb: "copy rows into", table: Some(table), rows: None };
-        self.drain().await?;
-        let target = self.target(table)?;
-        let copied = async {
-            let mut sent = 0;
-            let mut copying = Copying::begin(&self.client, &statements::copy(target)).await?;
-            for cells in rows {
-                copying.row(batch, target, cells).await?;
-                sent += 1;
-            }
-            Ok::<(u64, u64), Refused>((sent, copying.end().await?))
-        };
-        let (sent, taken) = copied.await.map_err(|refused| self.refused(refused, task))?;
-        if sent == taken { Ok(()) } else { Err(Task { rows: Some(sent), ..task }.diverged(taken, &self.plan)) }
-    }
-
     /// Commits the open wave with its end.
     pub(crate) async fn commit(&mut self, end: &WaveEnd<'_>) -> Result<(), Problem> {
         self.begin().await?;
-        if self.unread || !end.parked.is_empty() {
+        let (unread, excepted) = self.open.as_ref().map_or((false, false), |open| (open.unread, open.excepted));
+        if unread || excepted || !end.parked.is_empty() {
             self.drain().await?;
+        }
+        if excepted {
+            super::careful::name_position(&self.client, self.grant.task, end).await?;
         }
         for (table, position, reason) in end.parked {
             let plan = plan_of(&self.plan, *table)?;
@@ -551,22 +289,18 @@ impl Waves {
         crash::point("wave.commit-sent");
         let done = self.pipeline.drain(&self.plan).await;
         // COMMIT ends the transaction either way: after a failed statement it takes everything back.
-        self.open = false;
-        self.unread = false;
-        match done {
-            Ok(()) => self.fresh.clear(),
-            Err(problem) => {
-                self.forget_staging(0);
-                return Err(problem);
-            }
+        if done.is_err() {
+            self.forget_staging(0);
         }
+        self.open = None;
+        done?;
         crash::point("wave.committed");
         Ok(())
     }
 
     /// Staging tables made since then went with the transaction.
-    fn forget_staging(&mut self, since: usize) {
-        for table in self.fresh.drain(since..) {
+    pub(super) fn forget_staging(&mut self, since: usize) {
+        for table in self.open.iter_mut().flat_map(|open| open.fresh.drain(since..)) {
             if let Some(known) = self.tables.get_mut(&table) {
                 known.staging = None;
             }
@@ -574,34 +308,24 @@ impl Waves {
     }
 
     pub(crate) async fn roll_back(&mut self) -> Result<(), Problem> {
-        if !self.open && self.pipeline.is_empty() {
+        if self.open.is_none() && self.pipeline.is_empty() {
             return Ok(());
         }
         // The error that led here was told already.
         drop(self.drain().await);
         let task = Task::wave("take a wave back");
         let done = self.client.batch_execute("ROLLBACK").await.map_err(|error| task.failed(&error, &self.plan));
-        self.open = false;
-        self.excepted = false;
         self.forget_staging(0);
+        self.open = None;
         done
     }
 }
 
-/// Groups count the sets of columns that updates of one table have in one run.
-fn group_number(at: usize) -> Result<i16, Problem> {
-    i16::try_from(at).map_err(|_| Problem::internal("A run has more than 32,767 sets of updated columns."))
-}
-
-/// Whether only another order may be needed.
-fn is_collision(problem: &Problem) -> bool {
-    problem.fault == Fault::Data && matches!(problem.server_code.as_deref(), Some("23505" | "23P01"))
-}
+/// On the wire a timestamptz counts microseconds since 2000-01-01 UTC.
+const EPOCH: i64 = 946_684_800_000_000;
 
 fn bookmark(end: &WaveEnd<'_>) -> Vec<Param> {
     let bytes = |value: &[u8]| Param(Some(value.to_vec().into()));
-    // timestamptz on the wire: microseconds since 2000-01-01 UTC.
-    const EPOCH: i64 = 946_684_800_000_000;
     vec![
         bytes(&end.wave.0.to_be_bytes()),
         bytes(end.position.as_bytes()),

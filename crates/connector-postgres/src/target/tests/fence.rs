@@ -108,6 +108,19 @@ async fn a_session_under_the_same_epoch_is_ended_although_it_is_idle() {
     drop(loaders);
 }
 
+/// Gives one row, then nothing for a long time.
+struct Stuck(bool);
+#[async_trait]
+impl RowReader for Stuck {
+    async fn next(&mut self) -> Result<Option<Block>, Problem> {
+        if std::mem::replace(&mut self.0, true) {
+            tokio::time::sleep(Duration::from_mins(1)).await;
+        }
+        let mut batch = Batch::default();
+        insert(&mut batch, 0, &[V::Int(1), V::Int(1)]);
+        Ok(Some(Block::Rows(batch)))
+    }
+}
 #[tokio::test]
 async fn a_loader_in_the_middle_of_a_chunk_is_ended() {
     let database = Database::new().await;
@@ -117,19 +130,6 @@ async fn a_loader_in_the_middle_of_a_chunk_is_ended() {
     first.attach(&plan).await.unwrap();
     first.begin_table(&plan[0], wavemark_domain::task::Preparation::Nothing, &mark(&plan[0], 1)).await.unwrap();
 
-    /// Gives one row, then nothing for a long time.
-    struct Stuck(bool);
-    #[async_trait]
-    impl RowReader for Stuck {
-        async fn next(&mut self) -> Result<Option<Block>, Problem> {
-            if std::mem::replace(&mut self.0, true) {
-                tokio::time::sleep(Duration::from_secs(60)).await;
-            }
-            let mut batch = Batch::default();
-            insert(&mut batch, 0, &[V::Int(1), V::Int(1)]);
-            Ok(Some(Block::Rows(batch)))
-        }
-    }
     let table = plan[0].clone();
     let mut loader = loaders.remove(0);
     let load = tokio::spawn(async move { loader.load(&table, 0, &mut Stuck(false), &|_| {}).await });
@@ -171,6 +171,13 @@ async fn a_tombstone_is_never_opened_in_the_same_generation() {
     let (kept, ..) = database.target().open_session(&reload).await.unwrap();
     assert_eq!(kept, wavemark_connector::target::Kept::default());
     assert_eq!(held(&database, &task(4, false)).await, 3);
+}
+
+#[tokio::test]
+async fn a_first_grant_that_comes_after_the_deletion_finds_the_tombstone() {
+    let database = Database::new().await;
+    database.target().clean_up(&task(2, false)).await.unwrap();
+    assert_eq!(held(&database, &task(1, true)).await, 2);
 }
 
 #[tokio::test]

@@ -55,7 +55,9 @@ fn product(id: i32, sku: &'static str, price: i32) -> [V; 4] {
 
 fn some(products: &[[V; 4]]) -> Batch {
     let mut batch = Batch::default();
-    products.iter().for_each(|product| insert(&mut batch, 0, product));
+    for product in products {
+        insert(&mut batch, 0, product);
+    }
     batch
 }
 
@@ -71,11 +73,11 @@ async fn a_table_is_made_loaded_and_finished() {
     let plan = [products()];
     let (mut session, mut loader) = open(&database, 1, &plan).await;
     session.begin_table(&plan[0], Preparation::Nothing, &mark(&plan[0], 2)).await.unwrap();
-    let loaded = loader
+    let copied = loader
         .load(&plan[0], 0, &mut Ready::rows(some(&[product(1, "A", 3), product(2, "B", 4)])), &|_| {})
         .await
         .unwrap();
-    assert_eq!(loaded.rows, 2);
+    assert_eq!(copied.rows, 2);
     loader.load(&plan[0], 1, &mut Ready(Vec::new()), &|_| {}).await.unwrap();
     for _ in 0..2 {
         loader.finish_table(&plan[0]).await.unwrap();
@@ -211,7 +213,9 @@ async fn load(session: &mut PgSession, loader: &mut PgLoader, plan: &TablePlan, 
 
 fn rows(table: u32, rows: &[&[V]]) -> Batch {
     let mut batch = Batch::default();
-    rows.iter().for_each(|row| insert(&mut batch, table, row));
+    for row in rows {
+        insert(&mut batch, table, row);
+    }
     batch
 }
 

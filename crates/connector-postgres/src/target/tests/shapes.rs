@@ -115,7 +115,9 @@ async fn waves_keep_their_values_in_another_database() {
         let mut session = session(&target, &plan).await;
         session.waves.force = method;
         let mut batch = Batch::default();
-        rows.iter().for_each(|row| insert(&mut batch, 0, row));
+        for row in &rows {
+            insert(&mut batch, 0, row);
+        }
         wave(&mut session, &plan, &batch, 1).await.unwrap();
         assert_eq!(target.rows(ALL).await, expected, "inserted, {method:?}");
 
@@ -129,7 +131,9 @@ async fn waves_keep_their_values_in_another_database() {
         wave(&mut session, &plan, &batch, 2).await.unwrap();
         assert_ne!(target.rows(ALL).await, expected, "{method:?}");
         let mut batch = Batch::default();
-        rows.iter().for_each(|row| update(&mut batch, 0, None, row));
+        for row in &rows {
+            update(&mut batch, 0, None, row);
+        }
         wave(&mut session, &plan, &batch, 3).await.unwrap();
         assert_eq!(target.rows(ALL).await, expected, "updated, {method:?}");
     }

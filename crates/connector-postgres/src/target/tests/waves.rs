@@ -146,9 +146,11 @@ async fn a_table_that_foreign_keys_point_at_is_emptied_too() {
     assert_eq!(database.rows("SELECT count(*) FROM shop.items").await, "0");
 }
 
+type Edit = fn(&mut Batch);
+
 #[tokio::test]
 async fn a_change_that_does_not_find_its_row_is_a_divergence_in_every_method() {
-    let cases: [(&str, fn(&mut Batch)); 3] = [
+    let cases: [(&str, Edit); 3] = [
         ("update", |batch| update(batch, 0, None, &item(77, 770, "nobody"))),
         ("delete", |batch| delete(batch, 0, &key(77))),
         ("insert", |batch| insert(batch, 0, &[V::Int(1), V::Int(770), V::Text("twice"), V::Null])),
