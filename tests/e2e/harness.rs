@@ -74,6 +74,21 @@ async fn a_comparison_finds_every_planted_difference_and_no_other() {
     assert_eq!(report.catalog.len(), 4, "{report}");
 }
 
+#[tokio::test]
+async fn a_partitioned_table_that_became_ordinary_is_documented_and_no_difference() {
+    let (source, target) = shop_and_copy().await;
+    let flatten = "set search_path = shop; create table flat (like payments including all);
+        insert into flat select * from payments";
+    let rename = "set search_path = shop; alter sequence payment_numbers owned by none; drop table payments;
+        alter table flat rename to payments; alter index flat_pkey rename to payments_pkey;
+        alter index flat_order_id_idx rename to payments_order;
+        alter table payments add constraint payments_order_id_fkey foreign key (order_id) references orders on delete cascade";
+    target.execute("postgres", &[flatten, rename]).await.unwrap();
+    let report = compared(&source, &target).await;
+    assert!(report.is_equal(), "{report}");
+    assert_eq!(report.documented, ["shop.payments is partitioned in the source, and an ordinary table in the target"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_make_every_kind_of_transaction_and_stop_cleanly() {
     let (source, target) = shop_and_copy().await;

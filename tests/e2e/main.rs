@@ -3,3 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "a failing step of a test is the test's failure")]
 
 mod harness;
+mod replication;
+mod world;

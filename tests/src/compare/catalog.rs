@@ -44,6 +44,9 @@ union all
 select 'partitioning', case relkind when 'p' then pg_get_partkeydef(oid) else 'none' end from t
 ";
 
+const ORDER: &str = "column order";
+const PARTITIONING: &str = "partitioning";
+
 /// The next number that a column's sequence would give, per column.
 const SEQUENCES: &str = r"
 select a.attname::text, quote_ident(n.nspname) || '.' || quote_ident(s.relname)
@@ -53,15 +56,26 @@ join pg_attribute a on a.attrelid = c.oid and a.attnum = d.refobjsubid
 where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i')
   and cn.nspname = $1 and c.relname = $2";
 
-/// One sentence for each difference. Whether sequences are compared is for [`sequences`] to tell.
+/// How the shapes of tables differ, one sentence each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CatalogDifferences {
+    /// What must not be.
+    pub unexpected: Vec<String>,
+    /// What the documents promise: a partitioned table becomes an ordinary one, and generated columns come last.
+    pub documented: Vec<String>,
+}
+
+/// Compares all but sequences, for which there is [`sequences`].
 ///
 /// # Errors
 /// A statement fails.
-pub async fn differences(source: &Client, target: &Client, pairs: &[Pair]) -> Result<Vec<String>> {
-    let mut found = Vec::new();
+pub async fn differences(source: &Client, target: &Client, pairs: &[Pair]) -> Result<CatalogDifferences> {
+    let mut all = CatalogDifferences::default();
     for pair in pairs {
-        let (left, right) = (facts(source, &pair.source).await?, facts(target, &pair.target).await?);
+        let (mut left, right) = (facts(source, &pair.source).await?, facts(target, &pair.target).await?);
         let name = format!("{}.{}", pair.source.0, pair.source.1);
+        all.documented.extend(documented(&mut left, &right).into_iter().map(|line| format!("{name} {line}")));
+        let found = &mut all.unexpected;
         for (what, text) in &left {
             match right.get(what) {
                 None => found.push(format!("{name}: the target has no {what} ({text})")),
@@ -72,7 +86,35 @@ pub async fn differences(source: &Client, target: &Client, pairs: &[Pair]) -> Re
         let extra = right.iter().filter(|(what, _)| !left.contains_key(*what));
         found.extend(extra.map(|(what, text)| format!("{name}: the source has no {what} ({text})")));
     }
-    Ok(found)
+    Ok(all)
+}
+
+/// Rewrites the source's facts to what the documents say that the target has instead, and tells where it did.
+fn documented(source: &mut Facts, target: &Facts) -> Vec<&'static str> {
+    let mut lines = Vec::new();
+    let becomes_plain = target.get(PARTITIONING).is_some_and(|text| text == "none");
+    if becomes_plain && source.get(PARTITIONING).is_some_and(|text| text != "none") {
+        source.insert(PARTITIONING.to_owned(), "none".to_owned());
+        for (_, text) in source.iter_mut().filter(|(what, _)| what.starts_with("index ")) {
+            *text = text.replace(" ON ONLY ", " ON ");
+        }
+        lines.push("is partitioned in the source, and an ordinary table in the target");
+    }
+    let last = generated_last(source);
+    if source.get(ORDER) != Some(&last) && target.get(ORDER) == Some(&last) {
+        source.insert(ORDER.to_owned(), last);
+        lines.push("has its generated columns last in the target");
+    }
+    lines
+}
+
+/// The order of columns with the generated ones moved to the end.
+fn generated_last(facts: &Facts) -> String {
+    let names = facts.get(ORDER).map(String::as_str).unwrap_or_default().split(", ");
+    let is_generated =
+        |name: &&str| facts.get(&format!("column {name}")).is_some_and(|text| text.contains(" generated "));
+    let (generated, others): (Vec<_>, Vec<_>) = names.partition(is_generated);
+    [others, generated].concat().join(", ")
 }
 
 /// Sequences of the target that would give a number which the source has given already.
@@ -94,7 +136,10 @@ pub async fn sequences(source: &Client, target: &Client, pairs: &[Pair]) -> Resu
     Ok(found)
 }
 
-async fn facts(client: &Client, (schema, table): &(String, String)) -> Result<BTreeMap<String, String>> {
+/// What there is, and how it is.
+type Facts = BTreeMap<String, String>;
+
+async fn facts(client: &Client, (schema, table): &(String, String)) -> Result<Facts> {
     client.batch_execute("set search_path = ''").await?;
     let prefixes = [format!("{schema}."), format!("\"{schema}\".")];
     let rows = client.query(FACTS, &[schema, table]).await?;

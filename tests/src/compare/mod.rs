@@ -13,6 +13,7 @@ use std::fmt;
 use anyhow::Result;
 use tokio_postgres::Client;
 
+pub use catalog::CatalogDifferences;
 pub use rows::TableDifference;
 
 /// A table on both sides.
@@ -35,6 +36,8 @@ pub struct Report {
     pub different: Vec<TableDifference>,
     /// How the catalogs differ, one sentence each.
     pub catalog: Vec<String>,
+    /// Differences that the documents promise, one sentence each.
+    pub documented: Vec<String>,
 }
 
 impl Report {
@@ -76,7 +79,8 @@ pub async fn pairs(source: &Client, schema: &str, target_schema: &str) -> Result
 /// A statement fails, other than for a table that is missing on the target, which is a difference.
 pub async fn all(source: &Client, target: &Client, pairs: &[Pair]) -> Result<Report> {
     let mut report = rows_of(source, target, pairs).await?;
-    report.catalog = catalog::differences(source, target, pairs).await?;
+    let found = catalog::differences(source, target, pairs).await?;
+    (report.catalog, report.documented) = (found.unexpected, found.documented);
     Ok(report)
 }
 

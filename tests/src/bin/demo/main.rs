@@ -171,6 +171,7 @@ impl Demo {
             screen::grouped(report.rows),
             begun.elapsed()
         ));
+        report.documented.iter().for_each(|line| self.screen.say(&format!("  As documented: {line}.")));
         Ok(())
     }
 

@@ -23,7 +23,7 @@ impl Screen {
 
     /// Writes a sentence that stays.
     pub(super) fn say(&self, text: &str) {
-        self.put(&format!("{}{text}\n", self.erase()));
+        Self::put(&format!("{}{text}\n", self.erase()));
     }
 
     /// Draws the progress.
@@ -32,13 +32,13 @@ impl Screen {
             let due = self.last_line.get().is_none_or(|last| last.elapsed() >= Duration::from_secs(2));
             if due {
                 self.last_line.set(Some(Instant::now()));
-                self.put(&format!("{}\n", summary(task, tables, counts)));
+                Self::put(&format!("{}\n", summary(task, tables, counts)));
             }
             return;
         }
         let mut lines = vec![summary(task, tables, counts)];
         lines.extend(tables.iter().map(table_line));
-        self.put(&format!("{}{}\n", self.erase(), lines.join("\n")));
+        Self::put(&format!("{}{}\n", self.erase(), lines.join("\n")));
         self.drawn.set(lines.len());
     }
 
@@ -50,7 +50,7 @@ impl Screen {
         }
     }
 
-    fn put(&self, text: &str) {
+    fn put(text: &str) {
         let mut out = std::io::stdout().lock();
         // A closed terminal is met at the next signal.
         drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
