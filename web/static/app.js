@@ -65,7 +65,7 @@
 
   // --- Keyboard ------------------------------------------------------------------------------------------------
   document.addEventListener('keydown', (event) => {
-    const typing = event.target.closest('input, textarea, select, dialog[open]');
+    const typing = event.target.closest?.('input, textarea, select, dialog[open]');
     if (event.key === '/' && !typing && !event.ctrlKey && !event.metaKey) {
       const find = $('#find');
       if (find) { event.preventDefault(); find.focus(); find.select(); }
@@ -190,7 +190,7 @@
       cursor: { points: { size: 6 }, drag: { x: true, y: false } },
       scales: { y: { range: (u, low, high) => [0, high > 0 ? high * 1.12 : 1] } },
       axes: [
-        { ...axis, values: [[86400, '{MMM} {D}'], [3600, '{HH}:{mm}'], [60, '{HH}:{mm}'], [1, '{HH}:{mm}:{ss}']].map(([step, text]) => [step, text, null, null, null, null, null, null, 1]) },
+        { ...axis, size: 26, values: [[86400, '{MMM} {D}'], [3600, '{HH}:{mm}'], [60, '{HH}:{mm}'], [1, '{HH}:{mm}:{ss}']].map(([step, text]) => [step, text, null, null, null, null, null, null, 1]) },
         { ...axis, size: 62, values: (u, ticks) => ticks.map(show) },
       ],
       series: [{}, ...series.map((label, at) => ({ label, stroke: colour(at ? '--series-2' : '--accent'), width: 1.7, points: { show: false }, spanGaps: false }))],

@@ -97,10 +97,14 @@ pub(super) fn escape(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte) {
             escaped.push(char::from(byte));
         } else {
-            escaped.push_str(&format!("%{byte:02X}"));
+            escaped.extend(['%', hex(byte >> 4), hex(byte & 15)]);
         }
         escaped
     })
+}
+
+fn hex(digit: u8) -> char {
+    char::from_digit(digit.into(), 16).unwrap_or('0').to_ascii_uppercase()
 }
 
 /// Renders a page. Pages are never stored by browsers: they hold figures and names.

@@ -46,17 +46,17 @@ action! {
 
 /// `GET /tasks/{id}/reload`
 pub(super) async fn ask_reload(State(state): State<AppState>, who: Who, Path(id): Path<TaskId>) -> PageResult {
-    ask(&state, &who, id, StatusCode::OK, |task| task::ask_reload(task)).await
+    ask(&state, &who, id, StatusCode::OK, task::ask_reload).await
 }
 
 /// `GET /tasks/{id}/delete`
 pub(super) async fn ask_delete(State(state): State<AppState>, who: Who, Path(id): Path<TaskId>) -> PageResult {
-    ask(&state, &who, id, StatusCode::OK, |task| task::ask_delete(task)).await
+    ask(&state, &who, id, StatusCode::OK, task::ask_delete).await
 }
 
 /// `GET /tasks/{id}/forget`
 pub(super) async fn ask_forget(State(state): State<AppState>, who: Who, Path(id): Path<TaskId>) -> PageResult {
-    ask(&state, &who, id, StatusCode::OK, |task| task::ask_forget(task)).await
+    ask(&state, &who, id, StatusCode::OK, task::ask_forget).await
 }
 
 async fn ask(

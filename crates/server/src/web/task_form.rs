@@ -164,14 +164,10 @@ async fn form(
 ) -> Result<TaskForm, PageError> {
     let mut connection = state.pool.acquire().await?;
     let all = endpoints::list(&mut connection, "", 5_000).await?;
+    let mut posted = posted.clone();
+    choose(&mut posted, &all);
     let sources = endpoint_choices(all.iter().filter(|endpoint| endpoint.role.is_source()), posted.text("source"));
     let targets = endpoint_choices(all.iter().filter(|endpoint| endpoint.role.is_target()), posted.text("target"));
-    let mut posted = posted.clone();
-    if posted.text("source").is_empty()
-        && let Some(first) = sources.first()
-    {
-        posted.typed.insert("source".to_owned(), first.value.clone());
-    }
     let field = problem.and_then(ApiProblem::concerned_field).map(short_field);
     let error = field.as_deref().zip(problem.map(ApiProblem::detail));
     let (settings, more_settings) = task_form::settings(&posted.typed, error);
@@ -200,6 +196,22 @@ async fn form(
         back,
         shell,
     })
+}
+
+/// A new task reads from the first source and writes to the first target that is another endpoint.
+fn choose(posted: &mut Posted, all: &[endpoints::Endpoint]) {
+    if posted.text("source").is_empty()
+        && let Some(first) = all.iter().find(|endpoint| endpoint.role.is_source())
+    {
+        posted.typed.insert("source".to_owned(), first.id.to_string());
+    }
+    let source = posted.text("source").to_owned();
+    let other = |endpoint: &&endpoints::Endpoint| endpoint.role.is_target() && endpoint.id.to_string() != source;
+    if posted.text("target").is_empty()
+        && let Some(first) = all.iter().find(other)
+    {
+        posted.typed.insert("target".to_owned(), first.id.to_string());
+    }
 }
 
 fn endpoint_choices<'a>(endpoints: impl Iterator<Item = &'a endpoints::Endpoint>, chosen: &str) -> Vec<Choice> {

@@ -49,7 +49,9 @@ impl<'a> Browser<'a> {
 }
 
 fn escape(text: &str) -> String {
-    text.bytes().map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 impl Seen {
@@ -112,11 +114,29 @@ async fn forms_alone_lead_from_nothing_to_a_running_task_and_back() {
 
     let form = browser.get("/endpoints/new").await;
     form.shows("name=\"host\"").shows("type=\"password\"");
-    let wrong = [("engine", "postgresql"), ("name", "shop"), ("role", "source"), ("host", "db1"), ("port", "99999"), ("password", "correct horse")];
+    let wrong = [
+        ("engine", "postgresql"),
+        ("name", "shop"),
+        ("role", "source"),
+        ("host", "db1"),
+        ("port", "99999"),
+        ("password", "correct horse"),
+    ];
     let wrong = browser.post("/endpoints/new", &wrong).await;
     assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
-    wrong.shows("must be a whole number from 1 to 65535").shows("value=\"99999\"").shows("value=\"db1\"").hides("correct horse");
-    let fields = [("engine", "postgresql"), ("name", "shop"), ("role", "source"), ("host", "db1"), ("port", "5433"), ("password", "correct horse")];
+    wrong
+        .shows("must be a whole number from 1 to 65535")
+        .shows("value=\"99999\"")
+        .shows("value=\"db1\"")
+        .hides("correct horse");
+    let fields = [
+        ("engine", "postgresql"),
+        ("name", "shop"),
+        ("role", "source"),
+        ("host", "db1"),
+        ("port", "5433"),
+        ("password", "correct horse"),
+    ];
     let source = browser.post("/endpoints/new", &fields).await;
     source.shows("db1:5433").shows("set, never shown").hides("correct horse").shows("Not tested");
     let source_id = source.path.rsplit('/').next().unwrap().to_owned();
@@ -127,8 +147,23 @@ async fn forms_alone_lead_from_nothing_to_a_running_task_and_back() {
 
     browser.get("/tasks/new").await.shows(&source_id).shows(&target_id);
     let bad = MAPPINGS.replace("include", "inclode");
-    let task = |mappings, go| [("name", "shop-to-lake"), ("kind", "full-load-and-cdc"), ("source", &*source_id), ("target", &*target_id), ("mappings", mappings), ("load_parallelism", "7"), ("do", go)];
-    browser.post("/tasks/new", &task(&bad, "")).await.shows("Rule 1, rule-action").shows("inclode").shows("value=\"7\"");
+    let task = |mappings, go| {
+        [
+            ("name", "shop-to-lake"),
+            ("kind", "full-load-and-cdc"),
+            ("source", &*source_id),
+            ("target", &*target_id),
+            ("mappings", mappings),
+            ("load_parallelism", "7"),
+            ("do", go),
+        ]
+    };
+    browser
+        .post("/tasks/new", &task(&bad, ""))
+        .await
+        .shows("Rule 1, rule-action")
+        .shows("inclode")
+        .shows("value=\"7\"");
     let made = browser.post("/tasks/new", &task(MAPPINGS, "start")).await;
     made.shows("<h1>shop-to-lake</h1>").shows("Starting").shows("The way of the data");
 
@@ -142,10 +177,18 @@ async fn forms_alone_lead_from_nothing_to_a_running_task_and_back() {
     let progress = json!({"phase": "following", "lag_ms": 1400, "bookmark": "0/1A2B", "log_kept_bytes": 3_145_728, "tables": [table]});
     server.report(&worker, &lease, json!({"is": "running"}), progress).await;
     let task = browser.get(&made.path).await;
-    task.shows("Degraded").shows("Table shop.orders is parked").shows("23505").shows("1.4\u{202f}s behind the source").shows("bookmark 0/1A2B");
+    task.shows("Degraded")
+        .shows("Table shop.orders is parked")
+        .shows("23505")
+        .shows("1.4\u{202f}s behind the source")
+        .shows("bookmark 0/1A2B");
     browser.get("/").await.shows("1 task · 1 needs you").shows("shop-to-lake: table shop.orders is parked");
     browser.get(&format!("{}?tab=history", made.path)).await.shows("The load began.");
-    browser.get(&format!("{}?tab=mapping", made.path)).await.shows("as the worker planned them").shows("Load parallelism");
+    browser
+        .get(&format!("{}?tab=mapping", made.path))
+        .await
+        .shows("as the worker planned them")
+        .shows("Load parallelism");
     browser.get("/tasks?text=LAKE").await.shows("shop-to-lake");
     browser.get("/tasks?text=nothing").await.shows("No such task");
     browser.get("/workers").await.shows("Alive").shows("shop-to-lake");
@@ -204,7 +247,9 @@ async fn a_viewer_looks_and_changes_nothing() {
 async fn what_is_not_there_has_a_page_that_says_so() {
     let server = start().await;
     let browser = Browser::logged_in(&server, "admin", PASSWORD).await;
-    for path in ["/tasks/0192d6a0-0000-7000-8000-000000000000", "/nothing", "/endpoints/0192d6a0-0000-7000-8000-000000000000"] {
+    for path in
+        ["/tasks/0192d6a0-0000-7000-8000-000000000000", "/nothing", "/endpoints/0192d6a0-0000-7000-8000-000000000000"]
+    {
         let seen = browser.get(path).await;
         assert_eq!(seen.status, StatusCode::NOT_FOUND, "{path}");
         seen.shows("<h1>Not found</h1>");
@@ -229,7 +274,11 @@ async fn serves_for_someone_who_wants_to_look() {
                 "chunks": 10, "chunks_done": done, "chunks_read": done, "rows_refetched": 0, "inserts": second * 700, "updates": second * 40,
                 "deletes": 3, "truncates": 0, "exceptions": 0, "applied_commit_at": null, "problem": null})
         };
-        let tables = [table("orders", "live", 10), table("order_items", "loading", (second / 6).min(9)), table("customers", "live", 10)];
+        let tables = [
+            table("orders", "live", 10),
+            table("order_items", "loading", (second / 6).min(9)),
+            table("customers", "live", 10),
+        ];
         let progress = json!({"phase": "following", "lag_ms": 300 + (second * 37) % 400, "bookmark": format!("0/{second:X}00"), "wave": second * 9,
             "log_kept_bytes": 3_145_728 + second * 100_000, "changes_read": second * 1_000 + (second * 77) % 500, "changes_written": second * 980, "tables": tables});
         server.report(&worker, &lease, json!({"is": "running"}), progress).await;

@@ -26,16 +26,10 @@ pub struct Field {
     pub secret: bool,
     /// Whether a secret is set that can be removed.
     pub removable: bool,
-    /// The kind of input.
+    /// The kind of input; `lines` has several lines.
     pub input: &'static str,
     /// What browsers may fill in.
     pub autocomplete: &'static str,
-    /// Whether it has several lines.
-    pub lines: bool,
-    /// Whether it is a box to tick.
-    pub checkbox: bool,
-    /// Whether the box is ticked.
-    pub checked: bool,
     /// The least number.
     pub min: Option<i64>,
     /// The greatest number.
@@ -140,7 +134,7 @@ impl Field {
             FieldKind::Text => Self::text(spec.name, spec.label, before),
             FieldKind::Integer { min, max } => Self::number(spec.name, spec.label, before, min, max),
             FieldKind::Pem => Self {
-                lines: true,
+                input: "lines",
                 ..Self::text(spec.name, spec.label, if spec.secret { String::new() } else { before })
             },
             FieldKind::Choice { words } => {

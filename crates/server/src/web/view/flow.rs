@@ -110,7 +110,7 @@ fn read(standing: &Standing, progress: &TaskProgress, runs: bool) -> Stage {
     }
     Stage {
         label: "Read".to_owned(),
-        value: format!("{} {what}", format::or_unknown(rate, format::rate)),
+        value: format!("{} {what}/s", format::or_unknown(rate, format::brief)),
         lines,
         slow: None,
     }
@@ -147,7 +147,7 @@ fn write(standing: &Standing, progress: &TaskProgress, runs: bool) -> Stage {
     }
     Stage {
         label: "Write".to_owned(),
-        value: format!("{} {what}", format::or_unknown(rate, format::rate)),
+        value: format!("{} {what}/s", format::or_unknown(rate, format::brief)),
         lines,
         slow: None,
     }

@@ -163,10 +163,7 @@ mod tests {
     fn the_parked_table_comes_first_and_says_why() {
         let rows = rows(&samples::tables(), true, samples::NOW);
         assert_eq!(rows[0].name, "public.audit_log");
-        assert_eq!(
-            rows[0].error,
-            "a row to insert is already in the target"
-        );
+        assert_eq!(rows[0].error, "a row to insert is already in the target");
         assert_eq!(rows.last().unwrap().chip, Chip::table(TableState::Live));
     }
 

@@ -302,7 +302,7 @@ fn the_slowest_stage_is_marked_with_its_reason() {
     let page = task_page(TabName::Now);
     let slow: Vec<_> = page.flow.iter().filter_map(|stage| stage.slow.as_deref()).collect();
     assert_eq!(slow, ["73 % of the time goes into statements"]);
-    assert_eq!(page.flow[3].value, "12.4\u{202f}k/s changes");
+    assert_eq!(page.flow[3].value, "12.4\u{202f}k changes/s");
     assert_eq!(page.flow[0].lines[1].text, "keeps 1.2\u{202f}GiB of 64\u{202f}GiB");
 }
 
