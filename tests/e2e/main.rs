@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing step of a test is the test's failure")]
 
+mod bad_input;
 mod harness;
 mod replication;
+mod upheaval;
 mod world;

@@ -120,3 +120,12 @@ impl Drop for World {
 pub(crate) fn small_chunks() -> Value {
     json!({"chunk_mib": 1, "load_parallelism": 2})
 }
+
+/// Waits up to half a minute until something holds.
+pub(crate) async fn until<F: Future<Output = bool>>(holds: impl Fn() -> F) {
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    while !holds().await {
+        assert!(std::time::Instant::now() < end, "it does not hold after half a minute");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}

@@ -1,0 +1,126 @@
+//! What is measured on: a source, a target, an installation with one worker, and the same settings for everybody.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+use uuid::Uuid;
+use wavemark_tests::api::{Refusal, Task};
+use wavemark_tests::cluster::{Cluster, Options};
+use wavemark_tests::installation::Installation;
+use wavemark_tests::pair;
+
+use crate::usage::Roots;
+
+/// How long anything may take.
+pub(crate) const LIMIT: Duration = Duration::from_mins(10);
+const SUPERUSER: &str = "postgres";
+
+/// Everything that runs; processes are dropped before the clusters that they are connected to.
+pub(crate) struct Arena {
+    pub(crate) installation: Installation,
+    pub(crate) source: Cluster,
+    pub(crate) target: Cluster,
+}
+
+impl Arena {
+    pub(crate) async fn start() -> Result<Self> {
+        let source = Cluster::start("bench-source", &tuned(Options::source()))?;
+        let target = Cluster::start("bench-target", &tuned(Options::default()))?;
+        let mut installation = Installation::start().await?;
+        installation.add_worker()?;
+        Ok(Self { installation, source, target })
+    }
+
+    /// The processes whose time is counted.
+    pub(crate) fn roots(&self) -> Result<Roots> {
+        Ok(Roots { source: self.source.postmaster()?, target: self.target.postmaster()?, worker: self.worker()? })
+    }
+
+    pub(crate) fn worker(&self) -> Result<u32> {
+        self.installation.workers.first().and_then(wavemark_tests::process::Process::pid).context("no worker runs")
+    }
+
+    /// Makes endpoints and a task for some tables of schema `public`.
+    pub(crate) async fn make_task(&self, name: &str, from: &str, to: &str, tables: &str) -> Result<Uuid> {
+        let api = &self.installation.api;
+        let source = pair::settings(&self.source, SUPERUSER, from);
+        let target = pair::settings(&self.target, SUPERUSER, to);
+        let source = api.create_endpoint(&format!("{name} source"), "source", &source, self.source.password()).await?;
+        let target = api.create_endpoint(&format!("{name} target"), "target", &target, self.target.password()).await?;
+        let rules = json!([{
+            "rule-type": "selection", "rule-id": "1", "rule-name": "tables", "rule-action": "include",
+            "object-locator": {"schema-name": "public", "table-name": tables},
+        }]);
+        api.create_task(name, "full-load-and-cdc", (source, target), &rules, &json!({})).await
+    }
+
+    pub(crate) async fn stop_task(&self, task: Uuid) -> Result<()> {
+        let api = &self.installation.api;
+        api.act(task, "stop").await?;
+        api.wait_task(task, LIMIT, "the task to stop", |task: &Task| task.status == "stopped").await.map(drop)
+    }
+
+    /// Deletes a stopped task and waits until its slot and the rest are cleaned up.
+    pub(crate) async fn delete_task(&self, task: Uuid) -> Result<()> {
+        let api = &self.installation.api;
+        api.delete_task(task).await?;
+        for _ in 0..600 {
+            match api.get::<Value>(&format!("/tasks/{task}")).await {
+                Err(error) if error.downcast_ref::<Refusal>().is_some_and(|refusal| refusal.status == 404) => {
+                    return Ok(());
+                }
+                _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+        bail!("a deleted task is still there after half a minute")
+    }
+
+    /// Drops a database if it is there and makes it anew.
+    pub(crate) async fn fresh_database(&self, cluster: &Cluster, name: &str) -> Result<()> {
+        let drop = format!("drop database if exists {name} with (force)");
+        cluster.execute("postgres", &[&drop, &format!("create database {name}")]).await
+    }
+
+    /// Vacuums the databases of the measurement and writes everything to disk, so that nobody pays for the one before.
+    pub(crate) async fn settle(&self, from: &[&str], to: &[&str]) -> Result<()> {
+        for (cluster, databases) in [(&self.source, from), (&self.target, to)] {
+            for database in databases {
+                cluster.execute(database, &["vacuum"]).await?;
+            }
+            cluster.execute("postgres", &["checkpoint"]).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs a program that must succeed.
+pub(crate) fn succeed(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("starting {name}"))?;
+    if !output.status.success() {
+        bail!("{name} failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+/// Number of rows and a sum over the hashes of their text, the same for equal tables in any order.
+pub(crate) async fn digest(client: &Client, table: &str) -> Result<(i64, String)> {
+    let sql = format!(
+        "select count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text from public.{table} as t"
+    );
+    let row = client.query_one(&sql, &[]).await?;
+    Ok((row.get(0), row.get(1)))
+}
+
+/// Durable as by default; nothing of its own accord in the middle of a measurement.
+fn tuned(options: Options<'_>) -> Options<'_> {
+    options
+        .set("shared_buffers", "1GB")
+        .set("max_wal_size", "16GB")
+        .set("checkpoint_timeout", "1h")
+        .set("autovacuum", "off")
+        .set("jit", "off")
+}

@@ -1,0 +1,221 @@
+//! Following: the same backlog, waiting in a slot each, through a native subscription and through Wavemark.
+//!
+//! The clock starts when the contestant's slot is active, so neither the launcher's pause nor the way through the
+//! API counts, and stops when the marker, the backlog's last row, is committed in the target. The target is asked
+//! for it in statements of their own: a transaction that stays open would be a snapshot that slows both down.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use tokio_postgres::Client;
+use uuid::Uuid;
+use wavemark_tests::api::Task;
+
+use crate::arena::{Arena, LIMIT, digest, succeed};
+use crate::backlog::Backlog;
+use crate::report::{Contestant, Section, Unit, Wanted};
+use crate::usage::{self, Meter, Usage};
+use crate::Rounds;
+
+const FROM: &str = "bench_follow";
+const TO_NATIVE: &str = "bench_native";
+const TO_WAVEMARK: &str = "bench_wavemark";
+const SUBSCRIPTION: &str = "bench_native";
+const TABLES: [&str; 5] =
+    ["pgbench_accounts", "pgbench_branches", "pgbench_tellers", "pgbench_history", "bench_marker"];
+/// The progress of a task that tells which of its stages is slow.
+const STAGES: [&str; 8] = [
+    "waves",
+    "changes_written",
+    "wave_changes",
+    "wave_ms",
+    "read_wait_us",
+    "apply_us",
+    "commit_us",
+    "blocked_us",
+];
+
+/// A source with two followers that have all of it and are stopped.
+pub(crate) struct Race<'a> {
+    arena: &'a Arena,
+    scale: u32,
+    task: Uuid,
+    source: Client,
+    native: Client,
+    wavemark: Client,
+}
+
+impl<'a> Race<'a> {
+    pub(crate) async fn prepare(arena: &'a Arena, scale: u32) -> Result<Self> {
+        println!("\nFollow: filling the source at scale {scale} and copying it to both targets …");
+        for (cluster, name) in [(&arena.source, FROM), (&arena.target, TO_NATIVE), (&arena.target, TO_WAVEMARK)] {
+            arena.fresh_database(cluster, name).await?;
+        }
+        succeed(arena.source.program("pgbench").args(["-i", "-q", "-s", &scale.to_string(), FROM]))?;
+        let marker = "create table bench_marker (id bigint primary key)";
+        arena.source.execute(FROM, &[marker, "create publication bench_native for all tables"]).await?;
+        let task = arena.make_task("follow", FROM, TO_WAVEMARK, "%").await?;
+        let race = Self {
+            arena,
+            scale,
+            task,
+            source: arena.source.connect(FROM).await?,
+            native: arena.target.connect(TO_NATIVE).await?,
+            wavemark: arena.target.connect(TO_WAVEMARK).await?,
+        };
+        race.subscribe().await?;
+        race.load().await?;
+        Ok(race)
+    }
+
+    /// The subscription as anyone would make it, in the binary form, which is the faster one.
+    async fn subscribe(&self) -> Result<()> {
+        let mut dump = self.arena.source.program("pg_dump");
+        let schema = dump.args(["--schema-only", "--no-publications", FROM]).output().context("starting pg_dump")?;
+        ensure!(schema.status.success(), "pg_dump failed: {}", String::from_utf8_lossy(&schema.stderr));
+        // Its first lines empty search_path for the session.
+        self.native.batch_execute(&String::from_utf8(schema.stdout)?).await.context("making the tables")?;
+        self.native.batch_execute("reset search_path").await?;
+        let (port, password) = (self.arena.source.port(), self.arena.source.password());
+        let connection = format!("host=127.0.0.1 port={port} user=postgres password={password} dbname={FROM}");
+        let sql = format!(
+            "create subscription {SUBSCRIPTION} connection '{connection}' publication bench_native with (binary = true)"
+        );
+        self.native.batch_execute(&sql).await.context("making the subscription")?;
+        let ready = "select 1 from pg_subscription_rel having bool_and(srsubstate = 'r') and count(*) = 5";
+        wait_for(&self.native, ready).await.context("the subscription copies the tables")?;
+        self.pause_native().await
+    }
+
+    async fn load(&self) -> Result<()> {
+        let api = &self.arena.installation.api;
+        api.act(self.task, "start").await?;
+        let following = |task: &Task| task.progress.as_ref().is_some_and(|progress| progress.phase == "following");
+        let task = api.wait_task(self.task, LIMIT, "the load", following).await?;
+        ensure!(task.tables_parked == 0, "a table was parked: {}", task.in_words());
+        self.pause_wavemark().await
+    }
+
+    /// Rounds of one kind of backlog.
+    pub(crate) async fn measure(&self, kind: Backlog, rounds: Rounds) -> Result<Section> {
+        println!("\nFollow {}: {} …", kind.name(), kind.in_words());
+        let mut contestants = [Contestant::new("wavemark"), Contestant::new("native subscription")];
+        let (mut peak, mut stages) = (0, Vec::new());
+        for round in 0..rounds.discarded + rounds.counted {
+            kind.make(&self.arena.source, FROM, self.scale)?;
+            let marker = self.write_marker().await?;
+            for turn in 0..2 {
+                let at = (round + turn) % 2;
+                self.arena.settle(&[FROM], &[TO_NATIVE, TO_WAVEMARK]).await?;
+                let (usage, stage) = match at {
+                    0 => self.run_wavemark(marker).await?,
+                    _ => (self.run_native(marker).await?, None),
+                };
+                if at == 0 {
+                    peak = peak.max(usage::peak(self.arena.worker()?)?);
+                }
+                if round >= rounds.discarded {
+                    contestants[at].runs.push(usage);
+                    stages.extend(stage);
+                }
+            }
+        }
+        Ok(Section {
+            name: kind.name(),
+            what: format!("follow, {}", kind.in_words()),
+            unit: Unit::Changes,
+            count: kind.changes(),
+            contestants: contestants.into(),
+            wanted: vec![Wanted { against: 1, at_most_time: None, at_least_rate: kind.wanted() }],
+            worker_peak_bytes: peak,
+            stages,
+        })
+    }
+
+    /// The last row of a backlog.
+    async fn write_marker(&self) -> Result<i64> {
+        let sql = "insert into bench_marker select coalesce(max(id), 0) + 1 from bench_marker returning id";
+        Ok(self.source.query_one(sql, &[]).await?.get(0))
+    }
+
+    async fn run_wavemark(&self, marker: i64) -> Result<(Usage, Option<Value>)> {
+        let api = &self.arena.installation.api;
+        usage::forget_peak(self.arena.worker()?)?;
+        let roots = self.arena.roots()?;
+        api.act(self.task, "resume").await?;
+        self.wait_slot("wavemark%", true).await.context("the task takes its slot")?;
+        let meter = Meter::start(roots)?;
+        arrived(&self.wavemark, marker).await.context("the marker comes through Wavemark")?;
+        let usage = meter.stop()?;
+        // The worker reports once a second.
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        let task: Value = api.get(&format!("/tasks/{}", self.task)).await?;
+        let stages = STAGES.iter().map(|name| ((*name).to_owned(), task["progress"][name].clone())).collect();
+        self.pause_wavemark().await?;
+        Ok((usage, Some(Value::Object(stages))))
+    }
+
+    async fn run_native(&self, marker: i64) -> Result<Usage> {
+        let roots = self.arena.roots()?;
+        self.native.batch_execute(&format!("alter subscription {SUBSCRIPTION} enable")).await?;
+        self.wait_slot(SUBSCRIPTION, true).await.context("the subscription takes its slot")?;
+        let meter = Meter::start(roots)?;
+        arrived(&self.native, marker).await.context("the marker comes through the subscription")?;
+        let usage = meter.stop()?;
+        self.pause_native().await?;
+        Ok(usage)
+    }
+
+    async fn pause_native(&self) -> Result<()> {
+        self.native.batch_execute(&format!("alter subscription {SUBSCRIPTION} disable")).await?;
+        self.wait_slot(SUBSCRIPTION, false).await
+    }
+
+    async fn pause_wavemark(&self) -> Result<()> {
+        self.arena.stop_task(self.task).await?;
+        self.wait_slot("wavemark%", false).await
+    }
+
+    async fn wait_slot(&self, like: &str, active: bool) -> Result<()> {
+        let wait = async {
+            let sql = "select 1 from pg_replication_slots where slot_name like $1 and active = $2 and not temporary";
+            while self.source.query_opt(sql, &[&like, &active]).await?.is_none() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(LIMIT, wait).await.with_context(|| format!("slot {like}: waiting for active {active}"))?
+    }
+
+    /// Whether both targets are what the source is.
+    pub(crate) async fn compare(&self) -> Result<()> {
+        for table in TABLES {
+            let source = digest(&self.source, table).await?;
+            ensure!(digest(&self.native, table).await? == source, "the subscription's {table} is another");
+            ensure!(digest(&self.wavemark, table).await? == source, "Wavemark's {table} is another");
+        }
+        Ok(())
+    }
+}
+
+async fn arrived(target: &Client, marker: i64) -> Result<()> {
+    let sql = target.prepare("select 1 from public.bench_marker where id = $1").await?;
+    let wait = async {
+        while target.query_opt(&sql, &[&marker]).await?.is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(LIMIT, wait).await.context("it does not come")?
+}
+
+async fn wait_for(client: &Client, sql: &str) -> Result<()> {
+    let wait = async {
+        while client.query(sql, &[]).await?.is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(LIMIT, wait).await.context("it takes too long")?
+}

@@ -1,0 +1,130 @@
+//! The benchmark: Wavemark beside the best that PostgreSQL users have, on private servers, in one run.
+//!
+//! 1. Load: `pgbench_accounts` against pgcopydb and against a binary `COPY | COPY` with the key made after.
+//! 2. Follow: the same backlog through Wavemark and through a native subscription, for each kind of backlog.
+//! 3. The contestants take turns in changing order; a first round is discarded; what counts is the median of the
+//!    ratios within a round. Every target is compared with its source at the end.
+//!
+//! Speeds of a shared machine say little; `foreign` tells how busy it was with other things.
+
+mod arena;
+mod backlog;
+mod follow;
+mod load;
+mod report;
+mod usage;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+
+use arena::Arena;
+use backlog::Backlog;
+use report::Report;
+
+/// Measures load and follow against pgcopydb, COPY | COPY and a native subscription.
+#[derive(Parser)]
+struct Options {
+    /// pgbench's scale for the load: 100,000 rows each
+    #[arg(long, default_value_t = 50)]
+    scale: u32,
+    /// pgbench's scale for following
+    #[arg(long, default_value_t = 10)]
+    follow_scale: u32,
+    /// Rounds that count, of each measurement
+    #[arg(long, default_value_t = 5)]
+    pairs: usize,
+    /// One round of each and none to warm up: a first impression, no more
+    #[arg(long)]
+    quick: bool,
+    /// Only these
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// Where the figures go as JSON (beside the programs, unless given)
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// One measurement.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Rows that are there
+    Load,
+    /// Short transactions of four changes, with hot rows
+    Tpcb,
+    /// Transactions of one random update
+    Single,
+    /// Transactions of a thousand updates
+    Thousand,
+}
+
+/// How often each measurement is repeated.
+#[derive(Clone, Copy)]
+struct Rounds {
+    discarded: usize,
+    counted: usize,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let options = Options::parse();
+    let mut ended = signal(SignalKind::terminate())?;
+    tokio::select! {
+        done = run(&options) => done,
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        _ = ended.recv() => bail!("asked to end"),
+    }
+}
+
+async fn run(options: &Options) -> Result<()> {
+    let begun = Instant::now();
+    let rounds = if options.quick {
+        Rounds { discarded: 0, counted: 1 }
+    } else {
+        Rounds { discarded: 1, counted: options.pairs }
+    };
+    let wanted = |part: Part| options.only.is_empty() || options.only.contains(&part);
+    let arena = Arena::start().await?;
+    let mut report = Report::begin(&arena).await?;
+    let outcome = measure(&arena, options, rounds, wanted, &mut report).await;
+    if outcome.is_err() {
+        eprintln!("{}", arena.installation.log_ends(15));
+    }
+    outcome?;
+    let path = options.json.clone().map_or_else(beside, Ok)?;
+    report.write(&path)?;
+    println!("\nAll of it took {:.0?}. The figures are in {}.", begun.elapsed(), path.display());
+    Ok(())
+}
+
+async fn measure(
+    arena: &Arena,
+    options: &Options,
+    rounds: Rounds,
+    wanted: impl Fn(Part) -> bool,
+    report: &mut Report,
+) -> Result<()> {
+    if wanted(Part::Load) {
+        report.add(load::measure(arena, options.scale, rounds).await?);
+    }
+    let kinds =
+        [(Part::Tpcb, Backlog::Tpcb), (Part::Single, Backlog::Single), (Part::Thousand, Backlog::Thousand)];
+    let kinds: Vec<_> = kinds.into_iter().filter(|(part, _)| wanted(*part)).map(|(_, kind)| kind).collect();
+    if !kinds.is_empty() {
+        let race = follow::Race::prepare(arena, options.follow_scale).await?;
+        for kind in kinds {
+            report.add(race.measure(kind, rounds).await?);
+        }
+        race.compare().await?;
+        println!("\nSource, subscription's and Wavemark's target are equal, row by row.");
+    }
+    Ok(())
+}
+
+fn beside() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("asking where this program is")?;
+    Ok(own.with_file_name("bench.json"))
+}
