@@ -22,7 +22,7 @@ use super::statements;
 use super::table::{self, TargetTable};
 
 /// Up to how many changes go one by one in the source's order.
-const SINGLES: usize = 300;
+const SINGLES: usize = 100;
 /// Up to how many changes check themselves, so that COMMIT need not wait for their answers.
 const GUARDED: usize = 64;
 /// How often old bookmarks are removed, and how many are left.
