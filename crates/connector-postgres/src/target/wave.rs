@@ -224,9 +224,10 @@ impl Waves {
         let target = self.target(change.table)?;
         let Some(single) = Single::read(batch, change, target)? else { return Ok(()) };
         let params = single.params(batch, target)?;
-        // Rules and triggers can swallow an insert only where they fire.
-        let guarded = guarded && !(self.replica && single.verb == Verb::Insert);
-        if !guarded && single.verb != Verb::Insert {
+        // Where triggers don't fire, nothing swallows an insert: it succeeds or fails by itself.
+        let sure = self.replica && single.verb == Verb::Insert;
+        let guarded = guarded && !sure;
+        if !guarded && !sure {
             self.leave_unread();
         }
         let task = single_task(change.table, single.verb);

@@ -358,3 +358,31 @@ async fn old_bookmarks_are_removed_and_the_newest_stays() {
     let kept = "SELECT min(wave) AS a, max(wave) AS b FROM wavemark.progress";
     assert_eq!(database.rows(kept).await, "490|502");
 }
+
+/// A trigger that swallows rows, where triggers fire: the wave must not be committed without them.
+#[tokio::test]
+async fn an_insert_that_a_trigger_swallows_is_a_divergence() {
+    for count in [1, 90, 400] {
+        let database = Database::new().await;
+        items_table(&database).await;
+        database
+            .sql(
+                "CREATE FUNCTION shop.swallow() RETURNS trigger LANGUAGE plpgsql AS \
+                 $$ BEGIN IF NEW.id = 50 THEN RETURN NULL; END IF; RETURN NEW; END $$; \
+                 CREATE TRIGGER swallow BEFORE INSERT ON shop.items FOR EACH ROW EXECUTE FUNCTION shop.swallow()",
+            )
+            .await;
+        let plan = [items()];
+        let mut session = session(&database, &plan).await;
+        session.waves.client.batch_execute("SET session_replication_role = origin").await.unwrap();
+        session.waves.replica = false;
+        let mut batch = Batch::default();
+        for id in 50..50 + count {
+            insert(&mut batch, 0, &[V::Int(id), V::Null, V::Text("n"), V::Null]);
+        }
+        let problem = wave(&mut session, &plan, &batch, 1).await.unwrap_err();
+        assert_eq!(problem.code, "divergence", "{count}: {problem}");
+        session.roll_back().await.unwrap();
+        assert_eq!(database.rows("SELECT count(*) FROM shop.items").await, "6", "{count}");
+    }
+}
