@@ -46,7 +46,11 @@ const OLD: &str = "\
     FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND xact_start < now() - interval '1 minute'";
 
 /// Everything that was found, the worst first.
-pub(crate) async fn assess(client: &Client, task: &TaskContext, tables: &[Arc<Table>]) -> Result<Vec<Finding>, Problem> {
+pub(crate) async fn assess(
+    client: &Client,
+    task: &TaskContext,
+    tables: &[Arc<Table>],
+) -> Result<Vec<Finding>, Problem> {
     let failed = |error: tokio_postgres::Error| error::driver(&error, "assess the source");
     let mut findings = Vec::new();
     let row = client.query_one(SERVER, &[]).await.map_err(failed)?;
@@ -125,7 +129,12 @@ impl Server {
         }
         if self.wal_level != "logical" {
             let text = format!("wal_level is {}: the source's log doesn't hold what following needs.", self.wal_level);
-            add(Weight::Blocker, "wal-level", text, Some("ALTER SYSTEM SET wal_level = logical; -- then restart the server"));
+            add(
+                Weight::Blocker,
+                "wal-level",
+                text,
+                Some("ALTER SYSTEM SET wal_level = logical; -- then restart the server"),
+            );
         }
         if self.standby {
             let text = "The source is a standby: publications can't be made there.".to_owned();
@@ -152,7 +161,8 @@ impl Server {
             let mend = "ALTER SYSTEM SET max_replication_slots = 20; -- then restart the server";
             add(Weight::Blocker, "no-slots-left", text, Some(mend));
         } else if left(self.slots) < 2 {
-            let text = "One replication slot is left; a load that is interrupted needs a second one to go on.".to_owned();
+            let text =
+                "One replication slot is left; a load that is interrupted needs a second one to go on.".to_owned();
             let mend = "ALTER SYSTEM SET max_replication_slots = 20; -- then restart the server";
             add(Weight::Warning, "few-slots-left", text, Some(mend));
         }
@@ -165,11 +175,14 @@ impl Server {
     }
 
     fn assess_limit(&self, findings: &mut Vec<Finding>) {
-        let mend = |value: &str| Some(format!("ALTER SYSTEM SET max_slot_wal_keep_size = '{value}'; SELECT pg_reload_conf();"));
+        let mend = |value: &str| {
+            Some(format!("ALTER SYSTEM SET max_slot_wal_keep_size = '{value}'; SELECT pg_reload_conf();"))
+        };
         if self.keep_mib < 0 {
-            let text = "max_slot_wal_keep_size has no limit: while the task stands still the source keeps its log until \
+            let text =
+                "max_slot_wal_keep_size has no limit: while the task stands still the source keeps its log until \
                         the disk is full."
-                .to_owned();
+                    .to_owned();
             findings.push(finding(Weight::Note, "log-unlimited", text, mend("100GB")));
         } else if self.keep_mib < 1024 {
             let text = format!(
@@ -191,7 +204,10 @@ impl Server {
             add(Weight::Blocker, "no-select-right", text, Some(mend));
         }
         if row.get::<_, bool>(4) {
-            let text = format!("Row-level security of table {} applies to role {}: rows would be missing.", table.name, self.role);
+            let text = format!(
+                "Row-level security of table {} applies to role {}: rows would be missing.",
+                table.name, self.role
+            );
             add(Weight::Blocker, "row-security", text, Some(format!("ALTER ROLE {role} BYPASSRLS;")));
         }
         if row.get::<_, bool>(6) {
@@ -282,6 +298,7 @@ fn old_transaction(row: &Row) -> Finding {
         return finding(Weight::Warning, "prepared-transaction", text, Some(mend));
     }
     let pid: i32 = row.get(3);
-    let text = format!("Server process {pid} (role {name}) has a transaction that is {age} old; a new slot waits for it.");
+    let text =
+        format!("Server process {pid} (role {name}) has a transaction that is {age} old; a new slot waits for it.");
     finding(Weight::Warning, "long-transaction", text, Some(format!("SELECT pg_terminate_backend({pid});")))
 }

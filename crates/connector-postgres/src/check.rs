@@ -125,7 +125,8 @@ async fn open(settings: &Settings) -> Result<bool, (&'static str, Problem)> {
 }
 
 async fn version(client: &Client, as_source: bool, steps: Steps<'_>) -> bool {
-    let row = client.query_one("SELECT current_setting('server_version_num')::int4, current_setting('server_version')", &[]);
+    let row =
+        client.query_one("SELECT current_setting('server_version_num')::int4, current_setting('server_version')", &[]);
     let row = match row.await {
         Ok(row) => row,
         Err(cause) => {
@@ -180,7 +181,9 @@ fn source_steps(settings: &Settings, row: &Row) -> Vec<Step> {
             format!("{readable} tables can be read."),
             (
                 format!("Role {} may read no table.", settings.user),
-                format!("GRANT USAGE ON SCHEMA public TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};"),
+                format!(
+                    "GRANT USAGE ON SCHEMA public TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};"
+                ),
             ),
         ),
         judged(
@@ -257,7 +260,8 @@ async fn target(client: &Client, steps: Steps<'_>) {
         Ok(row) => row,
         Err(cause) => return steps(failed("rights", &error::driver(&cause, "read the target's settings"))),
     };
-    let role = client.query_one("SELECT current_user::text", &[]).await.map_or_else(|_| String::new(), |row| row.get(0));
+    let role =
+        client.query_one("SELECT current_user::text", &[]).await.map_or_else(|_| String::new(), |row| row.get(0));
     let (database, role) = (quote_identifier(row.get(1)), quote_identifier(&role));
     steps(judged(
         "write",

@@ -82,8 +82,7 @@ impl Parts {
             parts.columns.entry(table).or_default().push(column(row, found.types.reference(type_id)?));
             used.entry(table).or_default().push(type_id);
         }
-        parts.definitions =
-            used.into_iter().map(|(table, types)| (table, found.types.definitions(&types))).collect();
+        parts.definitions = used.into_iter().map(|(table, types)| (table, found.types.definitions(&types))).collect();
         for row in &found.constraints {
             match row.get::<_, &str>(1) {
                 "p" => parts.set(row.get(0), "primary_key", row.get(2)),
@@ -113,13 +112,7 @@ impl Parts {
 fn column(row: &Row, type_reference: Value) -> Column {
     let mut native: Value = row.get(6);
     native["type"] = type_reference;
-    Column {
-        name: row.get(1),
-        declared: row.get(3),
-        not_null: row.get(4),
-        generated: row.get(5),
-        native,
-    }
+    Column { name: row.get(1), declared: row.get(3), not_null: row.get(4), generated: row.get(5), native }
 }
 
 fn table(row: &Row, parts: &mut Parts, identities: &HashMap<u32, Vec<String>>) -> Table {

@@ -28,6 +28,9 @@ use crate::wire::{Connection, Lsn, SlotSnapshot};
 /// How long a commit may take from its log record to the shared tables; it waits there for a synchronous standby.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How long a slot may wait for the transactions that were open before it, before that is told as a problem.
+const SLOT_PATIENCE: Duration = Duration::from_secs(300);
+
 /// A snapshot that a session keeps, and the place that it belongs to.
 pub(super) struct Exported {
     /// The session that made it. It does nothing more: its next command would end the snapshot.
@@ -80,13 +83,24 @@ pub(super) async fn again(settings: &Settings, task: &TaskContext) -> Result<Sna
     SnapshotView::open(settings, task, exported).await
 }
 
+fn waits(name: &str) -> Problem {
+    let text = format!(
+        "The replication slot {name} was not made within {} s: it waits for transactions that were open before.",
+        SLOT_PATIENCE.as_secs()
+    );
+    Problem::transient("slot-waits", text).advice(
+        "End them: SELECT pid, usename, xact_start FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY \
+         xact_start; and see pg_prepared_xacts.",
+    )
+}
+
 async fn export(settings: &Settings, task: &TaskContext, name: &str, temporary: bool) -> Result<Exported, Problem> {
     let doing = format!("create the replication slot {name}");
     let mut connection = session::replication(settings, &task.name, "snapshot").await?;
     let identity = connection.identify_system().await.map_err(|error| error::wire(&error, &doing))?;
-    let slot = connection
-        .create_slot(name, temporary, SlotSnapshot::Export)
+    let slot = tokio::time::timeout(SLOT_PATIENCE, connection.create_slot(name, temporary, SlotSnapshot::Export))
         .await
+        .map_err(|_| waits(name))?
         .map_err(|error| error::wire(&error, &doing))?;
     let snapshot =
         slot.snapshot.ok_or_else(|| Problem::internal("A slot was made but exported no snapshot.".to_owned()))?;
@@ -122,8 +136,7 @@ async fn unkept(settings: &Settings, task: &TaskContext) -> Result<Exported, Pro
 /// `importer` has the snapshot in an open transaction, `fresh` takes a new one with each statement.
 pub(super) async fn settle(importer: &Client, fresh: &Client) -> Result<(), Problem> {
     let failed = |error: tokio_postgres::Error| error::driver(&error, "wait for the transactions of a snapshot");
-    let snapshot: String =
-        importer.query_one("SELECT pg_current_snapshot()::text", &[]).await.map_err(failed)?.get(0);
+    let snapshot: String = importer.query_one("SELECT pg_current_snapshot()::text", &[]).await.map_err(failed)?.get(0);
     let deadline = Instant::now() + PATIENCE;
     while unsettled(fresh, &snapshot).await.map_err(failed)? > 0 {
         if Instant::now() > deadline {
@@ -131,8 +144,9 @@ pub(super) async fn settle(importer: &Client, fresh: &Client) -> Result<(), Prob
                 "Transactions that the snapshot {snapshot} counts as committed are still under way after {} s.",
                 PATIENCE.as_secs()
             );
-            return Err(Problem::transient("snapshot-unsettled", text)
-                .advice("Look for a commit that waits for a synchronous standby (pg_stat_activity, wait_event SyncRep)."));
+            return Err(Problem::transient("snapshot-unsettled", text).advice(
+                "Look for a commit that waits for a synchronous standby (pg_stat_activity, wait_event SyncRep).",
+            ));
         }
         sleep(Duration::from_millis(5)).await;
     }

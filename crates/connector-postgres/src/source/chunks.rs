@@ -62,7 +62,9 @@ fn split(leaf: u32, blocks: u64, size: u64, bytes: u64) -> Vec<Range> {
 }
 
 fn written(range: &Range) -> Result<ChunkRange, Problem> {
-    serde_json::to_string(range).map(ChunkRange).map_err(|error| Problem::internal(format!("A chunk's range: {error}.")))
+    serde_json::to_string(range)
+        .map(ChunkRange)
+        .map_err(|error| Problem::internal(format!("A chunk's range: {error}.")))
 }
 
 /// The rows of a chunk as a SELECT, its columns in the plan's order.

@@ -31,8 +31,9 @@ pub(super) async fn open(
     from: &Position,
     streaming: Streaming,
 ) -> Result<LogReader, Problem> {
-    let bookmark = Place::from_position(from)
-        .ok_or_else(|| lost("another-system", "The bookmark is not a position of a PostgreSQL server.".to_owned(), from))?;
+    let bookmark = Place::from_position(from).ok_or_else(|| {
+        lost("another-system", "The bookmark is not a position of a PostgreSQL server.".to_owned(), from)
+    })?;
     let control = session::ordinary(settings, task, "control").await?;
     let name = own(&control, task, from).await?;
     let confirmed = check_slot(&control, &name, bookmark, from).await?;
@@ -235,8 +236,7 @@ async fn start(
     name: &str,
     (from, streaming): (Lsn, Streaming),
 ) -> Result<ReplicationStream, Problem> {
-    let options =
-        PgoutputOptions { publications: vec![name.to_owned()], binary: true, streaming, messages: false };
+    let options = PgoutputOptions { publications: vec![name.to_owned()], binary: true, streaming, messages: false };
     let deadline = Instant::now() + PATIENCE;
     let mut connection = first;
     loop {

@@ -144,8 +144,9 @@ fn key_columns(table: &TablePlan) -> impl Iterator<Item = &wavemark_domain::Colu
 fn search_path(table: &TablePlan) -> Result<String, Problem> {
     let mut schemas: Vec<String> = Vec::new();
     for column in key_columns(table) {
-        let native = ColumnNative::of(column)
-            .map_err(|error| Problem::internal(format!("The plan of column {} can't be read: {error}.", column.name)))?;
+        let native = ColumnNative::of(column).map_err(|error| {
+            Problem::internal(format!("The plan of column {} can't be read: {error}.", column.name))
+        })?;
         collect(&native.r#type, &mut schemas);
     }
     let names: Vec<_> = schemas.iter().map(|schema| quote_identifier(schema)).collect();

@@ -55,7 +55,8 @@ pub(super) struct Use {
 impl Expected {
     /// What the plan says; `None` for what can't be followed (a view).
     pub(super) fn of(plan: &TablePlan) -> Result<Self, Problem> {
-        let unread = |what: &str| Problem::internal(format!("The plan of table {} can't be read: {what}.", plan.name()));
+        let unread =
+            |what: &str| Problem::internal(format!("The plan of table {} can't be read: {what}.", plan.name()));
         let native = TableNative::of(&plan.source).map_err(|error| unread(&error.to_string()))?;
         let mut columns = Vec::with_capacity(plan.source.columns.len());
         for (index, column) in plan.source.columns.iter().enumerate().filter(|(_, column)| !column.generated) {
@@ -142,7 +143,9 @@ impl Expected {
     fn compare_identity(&self, by: ReplicaIdentity) -> Result<(), Problem> {
         if self.keyless && by != ReplicaIdentity::Full {
             let problem = self.changed("its replica identity is no longer full, and it has no key");
-            return Err(problem.advice(format!("ALTER TABLE {} REPLICA IDENTITY FULL; then reload it.", quoted(&self.name))));
+            return Err(
+                problem.advice(format!("ALTER TABLE {} REPLICA IDENTITY FULL; then reload it.", quoted(&self.name)))
+            );
         }
         Ok(())
     }

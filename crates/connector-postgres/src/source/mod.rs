@@ -29,8 +29,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio_postgres::Client;
-use wavemark_connector::source::{BlockFormat, ChangeReader, Counter, LeftBehind, LogState, Source, Touched, View};
 use wavemark_connector::TaskContext;
+use wavemark_connector::source::{BlockFormat, ChangeReader, Counter, LeftBehind, LogState, Source, Touched, View};
 use wavemark_domain::catalog::{Column, Table};
 use wavemark_domain::check::Finding;
 use wavemark_domain::{Encoding, Position, Problem, TableId, TablePlan};

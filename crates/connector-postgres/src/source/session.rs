@@ -7,10 +7,10 @@ use wavemark_connector::TaskContext;
 use wavemark_domain::{Fault, Problem};
 
 use crate::client::{self, Purpose};
+use crate::error;
 use crate::settings::Settings;
 use crate::tls::Tls;
 use crate::wire::{ConnectSettings, Connection};
-use crate::error;
 
 /// No limit may end a session that holds a snapshot or a slot.
 const NO_LIMITS: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN \
@@ -36,11 +36,11 @@ pub(super) async fn replication(settings: &Settings, name: &str, part: &str) -> 
 
 pub(crate) fn replication_settings(settings: &Settings, name: &str, part: &str) -> Result<ConnectSettings, Problem> {
     let tls = Tls::new(&settings.tls).map_err(|error| {
-        let text = format!("The TLS settings of endpoint {} can't be used: {}.", settings.endpoint, error::causes(&error));
+        let text =
+            format!("The TLS settings of endpoint {} can't be used: {}.", settings.endpoint, error::causes(&error));
         Problem::new(Fault::Settings, "tls-settings", text)
     })?;
-    let mut connect =
-        ConnectSettings::new(&settings.host, settings.port, &settings.user, &settings.database, tls);
+    let mut connect = ConnectSettings::new(&settings.host, settings.port, &settings.user, &settings.database, tls);
     connect.password.clone_from(&settings.password);
     connect.connect_timeout = settings.connect_timeout;
     let name: String = name.chars().take(40).collect();

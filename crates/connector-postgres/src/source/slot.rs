@@ -122,7 +122,12 @@ async fn remove_publication(client: &Client, publication: &str) -> Result<(), Pr
 /// Publishes the planned tables, partitions under the name of their root. Views can't be.
 ///
 /// A table whose rows the log can't name is refused: publishing it would make its users' updates fail.
-pub(super) async fn publish(client: &Client, task: &TaskContext, name: &str, plan: &[TablePlan]) -> Result<(), Problem> {
+pub(super) async fn publish(
+    client: &Client,
+    task: &TaskContext,
+    name: &str,
+    plan: &[TablePlan],
+) -> Result<(), Problem> {
     let tables: Vec<&TablePlan> = plan.iter().filter(|table| table.source.kind != TableKind::View).collect();
     if let Some(table) = tables.iter().find(|table| !has_identity(table)) {
         return Err(no_identity(table));

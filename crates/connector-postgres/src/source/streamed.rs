@@ -48,7 +48,8 @@ impl Streamed {
     /// Keeps a message of a chunk of the transaction.
     pub(super) fn keep(&mut self, transaction: u32, message: &[u8]) -> Result<(), Problem> {
         let kept = self.transactions.entry(transaction).or_default();
-        let length = u32::try_from(message.len()).map_err(|_| Problem::internal("A message of the log is too large."))?;
+        let length =
+            u32::try_from(message.len()).map_err(|_| Problem::internal("A message of the log is too large."))?;
         kept.tail.extend_from_slice(&length.to_ne_bytes());
         kept.tail.extend_from_slice(message);
         self.memory += 4 + message.len();

@@ -78,10 +78,8 @@ impl SnapshotView {
 
 /// Begins a transaction that reads in the snapshot.
 async fn import(client: &Client, snapshot: &str) -> Result<(), Problem> {
-    let statement = format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
-        literal(snapshot)
-    );
+    let statement =
+        format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}", literal(snapshot));
     client.batch_execute(&statement).await.map_err(|error| {
         let problem = error::driver(&error, &format!("import the snapshot {snapshot}"));
         // The session that exported it is gone: a view must be made again, which is what *transient* asks for.

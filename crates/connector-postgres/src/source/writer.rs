@@ -234,7 +234,8 @@ fn write_filled(
     if new.len() != layout.columns.len() || old.len() != new.len() {
         return Err(Unfit::Width);
     }
-    let fill = |new: pgoutput::Cell<'_>, at: usize| new == pgoutput::Cell::Unchanged && (whole || layout.columns[at].key);
+    let fill =
+        |new: pgoutput::Cell<'_>, at: usize| new == pgoutput::Cell::Unchanged && (whole || layout.columns[at].key);
     let row = batch.begin_row();
     if let Some(order) = &layout.order {
         for column in order.iter().map(|column| usize::from(*column)) {

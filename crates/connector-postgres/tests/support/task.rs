@@ -98,11 +98,8 @@ pub(crate) fn planned(at: usize, table: Table) -> TablePlan {
             encoding: wavemark_connector_postgres::encoding::BINARY,
         })
         .collect();
-    let key = table
-        .key
-        .iter()
-        .map(|name| columns.iter().position(|column| column.target_name == *name).unwrap())
-        .collect();
+    let key =
+        table.key.iter().map(|name| columns.iter().position(|column| column.target_name == *name).unwrap()).collect();
     TablePlan {
         id: TableId(u32::try_from(at).unwrap()),
         target: table.name.clone(),
@@ -230,8 +227,7 @@ pub(crate) async fn load(view: &dyn View, table: &TablePlan, bytes: u64) -> Vec<
 }
 
 pub(crate) async fn rows_of(mut reader: Box<dyn RowReader>, table: &TablePlan) -> Vec<String> {
-    let plan: Vec<TablePlan> =
-        (0..=table.id.index()).map(|_| table.clone()).collect();
+    let plan: Vec<TablePlan> = (0..=table.id.index()).map(|_| table.clone()).collect();
     let mut rows = Vec::new();
     while let Some(block) = reader.next().await.unwrap() {
         let Block::Rows(batch) = block else { panic!("rows were asked for") };
