@@ -153,7 +153,7 @@ async fn begun(connected: &Connected, task: &TaskContext, plan: &TablePlan) -> R
     if !schema_is_there(connected).await? {
         return Ok(false);
     }
-    Ok(super::marks::stage_of(&connected.client, task.task.0, plan.name()).await?.is_some())
+    Ok(super::marks::stage_of(&connected.client, task.task.0, plan).await?.is_some())
 }
 
 async fn schema_is_there(connected: &Connected) -> Result<bool, tokio_postgres::Error> {

@@ -168,7 +168,7 @@ async fn attempt(
     judge(&row, task)?;
     end_all(&transaction, &row.writers, deadline).await?;
     if row.generation < grant.generation {
-        super::marks::forget(&transaction, grant.task).await?;
+        super::marks::supersede(&transaction, grant.task).await?;
     }
     transaction
         .execute(

@@ -24,7 +24,7 @@ pub(crate) async fn table(client: &mut Client, grant: &Grant, table: &TablePlan)
     };
     let transaction = client.transaction().await.map_err(failed)?;
     transaction.batch_execute(&grant.share()).await.map_err(failed)?;
-    match marks::stage_of(&transaction, grant.task, table.name()).await.map_err(failed)? {
+    match marks::stage_of(&transaction, grant.task, table).await.map_err(failed)? {
         Some((stage, made)) if stage != "loaded" => {
             if made {
                 for statement in statements(&transaction, table).await? {
@@ -49,17 +49,23 @@ async fn statements(transaction: &Transaction<'_>, table: &TablePlan) -> Result<
     let name = quote_table(&table.target);
     let mut statements = defaults(table, &native, &names);
     let taken = taken(transaction, &table.target.schema).await.map_err(failed)?;
+    let there = there(transaction, &name).await.map_err(failed)?;
+    // What an earlier load made is still there after a reload; it is kept as it is.
     let alter = |what: &str, definition: &str| {
-        format!("ALTER TABLE {name} ADD CONSTRAINT {} {definition}", quote_identifier(what))
+        let missing = !there.names.iter().any(|name| name == what);
+        missing.then(|| format!("ALTER TABLE {name} ADD CONSTRAINT {} {definition}", quote_identifier(what)))
     };
     if let Some(key) = &native.primary_key {
-        statements.extend(key_definition("PRIMARY KEY", key, &names).map(|text| alter(&key.name, &text)));
+        statements.extend(key_definition("PRIMARY KEY", key, &names).and_then(|text| alter(&key.name, &text)));
     }
     for key in &native.uniques {
-        statements.extend(key_definition("UNIQUE", key, &names).map(|text| alter(&key.name, &text)));
+        statements.extend(key_definition("UNIQUE", key, &names).and_then(|text| alter(&key.name, &text)));
     }
     for index in &native.indexes {
         let Some(definition) = names.text(&index.definition) else { continue };
+        if there.indexes.iter().any(|index| index.ends_with(&definition)) {
+            continue;
+        }
         let unique = if index.unique { "UNIQUE " } else { "" };
         // A name that another table's index has is left to the server to choose.
         let own = if taken.contains(&index.name) { String::new() } else { quote_identifier(&index.name) };
@@ -71,10 +77,28 @@ async fn statements(transaction: &Transaction<'_>, table: &TablePlan) -> Result<
         .map(|check| (&check.name, &check.definition))
         .chain(native.exclusions.iter().map(|exclusion| (&exclusion.name, &exclusion.definition)))
     {
-        statements.extend(names.text(definition).map(|text| alter(what, &text)));
+        statements.extend(names.text(definition).and_then(|text| alter(what, &text)));
     }
     statements.extend(comments(table, &native, &name));
     Ok(statements)
+}
+
+/// What a table has already.
+struct There {
+    /// Its constraints' names.
+    names: Vec<String>,
+    /// Its indexes' definitions.
+    indexes: Vec<String>,
+}
+
+async fn there(transaction: &Transaction<'_>, table: &str) -> Result<There, tokio_postgres::Error> {
+    const SQL: &str = "SELECT \
+        ARRAY(SELECT conname::text FROM pg_catalog.pg_constraint WHERE conrelid = pg_catalog.to_regclass($1)), \
+        ARRAY(SELECT pg_catalog.pg_get_indexdef(indexrelid) FROM pg_catalog.pg_index i \
+              WHERE indrelid = pg_catalog.to_regclass($1) \
+              AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid = i.indexrelid))";
+    let row = transaction.query_one(SQL, &[&table]).await?;
+    Ok(There { names: row.get(0), indexes: row.get(1) })
 }
 
 async fn taken(transaction: &Transaction<'_>, schema: &str) -> Result<Vec<String>, tokio_postgres::Error> {

@@ -27,9 +27,11 @@ async fn bookmark(client: &Client, task: Uuid) -> Result<Option<Bookmark>, tokio
 
 async fn tables(client: &Client, task: Uuid) -> Result<Vec<TableMark>, tokio_postgres::Error> {
     const TABLES: &str = "SELECT source_schema, source_table, position, storage, stage, problem, began \
-        FROM wavemark.tables WHERE task = $1 ORDER BY source_schema, source_table";
+        FROM wavemark.tables WHERE task = $1 AND stage <> 'superseded' \
+        ORDER BY source_schema COLLATE \"C\", source_table COLLATE \"C\"";
     const CHUNKS: &str = "SELECT source_schema, source_table, number, range, rows, bytes \
-        FROM wavemark.chunks WHERE task = $1 ORDER BY source_schema, source_table, number";
+        FROM wavemark.chunks WHERE task = $1 \
+        ORDER BY source_schema COLLATE \"C\", source_table COLLATE \"C\", number";
     let mut tables: Vec<TableMark> = client.query(TABLES, &[&task]).await?.iter().map(table).collect();
     for row in client.query(CHUNKS, &[&task]).await? {
         let name = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
@@ -131,11 +133,12 @@ pub(crate) async fn put(
 pub(crate) async fn stage_of(
     client: &impl GenericClient,
     task: Uuid,
-    table: &TableName,
+    table: &TablePlan,
 ) -> Result<Option<(String, bool)>, tokio_postgres::Error> {
-    const SQL: &str = "SELECT stage, made FROM wavemark.tables \
-        WHERE task = $1 AND source_schema = $2 AND source_table = $3";
-    let row = client.query_opt(SQL, &[&task, &table.schema, &table.table]).await?;
+    const SQL: &str = "SELECT stage, made FROM wavemark.tables WHERE task = $1 AND source_schema = $2 \
+        AND source_table = $3 AND target_schema = $4 AND target_table = $5";
+    let (source, target) = (table.name(), &table.target);
+    let row = client.query_opt(SQL, &[&task, &source.schema, &source.table, &target.schema, &target.table]).await?;
     Ok(row.map(|row| (row.get(0), row.get(1))))
 }
 
@@ -239,6 +242,21 @@ pub(crate) async fn park(
         )
         .await
         .map(drop)
+}
+
+/// Ends a generation: its bookmark goes. Which tables hold its rows is kept, so that a reload may remove them, and
+/// nobody else's; so are the foreign keys that it has to make again.
+pub(crate) async fn supersede(client: &impl GenericClient, task: Uuid) -> Result<(), tokio_postgres::Error> {
+    const NOT_OURS: &str = "DELETE FROM wavemark.tables t WHERE task = $1 AND NOT made AND stage <> 'superseded' \
+        AND NOT EXISTS (SELECT FROM wavemark.chunks c WHERE c.task = t.task \
+        AND c.source_schema = t.source_schema AND c.source_table = t.source_table)";
+    const OURS: &str = "UPDATE wavemark.tables SET stage = 'superseded', problem = NULL WHERE task = $1";
+    for statement in
+        [NOT_OURS, OURS, "DELETE FROM wavemark.chunks WHERE task = $1", "DELETE FROM wavemark.progress WHERE task = $1"]
+    {
+        client.execute(statement, &[&task]).await?;
+    }
+    Ok(())
 }
 
 /// Forgets everything about a task but its fence and its exceptions.

@@ -52,7 +52,7 @@ CREATE TABLE wavemark.tables (
     source_table text NOT NULL,
     target_schema text NOT NULL,
     target_table text NOT NULL,
-    stage text NOT NULL CHECK (stage IN ('loading', 'loaded', 'parked')),
+    stage text NOT NULL CHECK (stage IN ('loading', 'loaded', 'parked', 'superseded')),
     began bytea NOT NULL,
     position bytea NOT NULL,
     storage text NOT NULL,
@@ -61,7 +61,7 @@ CREATE TABLE wavemark.tables (
     changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     PRIMARY KEY (task, source_schema, source_table)
 );
-COMMENT ON TABLE wavemark.tables IS 'One row per table that a task has begun: at which position its load began, as of which one its rows are, and how far it is. made says that Wavemark made the target table. A parked table has everything up to its position and nothing later; problem says why.';
+COMMENT ON TABLE wavemark.tables IS 'One row per table that a task has begun: at which position its load began, as of which one its rows are, and how far it is. made says that Wavemark made the target table. A parked table has everything up to its position and nothing later; problem says why. A superseded one holds rows of an earlier load, which the next may remove.';
 
 CREATE TABLE wavemark.chunks (
     task uuid NOT NULL,

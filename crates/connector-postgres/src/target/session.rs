@@ -47,7 +47,7 @@ async fn begin_table(
         |error: tokio_postgres::Error| problem(&error, &format!("begin table {}", plan.target)).table(plan.name());
     let transaction = client.transaction().await.map_err(failed)?;
     transaction.batch_execute(&format!("{}; {LOCK}", grant.share())).await.map_err(failed)?;
-    let begun = marks::stage_of(&transaction, grant.task, plan.name()).await.map_err(failed)?;
+    let begun = marks::stage_of(&transaction, grant.task, plan).await.map_err(failed)?;
     let before = Before {
         relation: table::look(&transaction, &plan.target).await.map_err(failed)?,
         made: begun.as_ref().is_some_and(|(_, made)| *made),

@@ -143,6 +143,35 @@ async fn a_load_that_starts_over_begins_with_an_empty_table() {
 }
 
 #[tokio::test]
+async fn a_reload_removes_the_rows_of_the_load_before_and_of_nobody_else() {
+    let database = Database::new().await;
+    let plan = [products()];
+    let (mut session, mut loader) = open(&database, 1, &plan).await;
+    session.begin_table(&plan[0], Preparation::Nothing, &mark(&plan[0], 1)).await.unwrap();
+    loader.load(&plan[0], 0, &mut Ready::rows(some(&[product(1, "A", 3)])), &|_| {}).await.unwrap();
+    loader.finish_table(&plan[0]).await.unwrap();
+    commit(&mut session, 1).await.unwrap();
+
+    let reload = TaskContext { generation: Generation(2), ..task(2, true) };
+    let (kept, mut session, mut loaders) = database.target().open_session(&reload).await.unwrap();
+    assert_eq!((kept.bookmark, kept.tables.len()), (None, 0));
+    session.attach(&plan).await.unwrap();
+    session.begin_table(&plan[0], Preparation::Nothing, &mark(&plan[0], 1)).await.unwrap();
+    let mut loader = loaders.remove(0);
+    loader.load(&plan[0], 0, &mut Ready::rows(some(&[product(2, "B", 4)])), &|_| {}).await.unwrap();
+    loader.finish_table(&plan[0]).await.unwrap();
+    assert_eq!(database.rows("SELECT id AS a FROM shop.products").await, "2");
+
+    // The same rows are somebody else's to a task under another name for the table.
+    let mut elsewhere = products();
+    elsewhere.target = wavemark_domain::TableName::new("shop", "others");
+    database.sql("CREATE TABLE shop.others AS SELECT id, sku, price, mood, twice FROM shop.products").await;
+    let refused = session.begin_table(&elsewhere, Preparation::Nothing, &mark(&elsewhere, 1)).await.unwrap_err();
+    assert_eq!(refused.fault, Fault::Data);
+    assert_eq!(database.rows("SELECT count(*) AS a FROM shop.others").await, "1");
+}
+
+#[tokio::test]
 async fn a_table_of_another_shape_is_refused_by_its_columns() {
     let database = Database::new().await;
     database.sql("CREATE SCHEMA shop; CREATE TABLE shop.t (id bigint PRIMARY KEY, extra integer NOT NULL)").await;
