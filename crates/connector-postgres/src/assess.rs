@@ -85,6 +85,7 @@ fn finding(weight: Weight, code: &str, text: String, mend: Option<String>) -> Fi
 }
 
 /// The server and the role as far as they matter.
+#[expect(clippy::struct_excessive_bools, reason = "each is an answer of its own")]
 struct Server {
     version: i32,
     wal_level: String,

@@ -119,9 +119,9 @@ fn safe(code: &str, message: &str, names: &[(&str, Option<&str>)]) -> String {
     if !matches!(code.get(..2), Some("22" | "23" | "P0")) {
         return message.trim_end_matches('.').to_owned();
     }
-    let named: Vec<_> = names.iter().filter_map(|(kind, name)| name.map(|name| format!("{kind} {name}"))).collect();
+    let known: Vec<_> = names.iter().filter_map(|(kind, name)| name.map(|name| format!("{kind} {name}"))).collect();
     let what = if code.starts_with("23") { "a constraint was violated" } else { "a value was refused" };
-    if named.is_empty() { what.to_owned() } else { format!("{what} ({})", named.join(", ")) }
+    if known.is_empty() { what.to_owned() } else { format!("{what} ({})", known.join(", ")) }
 }
 
 /// The error with its causes, outermost first, said once each.

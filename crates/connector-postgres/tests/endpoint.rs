@@ -1,5 +1,7 @@
 //! The test of an endpoint: bad input has a named step and the statement that mends it.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
 #[path = "support/task.rs"]
 mod task;

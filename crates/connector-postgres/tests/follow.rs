@@ -1,5 +1,7 @@
 //! The log of a real server as whole transactions.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
 #[path = "support/task.rs"]
 mod task;

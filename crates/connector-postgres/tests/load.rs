@@ -1,5 +1,7 @@
 //! Discovery, views, chunks and touched keys on a real server.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
 #[path = "support/task.rs"]
 mod task;
@@ -127,9 +129,9 @@ async fn hard_tables_are_discovered_as_they_are() {
     assert!(up.deferrable && up.deferred && up.validated && up.on_delete == "c");
     assert_eq!(TableNative::of(named(&tables, "child")).unwrap().comment.as_deref(), Some("of whom"));
 
-    let log = named(&tables, "log");
-    assert_eq!((log.kind, log.key.clone()), (TableKind::Partitioned, vec!["n".to_owned(), "at".to_owned()]));
-    assert_eq!(TableNative::of(log).unwrap().partitioning.unwrap().columns, [Some("at".to_owned())]);
+    let parts = named(&tables, "log");
+    assert_eq!((parts.kind, parts.key.clone()), (TableKind::Partitioned, vec!["n".to_owned(), "at".to_owned()]));
+    assert_eq!(TableNative::of(parts).unwrap().partitioning.unwrap().columns, [Some("at".to_owned())]);
     assert_eq!(named(&tables, "keyless").key, Vec::<String>::new());
     assert_eq!(named(&tables, "by_index").key, ["b"]);
     assert_eq!(named(&tables, "looks").kind, TableKind::View);
@@ -206,7 +208,7 @@ async fn chunks_hold_each_row_once_as_of_the_view_while_others_write() {
 
     let mut model: BTreeMap<i64, i64> = BTreeMap::new();
     for row in &rows {
-        let mut fields = row.strip_prefix("+t ").unwrap().split(',').map(|field| field.parse::<i64>());
+        let mut fields = row.strip_prefix("+t ").unwrap().split(',').map(str::parse::<i64>);
         let (id, v) = (fields.next().unwrap().unwrap(), fields.next().unwrap().unwrap());
         assert!(model.insert(id, v).is_none(), "row {id} came twice");
     }
@@ -225,7 +227,7 @@ async fn chunks_hold_each_row_once_as_of_the_view_while_others_write() {
         })
         .await;
     for change in found.changes() {
-        let mut fields = change[3..].split(',').map(|field| field.parse::<i64>());
+        let mut fields = change[3..].split(',').map(str::parse::<i64>);
         model.insert(fields.next().unwrap().unwrap(), fields.next().unwrap().unwrap());
     }
     let expected: BTreeMap<i64, i64> = cluster

@@ -73,7 +73,9 @@ impl Types {
     pub(super) fn definitions(&self, oids: &[u32]) -> Vec<Value> {
         let mut done = HashSet::new();
         let mut definitions = Vec::new();
-        oids.iter().for_each(|oid| self.define(*oid, &mut done, &mut definitions));
+        for oid in oids {
+            self.define(*oid, &mut done, &mut definitions);
+        }
         definitions
     }
 

@@ -228,10 +228,10 @@ impl Assembler {
     /// Hands the batch out. If it holds the end of a transaction, what follows the last one stays for the next batch;
     /// else it is part of one transaction, and open.
     pub(super) fn take(&mut self) -> Taken {
-        if self.has_progress() {
-            if let Some((end, time)) = self.progress.take() {
-                self.mark(end, time);
-            }
+        if self.has_progress()
+            && let Some((end, time)) = self.progress.take()
+        {
+            self.mark(end, time);
         }
         let mut batch = std::mem::take(&mut self.writer.batch);
         if let Some(end) = batch.transactions().last().map(|mark| mark.changes_end)

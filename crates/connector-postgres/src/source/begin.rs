@@ -26,10 +26,10 @@ use crate::settings::Settings;
 use crate::wire::{Connection, Lsn, SlotSnapshot};
 
 /// How long a commit may take from its log record to the shared tables; it waits there for a synchronous standby.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How long a slot may wait for the transactions that were open before it, before that is told as a problem.
-const SLOT_PATIENCE: Duration = Duration::from_secs(300);
+const SLOT_PATIENCE: Duration = Duration::from_mins(5);
 
 /// A snapshot that a session keeps, and the place that it belongs to.
 pub(super) struct Exported {

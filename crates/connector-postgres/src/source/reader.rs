@@ -81,7 +81,7 @@ impl LogReader {
                 self.assembler.replay(most)?;
                 continue;
             }
-            match self.stream.reader.next_frame().map_err(lost)? {
+            match self.stream.reader.next_frame().map_err(|error| lost(&error))? {
                 Some(Frame::XLogData { data, start, clock, .. }) => {
                     self.gulp += data.len();
                     self.bytes_read += data.len() as u64;
@@ -112,7 +112,7 @@ impl LogReader {
         if filled.is_some() {
             self.gulp = 0;
         }
-        filled.transpose().map(|filled| filled.is_some()).map_err(lost)
+        filled.transpose().map(|filled| filled.is_some()).map_err(|error| lost(&error))
     }
 
     /// Waits for the socket; false if progress is due to be told first.
@@ -122,10 +122,10 @@ impl LogReader {
         }
         self.gulp = 0;
         if !self.assembler.has_progress() {
-            return self.stream.reader.fill().await.map(|_| true).map_err(lost);
+            return self.stream.reader.fill().await.map(|_| true).map_err(|error| lost(&error));
         }
         match timeout_at(self.progress_told + PROGRESS, self.stream.reader.fill()).await {
-            Ok(filled) => filled.map(|_| true).map_err(lost),
+            Ok(filled) => filled.map(|_| true).map_err(|error| lost(&error)),
             Err(_) => Ok(false),
         }
     }
@@ -150,7 +150,7 @@ impl LogReader {
     /// Reports what is confirmed; with `answer` the server sends a keepalive at once.
     pub(super) async fn report(&mut self, answer: bool) -> Result<(), Problem> {
         let at = self.confirmed;
-        self.stream.sender.standby_status(at, at, at, answer).await.map_err(lost)
+        self.stream.sender.standby_status(at, at, at, answer).await.map_err(|error| lost(&error))
     }
 
     /// Writes a message into the source's log. Rights that are missing, and a source that can't be written to, are
@@ -169,8 +169,8 @@ impl LogReader {
     }
 }
 
-fn lost(error: WireError) -> Problem {
-    let problem = error::wire(&error, "read the source's log");
+fn lost(error: &WireError) -> Problem {
+    let problem = error::wire(error, "read the source's log");
     match error.code() {
         // The slot was dropped or invalidated while it was read, or the publication was: seen again, with its
         // reason, when the log is opened.

@@ -88,7 +88,9 @@ impl Gathering<'_> {
                 break;
             }
         }
-        changes.iter().for_each(|change| self.change(batch, change));
+        for change in changes {
+            self.change(batch, change);
+        }
         Ok(done)
     }
 

@@ -21,7 +21,7 @@ use wavemark_domain::{
 use crate::support::Cluster;
 
 /// How long a test waits for what must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A source with the context of one task.
 pub(crate) struct Fixture {
@@ -143,10 +143,10 @@ pub(crate) fn shown(batch: &Batch, change: &Change, plan: &[TablePlan]) -> Strin
     };
     let mut text = format!("{sign}{}", table.name().table);
     if let Some(old) = batch.old(change, width) {
-        text += &format!(" ({})", row(batch, old, table));
+        text = format!("{text} ({})", row(batch, old, table));
     }
     if let Some(new) = batch.new_row(change, width) {
-        text += &format!(" {}", row(batch, new, table));
+        text = format!("{text} {}", row(batch, new, table));
     }
     text
 }
