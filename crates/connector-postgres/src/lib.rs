@@ -1,8 +1,8 @@
 //! PostgreSQL as a source and as a target.
 
-pub mod client;
 mod assess;
 mod check;
+pub mod client;
 mod discover;
 pub mod encoding;
 mod error;
