@@ -12,11 +12,11 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 use wavemark_tests::api::Task;
 
+use crate::Rounds;
 use crate::arena::{Arena, LIMIT, digest, succeed};
 use crate::backlog::Backlog;
 use crate::report::{Contestant, Section, Unit, Wanted};
 use crate::usage::{self, Meter, Usage};
-use crate::Rounds;
 
 const FROM: &str = "bench_follow";
 const TO_NATIVE: &str = "bench_native";
@@ -25,16 +25,8 @@ const SUBSCRIPTION: &str = "bench_native";
 const TABLES: [&str; 5] =
     ["pgbench_accounts", "pgbench_branches", "pgbench_tellers", "pgbench_history", "bench_marker"];
 /// The progress of a task that tells which of its stages is slow.
-const STAGES: [&str; 8] = [
-    "waves",
-    "changes_written",
-    "wave_changes",
-    "wave_ms",
-    "read_wait_us",
-    "apply_us",
-    "commit_us",
-    "blocked_us",
-];
+const STAGES: [&str; 8] =
+    ["waves", "changes_written", "wave_changes", "wave_ms", "read_wait_us", "apply_us", "commit_us", "blocked_us"];
 
 /// A source with two followers that have all of it and are stopped.
 pub(crate) struct Race<'a> {

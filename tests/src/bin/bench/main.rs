@@ -110,8 +110,7 @@ async fn measure(
     if wanted(Part::Load) {
         report.add(load::measure(arena, options.scale, rounds).await?);
     }
-    let kinds =
-        [(Part::Tpcb, Backlog::Tpcb), (Part::Single, Backlog::Single), (Part::Thousand, Backlog::Thousand)];
+    let kinds = [(Part::Tpcb, Backlog::Tpcb), (Part::Single, Backlog::Single), (Part::Thousand, Backlog::Thousand)];
     let kinds: Vec<_> = kinds.into_iter().filter(|(part, _)| wanted(*part)).map(|(_, kind)| kind).collect();
     if !kinds.is_empty() {
         let race = follow::Race::prepare(arena, options.follow_scale).await?;

@@ -92,7 +92,13 @@ impl Section {
         println!("\n{}: {}, medians of {} rounds", self.name, self.what, self.contestants[0].runs.len());
         println!(
             "  {:<20} {:>8} {:>11} {:>24} {:>24} {:>24} {:>8}",
-            "", "seconds", format!("{per}/s"), "source CPU (each)", "target CPU (each)", "between CPU (each)", "foreign"
+            "",
+            "seconds",
+            format!("{per}/s"),
+            "source CPU (each)",
+            "target CPU (each)",
+            "between CPU (each)",
+            "foreign"
         );
         for contestant in &self.contestants {
             let seconds = contestant.median_of(|usage| usage.seconds);
@@ -131,9 +137,7 @@ impl Section {
             (_, Some(limit)) => format!("; wanted: at least {limit} of its rate, {}", verdict(rate >= limit)),
             (None, None) => String::new(),
         };
-        println!(
-            "  against {against}: {rate:.2} of its rate ({least:.2} to {most:.2}), {time:.2} of its time{judged}"
-        );
+        println!("  against {against}: {rate:.2} of its rate ({least:.2} to {most:.2}), {time:.2} of its time{judged}");
     }
 }
 
