@@ -31,7 +31,7 @@ impl Api {
         self.call(Method::POST, path, Some(body), None).await
     }
 
-    /// Deletes what is as it was read, by its ETag.
+    /// Deletes what is as it was read, by its `ETag`.
     pub(super) async fn delete(&mut self, path: &str) -> anyhow::Result<Value> {
         let etag = self
             .send(Method::GET, path, None, None)
