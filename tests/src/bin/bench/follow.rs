@@ -63,12 +63,13 @@ impl<'a> Race<'a> {
 
     /// The subscription as anyone would make it, in the binary form, which is the faster one.
     async fn subscribe(&self) -> Result<()> {
+        // Only psql reads what pg_dump writes.
+        let file = tempfile::NamedTempFile::new()?;
         let mut dump = self.arena.source.program("pg_dump");
-        let schema = dump.args(["--schema-only", "--no-publications", FROM]).output().context("starting pg_dump")?;
-        ensure!(schema.status.success(), "pg_dump failed: {}", String::from_utf8_lossy(&schema.stderr));
-        // Its first lines empty search_path for the session.
-        self.native.batch_execute(&String::from_utf8(schema.stdout)?).await.context("making the tables")?;
-        self.native.batch_execute("reset search_path").await?;
+        succeed(dump.args(["--schema-only", "--no-publications", FROM]).stdout(file.reopen()?))?;
+        let mut restore = self.arena.target.program("psql");
+        restore.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", TO_NATIVE, "-f"]).arg(file.path());
+        succeed(&mut restore)?;
         let (port, password) = (self.arena.source.port(), self.arena.source.password());
         let connection = format!("host=127.0.0.1 port={port} user=postgres password={password} dbname={FROM}");
         let sql = format!(

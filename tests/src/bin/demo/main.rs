@@ -65,7 +65,12 @@ async fn run(options: &Options) -> Result<()> {
     let mut demo = Demo::start(if options.small { Size::SMALL } else { Size::FULL }).await?;
     let outcome = if options.once { demo.once().await } else { demo.until_stopped().await };
     if outcome.is_err() {
-        eprintln!("{}", demo.installation.log_ends(25));
+        eprintln!("{}", demo.installation.log_ends(10));
+        for event in demo.installation.api.events(demo.task).await.unwrap_or_default() {
+            if event.severity != "info" {
+                eprintln!("{} {}: {}", event.severity, event.code, event.text);
+            }
+        }
     }
     outcome?;
     demo.screen.say(&format!("Everything was compared and is equal. All of it took {:.0?}.", begun.elapsed()));
