@@ -315,12 +315,45 @@ pub(crate) struct EventsOptions {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory as _;
 
     use super::*;
 
+    const OPERATING: &str = include_str!("../../../docs/OPERATING.md");
+    /// Read by the client and by crash points, not by an option.
+    const NOT_OPTIONS: [&str; 3] = ["WAVEMARK_TOKEN", "WAVEMARK_SESSION_FILE", "WAVEMARK_CRASH"];
+
+    fn variables(command: &clap::Command, found: &mut BTreeSet<String>) {
+        found.extend(command.get_arguments().filter_map(|option| option.get_env()?.to_str().map(str::to_owned)));
+        command.get_subcommands().for_each(|command| variables(command, found));
+    }
+
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_manual_names_every_variable_and_no_other() {
+        let mut known = BTreeSet::new();
+        variables(&Cli::command(), &mut known);
+        known.extend(NOT_OPTIONS.map(str::to_owned));
+        let words = OPERATING.split(|letter: char| !(letter.is_ascii_uppercase() || letter == '_'));
+        let named: BTreeSet<String> = words.filter(|word| word.starts_with("WAVEMARK_")).map(str::to_owned).collect();
+        assert_eq!(named, known);
+    }
+
+    #[test]
+    fn the_commands_that_the_manual_names_exist() {
+        let root = Cli::command();
+        for text in OPERATING.split("`wavemark ").skip(1) {
+            let words = text.split(['`', '\n']).next().unwrap_or_default().split_whitespace();
+            let mut at = &root;
+            for word in words.take_while(|word| word.starts_with(|letter: char| letter.is_ascii_lowercase())) {
+                at = at.find_subcommand(word).unwrap_or_else(|| panic!("there is no `{word}` in {}", at.get_name()));
+            }
+        }
     }
 }
