@@ -393,7 +393,9 @@ async fn a_table_rewritten_after_the_view_is_not_read_in_it() {
 async fn the_state_of_the_log_and_the_counters_are_told() {
     let cluster = Cluster::start(&[("max_slot_wal_keep_size", "512MB")]);
     cluster.sql(
-        "create table t (id int generated always as identity primary key, s serial, note text);
+        "create sequence free start 100;
+         create table t (id int generated always as identity primary key, s serial, note text,
+                         f int default nextval('free'));
          insert into t (note) values ('a'), ('b')",
     );
     let fixture = Fixture::new(&cluster);
@@ -406,5 +408,5 @@ async fn the_state_of_the_log_and_the_counters_are_told() {
     assert!(state.limit_bytes.unwrap() > 400 << 20);
     let counters = fixture.source.counters(&plan).await.unwrap();
     let told: Vec<_> = counters.iter().map(|one| (one.column.as_str(), one.last_value)).collect();
-    assert_eq!(told, [("id", Some(2002)), ("s", Some(2002))]);
+    assert_eq!(told, [("id", Some(2002)), ("s", Some(2002)), ("f", Some(2101))]);
 }

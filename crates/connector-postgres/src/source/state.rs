@@ -51,16 +51,21 @@ pub(super) async fn log_state(
     })
 }
 
-/// Sequences that columns own or are, with the last value that each gave.
+/// Sequences that columns own, are, or take their defaults from, with the last value that each gave.
 pub(super) async fn counters(client: &Client, plan: &[TablePlan]) -> Result<Vec<Counter>, Problem> {
     let statement = "\
-        SELECT d.refobjid, a.attname::text, \
+        WITH feeds AS ( \
+            SELECT d.refobjid AS relation, d.refobjsubid AS attnum, d.objid AS sequence FROM pg_depend d \
+            WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') \
+            UNION \
+            SELECT f.adrelid, f.adnum, d.refobjid FROM pg_attrdef f JOIN pg_depend d ON d.objid = f.oid \
+            WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass) \
+        SELECT f.relation, a.attname::text, \
                CASE WHEN has_sequence_privilege(c.oid, 'USAGE, SELECT') THEN pg_sequence_last_value(c.oid) END \
-        FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S' \
-        JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid \
-        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass \
-          AND d.deptype IN ('a', 'i') AND d.refobjid = any($1) \
-        ORDER BY d.refobjid, d.refobjsubid";
+        FROM feeds f JOIN pg_class c ON c.oid = f.sequence AND c.relkind = 'S' \
+        JOIN pg_attribute a ON a.attrelid = f.relation AND a.attnum = f.attnum \
+        WHERE f.relation = any($1) \
+        ORDER BY f.relation, f.attnum";
     let oids: Vec<u32> =
         plan.iter().map(|table| TableNative::of(&table.source).map_or(0, |native| native.oid)).collect();
     let rows = client
