@@ -1,6 +1,8 @@
 //! PostgreSQL to PostgreSQL, both ends of this connector: the structure, the load and the log of tables that have
 //! most of what tables can have.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 #[path = "support/task.rs"]
 mod task;

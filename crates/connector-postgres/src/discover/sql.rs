@@ -3,8 +3,9 @@
 //! Each gives the OID that its rows belong to and a JSON object in the shape of `native.rs`. They run with an empty
 //! `search_path`, so that every definition that the server writes is qualified. They need version 14.
 
-/// The tables that the role may read and that belong to a user: temporary tables, those of extensions, of the
-/// system and of this product are left out, and partitions, which their parent stands for.
+/// The tables that belong to a user: temporary tables, those of extensions, of the system and of this product are
+/// left out, and partitions, which their parent stands for. Tables that the role may not read are among them: a
+/// mapping that selects one must fail by name, not pass it over in silence.
 pub(super) const TABLES: &str = r#"
 with recursive
 listed as materialized (
@@ -14,7 +15,6 @@ listed as materialized (
       and not c.relispartition
       and c.relpersistence <> 't'
       and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'wavemark')
-      and has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT')
       and not exists (select from pg_depend d
                       where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
 ),

@@ -37,6 +37,8 @@ struct Follower<'a> {
     parks: Vec<(TableId, Position, Problem)>,
     /// Whether the wave holds the beginning of a transaction whose end is still to be read.
     streaming: bool,
+    /// Whether foreign keys are still to be made; safe to repeat, so every run that follows a load begins with it.
+    keys_due: bool,
     /// Read with nothing pending, and beyond the bookmark.
     idle_position: Option<Position>,
     committed_at: Instant,
@@ -65,6 +67,7 @@ pub(crate) async fn follow(
         tables: Tables::new(plan, &kept.tables),
         parks: Vec::new(),
         streaming: false,
+        keys_due: run.task.kind.loads(),
         idle_position: None,
         committed_at: Instant::now(),
         bookmark,

@@ -62,6 +62,17 @@ impl Tables {
         news
     }
 
+    /// Whether every table that isn't parked is live, so that they all stand at the bookmark.
+    pub(super) fn all_live(&self) -> bool {
+        self.followed.iter().all(|table| table.live || table.parked)
+    }
+
+    /// Whether the table is live.
+    pub(super) fn is_live(&self, table: TableId) -> bool {
+        let table = &self.followed[table.index()];
+        table.live && !table.parked
+    }
+
     /// For each change of the batch whether it is left out; `None` if none is. All ends are > `after`.
     pub(super) fn leave_out(&self, read: &Read, after: &Position) -> Option<Vec<bool>> {
         let in_load = self.loaded_up_to.as_ref().is_some_and(|loaded| after < loaded);

@@ -16,6 +16,7 @@ use wavemark_domain::{ChangeKind, Fault, Position, Problem, TableId, Transaction
 use super::capture::Captured;
 use super::{Follower, micros};
 use crate::attempt::Stop;
+use crate::load::make_foreign_keys;
 
 /// One transaction, or the part of one that is in a batch.
 struct Piece<'a> {
@@ -64,7 +65,7 @@ impl Follower<'_> {
             self.stream(open).await?;
         }
         self.show_live(&wave);
-        Ok(())
+        self.make_due_keys().await
     }
 
     /// Whole transactions: up to a change of a table's layout, then the rest without that table.
@@ -285,6 +286,16 @@ impl Follower<'_> {
             progress.wave_ms = u64::try_from(began.elapsed().as_millis()).ok();
             progress.lag_ms = lag.or(progress.lag_ms);
         });
+    }
+
+    /// Foreign keys hold once the log has passed every table's load, and not before.
+    async fn make_due_keys(&mut self) -> Result<(), Stop> {
+        if self.keys_due && !self.streaming && self.tables.all_live() {
+            self.keys_due = false;
+            let tables = &self.tables;
+            make_foreign_keys(self.run, self.plan, self.session, |table| tables.is_live(table.id)).await?;
+        }
+        Ok(())
     }
 
     /// Tables whose load the bookmark has passed are live once nothing more is at hand.

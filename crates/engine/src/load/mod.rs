@@ -5,7 +5,8 @@
 //! 2. Each table is begun: made in the target together with the marks of its chunks, in one commit.
 //! 3. Loaders take chunks as they get free ([`chunks`]); the last chunk of a table is followed by its keys and
 //!    indexes.
-//! 4. Foreign keys, counters, and the first bookmark: the lowest position of any table.
+//! 4. Counters, and the first bookmark: the lowest position of any table. Foreign keys are made once all tables stand
+//!    at one position: here if the task ends here, else when the log has passed every table's load.
 //!
 //! Invariant: the log is not followed before the first bookmark is there.
 
@@ -235,11 +236,10 @@ async fn finish(
         }
     }
     if run.task.kind.loads() {
-        let present =
-            |table: &&TablePlan| tables.iter().any(|mark| mark.source == *table.name() && mark.stage == Stage::Loaded);
-        let loaded: Vec<TablePlan> = plan.iter().filter(present).cloned().collect();
-        for (_, problem) in session.finish_load(&loaded).await? {
-            run.status.problem(Severity::Warning, &problem);
+        // While following, tables may stand at different positions until the log has passed them all: then the
+        // keys between them are made there.
+        if !run.task.kind.follows() {
+            make_foreign_keys(run, plan, session, |table| is_loaded(&tables, table)).await?;
         }
         let counters = run.source.counters(plan).await?;
         session.raise_counters(plan, &counters).await?;
@@ -263,10 +263,28 @@ async fn finish(
     Ok(Kept { bookmark: Some(bookmark), tables })
 }
 
+fn is_loaded(tables: &[TableMark], table: &TablePlan) -> bool {
+    tables.iter().any(|mark| mark.source == *table.name() && mark.stage == Stage::Loaded)
+}
+
+/// Makes the foreign keys between the chosen tables, which stand at one position; what can't be made is told.
+pub(crate) async fn make_foreign_keys(
+    run: &Run,
+    plan: &[TablePlan],
+    session: &mut dyn Session,
+    chosen: impl Fn(&TablePlan) -> bool,
+) -> Result<(), Problem> {
+    let tables: Vec<TablePlan> = plan.iter().filter(|table| chosen(table)).cloned().collect();
+    for (_, problem) in session.finish_load(&tables).await? {
+        run.status.problem(Severity::Warning, &problem);
+    }
+    Ok(())
+}
+
 fn show_loaded(run: &Run, plan: &[TablePlan], tables: &[TableMark]) {
     let state = if run.task.kind.follows() { TableState::CatchingUp } else { TableState::Done };
     for table in plan {
-        if tables.iter().any(|mark| mark.source == *table.name() && mark.stage == Stage::Loaded) {
+        if is_loaded(tables, table) {
             run.status.table_state(table, state);
         }
     }
