@@ -15,7 +15,7 @@ use wavemark_tests::pair;
 use crate::usage::Roots;
 
 /// How long anything may take.
-pub(crate) const LIMIT: Duration = Duration::from_mins(10);
+pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 const SUPERUSER: &str = "postgres";
 
 /// Everything that runs; processes are dropped before the clusters that they are connected to.
