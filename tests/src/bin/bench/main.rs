@@ -108,14 +108,14 @@ async fn measure(
     report: &mut Report,
 ) -> Result<()> {
     if wanted(Part::Load) {
-        report.add(load::measure(arena, options.scale, rounds).await?);
+        report.add(&load::measure(arena, options.scale, rounds).await?);
     }
     let kinds = [(Part::Tpcb, Backlog::Tpcb), (Part::Single, Backlog::Single), (Part::Thousand, Backlog::Thousand)];
     let kinds: Vec<_> = kinds.into_iter().filter(|(part, _)| wanted(*part)).map(|(_, kind)| kind).collect();
     if !kinds.is_empty() {
         let race = follow::Race::prepare(arena, options.follow_scale).await?;
         for kind in kinds {
-            report.add(race.measure(kind, rounds).await?);
+            report.add(&race.measure(kind, rounds).await?);
         }
         race.compare().await?;
         println!("\nSource, subscription's and Wavemark's target are equal, row by row.");

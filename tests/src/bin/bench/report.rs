@@ -164,7 +164,7 @@ impl Report {
     }
 
     /// Shows a measurement and keeps it.
-    pub(crate) fn add(&mut self, section: Section) {
+    pub(crate) fn add(&mut self, section: &Section) {
         section.print();
         let ratios: Vec<Ratio> = section.wanted.iter().map(|wanted| section.ratio(wanted.against)).collect();
         let mut value = serde_json::json!(section);
