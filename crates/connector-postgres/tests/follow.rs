@@ -311,3 +311,21 @@ async fn an_overtaken_worker_neither_removes_nor_replaces_what_its_successor_mad
     assert_eq!(cluster.sql("select count(*) from pg_replication_slots"), "0");
     assert_eq!(cluster.sql("select count(*) from pg_publication"), "0");
 }
+
+#[tokio::test]
+async fn a_reload_leaves_one_slot_and_one_publication() {
+    let cluster = Cluster::start(&[]);
+    cluster.sql("create table t (id int primary key, note text)");
+    let mut fixture = Fixture::new(&cluster);
+    let plan = fixture.plan(&["t"]).await;
+    let from = fixture.begin(&plan).await.position().clone();
+    let held = fixture.follow(&plan, &from).await;
+    fixture.task.generation = wavemark_domain::ids::Generation(2);
+    fixture.task.epoch = wavemark_domain::Epoch(2);
+    let from = fixture.begin(&plan).await.position().clone();
+    assert_eq!(cluster.sql("select count(*) from pg_replication_slots"), "1");
+    assert_eq!(cluster.sql("select count(*) from pg_publication"), "1");
+    cluster.sql("insert into t values (1, 'a')");
+    assert_eq!(transactions(&mut fixture.follow(&plan, &from).await, &plan, 1).await.changes(), ["+t 1,a"]);
+    drop(held);
+}

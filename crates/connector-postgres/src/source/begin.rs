@@ -1,8 +1,9 @@
 //! How a snapshot and a place in the log come to fit together.
 //!
-//! 1. Leftovers of the same generation go: the caller knows that the target holds nothing of it. Names carry the epoch
-//!    that made them, so that a worker that was overtaken can't remove what its successor made; and should it make its
-//!    own late, the successor's is the newer one, and counts.
+//! 1. Leftovers of the same generation go: the caller knows that the target holds nothing of it; so do those of the
+//!    generations before, which a reload has replaced. Names carry the epoch that made them, so that a worker that was
+//!    overtaken can't remove what its successor made; and should it make its own late, the successor's is the newer
+//!    one, and counts.
 //! 2. The publication is made and committed, so that the slot's log has it from its first record on.
 //! 3. The slot is made and exports the snapshot of its consistent point P: a transaction is in the snapshot exactly
 //!    if its commit record lies before P, that is if it ended at or before P.
@@ -63,7 +64,7 @@ pub(super) async fn begin(
     let control = session::ordinary(settings, task, "control").await?;
     let found = slot::find(&control, task).await?;
     slot::newest(&found, task)?;
-    for leftover in found.iter().filter(|artefact| artefact.generation == task.generation.0) {
+    for leftover in found.iter().filter(|artefact| artefact.generation <= task.generation.0) {
         slot::remove(&control, &leftover.name).await?;
     }
     slot::publish(&control, task, &name, plan).await?;
