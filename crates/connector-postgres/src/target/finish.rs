@@ -63,7 +63,7 @@ async fn statements(transaction: &Transaction<'_>, table: &TablePlan) -> Result<
     }
     for index in &native.indexes {
         let Some(definition) = names.text(&index.definition) else { continue };
-        if there.indexes.iter().any(|index| index.ends_with(&definition)) {
+        if there.has_index(&definition) {
             continue;
         }
         let unique = if index.unique { "UNIQUE " } else { "" };
@@ -89,6 +89,15 @@ struct There {
     names: Vec<String>,
     /// Its indexes' definitions.
     indexes: Vec<String>,
+}
+
+impl There {
+    /// Names are quoted always by us and only where needed by the server, so quotes say nothing.
+    fn has_index(&self, definition: &str) -> bool {
+        let plain = |text: &str| text.replace('"', "");
+        let wanted = format!(" {}", plain(definition));
+        self.indexes.iter().any(|index| plain(index).ends_with(&wanted))
+    }
 }
 
 async fn there(transaction: &Transaction<'_>, table: &str) -> Result<There, tokio_postgres::Error> {

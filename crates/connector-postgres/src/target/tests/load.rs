@@ -21,7 +21,7 @@ fn products() -> TablePlan {
             {"name": "products_lower", "unique": false, "columns": [null], "partial": false,
              "definition": "USING btree (lower(sku))"},
             {"name": "products_cheap", "unique": true, "columns": ["price"], "partial": true,
-             "definition": "USING btree (price) WHERE (price < 5)"},
+             "definition": "USING btree (price) WHERE ((price)::integer < 5)"},
         ],
         "checks": [{"name": "sku_given", "definition": "CHECK ((sku <> ''::text))"}],
         "sequences": [{"schema": "shop", "name": "products_id_seq", "column": "id", "identity": false, "owned": true,
@@ -161,6 +161,8 @@ async fn a_reload_removes_the_rows_of_the_load_before_and_of_nobody_else() {
     loader.load(&plan[0], 0, &mut Ready::rows(some(&[product(2, "B", 4)])), &|_| {}).await.unwrap();
     loader.finish_table(&plan[0]).await.unwrap();
     assert_eq!(database.rows("SELECT id AS a FROM shop.products").await, "2");
+    let indexes = "SELECT count(*) AS a FROM pg_index WHERE indrelid = 'shop.products'::regclass";
+    assert_eq!(database.rows(indexes).await, "4", "no index is made twice");
 
     // The same rows are somebody else's to a task under another name for the table.
     let mut elsewhere = products();
