@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod harness;
+mod pages;
 mod replication;
 mod upheaval;
 mod world;

@@ -38,6 +38,19 @@ impl Installation {
     /// # Errors
     /// The program is not built, or something does not start; the text holds the end of the server's log.
     pub async fn start() -> Result<Self> {
+        Self::begin(true).await
+    }
+
+    /// The same without any user. The server prints a one-time code for the first; [`Installation::api`] can log in
+    /// once somebody gave the user [`ADMIN`] the password that [`Installation::password`] tells.
+    ///
+    /// # Errors
+    /// As for [`Installation::start`].
+    pub async fn start_without_users() -> Result<Self> {
+        Self::begin(false).await
+    }
+
+    async fn begin(with_admin: bool) -> Result<Self> {
         let program = wavemark()?;
         let options = Options::default().set("shared_buffers", "32MB");
         let metadata = Cluster::start("metadata", &options)?;
@@ -50,9 +63,11 @@ impl Installation {
             .env("WAVEMARK_DATABASE_URL", metadata.url("postgres"))
             .env("WAVEMARK_LISTEN", &listen)
             .env("WAVEMARK_KEYS", keys)
-            .env("WAVEMARK_ADMIN_PASSWORD", &password)
             .env("WAVEMARK_WORKER_TOKEN", &worker_token)
             .env("RUST_BACKTRACE", "0");
+        if with_admin {
+            server.set_env("WAVEMARK_ADMIN_PASSWORD", &password);
+        }
         server.start()?;
         let api = Api::new(&format!("http://{listen}"), ADMIN, &password)?;
         let ready = api.wait_ready(Duration::from_secs(30)).await;

@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod bank;
+pub mod browser;
 pub mod cluster;
 pub mod compare;
 pub mod guard;

@@ -190,10 +190,11 @@
       cursor: { points: { size: 6 }, drag: { x: true, y: false } },
       scales: { y: { range: (u, low, high) => [0, high > 0 ? high * 1.12 : 1] } },
       axes: [
-        { ...axis, size: 26, values: [[86400, '{MMM} {D}'], [3600, '{HH}:{mm}'], [60, '{HH}:{mm}'], [1, '{HH}:{mm}:{ss}']].map(([step, text]) => [step, text, null, null, null, null, null, null, 1]) },
+        { ...axis, size: 26, space: 90, values: [[86400, '{MMM} {D}'], [3600, '{HH}:{mm}'], [60, '{HH}:{mm}'], [1, '{HH}:{mm}:{ss}']].map(([step, text]) => [step, text, null, null, null, null, null, null, 1]) },
         { ...axis, size: 62, values: (u, ticks) => ticks.map(show) },
       ],
-      series: [{}, ...series.map((label, at) => ({ label, stroke: colour(at ? '--series-2' : '--accent'), width: 1.7, points: { show: false }, spanGaps: false }))],
+      // Where two lines run together both can be seen: the first is broad and pale, under the second.
+      series: [{}, ...series.map((label, at) => ({ label, stroke: colour(at ? '--series-2' : '--accent'), ...(series.length > 1 && !at ? { width: 5, alpha: 0.4 } : { width: 1.7 }), points: { show: false }, spanGaps: false }))],
       hooks: {
         draw: [eventMarks(() => known)],
         setCursor: [(u) => {

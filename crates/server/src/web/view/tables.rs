@@ -126,7 +126,8 @@ fn rows_note(table: &TableProgress) -> String {
         Some(rows) if table.chunks_done < table.chunks && rows > table.rows_loaded => {
             format!("of about {}", format::count(rows))
         }
-        _ if table.bytes_loaded > 0 => format::bytes(table.bytes_loaded),
+        // Where no row was copied there still was a header.
+        _ if table.rows_loaded > 0 => format::bytes(table.bytes_loaded),
         _ => String::new(),
     }
 }

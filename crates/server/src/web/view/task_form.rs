@@ -64,7 +64,7 @@ pub const FIRST_MAPPING: &str = r#"{
 }"#;
 
 const KINDS: [(TaskKind, &str); 3] = [
-    (TaskKind::FullLoadAndCdc, "Load, then follow"),
+    (TaskKind::FullLoadAndCdc, "Load and follow"),
     (TaskKind::FullLoad, "Load only"),
     (TaskKind::Cdc, "Follow only"),
 ];
