@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a failing step of a test is the test's failure")]
 
 mod bad_input;
+mod crash_points;
+mod faults;
 mod harness;
+mod outages;
 mod pages;
 mod replication;
 mod upheaval;

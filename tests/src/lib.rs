@@ -6,6 +6,7 @@ pub mod bank;
 pub mod browser;
 pub mod cluster;
 pub mod compare;
+pub mod faults;
 pub mod guard;
 pub mod installation;
 pub mod pair;

@@ -1,0 +1,113 @@
+//! What is in flight, as the target itself shows it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use super::{Arena, Phase};
+
+/// What the target holds of the task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// The fence's epoch.
+    pub epoch: i64,
+    /// The newest wave, or 0 while there is no bookmark.
+    pub wave: i64,
+    /// The epoch of the newest wave.
+    pub wave_epoch: i64,
+    /// Chunks of all tables.
+    pub chunks: i64,
+    /// Those that are done.
+    pub chunks_done: i64,
+    /// Transactions of workers that are open and have written.
+    pub open: i64,
+}
+
+impl State {
+    /// Whether work of the phase is in flight: a transaction that has written is open, in the load between the first
+    /// and the last chunk.
+    fn is_in_flight(&self, phase: Phase) -> bool {
+        self.open > 0
+            && match phase {
+                Phase::Loading => self.wave == 0 && 0 < self.chunks_done && self.chunks_done < self.chunks,
+                Phase::Following => self.wave > 0,
+            }
+    }
+
+    pub(super) fn in_words(&self, phase: Phase) -> String {
+        match phase {
+            Phase::Loading => {
+                format!("{} chunks open, {} of {} done", self.open, self.chunks_done, self.chunks)
+            }
+            Phase::Following => format!("the wave after {} open", self.wave),
+        }
+    }
+}
+
+/// Reads the state.
+pub(super) async fn state(target: &Client, task: Uuid) -> Result<State> {
+    let sql = "select
+        coalesce((select epoch from wavemark.fence where task = $1), 0),
+        coalesce((select max(wave) from wavemark.progress where task = $1), 0),
+        coalesce((select epoch from wavemark.progress where task = $1 order by wave desc limit 1), 0),
+        (select count(*) from wavemark.chunks where task = $1),
+        (select count(done_at) from wavemark.chunks where task = $1),
+        (select count(*) from pg_stat_activity
+         where application_name like 'wavemark %' and backend_xid is not null and state <> 'idle')";
+    let row = target.query_one(sql, &[&task]).await?;
+    Ok(State {
+        epoch: row.get(0),
+        wave: row.get(1),
+        wave_epoch: row.get(2),
+        chunks: row.get(3),
+        chunks_done: row.get(4),
+        open: row.get(5),
+    })
+}
+
+impl Arena {
+    /// Looks at the target again and again until `done`; an unreachable target is waited for.
+    pub(super) async fn until_target(
+        &self,
+        what: &str,
+        limit: Duration,
+        done: impl Fn(&State) -> bool,
+    ) -> Result<State> {
+        let end = Instant::now() + limit;
+        let mut client = None;
+        loop {
+            if client.as_ref().is_none_or(Client::is_closed) {
+                client = self.pair.target_client().await.ok();
+            }
+            // Before the first load the target has no such tables.
+            let now = match &client {
+                Some(client) => state(client, self.task).await.ok(),
+                None => None,
+            };
+            if let Some(now) = now.filter(&done) {
+                return Ok(now);
+            }
+            if Instant::now() > end {
+                let task = self.installation.api.task(self.task).await;
+                let task = task.map_or_else(|error| format!("{error:#}"), |task| task.in_words());
+                bail!("waited {limit:?} for {what}; the target has {now:?}; the task: {task}");
+            }
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    }
+
+    /// Waits until something is in flight.
+    pub(super) async fn in_flight(&self, phase: Phase) -> Result<State> {
+        let limit = Duration::from_secs(30);
+        self.until_target("work in flight", limit, |now| now.is_in_flight(phase)).await
+    }
+
+    /// Whether it still is, a moment after the worker was frozen: a commit under way would have ended by then.
+    pub(super) async fn still_in_flight(&self, phase: Phase) -> Result<Option<State>> {
+        let target = self.pair.target_client().await?;
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        Ok(Some(state(&target, self.task).await?).filter(|now| now.is_in_flight(phase)))
+    }
+}

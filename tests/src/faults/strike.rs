@@ -1,0 +1,126 @@
+//! Doing harm, and what must follow from each kind of it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use rand::Rng as _;
+
+use super::flight::State;
+use super::{Arena, Fault, Phase, RECOVERY, TAKEOVER};
+use crate::signal::Signal;
+
+/// A strike that was made.
+pub(super) struct Struck {
+    pub(super) at: Instant,
+    pub(super) before: State,
+    pub(super) in_flight: String,
+    /// The worker that held the task.
+    place: usize,
+}
+
+impl Arena {
+    /// Strikes when something is in flight.
+    pub(super) async fn strike(&mut self, fault: Fault, phase: Phase) -> Result<Struck> {
+        // A task that was told to reload has a holder only once it works.
+        self.in_flight(phase).await?;
+        let place = self.installation.holder(self.task).await?;
+        let before = match fault {
+            // Half of the kills hit a worker that was frozen with a transaction open; the others may hit a commit.
+            Fault::KillWorker if self.random.random_bool(0.5) => self.in_flight(phase).await?,
+            Fault::KillWorker | Fault::FreezeWorker => self.freeze_in_flight(place, phase).await?,
+            Fault::KillServer | Fault::KillSource | Fault::KillTarget => self.in_flight(phase).await?,
+        };
+        let at = Instant::now();
+        match fault {
+            Fault::KillWorker => self.installation.workers[place].kill()?,
+            Fault::FreezeWorker => {}
+            Fault::KillServer => self.installation.server.kill()?,
+            Fault::KillSource => self.pair.source.kill()?,
+            Fault::KillTarget => self.pair.target.kill()?,
+        }
+        Ok(Struck { at, before, in_flight: before.in_words(phase), place })
+    }
+
+    /// Freezes the holder at a moment when its transaction stays open.
+    async fn freeze_in_flight(&self, place: usize, phase: Phase) -> Result<State> {
+        let worker = &self.installation.workers[place];
+        for _ in 0..400 {
+            self.in_flight(phase).await?;
+            worker.signal(Signal::Stop)?;
+            if let Some(state) = self.still_in_flight(phase).await? {
+                return Ok(state);
+            }
+            worker.signal(Signal::Continue)?;
+        }
+        bail!("no transaction stayed open when the worker was frozen")
+    }
+
+    /// Brings back what was struck; for a worker, gives how long it took until another one went on.
+    pub(super) async fn heal(&mut self, fault: Fault, phase: Phase, struck: &Struck) -> Result<Option<Duration>> {
+        match fault {
+            Fault::KillWorker => {
+                let takeover = self.taken_over(phase, struck).await?;
+                self.installation.workers[struck.place].start()?;
+                Ok(Some(takeover))
+            }
+            Fault::FreezeWorker => {
+                let takeover = self.taken_over(phase, struck).await?;
+                self.wake(struck).await?;
+                Ok(Some(takeover))
+            }
+            Fault::KillServer => self.server_back(struck).await.map(|()| None),
+            Fault::KillSource | Fault::KillTarget => {
+                self.pause(0..3_000).await;
+                let cluster = if fault == Fault::KillSource { &self.pair.source } else { &self.pair.target };
+                cluster.restart()?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Waits until another worker has opened the target and, while following, committed a wave.
+    async fn taken_over(&self, phase: Phase, struck: &Struck) -> Result<Duration> {
+        let goes_on = |now: &State| match phase {
+            Phase::Loading => now.epoch > struck.before.epoch,
+            Phase::Following => now.wave_epoch > struck.before.epoch,
+        };
+        // A later one is measured and refused below.
+        self.until_target("another worker to go on", TAKEOVER * 2, goes_on).await?;
+        let took = struck.at.elapsed();
+        ensure!(took <= TAKEOVER, "another worker went on only after {took:.1?}");
+        Ok(took)
+    }
+
+    /// Lets the frozen worker go on and gives it time to do what it should not.
+    async fn wake(&mut self, struck: &Struck) -> Result<()> {
+        self.pause(0..1_500).await;
+        self.installation.workers[struck.place].signal(Signal::Continue)?;
+        self.pause(1_500..3_000).await;
+        let holder = self.installation.holder(self.task).await?;
+        let task = self.installation.api.task(self.task).await?;
+        ensure!(
+            task.epoch > struck.before.epoch,
+            "worker-{} has the task under epoch {} after a frozen one under {}",
+            holder + 1,
+            task.epoch,
+            struck.before.epoch
+        );
+        Ok(())
+    }
+
+    /// The task must make progress without the server; then the server comes back, sometimes after the lease's time.
+    async fn server_back(&mut self, struck: &Struck) -> Result<()> {
+        let before = struck.before;
+        let news = |now: &State| now.wave > before.wave || now.chunks_done > before.chunks_done;
+        self.until_target("progress without the server", RECOVERY, news).await?;
+        let long = self.random.random_bool(0.3);
+        self.pause(if long { 10_000..13_000 } else { 500..2_500 }).await;
+        self.installation.server.start()?;
+        self.installation.api.wait_ready(Duration::from_secs(30)).await
+    }
+
+    async fn pause(&mut self, millis: std::ops::Range<u64>) {
+        let millis = self.random.random_range(millis);
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+}
