@@ -63,11 +63,8 @@ pub const FIRST_MAPPING: &str = r#"{
   ]
 }"#;
 
-const KINDS: [(TaskKind, &str); 3] = [
-    (TaskKind::FullLoadAndCdc, "Load and follow"),
-    (TaskKind::FullLoad, "Load only"),
-    (TaskKind::Cdc, "Follow only"),
-];
+const KINDS: [(TaskKind, &str); 3] =
+    [(TaskKind::FullLoadAndCdc, "Load and follow"), (TaskKind::FullLoad, "Load only"), (TaskKind::Cdc, "Follow only")];
 
 /// Name, kind, source and target.
 #[must_use]
