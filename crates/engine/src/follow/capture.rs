@@ -156,6 +156,7 @@ impl Capture {
         let in_hand = self.reader.in_hand();
         let queued = (self.pieces - self.memory.available_permits()) * PIECE;
         let position = read.batch.transactions().last().map(|mark| self.run.source.describe(&mark.end));
+        let end = read.log_end.as_ref().map(|end| self.run.source.describe(end));
         self.run.status.update(|progress| {
             progress.changes_read += read.batch.changes().len() as u64;
             progress.bytes_read = in_hand.bytes_read;
@@ -164,6 +165,9 @@ impl Capture {
             progress.spilled_bytes = in_hand.spilled_bytes;
             if position.is_some() {
                 progress.read_position = position;
+            }
+            if end.is_some() {
+                progress.source_position = end;
             }
         });
     }
