@@ -98,6 +98,24 @@ pub async fn seen(connection: &mut PgConnection, id: WorkerId, token: TokenId) -
     Ok(row.map(|row| Known { engines: row.engines, drain: row.drain }))
 }
 
+/// The same for a worker whose poll waits at the server, which says nothing new of it: `None` also if no report of it
+/// came for four seconds. A frozen worker's poll stays open, and must neither keep it alive nor be given work.
+///
+/// # Errors
+/// The statement failed.
+pub async fn still_heard(connection: &mut PgConnection, id: WorkerId, token: TokenId) -> Result<Option<Known>> {
+    let row = sqlx::query!(
+        r#"select engines, drain_asked or draining as "drain!",
+                seen_at > clock_timestamp() - make_interval(secs => 4) as "heard!"
+         from workers where id = $1 and token_id = $2"#,
+        id.0,
+        token.0
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.filter(|row| row.heard).map(|row| Known { engines: row.engines, drain: row.drain }))
+}
+
 /// Notes what a report says about the worker itself. Gives whether it was asked to drain; `None` if it isn't known.
 ///
 /// # Errors

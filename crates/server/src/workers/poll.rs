@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use axum::extract::State;
 use tokio::time::Instant;
+use wavemark_domain::WorkerId;
 use wavemark_domain::ids::TokenId;
 use wavemark_protocol::{Poll, Work};
+use wavemark_store::workers::Known;
 use wavemark_store::{jobs, leases, workers};
 
 use super::{WorkerToken, grant, unknown_worker};
@@ -23,9 +25,12 @@ pub(super) async fn poll(
 ) -> ApiResult<Json<Work>> {
     let until = Instant::now() + Duration::from_secs(u64::from(poll.wait_seconds.min(60)));
     let mut announced = state.work.subscribe();
+    let mut known = Some(first_look(&state, token, poll.worker).await?);
     loop {
         announced.mark_unchanged();
-        let work = look(&state, token, &poll).await?;
+        // A worker that stopped reporting gets nothing: it may be frozen with its poll still open.
+        let Some(worker) = known else { return Ok(Json(Work::default())) };
+        let work = look(&state, token, &poll, worker).await?;
         let over = Instant::now() >= until || state.shutdown.is_cancelled();
         if over || !work.leases.is_empty() || !work.jobs.is_empty() {
             return Ok(Json(work));
@@ -36,12 +41,21 @@ pub(super) async fn poll(
             () = tokio::time::sleep_until(again) => {}
             () = state.shutdown.cancelled() => {}
         }
+        let mut transaction = state.begin().await?;
+        known = workers::still_heard(&mut transaction, poll.worker, token).await?;
+        commit(transaction).await?;
     }
 }
 
-async fn look(state: &AppState, token: TokenId, poll: &Poll) -> ApiResult<Work> {
+async fn first_look(state: &AppState, token: TokenId, worker: WorkerId) -> ApiResult<Known> {
     let mut transaction = state.begin().await?;
-    let known = workers::seen(&mut transaction, poll.worker, token).await?.ok_or_else(unknown_worker)?;
+    let known = workers::seen(&mut transaction, worker, token).await?.ok_or_else(unknown_worker)?;
+    commit(transaction).await?;
+    Ok(known)
+}
+
+async fn look(state: &AppState, token: TokenId, poll: &Poll, known: Known) -> ApiResult<Work> {
+    let mut transaction = state.begin().await?;
     let mut work = Work::default();
     if !known.drain && poll.free_places > 0 {
         let places = i64::from(poll.free_places);
