@@ -26,17 +26,24 @@
 //! What the changes themselves contradict (an insert onto a row of the run, an update after a delete) is also marked
 //! as ordered, so that one by one finds the offending change.
 //!
-//! What is absent: truncates and barriers, which [`runs`] splits off before; tables without a key, whose changes are
-//! returned in order as they came.
+//! Of a table without a key the rows are a multiset: what is left are whole rows to delete, each with how often, and
+//! whole rows to insert. An update is the one and the other, so nothing is left to update. A change with an unchanged
+//! cell doesn't say which row it leaves, and makes the table ordered.
+//!
+//! What is absent: truncates and barriers, which [`runs`] splits off before.
 
+mod keyless;
 mod run;
 mod table;
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod multiset;
 
 use wavemark_domain::{Batch, Cell, Change, TableId};
 
+use keyless::KeylessState;
 pub use run::{Run, runs};
 use table::TableState;
 
@@ -83,8 +90,10 @@ pub struct NetTable {
     pub changes: Vec<u32>,
     /// True when only one by one is right. Then the sets below are empty.
     pub ordered: bool,
-    /// Rows to delete; only their key counts.
+    /// Rows to delete; only their key counts. Without a key they are whole and distinct.
     pub deletes: Vec<NetRow>,
+    /// Of a table without a key, how many of each row in `deletes` go; else empty.
+    pub times: Vec<usize>,
     /// Rows to update.
     pub updates: Vec<UpdateGroup>,
     /// Rows to insert.
@@ -105,7 +114,7 @@ impl NetTable {
     /// The row's cells; of one to update some may be unchanged.
     ///
     /// # Panics
-    /// If the batch isn't the one that was netted, or the row is one to delete.
+    /// If the batch isn't the one that was netted, or the row is one to delete in a table with a key.
     #[must_use]
     pub fn cells<'a>(&'a self, batch: &'a Batch, row: NetRow) -> &'a [Cell] {
         match row.row {
@@ -116,16 +125,52 @@ impl NetTable {
         }
     }
 
+    /// How many rows the target loses.
+    #[must_use]
+    pub fn removals(&self) -> usize {
+        if self.times.is_empty() { self.deletes.len() } else { self.times.iter().sum() }
+    }
+
     /// How many rows the sets touch.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.deletes.len() + self.inserts.len() + self.updates.iter().map(|group| group.rows.len()).sum::<usize>()
+        self.removals() + self.inserts.len() + self.updates.iter().map(|group| group.rows.len()).sum::<usize>()
     }
 
     /// Whether nothing is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         !self.ordered && self.len() == 0
+    }
+}
+
+/// A table of the run, by whether it has a key.
+enum State<'l> {
+    Keyed(TableState<'l>),
+    Keyless(KeylessState),
+}
+
+impl<'l> State<'l> {
+    fn new(table: TableId, layout: Layout<'l>) -> Self {
+        if layout.key.is_empty() {
+            Self::Keyless(KeylessState::new(table, layout.columns))
+        } else {
+            Self::Keyed(TableState::new(table, layout))
+        }
+    }
+
+    fn push(&mut self, batch: &Batch, at: u32, change: &Change) {
+        match self {
+            Self::Keyed(state) => state.push(batch, at, change),
+            Self::Keyless(state) => state.push(batch, at, change),
+        }
+    }
+
+    fn finish(self, batch: &Batch) -> NetTable {
+        match self {
+            Self::Keyed(state) => state.finish(batch),
+            Self::Keyless(state) => state.finish(),
+        }
     }
 }
 
@@ -137,7 +182,7 @@ pub fn net<'a, 'l>(
     layout: impl Fn(TableId) -> Layout<'l>,
 ) -> Vec<NetTable> {
     let mut places: Vec<u32> = Vec::new();
-    let mut states: Vec<TableState<'l>> = Vec::new();
+    let mut states: Vec<State<'l>> = Vec::new();
     for (at, change) in changes {
         let index = change.table.index();
         if index >= places.len() {
@@ -145,7 +190,7 @@ pub fn net<'a, 'l>(
         }
         if places[index] == u32::MAX {
             places[index] = u32::try_from(states.len()).expect("fewer tables than 2^32");
-            states.push(TableState::new(change.table, layout(change.table)));
+            states.push(State::new(change.table, layout(change.table)));
         }
         let at = u32::try_from(at).expect("a batch has fewer than 2^32 changes");
         states[places[index] as usize].push(batch, at, change);

@@ -352,14 +352,3 @@ fn an_insert_onto_a_row_of_the_run_goes_one_by_one() {
     assert!(nets[0].ordered);
     assert_eq!(nets[0].changes, vec![0, 1]);
 }
-
-#[test]
-fn a_table_without_a_key_keeps_its_changes_in_order() {
-    let mut batch = Batch::default();
-    for value in [1, 1] {
-        push(&mut batch, ChangeKind::Insert, None, Some(&[Some(value), Some(2), Some(3), Some(4)]));
-    }
-    let nets = net(&batch, batch.changes().iter().enumerate(), |_| Layout { columns: COLUMNS, key: &[] });
-    assert!(nets[0].ordered && nets[0].inserts.is_empty());
-    assert_eq!(nets[0].changes, vec![0, 1]);
-}

@@ -45,7 +45,7 @@ impl<'l> TableState<'l> {
             keys: Vec::new(),
             cells: Vec::new(),
             changes: Vec::new(),
-            ordered: layout.key.is_empty(),
+            ordered: false,
         }
     }
 
@@ -231,6 +231,7 @@ impl<'l> TableState<'l> {
             changes: self.changes,
             ordered: self.ordered,
             deletes: Vec::new(),
+            times: Vec::new(),
             updates: Vec::new(),
             inserts: Vec::new(),
             width: self.layout.columns,
@@ -285,12 +286,12 @@ impl<'l> TableState<'l> {
     }
 }
 
-fn hash(hasher: &DefaultHashBuilder, batch: &Batch, key: &[Cell]) -> u64 {
+pub(crate) fn hash(hasher: &DefaultHashBuilder, batch: &Batch, key: &[Cell]) -> u64 {
     let mut hasher = hasher.build_hasher();
     for cell in key {
-        let value = batch.value(*cell).unwrap_or_default();
-        hasher.write_usize(value.len());
-        hasher.write(value);
+        let value = batch.value(*cell);
+        hasher.write_usize(value.map_or(usize::MAX, <[u8]>::len));
+        hasher.write(value.unwrap_or_default());
     }
     hasher.finish()
 }

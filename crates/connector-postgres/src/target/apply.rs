@@ -71,7 +71,11 @@ impl<'a> Single<'a> {
     /// A row of a net result.
     pub(crate) fn netted(batch: &'a Batch, net: &'a NetTable, verb: Verb, row: NetRow, set: &[usize]) -> Self {
         let new = (verb != Verb::Delete).then(|| net.cells(batch, row));
-        Self { verb, set: set.to_vec(), found_by: FoundBy::Key(net.key(row)), new }
+        let found_by = match net.times.is_empty() {
+            true => FoundBy::Key(net.key(row)),
+            false => FoundBy::Row(net.cells(batch, row)),
+        };
+        Self { verb, set: set.to_vec(), found_by, new }
     }
 
     /// The values to bind, in the order of the statement.

@@ -8,7 +8,7 @@ use wavemark_netting::{Layout, NetRow, NetTable, net};
 
 use super::apply::{Single, Verb, single_task};
 use super::pipeline::{Param, Task};
-use super::sets::{ARRAYS_FROM, Copying, Method, Refused, arrays};
+use super::sets::{ARRAYS_FROM, Copying, Method, Refused, SCANS, arrays};
 use super::statements::{self, Rows};
 use super::wave::Waves;
 
@@ -53,10 +53,14 @@ impl Waves {
         Ok(())
     }
 
-    /// An identity that an UPDATE may not set can come with an insert that netting turns into an update.
+    /// An identity that an UPDATE may not set can come with an insert that netting turns into an update. Without a
+    /// key netting turns updates into deletes and inserts, which would lose what the plan doesn't give.
     fn must_keep_order(&self, table: TableId) -> bool {
         self.tables.get(&table).is_none_or(|known| {
             let columns = &known.target.columns;
+            if known.target.key.is_empty() {
+                return known.target.has_more;
+            }
             (0..columns.len()).any(|at| columns[at].always && !known.target.key.contains(&at))
         })
     }
@@ -78,6 +82,10 @@ impl Waves {
 
     /// Deletes, then updates, then inserts.
     async fn sets(&mut self, batch: &Batch, net: &NetTable) -> Result<(), Problem> {
+        if !net.times.is_empty() {
+            self.take_counted(batch, net).await?;
+            return self.insert(batch, net).await;
+        }
         let deletes = self.method(net.table, net.deletes.len(), &[])?;
         let mut updates = Vec::with_capacity(net.updates.len());
         for group in &net.updates {
@@ -126,6 +134,39 @@ impl Waves {
                 self.set(sql, Vec::new(), task).await
             }
         }
+    }
+
+    /// Deletes rows of a table without a key.
+    async fn take_counted(&mut self, batch: &Batch, net: &NetTable) -> Result<(), Problem> {
+        let rows = net.removals();
+        if rows <= SCANS && self.force.is_none() {
+            for (row, times) in net.deletes.iter().zip(&net.times) {
+                for _ in 0..*times {
+                    self.net_single(batch, net, Verb::Delete, *row, &[]).await?;
+                }
+            }
+            return self.drain().await;
+        }
+        let task = Task { verb: "stage changes of", table: Some(net.table), rows: None };
+        self.make_staging(net.table, task).await?;
+        self.drain().await?;
+        let staging = self.staging(net.table)?;
+        let target = self.target(net.table)?;
+        let staged = async {
+            let mut copying = Copying::begin(&self.client, &statements::copy_staging(staging)).await?;
+            for (row, times) in net.deletes.iter().zip(&net.times) {
+                copying.counted(batch, target, *times, net.cells(batch, *row)).await?;
+            }
+            Ok::<u64, Refused>(copying.end().await?)
+        };
+        staged.await.map_err(|refused| self.refused(refused, task))?;
+        // Not kept prepared: the plan is to fit the number of rows that are staged now.
+        let task = Task { verb: "delete rows from", table: Some(net.table), rows: Some(rows as u64) };
+        let sql = statements::delete_counted(target, staging);
+        self.client.batch_execute(statements::ONE_SCAN).await.map_err(|error| task.failed(&error, &self.plan))?;
+        let found = self.client.execute(&sql, &[]).await.map_err(|error| task.failed(&error, &self.plan))?;
+        self.client.batch_execute(statements::OWN_PLANS).await.map_err(|error| task.failed(&error, &self.plan))?;
+        if found == rows as u64 { Ok(()) } else { Err(task.diverged(found, &self.plan)) }
     }
 
     async fn update(

@@ -38,6 +38,11 @@ impl Writer {
         self.bytes.put_i16(value);
     }
 
+    pub(crate) fn int8(&mut self, value: i64) {
+        self.bytes.put_i32(8);
+        self.bytes.put_i64(value);
+    }
+
     /// One cell of a row. An unchanged one is written as NULL: only for columns that nothing reads.
     pub(crate) fn cell(&mut self, batch: &Batch, cell: Cell, column: &TargetColumn) -> Result<(), Problem> {
         match batch.value(cell) {

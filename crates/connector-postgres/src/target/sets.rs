@@ -18,6 +18,9 @@ pub(crate) const STAGED_FROM: usize = 4_000;
 /// How many bytes go into one message of a COPY.
 const PIECE: usize = 256 * 1024;
 
+/// How many rows of a table without a key are found each by a scan of its own; more are found by one for all.
+pub(crate) const SCANS: usize = 5;
+
 /// How a set of so many rows goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
@@ -120,6 +123,22 @@ impl Copying {
     /// A row for the table itself.
     pub(crate) async fn row(&mut self, batch: &Batch, table: &TargetTable, cells: &[Cell]) -> Result<(), Refused> {
         self.writer.begin(cells.len());
+        for (cell, column) in cells.iter().zip(&table.columns) {
+            self.writer.cell(batch, *cell, column)?;
+        }
+        Ok(self.flush(PIECE).await?)
+    }
+
+    /// A row for the staging table of a table without a key: how many of it go, and its cells.
+    pub(crate) async fn counted(
+        &mut self,
+        batch: &Batch,
+        table: &TargetTable,
+        times: usize,
+        cells: &[Cell],
+    ) -> Result<(), Refused> {
+        self.writer.begin(1 + cells.len());
+        self.writer.int8(i64::try_from(times).expect("a run has fewer than 2^63 changes"));
         for (cell, column) in cells.iter().zip(&table.columns) {
             self.writer.cell(batch, *cell, column)?;
         }

@@ -147,6 +147,36 @@ pub(crate) fn delete_set(table: &TargetTable, rows: &Rows<'_>) -> String {
     format!("DELETE FROM {} AS t USING {} WHERE {}{condition}", table.name, source(table, rows, true, &[]), group(rows))
 }
 
+/// The session forces nested loops by index (`mod.rs`); [`delete_counted`] has no index to go by and must hash.
+pub(crate) const ONE_SCAN: &str =
+    "SET LOCAL enable_hashjoin = on; SET LOCAL enable_seqscan = on; SET LOCAL enable_nestloop = off";
+/// The session's own again.
+pub(crate) const OWN_PLANS: &str =
+    "SET LOCAL enable_hashjoin = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_nestloop = on";
+
+/// Deletes staged rows of a table without a key, each as often as its `n` says, by one scan of the table. Rows are the
+/// same as in [`one_row`]; equal rows have equal text too, which unlike the comparison byte for byte can be hashed.
+pub(crate) fn delete_counted(table: &TargetTable, staging: &str) -> String {
+    let columns: Vec<String> = table.columns.iter().map(|column| format!("x.{}", column.name)).collect();
+    let values: Vec<String> =
+        table.columns.iter().enumerate().map(|(at, column)| format!("s.c{at}::{}", column.type_text)).collect();
+    let (there, gone) = (format!("ROW({})::record", columns.join(", ")), format!("ROW({})::record", values.join(", ")));
+    let (place, wanted, found) = if table.partitioned {
+        ("x.tableoid AS part, x.ctid AS place", "m.part, m.place", "(t.tableoid, t.ctid) IN (")
+    } else {
+        ("x.ctid AS place", "m.place", "t.ctid = ANY (ARRAY(")
+    };
+    let end = if table.partitioned { ")" } else { "))" };
+    format!(
+        "DELETE FROM {0} AS t WHERE {found}SELECT {wanted} FROM ( \
+         SELECT {place}, s.n, pg_catalog.row_number() OVER (PARTITION BY s.ctid) AS nth \
+         FROM {staging} AS s JOIN {0} AS x \
+         ON pg_catalog.hashtext({there}::pg_catalog.text) = pg_catalog.hashtext({gone}::pg_catalog.text) \
+         AND {there} OPERATOR(pg_catalog.*=) {gone}) AS m WHERE m.nth <= m.n{end}",
+        table.name
+    )
+}
+
 /// Updates a set of rows that set the same columns.
 pub(crate) fn update_set(table: &TargetTable, set: &[usize], rows: &Rows<'_>) -> String {
     let values: Vec<String> = set.iter().map(|at| format!("s.c{at}")).collect();
@@ -178,11 +208,13 @@ pub(crate) fn copy(table: &TargetTable) -> String {
     format!("COPY {} ({}) FROM STDIN (FORMAT binary)", table.name, table.column_list())
 }
 
-/// The staging table of a table: the group, the key to find a row by, the new cells.
+/// The staging table of a table: the group, the key to find a row by, the new cells. Without a key: how many rows go,
+/// and their cells.
 pub(crate) fn create_staging(table: &TargetTable, staging: &str) -> String {
+    let first = if table.key.is_empty() { "n int8" } else { "g int2" };
     let keys = table.key.iter().enumerate().map(|(at, column)| format!("k{at} {}", table.columns[*column].base_text));
     let cells = table.columns.iter().enumerate().map(|(at, column)| format!("c{at} {}", column.base_text));
-    let columns: Vec<String> = ["g int2".to_owned()].into_iter().chain(keys).chain(cells).collect();
+    let columns: Vec<String> = [first.to_owned()].into_iter().chain(keys).chain(cells).collect();
     format!("CREATE TEMPORARY TABLE {staging} ({}) ON COMMIT DELETE ROWS", columns.join(", "))
 }
 

@@ -23,6 +23,9 @@ pub(crate) struct TargetTable {
     pub(crate) partitioned: bool,
     /// In the order of the plan's columns.
     pub(crate) columns: Vec<TargetColumn>,
+    /// Whether it has columns that the plan doesn't give: an update must leave their values, so it can't be a delete
+    /// and an insert.
+    pub(crate) has_more: bool,
     /// Indexes into `columns`.
     pub(crate) key: Vec<usize>,
     /// Sets of columns (indexes into `columns`) that the target keeps unique, the key among them.
@@ -167,6 +170,10 @@ pub(crate) async fn read(client: &impl GenericClient, version: i32, plan: &Table
             .iter()
             .filter_map(|column| self::column(&relation, &types, &column.target_name))
             .collect(),
+        has_more: relation
+            .columns
+            .iter()
+            .any(|found| !found.generated && !plan.columns.iter().any(|column| column.target_name == found.name)),
         key: plan.key.clone(),
         uniques: uniques(client, relation.oid, plan).await.map_err(failed)?,
         referenced,

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use tokio_postgres::{Client, Statement};
 use wavemark_connector::crash;
 use wavemark_connector::target::{Segment, WaveEnd};
-use wavemark_domain::{Batch, Change, Problem, TableId, TablePlan};
+use wavemark_domain::{Batch, Change, ChangeKind, Problem, TableId, TablePlan};
 use wavemark_netting::{Run, runs};
 
 use super::apply::{Prepared, Single, Verb, plan_of, single_task};
 use super::fence::Grant;
 use super::pipeline::{Param, Pipeline, Task};
-use super::sets::Method;
+use super::sets::{Method, SCANS};
 use super::statements;
 use super::table::{self, TargetTable};
 
@@ -127,8 +127,13 @@ impl Waves {
         if self.force == Some(Method::Singles) {
             return false;
         }
+        let scans = |change: &Change| {
+            change.kind != ChangeKind::Insert
+                && self.tables.get(&change.table).is_some_and(|known| known.target.key.is_empty())
+        };
+        let many_scans = || rows.iter().filter(|(_, change)| scans(change)).nth(SCANS).is_some();
         let related = |change: &Change| self.tables.get(&change.table).is_some_and(|known| known.target.related);
-        (rows.len() > SINGLES || self.force.is_some())
+        (rows.len() > SINGLES || self.force.is_some() || many_scans())
             && (self.replica || !rows.iter().any(|(_, change)| related(change)))
     }
 

@@ -2,6 +2,7 @@
 
 mod careful;
 mod fence;
+mod keyless;
 mod load;
 mod shapes;
 mod speed;
