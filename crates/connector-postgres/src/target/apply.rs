@@ -71,10 +71,8 @@ impl<'a> Single<'a> {
     /// A row of a net result.
     pub(crate) fn netted(batch: &'a Batch, net: &'a NetTable, verb: Verb, row: NetRow, set: &[usize]) -> Self {
         let new = (verb != Verb::Delete).then(|| net.cells(batch, row));
-        let found_by = match net.times.is_empty() {
-            true => FoundBy::Key(net.key(row)),
-            false => FoundBy::Row(net.cells(batch, row)),
-        };
+        let keyed = net.times.is_empty();
+        let found_by = if keyed { FoundBy::Key(net.key(row)) } else { FoundBy::Row(net.cells(batch, row)) };
         Self { verb, set: set.to_vec(), found_by, new }
     }
 

@@ -15,6 +15,7 @@ pub(crate) fn quote_table(name: &TableName) -> String {
 
 /// A target table that fits its plan.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the table")]
 pub(crate) struct TargetTable {
     /// Quoted.
     pub(crate) name: String,
