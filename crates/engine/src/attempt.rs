@@ -13,13 +13,15 @@ use wavemark_domain::{Epoch, Fault, Position, Problem, TableName, TablePlan};
 
 use crate::plan::{self, Planned};
 use crate::run::{Ended, Run};
-use crate::{follow, load};
+use crate::{assess, follow, load};
 
 /// What an attempt leaves to the next one of the same run, because the target does not hold it yet.
 #[derive(Debug, Default)]
 pub struct Carried {
     /// Tables to park with the next commit, at the bookmark of that moment.
     pub(crate) parks: BTreeMap<TableName, Problem>,
+    /// Whether this run has told what an assessment found.
+    pub(crate) assessed: bool,
     /// The transaction after this bookmark failed while it was streamed: apply it row by row.
     pub(crate) careful_after: Option<Position>,
 }
@@ -64,6 +66,10 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried) -> Result<Ended, S
         let mut opened = run.target.open(&run.task).await?;
         show_tables(run, &planned, &opened.kept);
         opened.session.attach(&plan).await?;
+        let is_new = opened.kept.bookmark.is_none() && opened.kept.tables.is_empty();
+        if is_new && !std::mem::replace(&mut carried.assessed, true) {
+            assess::tell(run, &planned).await;
+        }
         let mut helpers = JoinSet::new();
         helpers.spawn(watch_log(run.clone()));
         if opened.kept.bookmark.is_none() {

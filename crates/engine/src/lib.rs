@@ -10,6 +10,7 @@
 //! The engine knows the traits of `wavemark-connector` and no database. It has no clock of its own but tokio's, so
 //! that a simulation runs it on virtual time.
 
+mod assess;
 mod attempt;
 pub mod follow;
 pub mod load;
@@ -17,6 +18,7 @@ pub mod plan;
 mod run;
 pub mod status;
 
+pub use assess::assess;
 pub use attempt::Carried;
-pub use run::{Ended, Failure, Run, assess, clean_up};
+pub use run::{Ended, Failure, Run, clean_up};
 pub use status::Status;

@@ -6,13 +6,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use wavemark_connector::source::LeftBehind;
 use wavemark_connector::{Source, Target, TaskContext};
-use wavemark_domain::check::{Finding, Weight};
 use wavemark_domain::mapping::Mappings;
 use wavemark_domain::progress::{Phase, Severity};
 use wavemark_domain::{Epoch, Fault, Problem};
 
 use crate::attempt::{Carried, Stop, attempt};
-use crate::plan;
 use crate::status::Status;
 
 /// A task with everything to run it.
@@ -117,41 +115,6 @@ impl Run {
             () = tokio::time::sleep(wait) => std::ops::ControlFlow::Continue(()),
         }
     }
-}
-
-/// What stands in the way of a task, worst first: what both systems find, and the tables that can't travel.
-pub async fn assess(run: &Run) -> Result<Vec<Finding>, Problem> {
-    let planned = plan::make(
-        run.source.tables().await?,
-        &run.mappings,
-        &run.source_engine,
-        run.source.as_ref(),
-        run.target.as_ref(),
-        run.task.kind.follows(),
-    );
-    let tables: Vec<_> = planned.tables.iter().map(|table| Arc::clone(&table.source)).collect();
-    let mut findings = run.source.assess(&run.task, &tables).await?;
-    findings.extend(run.target.assess(&run.task, &planned.tables).await?);
-    findings.extend(planned.refused.iter().map(|(_, problem)| Finding {
-        weight: Weight::Warning,
-        code: problem.code.clone(),
-        text: problem.text.clone(),
-        mend: problem.advice.clone(),
-    }));
-    if planned.tables.is_empty() {
-        findings.push(no_tables(&planned));
-    }
-    findings.sort_by_key(|finding| finding.weight);
-    Ok(findings)
-}
-
-fn no_tables(planned: &plan::Planned) -> Finding {
-    let text = if planned.refused.is_empty() {
-        "No table of the source matches the selection rules; names are compared exactly, and % and _ are wildcards."
-    } else {
-        "None of the selected tables can be replicated; see the reasons above."
-    };
-    Finding { weight: Weight::Blocker, code: "no-tables".to_owned(), text: text.to_owned(), mend: None }
 }
 
 /// Removes what the task made at the source and at the target. Both are tried, whatever happens to the other.

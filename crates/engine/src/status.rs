@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
+use wavemark_domain::check::Finding;
 use wavemark_domain::progress::{Phase, Severity, TableProgress, TaskEventRecord, TaskProgress};
 use wavemark_domain::state::TableState;
 use wavemark_domain::{Problem, TableId, TablePlan};
@@ -89,6 +90,11 @@ impl Status {
             problem: Some(problem.clone()),
             ..record(severity, &problem.code, problem.to_string())
         });
+    }
+
+    /// Notes what an assessment found.
+    pub(crate) fn found(&self, finding: &Finding) {
+        self.push(crate::assess::event(finding, now_micros()));
     }
 
     /// Puts a table's state, with an event if it changed.
