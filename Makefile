@@ -1,4 +1,5 @@
-# Every command of the project. `make` alone lists them.
+# Every command of the project. `make` alone lists them. Programs are built with the whole workspace: a single package
+# has other features of the same dependencies, and they would be compiled once more.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 
@@ -39,16 +40,19 @@ lint: ## the lints, as CI has them
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 sqlx: ## write .sqlx anew, after a change of a query or a migration
-	@cargo run --quiet --locked --package wavemark-tests --bin queries
+	@cargo build --quiet --workspace --locked --bins
+	@$(TARGET)/debug/queries
 
 sqlx-check: ## whether .sqlx is what the queries are
-	@cargo run --quiet --locked --package wavemark-tests --bin queries -- --check
+	@cargo build --quiet --workspace --locked --bins
+	@$(TARGET)/debug/queries --check
 
 openapi: ## write openapi/openapi.json anew, after a change of the API
-	cargo run --quiet --locked --package wavemark -- openapi > openapi/openapi.json
+	cargo build --quiet --workspace --locked --bins
+	$(TARGET)/debug/wavemark openapi > openapi/openapi.json
 
 openapi-check: ## whether openapi/openapi.json is the router's
-	@cargo build --quiet --locked --package wavemark
+	@cargo build --quiet --workspace --locked --bins
 	@$(TARGET)/debug/wavemark openapi | diff -u openapi/openapi.json - || { echo "run make openapi" >&2; exit 1; }
 
 deny: ## licences, bans and sources of every dependency
