@@ -35,8 +35,8 @@ pub(crate) enum Output {
 pub(crate) enum Command {
     /// Run the server: API, pages, and the workers' side of the protocol
     Server(ServerOptions),
-    /// Run a worker: it dials the server and runs tasks
-    Worker(WorkerOptions),
+    /// Run a worker, which dials the server and runs tasks; or ask the server about its workers
+    Worker(WorkerCommand),
     /// Run a server and one worker in one process, on a private Postgres if no database is named
     Up(UpOptions),
     /// Bring the metadata database to this version
@@ -120,15 +120,26 @@ pub(crate) struct ServerOptions {
     pub(crate) migrate: bool,
 }
 
+/// Run one, or ask about all.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct WorkerCommand {
+    /// What to ask; without it a worker runs
+    #[command(subcommand)]
+    pub(crate) ask: Option<WorkersCommand>,
+    #[command(flatten)]
+    pub(crate) run: WorkerOptions,
+}
+
 /// A worker.
 #[derive(Args)]
 pub(crate) struct WorkerOptions {
     /// The server's address
     #[arg(long, env = "WAVEMARK_SERVER", default_value = "http://127.0.0.1:8080")]
     pub(crate) server: String,
-    /// The worker's token
+    /// The worker's token; `wavemark worker token` makes one
     #[arg(long, env = "WAVEMARK_WORKER_TOKEN", hide_env_values = true)]
-    pub(crate) token: SecretString,
+    pub(crate) token: Option<SecretString>,
     /// A certificate (PEM file) to check the server's against, besides the public ones
     #[arg(long, env = "WAVEMARK_SERVER_CA")]
     pub(crate) server_ca: Option<PathBuf>,
@@ -180,9 +191,6 @@ pub(crate) enum ClientCommand {
     /// Tasks: replications
     #[command(subcommand)]
     Task(TaskCommand),
-    /// Workers, alive or not
-    #[command(subcommand, name = "workers")]
-    Workers(WorkersCommand),
     /// What happened, newest first
     Events(EventsOptions),
 }
@@ -333,6 +341,19 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_worker_is_run_or_asked_about() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        let asks = |line: &str| match parse(line).unwrap().command {
+            Command::Worker(command) => command.ask.is_some(),
+            _ => unreachable!("{line} is a worker's command"),
+        };
+        assert!(!asks("wavemark worker --token x --server http://127.0.0.1:1"));
+        assert!(asks("wavemark worker list"));
+        assert!(asks("wavemark worker token here"));
+        assert!(parse("wavemark worker --token x list").is_err());
     }
 
     #[test]

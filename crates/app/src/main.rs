@@ -48,9 +48,10 @@ async fn run(cli: cli::Cli) -> anyhow::Result<()> {
             logging::start(cli.log_json);
             roles::server::run(options).await
         }
-        Command::Worker(options) => {
+        Command::Worker(cli::WorkerCommand { ask: Some(command), .. }) => client::workers(command, cli.output).await,
+        Command::Worker(cli::WorkerCommand { ask: None, run }) => {
             logging::start(cli.log_json);
-            roles::worker::run(options).await
+            roles::worker::run(run).await
         }
         Command::Up(options) => {
             logging::start(cli.log_json);

@@ -31,7 +31,7 @@ pub enum ClientError {
         cause: reqwest::Error,
     },
     /// The token is wrong or was revoked.
-    #[error("the server refuses this worker's token; make another with `wavemark workers token`")]
+    #[error("the server refuses this worker's token; make another with `wavemark worker token`")]
     Refused,
     /// Another version of the protocol.
     #[error("the server speaks another version of the worker protocol than {VERSION}: {0}")]

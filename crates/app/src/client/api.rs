@@ -73,7 +73,7 @@ impl Api {
             }
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
-        bail!("no worker did the job within 150 s; is one running? See `wavemark workers list`")
+        bail!("no worker did the job within 150 s; is one running? See `wavemark worker list`")
     }
 
     async fn call(

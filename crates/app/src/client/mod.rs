@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use crate::cli::{ClientCommand, LoginOptions, Output};
+use crate::cli::{ClientCommand, LoginOptions, Output, WorkersCommand};
 use api::Api;
 use session::Session;
 
@@ -20,9 +20,13 @@ pub(crate) async fn run(command: ClientCommand, output: Output) -> anyhow::Resul
         ClientCommand::Logout => logout().await,
         ClientCommand::Endpoint(command) => commands::endpoint(&mut Api::open()?, command, output).await,
         ClientCommand::Task(command) => commands::task(&mut Api::open()?, command, output).await,
-        ClientCommand::Workers(command) => commands::workers(&mut Api::open()?, command, output).await,
         ClientCommand::Events(options) => commands::events(&mut Api::open()?, &options, output).await,
     }
+}
+
+/// Asks about workers.
+pub(crate) async fn workers(command: WorkersCommand, output: Output) -> anyhow::Result<()> {
+    commands::workers(&mut Api::open()?, command, output).await
 }
 
 async fn login(options: LoginOptions) -> anyhow::Result<()> {

@@ -19,7 +19,8 @@ pub(crate) async fn run(options: WorkerOptions) -> anyhow::Result<()> {
     if options.server.starts_with("http://") && !is_loopback(&options.server) {
         tracing::warn!("the server is reached without TLS: secrets of endpoints cross the network in the clear");
     }
-    let config = WorkerConfig { server_ca, ..config(options.server, options.token, options.work) };
+    let token = options.token.context("no token: set WAVEMARK_WORKER_TOKEN; `wavemark worker token` makes one")?;
+    let config = WorkerConfig { server_ca, ..config(options.server, token, options.work) };
     work(config, shutdown::on_signal()?).await
 }
 
