@@ -183,8 +183,7 @@ mod tests {
             always: false,
             base_text: "x".to_owned(),
             base: 0,
-            array: 0,
-            is_array: false,
+            unnests: true,
             rewrite,
             equals: "=".to_owned(),
         }

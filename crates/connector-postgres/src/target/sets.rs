@@ -30,12 +30,9 @@ pub(crate) enum Method {
 }
 
 impl Method {
-    /// An array of arrays can't be unnested row by row, so such columns are staged.
+    /// Arrays of arrays or of composites can't be unnested row by row, so such columns are staged.
     pub(crate) fn of(table: &TargetTable, rows: usize, columns: &[usize]) -> Self {
-        let arrays = table.key.iter().chain(columns).all(|at| {
-            let column = &table.columns[*at];
-            column.array != 0 && !column.is_array
-        });
+        let arrays = table.key.iter().chain(columns).all(|at| table.columns[*at].unnests);
         match rows {
             0..ARRAYS_FROM => Self::Singles,
             ARRAYS_FROM..STAGED_FROM if arrays => Self::Arrays,

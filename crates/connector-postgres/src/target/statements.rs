@@ -215,7 +215,11 @@ pub(crate) fn create_staging(table: &TargetTable, staging: &str) -> String {
     let keys = table.key.iter().enumerate().map(|(at, column)| format!("k{at} {}", table.columns[*column].base_text));
     let cells = table.columns.iter().enumerate().map(|(at, column)| format!("c{at} {}", column.base_text));
     let columns: Vec<String> = [first.to_owned()].into_iter().chain(keys).chain(cells).collect();
-    format!("CREATE TEMPORARY TABLE {staging} ({}) ON COMMIT DELETE ROWS", columns.join(", "))
+    // What a failed run made and was taken for lost may still be there, made by an earlier run of the same wave.
+    format!(
+        "CREATE TEMPORARY TABLE IF NOT EXISTS {staging} ({}) ON COMMIT DELETE ROWS; DELETE FROM {staging}",
+        columns.join(", ")
+    )
 }
 
 /// The staging table's name, qualified.

@@ -50,10 +50,9 @@ pub(crate) struct TargetColumn {
     pub(crate) base_text: String,
     /// The base type.
     pub(crate) base: u32,
-    /// The array type over the base type, 0 without one.
-    pub(crate) array: u32,
-    /// Whether the base type is itself an array.
-    pub(crate) is_array: bool,
+    /// Whether `unnest` of an array of it gives it back as one column: not so for arrays, which it takes apart whole,
+    /// and for composites, whose attributes become columns.
+    pub(crate) unnests: bool,
     /// What must be overwritten in its values.
     pub(crate) rewrite: Option<Shape>,
     /// The operator that says whether two values are equal.
@@ -196,8 +195,7 @@ fn column(relation: &Relation, types: &Types, name: &str) -> Option<TargetColumn
         always: found.always,
         base_text: info.text.clone(),
         base,
-        array: info.array,
-        is_array: info.element != 0,
+        unnests: info.array != 0 && info.element == 0 && info.kind != 'c',
         rewrite: types.rewrite(found.oid),
         equals,
     })

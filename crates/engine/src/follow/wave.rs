@@ -105,6 +105,8 @@ impl Follower<'_> {
         match self.try_apply(pieces).await {
             Ok(()) => Ok(()),
             Err(problem) if problem.fault == Fault::Data => {
+                let table = problem.table.as_ref().map(ToString::to_string);
+                tracing::info!(row_count = pieces.len(), table.name = table, "a wave is divided: {problem}");
                 self.session.roll_back().await?;
                 self.apply_divided(pieces).await
             }
