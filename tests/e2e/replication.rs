@@ -33,8 +33,10 @@ async fn a_shop_is_copied_while_it_changes_and_followed_until_it_is_equal() {
     assert!(seen.looks > 20 && seen.violations.is_empty(), "{seen:?}");
 
     let counts = writers.counts();
-    let written: u64 = world.installation.api.task(task).await.unwrap().progress.unwrap().changes_written;
+    let progress = world.installation.api.task(task).await.unwrap().progress.unwrap();
+    let written = progress.changes_written;
     assert!(written > 0 && counts.transactions > 300, "{written} changes written, {counts:?}");
+    assert_eq!(progress.retries, 0, "nothing went wrong, so no wave was divided and nothing was tried again");
     world.installation.api.act(task, "stop").await.unwrap();
     world.status(task, "stopped").await;
     let (source, target) = (world.pair.source_client().await.unwrap(), world.pair.target_client().await.unwrap());

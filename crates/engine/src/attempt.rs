@@ -31,6 +31,8 @@ pub struct Carried {
 pub(crate) enum Stop {
     /// Start again at once from the bookmark, with what was carried.
     Again,
+    /// It was asked to, between two waves.
+    Asked,
     /// Another worker has the task.
     Fenced {
         /// The epoch found in the target, if it is known.

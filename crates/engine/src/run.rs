@@ -71,6 +71,7 @@ impl Run {
             };
             let problem = match stop {
                 Stop::Again => continue,
+                Stop::Asked => return Ok(Ended::Stopped),
                 Stop::Fenced { held } => return Err(Failure::Fenced { held }),
                 Stop::Problem(problem) if problem.fault == Fault::Fenced => {
                     return Err(Failure::Fenced { held: None });

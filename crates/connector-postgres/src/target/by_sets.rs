@@ -9,7 +9,7 @@ use wavemark_netting::{Layout, NetRow, NetTable, net};
 use super::apply::{Single, Verb, single_task};
 use super::pipeline::{Param, Task};
 use super::sets::{ARRAYS_FROM, Copying, Method, Refused, SCANS, arrays};
-use super::statements::{self, Rows};
+use super::statements::{self, Plans, Rows};
 use super::wave::Waves;
 
 impl Waves {
@@ -163,9 +163,9 @@ impl Waves {
         // Not kept prepared: the plan is to fit the number of rows that are staged now.
         let task = Task { verb: "delete rows from", table: Some(net.table), rows: Some(rows as u64) };
         let sql = statements::delete_counted(target, staging);
-        self.client.batch_execute(statements::ONE_SCAN).await.map_err(|error| task.failed(&error, &self.plan))?;
+        self.execute(&statements::plans("LOCAL", Plans::OneScan), task).await?;
         let found = self.client.execute(&sql, &[]).await.map_err(|error| task.failed(&error, &self.plan))?;
-        self.client.batch_execute(statements::OWN_PLANS).await.map_err(|error| task.failed(&error, &self.plan))?;
+        self.execute(&statements::plans("LOCAL", Plans::ByIndex), task).await?;
         if found == rows as u64 { Ok(()) } else { Err(task.diverged(found, &self.plan)) }
     }
 
@@ -315,16 +315,15 @@ impl Waves {
 
     /// The staging table is emptied by each commit. One left by an earlier staging in this wave is emptied here.
     async fn make_staging(&mut self, table: TableId, task: Task) -> Result<(), Problem> {
-        let target = self.target(table)?;
-        let name = statements::staging_name(target);
-        let made = self.tables.get(&table).is_some_and(|known| known.staging.is_some());
-        let sql = if made { format!("DELETE FROM {name}") } else { statements::create_staging(target, &name) };
+        if let Ok(name) = self.staging(table) {
+            let sql = format!("DELETE FROM {name}");
+            return self.execute(&sql, task).await;
+        }
+        let name = self.new_staging(table);
+        let sql = statements::create_staging(self.target(table)?, &name);
         self.execute(&sql, task).await?;
-        if !made {
-            self.note_staging(table);
-            if let Some(known) = self.tables.get_mut(&table) {
-                known.staging = Some(name);
-            }
+        if let Some(known) = self.tables.get_mut(&table) {
+            known.staging = Some(name);
         }
         Ok(())
     }

@@ -52,6 +52,7 @@ use fault::problem;
 use fence::Grant;
 use loader::PgLoader;
 use session::PgSession;
+use statements::Plans;
 use wave::Waves;
 
 /// A PostgreSQL database to write to.
@@ -75,11 +76,9 @@ impl PostgresTarget {
         let mut control = self.connect(task, "control").await?;
         schema::ensure(&mut control.client).await?;
         let writer = self.connect(task, "waves").await?;
-        // Sets are joined to the target by its key's index, row by row: the planner knows nothing of their size
-        // and, above some thousands of rows, would read the whole table instead.
         writer
             .client
-            .batch_execute("SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off")
+            .batch_execute(&statements::plans("SESSION", Plans::ByIndex))
             .await
             .map_err(|error| problem(&error, "set up the session for waves"))?;
         let waves = Waves::new(Arc::new(writer.client), writer.version, Grant::of(task), writer.replica);

@@ -79,8 +79,7 @@ fn must_have_key(plan: &TablePlan, target: &table::TargetTable) -> Result<(), Pr
 #[async_trait]
 impl Session for PgSession {
     async fn attach(&mut self, plan: &[TablePlan]) -> Result<(), Problem> {
-        self.waves.attach(plan);
-        Ok(())
+        self.waves.attach(plan).await
     }
 
     async fn begin_table(
@@ -90,7 +89,7 @@ impl Session for PgSession {
         mark: &TableMark,
     ) -> Result<(), Problem> {
         let (grant, version) = (self.grant(), self.control.version);
-        self.waves.forget(table.id);
+        self.waves.forget([table.id].into_iter()).await?;
         begin_table(&mut self.control.client, version, grant, table, preparation, mark).await?;
         crash::point("table.begun");
         Ok(())
@@ -138,9 +137,7 @@ impl Session for PgSession {
         let grant = self.grant();
         let left = finish::foreign_keys(&mut self.control.client, &grant, plan).await?;
         // What was known of foreign keys is no longer true.
-        for table in plan {
-            self.waves.forget(table.id);
-        }
+        self.waves.forget(plan.iter().map(|table| table.id)).await?;
         Ok(left)
     }
 

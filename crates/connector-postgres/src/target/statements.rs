@@ -1,7 +1,6 @@
 //! The SQL of single changes and of sets, per table; values are always bound or copied, names always quoted.
 
 use super::table::TargetTable;
-use crate::wire::quote_identifier;
 
 /// What a statement says when it touched another number of rows than one. Then no answer needs to be waited for
 /// before the commit is sent.
@@ -147,12 +146,27 @@ pub(crate) fn delete_set(table: &TargetTable, rows: &Rows<'_>) -> String {
     format!("DELETE FROM {} AS t USING {} WHERE {}{condition}", table.name, source(table, rows, true, &[]), group(rows))
 }
 
-/// The session forces nested loops by index (`mod.rs`); [`delete_counted`] has no index to go by and must hash.
-pub(crate) const ONE_SCAN: &str =
-    "SET LOCAL enable_hashjoin = on; SET LOCAL enable_seqscan = on; SET LOCAL enable_nestloop = off";
-/// The session's own again.
-pub(crate) const OWN_PLANS: &str =
-    "SET LOCAL enable_hashjoin = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_nestloop = on";
+/// How sets are to be planned. The planner knows nothing of their size.
+#[derive(Clone, Copy)]
+pub(crate) enum Plans {
+    /// Joined to the target by its key's index, row by row; by itself the planner would, above some thousands of
+    /// rows, read the whole table instead.
+    ByIndex,
+    /// [`delete_counted`] has no index to go by and must hash.
+    OneScan,
+}
+
+/// Switches the planner; `scope` is `SESSION`, or `LOCAL` for the rest of a transaction.
+pub(crate) fn plans(scope: &str, plans: Plans) -> String {
+    let (scans, loops) = match plans {
+        Plans::ByIndex => ("off", "on"),
+        Plans::OneScan => ("on", "off"),
+    };
+    format!(
+        "SET {scope} enable_mergejoin = off; SET {scope} enable_hashjoin = {scans}; \
+         SET {scope} enable_seqscan = {scans}; SET {scope} enable_nestloop = {loops}"
+    )
+}
 
 /// Deletes staged rows of a table without a key, each as often as its `n` says, by one scan of the table. Rows are the
 /// same as in [`one_row`]; equal rows have equal text too, which unlike the comparison byte for byte can be hashed.
@@ -215,16 +229,17 @@ pub(crate) fn create_staging(table: &TargetTable, staging: &str) -> String {
     let keys = table.key.iter().enumerate().map(|(at, column)| format!("k{at} {}", table.columns[*column].base_text));
     let cells = table.columns.iter().enumerate().map(|(at, column)| format!("c{at} {}", column.base_text));
     let columns: Vec<String> = [first.to_owned()].into_iter().chain(keys).chain(cells).collect();
-    // What a failed run made and was taken for lost may still be there, made by an earlier run of the same wave.
-    format!(
-        "CREATE TEMPORARY TABLE IF NOT EXISTS {staging} ({}) ON COMMIT DELETE ROWS; DELETE FROM {staging}",
-        columns.join(", ")
-    )
+    format!("CREATE TEMPORARY TABLE {staging} ({}) ON COMMIT DELETE ROWS", columns.join(", "))
 }
 
-/// The staging table's name, qualified.
-pub(crate) fn staging_name(table: &TargetTable) -> String {
-    format!("pg_temp.{}", quote_identifier(&format!("wavemark_{}", table.oid)))
+/// The name of a session's staging table, qualified.
+pub(crate) fn staging_name(number: u32) -> String {
+    format!("pg_temp.wavemark_staging_{number}")
+}
+
+/// Removes staging tables.
+pub(crate) fn drop_staging(staging: &[String]) -> String {
+    format!("DROP TABLE {}", staging.join(", "))
 }
 
 /// A COPY into the staging table.

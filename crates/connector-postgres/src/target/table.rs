@@ -19,7 +19,6 @@ pub(crate) fn quote_table(name: &TableName) -> String {
 pub(crate) struct TargetTable {
     /// Quoted.
     pub(crate) name: String,
-    pub(crate) oid: u32,
     /// Partitioned: a ctid alone is no row then.
     pub(crate) partitioned: bool,
     /// In the order of the plan's columns.
@@ -163,7 +162,6 @@ pub(crate) async fn read(client: &impl GenericClient, version: i32, plan: &Table
     let (referenced, related) = foreign_keys(client, relation.oid).await.map_err(failed)?;
     Ok(TargetTable {
         name: quote_table(&plan.target),
-        oid: relation.oid,
         partitioned: relation.is_partitioned(),
         columns: plan
             .columns

@@ -67,6 +67,8 @@ pub(crate) struct Waves {
     frame: Option<Frame>,
     pub(super) tables: BTreeMap<TableId, Known>,
     open: Option<Open>,
+    /// How many staging tables the session has made.
+    stagings: u32,
     /// Method chosen by hand, for tests and measurements.
     pub(crate) force: Option<Method>,
 }
@@ -84,24 +86,29 @@ impl Waves {
             frame: None,
             tables: BTreeMap::new(),
             open: None,
+            stagings: 0,
             force: None,
         }
     }
 
     /// Takes the plan; what was known of tables that are the same stays.
-    pub(crate) fn attach(&mut self, plan: &[TablePlan]) {
-        let same = |id: &TableId| {
-            let of = |plan: &[TablePlan]| plan.iter().find(|table| table.id == *id).cloned();
-            of(plan) == of(&self.plan)
-        };
-        let kept: Vec<TableId> = self.tables.keys().copied().filter(same).collect();
-        self.tables.retain(|id, _| kept.contains(id));
+    pub(crate) async fn attach(&mut self, plan: &[TablePlan]) -> Result<(), Problem> {
+        fn of(plan: &[TablePlan], id: TableId) -> Option<&TablePlan> {
+            plan.iter().find(|table| table.id == id)
+        }
+        let changed = |id: &TableId| of(plan, *id) != of(&self.plan, *id);
+        let changed: Vec<TableId> = self.tables.keys().copied().filter(changed).collect();
         self.plan = plan.to_vec();
+        self.forget(changed.into_iter()).await
     }
 
-    /// Forgets what was known of a table: it is made anew.
-    pub(crate) fn forget(&mut self, table: TableId) {
-        self.tables.remove(&table);
+    /// Forgets what was known of tables that are made anew; between waves.
+    pub(crate) async fn forget(&mut self, tables: impl Iterator<Item = TableId>) -> Result<(), Problem> {
+        let staging: Vec<String> = tables.filter_map(|table| self.tables.remove(&table)?.staging).collect();
+        if staging.is_empty() {
+            return Ok(());
+        }
+        self.execute(&statements::drop_staging(&staging), Task::wave("drop staging tables")).await
     }
 
     pub(crate) async fn apply(&mut self, segment: &Segment<'_>) -> Result<(), Problem> {
@@ -193,11 +200,14 @@ impl Waves {
         }
     }
 
-    /// Staging was made for a table, and goes if the wave does.
-    pub(super) fn note_staging(&mut self, table: TableId) {
+    /// The name of a staging table that is about to be made for a table, and goes if the wave does. Names are never
+    /// used twice: one that is forgotten is in nobody's way.
+    pub(super) fn new_staging(&mut self, table: TableId) -> String {
         if let Some(open) = &mut self.open {
             open.fresh.push(table);
         }
+        self.stagings += 1;
+        statements::staging_name(self.stagings)
     }
 
     /// For how many tables staging was made in this wave.

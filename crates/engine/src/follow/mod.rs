@@ -95,7 +95,10 @@ impl Follower<'_> {
             let first = first.ok_or_else(|| Problem::internal("the reader ended without a word"))??;
             let mut broken = None;
             let wave = gather(first, &mut received, self.run.task.settings.wave_changes as usize, &mut broken);
-            self.take(wave).await?;
+            match self.take(wave).await {
+                Err(Stop::Asked) => return self.end().await,
+                taken => taken?,
+            }
             if let Some(problem) = broken {
                 return Err(problem.into());
             }

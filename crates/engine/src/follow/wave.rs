@@ -94,6 +94,10 @@ impl Follower<'_> {
 
     async fn apply(&mut self, pieces: &[Piece<'_>]) -> Result<(), Stop> {
         let Some(last) = pieces.last() else { return Ok(()) };
+        // A wave that is divided can take long: what is not committed yet is left to the next run.
+        if self.run.stop.is_cancelled() {
+            return Err(Stop::Asked);
+        }
         if !pieces.iter().any(Piece::has_changes) {
             self.idle_position = last.mark.map(|mark| mark.end.clone());
             self.run.status.update(|progress| progress.lag_ms = Some(0));

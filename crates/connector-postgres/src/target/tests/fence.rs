@@ -58,7 +58,7 @@ async fn a_zombie_that_connects_again_is_fenced() {
     zombie.waves.client = std::sync::Arc::new(admin(&database.cluster, &database.name).await);
     let grant = zombie.waves.grant;
     let mut waves = super::super::wave::Waves::new(zombie.waves.client.clone(), 150_000, grant, true);
-    waves.attach(&plan);
+    waves.attach(&plan).await.unwrap();
     let batch = set(1);
     let problem = match waves.apply(&Segment::whole(&batch)).await {
         Err(problem) => problem,

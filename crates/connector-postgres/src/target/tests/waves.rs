@@ -80,6 +80,53 @@ async fn staging_is_made_once_and_empty_in_the_next_wave() {
     assert_eq!(database.rows("SELECT code FROM shop.items WHERE id = 1").await, "103");
 }
 
+/// A staging table goes with what is taken back and stays with what is committed, whichever of several it is.
+#[tokio::test]
+async fn staging_is_known_after_a_fall_back_a_failed_wave_and_a_finished_load() {
+    let database = Database::new().await;
+    items_table(&database).await;
+    database
+        .sql("CREATE TABLE shop.log (n integer); INSERT INTO shop.log SELECT n % 7 FROM generate_series(1, 70) n")
+        .await;
+    let plan = [plan(1, "log", &[("n", "integer")]), items()];
+    let mut session = session(&database, &plan).await;
+    session.waves.force = Some(Method::Staged);
+    let shrink = |batch: &mut Batch| (0..7).for_each(|n| delete(batch, 1, &[V::Int(n)]));
+    let swap = |batch: &mut Batch, first: i32, second: i32| {
+        update(batch, 0, None, &item(1, 999, "spare"));
+        update(batch, 0, None, &item(2, first, "took 1's"));
+        update(batch, 0, None, &item(1, second, "took 2's"));
+    };
+    for (number, (first, second)) in [(1, (10, 20)), (2, (20, 10))] {
+        let mut batch = Batch::default();
+        shrink(&mut batch);
+        swap(&mut batch, first, second);
+        wave(&mut session, &plan, &batch, number).await.unwrap();
+    }
+    let mut missing = Batch::default();
+    shrink(&mut missing);
+    delete(&mut missing, 1, &[V::Int(8)]);
+    assert_eq!(wave(&mut session, &plan, &missing, 3).await.unwrap_err().code, "divergence");
+    session.roll_back().await.unwrap();
+    for number in [3, 4] {
+        let mut batch = Batch::default();
+        shrink(&mut batch);
+        update(&mut batch, 0, None, &item(3, 300, "again"));
+        wave(&mut session, &plan, &batch, number).await.unwrap();
+        session.finish_load(&plan).await.unwrap();
+    }
+    assert_eq!(
+        database.rows("SELECT n AS a, count(*) AS b FROM shop.log GROUP BY n ORDER BY n LIMIT 2").await,
+        "0|6\n1|6"
+    );
+    assert_eq!(
+        database.rows("SELECT id AS a, code AS b FROM shop.items WHERE id < 4 ORDER BY id").await,
+        "1|10\n2|20\n3|300"
+    );
+    let staging = "SELECT count(*) FROM pg_class WHERE relname LIKE 'wavemark_staging%'";
+    assert_eq!(database.rows(staging).await, "0", "what is forgotten is dropped");
+}
+
 #[tokio::test]
 async fn unique_values_that_swap_fall_back_to_the_sources_order() {
     for method in METHODS {
