@@ -9,5 +9,6 @@ mod harness;
 mod outages;
 mod pages;
 mod replication;
+mod tables;
 mod upheaval;
 mod world;

@@ -286,6 +286,22 @@ pub(crate) enum TaskCommand {
         /// Its name or id
         task: String,
     },
+    /// Load some of its tables again, or for the first time
+    ReloadTable {
+        /// Its name or id
+        task: String,
+        /// The tables at the source, as schema.table
+        #[arg(required = true)]
+        tables: Vec<String>,
+    },
+    /// Leave some of its tables behind where they are
+    ParkTable {
+        /// Its name or id
+        task: String,
+        /// The tables at the source, as schema.table
+        #[arg(required = true)]
+        tables: Vec<String>,
+    },
     /// Delete it with its slot, publication and bookmark
     Delete {
         /// Its name or id

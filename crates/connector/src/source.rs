@@ -31,6 +31,9 @@ pub trait Source: Send + Sync {
     /// The encodings in which it can give a column, both in the load and in the log. No I/O.
     fn offers(&self, table: &Table, column: &Column) -> Vec<Encoding>;
 
+    /// Why the log can't say what happens to a table, if it can't. No I/O.
+    fn refuses_to_follow(&self, table: &Table) -> Option<Problem>;
+
     /// The forms in which it can give the rows of a planned table in the load, best first. No I/O.
     fn block_formats(&self, table: &TablePlan) -> Vec<BlockFormat>;
 
@@ -46,7 +49,8 @@ pub trait Source: Send + Sync {
     /// Of several, the one with the highest epoch is the task's.
     async fn begin(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem>;
 
-    /// Another view, as of now, for a load that was interrupted. What the source keeps stays as it is.
+    /// Another view, as of now, for a load that was interrupted and for tables that are loaded later. What the source
+    /// keeps stays; from the view's position on its log has every table of the plan.
     async fn view_again(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem>;
 
     /// Reads the log after `from` up to and including `to` without confirming anything, and returns for each of

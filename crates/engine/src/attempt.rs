@@ -74,9 +74,10 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried) -> Result<Ended, S
         }
         let mut helpers = JoinSet::new();
         helpers.spawn(watch_log(run.clone()));
-        if opened.kept.bookmark.is_none() {
+        let asked = load::asked(run, &plan);
+        if load::is_due(&opened.kept, &asked) {
             let loaders = std::mem::take(&mut opened.loaders);
-            opened.kept = load::load(run, &plan, opened.kept, opened.session.as_mut(), loaders).await?;
+            opened.kept = load::load(run, &plan, opened.kept, opened.session.as_mut(), loaders, &asked).await?;
         }
         run.status.update(|progress| progress.waiting_for = None);
         Ok::<_, Stop>((plan, opened, helpers))
@@ -103,6 +104,9 @@ async fn make_plan(run: &Run) -> Result<Planned, Problem> {
         run.task.kind.follows(),
     );
     if planned.tables.is_empty() {
+        if let Some((_, problem)) = planned.refused.first() {
+            return Err(Problem { fault: Fault::Settings, ..problem.clone() });
+        }
         let text = "No table of the source that can be replicated matches the selection rules.";
         return Err(Problem::new(Fault::Settings, "no-tables", text)
             .advice("Check the schema and table names in the mapping; they are compared exactly."));

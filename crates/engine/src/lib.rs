@@ -6,6 +6,7 @@
 //! 2. Open the target (the fence), read what it holds. Only that decides where the run begins.
 //! 3. [`load`]: chunks from one consistent view, each with its mark in one commit; resumes mid-table.
 //! 4. [`follow`]: capture → wave → apply → commit with the bookmark → confirm to the source, overlapping.
+//! 5. What people ask of single tables ([`Orders`]) is done between two waves; a reload goes back to 1.
 //!
 //! The engine knows the traits of `wavemark-connector` and no database. It has no clock of its own but tokio's, so
 //! that a simulation runs it on virtual time.
@@ -14,11 +15,13 @@ mod assess;
 mod attempt;
 pub mod follow;
 pub mod load;
+mod orders;
 pub mod plan;
 mod run;
 pub mod status;
 
 pub use assess::assess;
 pub use attempt::Carried;
+pub use orders::Orders;
 pub use run::{Ended, Failure, Run, clean_up};
 pub use status::Status;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wavemark_connector::{Source, Target};
-use wavemark_domain::catalog::{Table, TableKind};
+use wavemark_domain::catalog::Table;
 use wavemark_domain::mapping::Mappings;
 use wavemark_domain::{ColumnPlan, Encoding, Fault, Problem, TableId, TableName, TablePlan};
 
@@ -51,8 +51,8 @@ fn plan_table(
     follows: bool,
 ) -> Option<Result<TablePlan, Problem>> {
     let mapped = mappings.apply(table)?;
-    if follows && table.kind == TableKind::View {
-        return Some(Err(refusal(table, "a view leaves nothing in the log").advice("Load it with a full-load task.")));
+    if let Some(problem) = source.refuses_to_follow(table).filter(|_| follows) {
+        return Some(Err(problem));
     }
     let mut columns = Vec::with_capacity(mapped.columns.len());
     for (index, target_name) in mapped.columns {

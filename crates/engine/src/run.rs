@@ -11,6 +11,7 @@ use wavemark_domain::progress::{Phase, Severity};
 use wavemark_domain::{Epoch, Fault, Problem};
 
 use crate::attempt::{Carried, Stop, attempt};
+use crate::orders::Orders;
 use crate::status::Status;
 
 /// A task with everything to run it.
@@ -28,6 +29,8 @@ pub struct Run {
     pub target: Arc<dyn Target>,
     /// What the run tells about itself.
     pub status: Status,
+    /// What is asked of single tables.
+    pub orders: Orders,
     /// Asks the run to finish its wave and end.
     pub stop: CancellationToken,
 }

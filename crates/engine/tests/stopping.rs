@@ -16,7 +16,7 @@ use wavemark_domain::ids::Generation;
 use wavemark_domain::mapping::Mappings;
 use wavemark_domain::task::{TaskKind, TaskSettings};
 use wavemark_domain::{Epoch, TaskId};
-use wavemark_engine::{Ended, Run, Status};
+use wavemark_engine::{Ended, Orders, Run, Status};
 
 struct World {
     source: SimulatedSource,
@@ -54,6 +54,7 @@ impl World {
             source: Arc::new(self.source.clone()),
             target: Arc::new(self.target.clone()),
             status: Status::default(),
+            orders: Orders::default(),
             stop: CancellationToken::new(),
         }
     }

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use wavemark_domain::ids::{ConfigVersion, Generation};
 use wavemark_domain::task::{TaskKind, TaskSettings};
-use wavemark_domain::{Epoch, TaskId};
+use wavemark_domain::{Epoch, TableOrder, TaskId};
 
 /// One task for one worker. Sent only to the worker that holds the lease, for it carries secrets.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,6 +36,9 @@ pub struct LeaseGrant {
     pub mappings: serde_json::Value,
     /// Its settings.
     pub settings: TaskSettings,
+    /// What is asked of single tables.
+    #[serde(default)]
+    pub orders: Vec<TableOrder>,
 }
 
 /// What to do with a leased task.

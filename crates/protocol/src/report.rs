@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use wavemark_domain::progress::{TaskEventRecord, TaskProgress};
-use wavemark_domain::{Epoch, Problem, TaskId, WorkerId};
+use wavemark_domain::{Epoch, Problem, TableOrder, TaskId, WorkerId};
 
 /// All tasks of a worker at once. Events are kept by the worker until a report with them was answered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,6 +32,9 @@ pub struct TaskReport {
     pub progress: TaskProgress,
     /// What happened since the last answered report, oldest first.
     pub events: Vec<TaskEventRecord>,
+    /// Orders that are done: the target holds what follows from them.
+    #[serde(default)]
+    pub orders_done: Vec<i64>,
 }
 
 /// How a leased task stands.
@@ -85,12 +88,15 @@ pub struct ReportAnswer {
 }
 
 /// What to do with one task.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TaskAnswer {
     /// Which.
     pub task: TaskId,
     /// What.
     pub instruction: Instruction,
+    /// What is asked of single tables; repeated until it is done.
+    #[serde(default)]
+    pub orders: Vec<TableOrder>,
 }
 
 /// What the server wants of a running task.

@@ -14,6 +14,7 @@ pub mod idempotency;
 pub mod instance;
 pub mod jobs;
 pub mod leases;
+pub mod orders;
 pub mod pages;
 pub mod reports;
 pub mod samples;

@@ -4,11 +4,11 @@
 use sqlx::PgConnection;
 use wavemark_domain::progress::{Phase, Severity, TableProgress, TaskEventRecord, TaskProgress};
 use wavemark_domain::state::{TableState, TaskEvent, TaskStatus};
-use wavemark_domain::{Epoch, Problem, TaskId, WorkerId};
+use wavemark_domain::{Epoch, Problem, TableOrder, TaskId, WorkerId};
 
 use crate::events::{self, About};
 use crate::tasks::{self, CleanUp, Locked};
-use crate::{Result, leases, samples};
+use crate::{Result, leases, orders, samples};
 
 /// How a task stands, as its worker says.
 #[derive(Clone, Debug)]
@@ -42,13 +42,15 @@ pub struct Reported<'a> {
     pub progress: &'a TaskProgress,
     /// What happened.
     pub events: &'a [TaskEventRecord],
+    /// Orders that are done.
+    pub orders_done: &'a [i64],
 }
 
 /// What the worker is to do with a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Go on; the lease is renewed.
-    Continue,
+    /// Go on; the lease is renewed. With what is asked of single tables.
+    Continue(Vec<TableOrder>),
     /// End.
     Stop,
     /// The lease is another's.
@@ -71,6 +73,7 @@ pub async fn take(connection: &mut PgConnection, worker: WorkerId, report: &Repo
         events::reported(connection, about, event).await?;
     }
     keep_progress(connection, &task, report).await?;
+    orders::done(connection, task.id, report.orders_done).await?;
     stand(connection, &mut task, report).await
 }
 
@@ -101,7 +104,7 @@ async fn stand(connection: &mut PgConnection, task: &mut Locked, report: &Report
         Stand::CleanedUp => leases::end(connection, task.id).await?,
         Stand::CleanUpPending(left) => leave_behind(connection, task, left).await?,
     }
-    Ok(Answer::Continue)
+    Ok(Answer::Continue(Vec::new()))
 }
 
 async fn running(connection: &mut PgConnection, task: &mut Locked, progress: &TaskProgress) -> Result<Answer> {
@@ -109,7 +112,11 @@ async fn running(connection: &mut PgConnection, task: &mut Locked, progress: &Ta
     let parked = progress.tables.iter().any(|table| table.state == TableState::Parked);
     let event = if parked { TaskEvent::RunsDegraded } else { TaskEvent::Runs };
     tasks::transition(connection, task, event, None).await?;
-    Ok(if task.status == TaskStatus::Stopping { Answer::Stop } else { Answer::Continue })
+    if task.status == TaskStatus::Stopping {
+        return Ok(Answer::Stop);
+    }
+    let orders = if task.ordered { orders::open(connection, task.id).await? } else { Vec::new() };
+    Ok(Answer::Continue(orders))
 }
 
 /// The newest grant met a higher epoch: the metadata is older than the target (it was restored), or two

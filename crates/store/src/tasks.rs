@@ -313,6 +313,8 @@ pub struct Locked {
     pub epoch: Epoch,
     /// Whether a worker said that it opened the target in this generation.
     pub opened: bool,
+    /// Whether something is asked of single tables.
+    pub ordered: bool,
 }
 
 impl Locked {
@@ -327,7 +329,9 @@ impl Locked {
 /// The statement failed.
 pub async fn lock(connection: &mut PgConnection, id: TaskId) -> Result<Option<Locked>> {
     let row = sqlx::query!(
-        "select name, status, config_version, generation, granted_generation, epoch from tasks where id = $1 for update",
+        r#"select name, status, config_version, generation, granted_generation, epoch,
+                  exists (select from table_orders o where o.task_id = tasks.id) as "ordered!"
+           from tasks where id = $1 for update"#,
         id.0
     )
     .fetch_optional(connection)
@@ -341,6 +345,7 @@ pub async fn lock(connection: &mut PgConnection, id: TaskId) -> Result<Option<Lo
             generation: Generation(row.generation),
             epoch: Epoch(row.epoch),
             opened: row.granted_generation >= row.generation,
+            ordered: row.ordered,
         })
     })
     .transpose()
@@ -406,7 +411,8 @@ pub async fn begin_generation(connection: &mut PgConnection, task: &mut Locked) 
     )
     .fetch_one(&mut *connection)
     .await?;
-    sqlx::query!("delete from task_tables where task_id = $1", task.id.0).execute(connection).await?;
+    sqlx::query!("delete from task_tables where task_id = $1", task.id.0).execute(&mut *connection).await?;
+    crate::orders::clear(connection, task.id).await?;
     task.generation = Generation(generation);
     task.opened = false;
     Ok(())

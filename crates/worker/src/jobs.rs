@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
 use wavemark_domain::ids::{ConfigVersion, Generation};
 use wavemark_domain::{Epoch, Problem};
-use wavemark_engine::Status;
 use wavemark_protocol::{EndpointConfig, JobGrant, JobOutcome, JobWork, LeaseGrant, LeaseWork};
 
 use crate::client::Client;
-use crate::tasks::{Tasks, settings_of};
+use crate::tasks::{Tasks, Told, settings_of};
 
 /// How long a job may take.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -55,8 +53,9 @@ async fn work(tasks: &Tasks, work: JobWork) -> Result<JobOutcome, Problem> {
                 target,
                 mappings,
                 settings,
+                orders: Vec::new(),
             };
-            let run = tasks.run_of(lease, Status::default(), CancellationToken::new())?;
+            let run = tasks.run_of(lease, Told::default())?;
             Ok(JobOutcome::Assessed { findings: wavemark_engine::assess(&run).await? })
         }
     }

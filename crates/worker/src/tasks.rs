@@ -12,7 +12,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use wavemark_connector::{Connector, EndpointSettings, TaskContext};
 use wavemark_domain::mapping::Mappings;
 use wavemark_domain::{Epoch, Fault, Problem, TaskId};
-use wavemark_engine::{Ended, Failure, Run, Status};
+use wavemark_engine::{Ended, Failure, Orders, Run, Status};
 use wavemark_protocol::{EndpointConfig, Instruction, LeaseGrant, LeaseWork, RunState, TaskAnswer, TaskReport};
 
 /// All tasks of this worker.
@@ -32,10 +32,14 @@ struct Held {
     tasks: BTreeMap<TaskId, Task>,
 }
 
+/// What a run and its reports share.
+pub(crate) type Told = (Status, Orders, CancellationToken);
+
 /// One lease.
 struct Task {
     epoch: Epoch,
     status: Status,
+    orders: Orders,
     stop: CancellationToken,
     state: RunState,
     /// Dropping it ends the run wherever it is.
@@ -65,24 +69,24 @@ impl Tasks {
     pub(crate) fn start(self: &Arc<Self>, lease: LeaseGrant) {
         let (task, epoch) = (lease.task, lease.epoch);
         tracing::info!(task.id = %task, lease.epoch = %epoch, work = ?lease.work, "took {}", lease.name);
-        let (status, stop) = (Status::default(), CancellationToken::new());
+        let (status, orders, stop) = (Status::default(), Orders::default(), CancellationToken::new());
         let tasks = Arc::clone(self);
         let mut held = self.held();
         let run = {
-            let (status, stop) = (status.clone(), stop.clone());
+            let told = (status.clone(), orders.clone(), stop.clone());
             self.tracker.spawn(async move {
-                let outcome = AssertUnwindSafe(tasks.work(lease, status, stop)).catch_unwind().await;
+                let outcome = AssertUnwindSafe(tasks.work(lease, told)).catch_unwind().await;
                 let broke = || Problem::internal("the engine broke; the log of the worker has the place");
                 tasks.ended(task, epoch, outcome.unwrap_or_else(|_| RunState::Failed { problem: broke() }));
             })
         };
         let running = AbortOnDropHandle::new(run);
-        held.tasks.insert(task, Task { epoch, status, stop, state: RunState::Running, _running: running });
+        held.tasks.insert(task, Task { epoch, status, orders, stop, state: RunState::Running, _running: running });
     }
 
-    async fn work(&self, lease: LeaseGrant, status: Status, stop: CancellationToken) -> RunState {
+    async fn work(&self, lease: LeaseGrant, told: Told) -> RunState {
         let work = lease.work;
-        let run = match self.run_of(lease, status, stop) {
+        let run = match self.run_of(lease, told) {
             Ok(run) => run,
             Err(problem) => return RunState::Failed { problem },
         };
@@ -107,11 +111,12 @@ impl Tasks {
     }
 
     /// Everything that the engine needs, from a lease.
-    pub(crate) fn run_of(&self, lease: LeaseGrant, status: Status, stop: CancellationToken) -> Result<Run, Problem> {
+    pub(crate) fn run_of(&self, lease: LeaseGrant, (status, orders, stop): Told) -> Result<Run, Problem> {
         let mappings = Mappings::parse(&lease.mappings)
             .map_err(|error| Problem::new(Fault::Settings, "mapping", error.to_string()))?;
         let source = self.connector(&lease.source)?.source(&settings_of(&lease.source))?;
         let target = self.connector(&lease.target)?.target(&settings_of(&lease.target))?;
+        orders.give(lease.orders);
         Ok(Run {
             task: TaskContext {
                 task: lease.task,
@@ -128,6 +133,7 @@ impl Tasks {
             source,
             target,
             status,
+            orders,
             stop,
         })
     }
@@ -157,6 +163,7 @@ impl Tasks {
             state: task.state.clone(),
             progress: task.status.progress(),
             events: task.status.events(),
+            orders_done: task.orders.done(),
         };
         held.tasks.iter().map(report).collect()
     }
@@ -167,7 +174,10 @@ impl Tasks {
         for report in sent {
             let Some(task) = held.tasks.get(&report.task).filter(|task| task.epoch == report.epoch) else { continue };
             task.status.forget_events(report.events.len());
-            let answer = answers.iter().find(|answer| answer.task == report.task).map(|answer| answer.instruction);
+            task.orders.forget(&report.orders_done);
+            let answer = answers.iter().find(|answer| answer.task == report.task);
+            task.orders.give(answer.map(|answer| answer.orders.clone()).unwrap_or_default());
+            let answer = answer.map(|answer| answer.instruction);
             match answer {
                 Some(Instruction::Stop) => task.stop.cancel(),
                 Some(Instruction::Abandon) => {

@@ -105,6 +105,13 @@ impl Api {
         self.call::<Value>(Method::POST, &format!("/tasks/{task}/{action}"), None).await.map(drop)
     }
 
+    /// Asks for a `reload` or a `park` of single tables.
+    pub async fn ask_of_tables(&self, task: Uuid, wish: &str, tables: &[(&str, &str)]) -> Result<()> {
+        let named = |(schema, table): &(&str, &str)| json!({"schema": schema, "table": table});
+        let body = json!({"tables": tables.iter().map(named).collect::<Vec<_>>()});
+        self.call::<Value>(Method::POST, &format!("/tasks/{task}/tables/{wish}"), Some(&body)).await.map(drop)
+    }
+
     /// Has a worker look for what stands in a task's way.
     pub async fn assess(&self, task: Uuid) -> Result<Job> {
         self.job(&format!("/tasks/{task}/assess")).await

@@ -95,6 +95,8 @@ pub(super) async fn task(api: &mut Api, command: TaskCommand, output: Output) ->
         TaskCommand::Resume { task } => act(api, &task, "resume", output).await,
         TaskCommand::Stop { task } => act(api, &task, "stop", output).await,
         TaskCommand::Reload { task } => act(api, &task, "reload", output).await,
+        TaskCommand::ReloadTable { task, tables } => ask_of_tables(api, &task, &tables, "reload", output).await,
+        TaskCommand::ParkTable { task, tables } => ask_of_tables(api, &task, &tables, "park", output).await,
         TaskCommand::Delete { task } => {
             let path = path_of(api, "/tasks", &task).await?;
             api.delete(&path).await.map(drop)
@@ -120,6 +122,18 @@ pub(super) async fn events(api: &mut Api, options: &EventsOptions, output: Outpu
         None => "/events".to_owned(),
     };
     print::items(&api.list(&path, options.limit as usize).await?, EVENT, output)
+}
+
+/// The tables are named as the API shows them: `schema.table`, the schema up to the first dot.
+async fn ask_of_tables(api: &mut Api, task: &str, tables: &[String], wish: &str, output: Output) -> anyhow::Result<()> {
+    let path = path_of(api, "/tasks", task).await?;
+    let named = |name: &String| {
+        let (schema, table) = name.split_once('.').with_context(|| format!("{name} is not schema.table"))?;
+        Ok(json!({"schema": schema, "table": table}))
+    };
+    let tables = tables.iter().map(named).collect::<anyhow::Result<Vec<_>>>()?;
+    api.post(&format!("{path}/tables/{wish}"), &json!({"tables": tables})).await?;
+    print::items(&api.list(&format!("{path}/tables"), MANY).await?, TABLE, output)
 }
 
 async fn act(api: &mut Api, task: &str, action: &str, output: Output) -> anyhow::Result<()> {

@@ -75,8 +75,19 @@ pub(super) async fn begin(
 }
 
 /// Another view, by a slot that goes with its session.
-pub(super) async fn again(settings: &Settings, task: &TaskContext) -> Result<SnapshotView, Problem> {
+///
+/// Tables that were chosen since the publication was made are added to it, and that is committed, before the snapshot.
+pub(super) async fn again(
+    settings: &Settings,
+    task: &TaskContext,
+    plan: &[TablePlan],
+) -> Result<SnapshotView, Problem> {
     let exported = if task.kind.follows() {
+        let control = session::ordinary(settings, task, "control").await?;
+        let found = slot::find(&control, task).await?;
+        if let Some(own) = slot::newest(&found, task)? {
+            slot::publish_more(&control, &own.name, plan).await?;
+        }
         export(settings, task, &names::temporary(task), true).await?
     } else {
         unkept(settings, task).await?

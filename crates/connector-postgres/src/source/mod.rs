@@ -31,9 +31,9 @@ use async_trait::async_trait;
 use tokio_postgres::Client;
 use wavemark_connector::TaskContext;
 use wavemark_connector::source::{BlockFormat, ChangeReader, Counter, LeftBehind, LogState, Source, Touched, View};
-use wavemark_domain::catalog::{Column, Table};
+use wavemark_domain::catalog::{Column, Table, TableKind};
 use wavemark_domain::check::Finding;
-use wavemark_domain::{Encoding, Position, Problem, TableId, TablePlan};
+use wavemark_domain::{Encoding, Fault, Position, Problem, TableId, TablePlan};
 
 use crate::encoding::{BINARY, COPY_BINARY};
 use crate::native::ColumnNative;
@@ -76,6 +76,15 @@ impl Source for PostgresSource {
         if binary { vec![BINARY] } else { Vec::new() }
     }
 
+    fn refuses_to_follow(&self, table: &Table) -> Option<Problem> {
+        if table.kind == TableKind::View {
+            let text = format!("{} can't be replicated: a view leaves nothing in the log.", table.name);
+            let problem = Problem::new(Fault::Data, "table-refused", text).table(&table.name);
+            return Some(problem.advice("Load it with a full-load task."));
+        }
+        (!slot::identity(table)).then(|| slot::no_identity(&table.name))
+    }
+
     fn block_formats(&self, _table: &TablePlan) -> Vec<BlockFormat> {
         vec![BlockFormat::Stream(COPY_BINARY), BlockFormat::Rows]
     }
@@ -88,8 +97,8 @@ impl Source for PostgresSource {
         Ok(Box::new(begin::begin(&self.settings, task, plan).await?))
     }
 
-    async fn view_again(&self, task: &TaskContext, _plan: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
-        Ok(Box::new(begin::again(&self.settings, task).await?))
+    async fn view_again(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
+        Ok(Box::new(begin::again(&self.settings, task, plan).await?))
     }
 
     async fn touched(

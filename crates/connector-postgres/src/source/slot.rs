@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 use wavemark_connector::TaskContext;
 use wavemark_domain::catalog::TableKind;
-use wavemark_domain::{Fault, Problem, TablePlan};
+use wavemark_domain::{Fault, Problem, TableName, TablePlan};
 
 use super::names::{literal, numbers, quoted, task_prefix};
 use crate::error;
@@ -130,7 +130,7 @@ pub(super) async fn publish(
 ) -> Result<(), Problem> {
     let tables: Vec<&TablePlan> = plan.iter().filter(|table| table.source.kind != TableKind::View).collect();
     if let Some(table) = tables.iter().find(|table| !has_identity(table)) {
-        return Err(no_identity(table));
+        return Err(no_identity(table.name()));
     }
     let list: Vec<String> = tables.iter().map(|table| format!("ONLY {}", quoted(table.name()))).collect();
     let list = if list.is_empty() { String::new() } else { format!(" FOR TABLE {}", list.join(", ")) };
@@ -144,6 +144,28 @@ pub(super) async fn publish(
         .batch_execute(&statement)
         .await
         .map_err(|error| error::driver(&error, &format!("create the publication {name}")))
+}
+
+/// Publishes planned tables that aren't published yet.
+pub(super) async fn publish_more(client: &Client, name: &str, plan: &[TablePlan]) -> Result<(), Problem> {
+    let failed = |error: tokio_postgres::Error| error::driver(&error, &format!("add tables to the publication {name}"));
+    let rows = client
+        .query("SELECT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = $1", &[&name])
+        .await
+        .map_err(failed)?;
+    let published: Vec<TableName> =
+        rows.iter().map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1))).collect();
+    let is_new = |table: &&TablePlan| table.source.kind != TableKind::View && !published.contains(table.name());
+    let missing: Vec<String> = plan
+        .iter()
+        .filter(|table| is_new(table) && has_identity(table))
+        .map(|table| format!("ONLY {}", quoted(table.name())))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let statement = format!("ALTER PUBLICATION {} ADD TABLE {}", quote_identifier(name), missing.join(", "));
+    client.batch_execute(&statement).await.map_err(failed)
 }
 
 /// Whether the log can name a table's rows.
@@ -161,12 +183,11 @@ pub(crate) fn identity(table: &wavemark_domain::Table) -> bool {
     }
 }
 
-fn no_identity(table: &TablePlan) -> Problem {
+pub(super) fn no_identity(table: &TableName) -> Problem {
     let text = format!(
-        "Table {} has neither a primary key nor a replica identity, so the log can't say which row changed.",
-        table.name()
+        "Table {table} has neither a primary key nor a replica identity, so the log can't say which row changed."
     );
     Problem::new(Fault::Settings, "no-replica-identity", text)
-        .advice(format!("ALTER TABLE {} REPLICA IDENTITY FULL;", quoted(table.name())))
-        .table(table.name())
+        .advice(format!("ALTER TABLE {} REPLICA IDENTITY FULL; then reload the table.", quoted(table)))
+        .table(table)
 }

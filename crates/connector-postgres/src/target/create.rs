@@ -35,7 +35,7 @@ pub(crate) async fn prepare(
     };
     let misfit = relation.misfit(table);
     if preparation == Preparation::DropAndCreate || (before.made && misfit.is_some()) {
-        release(transaction, task, table).await.map_err(failed)?;
+        release(transaction, task, table, Keys::FromOthers).await.map_err(failed)?;
         transaction.batch_execute(&format!("DROP TABLE {}", quote_table(&table.target))).await.map_err(failed)?;
         create(transaction, table).await?;
         return Ok(true);
@@ -44,7 +44,7 @@ pub(crate) async fn prepare(
         return Err(misfit);
     }
     if preparation == Preparation::Truncate || before.begun {
-        release(transaction, task, table).await.map_err(failed)?;
+        release(transaction, task, table, Keys::AndItsOwn).await.map_err(failed)?;
         transaction.batch_execute(&format!("TRUNCATE {}", quote_table(&table.target))).await.map_err(failed)?;
     } else if !is_empty(transaction, table).await.map_err(failed)? {
         let text = format!("The target table {} has rows already.", table.target);
@@ -70,14 +70,28 @@ async fn is_empty(transaction: &Transaction<'_>, table: &TablePlan) -> Result<bo
     transaction.query_one(&sql, &[]).await.map(|row| row.get(0))
 }
 
-/// Drops the foreign keys that point at the table from others, after noting how to make them again.
-async fn release(transaction: &Transaction<'_>, task: Uuid, table: &TablePlan) -> Result<(), tokio_postgres::Error> {
+/// Which foreign keys stand in the way of a load.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    /// Those of other tables: the table's own go with it.
+    FromOthers,
+    /// Its own too: while it is loaded, the tables that they point at may stand at an earlier position.
+    AndItsOwn,
+}
+
+/// Drops foreign keys that point at the table, or that it has, after noting how to make them again.
+async fn release(
+    transaction: &Transaction<'_>,
+    task: Uuid,
+    table: &TablePlan,
+    keys: Keys,
+) -> Result<(), tokio_postgres::Error> {
     const SQL: &str = "SELECT n.nspname::text, c.relname::text, k.conname::text, pg_catalog.pg_get_constraintdef(k.oid) \
         FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid \
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-        WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid <> k.confrelid \
-        AND k.confrelid = pg_catalog.to_regclass($1)";
-    for row in transaction.query(SQL, &[&quote_table(&table.target)]).await? {
+        WHERE k.contype = 'f' AND k.conparentid = 0 \
+        AND CASE WHEN k.conrelid = pg_catalog.to_regclass($1) THEN $2 ELSE k.confrelid = pg_catalog.to_regclass($1) END";
+    for row in transaction.query(SQL, &[&quote_table(&table.target), &(keys == Keys::AndItsOwn)]).await? {
         let (schema, on, name, definition): (String, String, String, String) =
             (row.get(0), row.get(1), row.get(2), row.get(3));
         transaction

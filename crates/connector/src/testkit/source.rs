@@ -69,6 +69,10 @@ impl Source for SimulatedSource {
         vec![ENCODING]
     }
 
+    fn refuses_to_follow(&self, _table: &Table) -> Option<Problem> {
+        None
+    }
+
     fn block_formats(&self, _table: &TablePlan) -> Vec<BlockFormat> {
         vec![BlockFormat::Rows]
     }

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wavemark_connector::target::{Bookmark, Kept, Session, WaveEnd};
 use wavemark_domain::progress::{Phase, Severity};
-use wavemark_domain::{Position, Problem, TableId, TablePlan};
+use wavemark_domain::{Fault, Position, Problem, TableId, TableName, TablePlan, TableWish};
 
 use crate::attempt::{Carried, Stop};
 use crate::run::{Ended, Run};
@@ -86,6 +86,10 @@ impl Follower<'_> {
             let first = tokio::select! {
                 biased;
                 () = self.run.stop.cancelled() => return self.end().await,
+                () = self.run.orders.news(), if !self.streaming => {
+                    self.obey().await?;
+                    continue;
+                }
                 first = received.recv() => first,
                 () = tokio::time::sleep_until(self.idle_at()), if self.has_idle_news() => {
                     self.commit_idle().await?;
@@ -103,6 +107,22 @@ impl Follower<'_> {
                 return Err(problem.into());
             }
         }
+    }
+
+    /// Does what is asked of single tables: parks here, between two waves; a reload begins with the load.
+    async fn obey(&mut self) -> Result<(), Stop> {
+        let parks = self.run.orders.wishing(TableWish::Park);
+        for order in &parks {
+            match self.plan.iter().find(|table| *table.name() == order.table) {
+                Some(table) if !self.tables.is_parked(table.id) => self.park(table.id, parked_by_hand(&order.table)),
+                _ => {}
+            }
+        }
+        if !self.parks.is_empty() {
+            self.commit_empty(None).await?;
+        }
+        parks.iter().for_each(|order| self.run.orders.finish(order.number));
+        if self.run.orders.open().is_empty() { Ok(()) } else { Err(Stop::Again) }
     }
 
     /// Ends as asked: an unfinished transaction is taken back, counters are raised once more.
@@ -188,8 +208,8 @@ impl Follower<'_> {
         for plan in self.plan {
             if !kept.tables.iter().any(|mark| mark.source == *plan.name()) {
                 let text = format!("{} appeared after the load and has no rows in the target yet", plan.name());
-                let problem = Problem::new(wavemark_domain::Fault::Data, "table-not-loaded", text);
-                self.park(plan.id, problem.advice("Reload the task, or leave the table out by an exclude rule."));
+                let problem = Problem::new(Fault::Data, "table-not-loaded", text);
+                self.park(plan.id, problem.advice("Reload the table, or leave it out by an exclude rule."));
             }
         }
     }
@@ -230,6 +250,11 @@ fn gather(
         }
     }
     wave
+}
+
+fn parked_by_hand(table: &TableName) -> Problem {
+    Problem::new(Fault::Data, "parked-by-hand", format!("{table} was parked by a person"))
+        .advice("Reload the table to take it up again.")
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -17,6 +17,8 @@ struct Followed {
     from: Option<Position>,
     parked: bool,
     live: bool,
+    /// The reader ended the table before `from`, where the log still has an older layout: it is read again from there.
+    rejoins: bool,
 }
 
 impl Tables {
@@ -29,6 +31,7 @@ impl Tables {
                     from: mark.map(|mark| mark.position.clone()),
                     parked: mark.is_some_and(|mark| matches!(mark.stage, Stage::Parked(_))),
                     live: false,
+                    rejoins: false,
                 }
             })
             .collect();
@@ -45,6 +48,29 @@ impl Tables {
         !std::mem::replace(&mut self.followed[table.index()].parked, true)
     }
 
+    /// The layout of the table changes in a transaction with this end. If the table has that from its load, it is left
+    /// out up to its own position, where the log must be read anew; false if the change is news to it.
+    pub(super) fn rejoin_after(&mut self, table: TableId, end: &Position) -> bool {
+        let table = &mut self.followed[table.index()];
+        table.rejoins = table.from.as_ref().is_some_and(|from| end <= from);
+        table.rejoins
+    }
+
+    /// Where the log must be read anew, if it must: the lowest position of any table that rejoins.
+    pub(super) fn rejoin_at(&self) -> Option<&Position> {
+        self.followed
+            .iter()
+            .filter(|table| table.rejoins && !table.parked)
+            .filter_map(|table| table.from.as_ref())
+            .min()
+    }
+
+    /// Whether barriers of the table are known already.
+    pub(super) fn is_left_out(&self, table: TableId) -> bool {
+        let table = &self.followed[table.index()];
+        table.parked || table.rejoins
+    }
+
     pub(super) fn is_parked(&self, table: TableId) -> bool {
         self.followed[table.index()].parked
     }
@@ -54,7 +80,7 @@ impl Tables {
         let mut news = Vec::new();
         for (index, table) in (0..).zip(&mut self.followed) {
             let has_its_load = table.from.as_ref().is_some_and(|from| from <= position);
-            if !table.parked && !table.live && has_its_load {
+            if !table.parked && !table.rejoins && !table.live && has_its_load {
                 table.live = true;
                 news.push(TableId(index));
             }

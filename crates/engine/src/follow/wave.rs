@@ -26,9 +26,14 @@ struct Piece<'a> {
     mark: Option<&'a TransactionMark>,
 }
 
-impl Piece<'_> {
+impl<'a> Piece<'a> {
     fn has_changes(&self) -> bool {
         !self.range.is_empty()
+    }
+
+    /// Where its transaction ends, or a position that compares as that does; none if that isn't known yet.
+    fn end(&self) -> Option<&'a Position> {
+        self.mark.map_or(self.captured.read.open_end.as_ref(), |mark| Some(&mark.end))
     }
 
     fn barriers(&self) -> impl Iterator<Item = TableId> {
@@ -60,7 +65,10 @@ impl Follower<'_> {
         let closed = rest.iter().take_while(|piece| piece.mark.is_some()).count();
         let (closed, open) = rest.split_at(closed);
         self.apply_closed(closed).await?;
-        if !open.is_empty() {
+        if let Some(first) = open.first() {
+            if self.is_beyond_rejoin(first) {
+                return self.rejoin().await;
+            }
             self.streaming = true;
             self.stream(open).await?;
         }
@@ -71,12 +79,17 @@ impl Follower<'_> {
     /// Whole transactions: up to a change of a table's layout, then the rest without that table.
     async fn apply_closed(&mut self, mut pieces: &[Piece<'_>]) -> Result<(), Stop> {
         while !pieces.is_empty() {
-            let free = pieces.iter().take_while(|piece| self.barred(piece).is_none()).count();
-            let (before, from) = pieces.split_at(free);
+            let is_free = |piece: &&Piece<'_>| self.barred(piece).is_none() && !self.is_beyond_rejoin(piece);
+            let (before, from) = pieces.split_at(pieces.iter().take_while(is_free).count());
             self.apply(before).await?;
             if let Some(piece) = from.first() {
+                if self.is_beyond_rejoin(piece) {
+                    return self.rejoin().await;
+                }
                 while let Some(table) = self.barred(piece) {
-                    self.park(table, piece.barrier_problem(table));
+                    if !self.rejoins(piece, table) {
+                        self.park(table, piece.barrier_problem(table));
+                    }
                 }
             }
             pieces = from;
@@ -84,12 +97,29 @@ impl Follower<'_> {
         Ok(())
     }
 
-    /// The first table whose layout changes in the piece and that isn't parked yet.
+    /// The first table whose layout changes in the piece and that isn't left out yet.
     fn barred(&self, piece: &Piece<'_>) -> Option<TableId> {
         if piece.captured.read.barriers.is_empty() {
             return None;
         }
-        piece.barriers().find(|table| !self.tables.is_parked(*table))
+        piece.barriers().find(|table| !self.tables.is_left_out(*table))
+    }
+
+    /// Whether the table has the piece's transaction, and the layout that came with it, from its load.
+    fn rejoins(&mut self, piece: &Piece<'_>, table: TableId) -> bool {
+        piece.end().is_some_and(|end| self.tables.rejoin_after(table, end))
+    }
+
+    fn is_beyond_rejoin(&self, piece: &Piece<'_>) -> bool {
+        self.tables.rejoin_at().is_some_and(|at| piece.end().is_some_and(|end| end > at))
+    }
+
+    /// All up to there is applied: the bookmark goes exactly there, and the log is read anew with every table in it.
+    async fn rejoin(&mut self) -> Result<(), Stop> {
+        if let Some(position) = self.tables.rejoin_at().filter(|at| **at > self.bookmark.position).cloned() {
+            self.commit_empty(Some(position)).await?;
+        }
+        Err(Stop::Again)
     }
 
     async fn apply(&mut self, pieces: &[Piece<'_>]) -> Result<(), Stop> {
@@ -208,9 +238,11 @@ impl Follower<'_> {
         let careful = self.carried.careful_after.as_ref() == Some(&self.bookmark.position);
         let began = Instant::now();
         for piece in pieces {
-            if let Some(table) = self.barred(piece) {
-                let problem = piece.barrier_problem(table);
-                return self.start_again(Some((table, problem))).await;
+            while let Some(table) = self.barred(piece) {
+                if !self.rejoins(piece, table) {
+                    let problem = piece.barrier_problem(table);
+                    return self.start_again(Some((table, problem))).await;
+                }
             }
             let outcome = if careful { self.apply_carefully(piece).await } else { self.try_stream(piece).await };
             match outcome {

@@ -8,11 +8,15 @@
 //! 4. Counters, and the first bookmark: the lowest position of any table. Foreign keys are made once all tables stand
 //!    at one position: here if the task ends here, else when the log has passed every table's load.
 //!
-//! Invariant: the log is not followed before the first bookmark is there.
+//! Tables that a person asks to reload or to add later ([`asked`]) go the same way from a view of their own, while the
+//! log waits: the bookmark stays, and each ignores the log up to its own position.
+//!
+//! Invariant: the log is not followed before the first bookmark is there, nor while a table is half loaded.
 
 mod chunks;
 mod resume;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use wavemark_connector::crash;
@@ -21,7 +25,7 @@ use wavemark_connector::target::{Bookmark, ChunkMark, Kept, Loader, Session, Sta
 use wavemark_domain::progress::{Phase, Severity};
 use wavemark_domain::state::TableState;
 use wavemark_domain::task::DataErrorPolicy;
-use wavemark_domain::{Fault, Position, Problem, TablePlan, WaveNumber};
+use wavemark_domain::{Fault, Position, Problem, TableId, TableName, TablePlan, TableWish, WaveNumber};
 
 use crate::run::Run;
 
@@ -41,20 +45,60 @@ fn jobs_of(table: usize, mark: &TableMark, without: Option<&Arc<KeySet>>) -> Vec
     if jobs.is_empty() { vec![job(None)] } else { jobs }
 }
 
-/// Loads what is missing and returns what the target then holds: every table marked, the first bookmark there.
+/// The tables that a person asks to load again, or for the first time. An order that can't be done is told and done with.
+pub(crate) fn asked(run: &Run, plan: &[TablePlan]) -> BTreeSet<TableId> {
+    let mut asked = BTreeSet::new();
+    for order in run.orders.wishing(TableWish::Reload) {
+        match plan.iter().find(|table| *table.name() == order.table) {
+            Some(table) if run.task.kind.loads() => {
+                asked.insert(table.id);
+            }
+            _ => {
+                run.orders.finish(order.number);
+                run.status.problem(Severity::Warning, &not_loaded(&order.table));
+            }
+        }
+    }
+    asked
+}
+
+fn not_loaded(table: &TableName) -> Problem {
+    let text = format!("{table} can't be loaded: it is not among the tables that the task loads");
+    Problem::new(Fault::Settings, "order-refused", text)
+        .table(table)
+        .advice("See the task's mapping, and why the table is refused, if it is.")
+}
+
+/// Whether something is to be loaded before the log is followed.
+pub(crate) fn is_due(kept: &Kept, asked: &BTreeSet<TableId>) -> bool {
+    kept.bookmark.is_none() || !asked.is_empty() || kept.tables.iter().any(|mark| mark.stage == Stage::Loading)
+}
+
+/// Loads what is missing and what is asked for, and returns what the target then holds: each of these tables marked,
+/// and a bookmark.
 pub(crate) async fn load(
     run: &Run,
     plan: &Arc<[TablePlan]>,
     kept: Kept,
     session: &mut dyn Session,
     loaders: Vec<Box<dyn Loader>>,
+    asked: &BTreeSet<TableId>,
 ) -> Result<Kept, Problem> {
     run.status.phase(Phase::Loading);
+    let first = kept.bookmark.is_none();
     let mut marks = resume::marks_by_table(plan, kept.tables);
+    asked.iter().for_each(|table| marks[table.index()] = None);
     let start = if run.task.kind.loads() {
-        let view = view_for(run, plan, &marks).await?;
+        let wanted: Vec<bool> = (0..marks.len())
+            .map(|at| match &marks[at] {
+                None => first || asked.contains(&plan[at].id),
+                Some(mark) => mark.stage == Stage::Loading,
+            })
+            .collect();
+        let view = view_for(run, plan, first && marks.iter().all(Option::is_none), &wanted).await?;
         if let Some(view) = &view {
-            let jobs = begin_tables(run, plan, view, session, &mut marks).await?;
+            let jobs = begin_tables(run, plan, view, session, &mut marks, &wanted).await?;
+            finish_orders(run, asked, plan);
             let failed = chunks::copy(run, plan, Arc::clone(view), loaders, jobs).await?;
             park_failed(run, plan, session, &mut marks, failed).await?;
         }
@@ -62,16 +106,26 @@ pub(crate) async fn load(
     } else {
         Some(adopt_tables(run, plan, session, &mut marks).await?)
     };
-    finish(run, plan, session, marks, start).await
+    finish(run, plan, session, marks, (kept.bookmark, start)).await
+}
+
+/// What was asked is in the target's marks now: another worker would go on with it.
+fn finish_orders(run: &Run, asked: &BTreeSet<TableId>, plan: &[TablePlan]) {
+    for order in run.orders.wishing(TableWish::Reload) {
+        if asked.iter().any(|table| *plan[table.index()].name() == order.table) {
+            run.orders.finish(order.number);
+        }
+    }
 }
 
 /// The view to read from, or none if every table has its rows already.
 async fn view_for(
     run: &Run,
     plan: &[TablePlan],
-    marks: &[Option<TableMark>],
+    first: bool,
+    wanted: &[bool],
 ) -> Result<Option<Arc<dyn View>>, Problem> {
-    if marks.iter().all(Option::is_none) {
+    if first {
         let view = run.source.begin(&run.task, plan).await?;
         crash::point("source.begun");
         run.status.event(
@@ -81,8 +135,7 @@ async fn view_for(
         );
         return Ok(Some(view.into()));
     }
-    let unfinished = |mark: &Option<TableMark>| mark.as_ref().is_none_or(|mark| mark.stage == Stage::Loading);
-    if !marks.iter().any(unfinished) {
+    if !wanted.contains(&true) {
         return Ok(None);
     }
     let view = run.source.view_again(&run.task, plan).await?;
@@ -98,10 +151,11 @@ async fn begin_tables(
     view: &Arc<dyn View>,
     session: &mut dyn Session,
     marks: &mut [Option<TableMark>],
+    wanted: &[bool],
 ) -> Result<Vec<Job>, Problem> {
     let mut jobs = resume::bring_forward(run, plan, view.as_ref(), session, marks).await?;
     for (index, table) in plan.iter().enumerate() {
-        if marks[index].is_some() {
+        if marks[index].is_some() || !wanted[index] {
             continue;
         }
         match begin_table(run, table, view.as_ref(), session).await {
@@ -226,7 +280,7 @@ async fn finish(
     plan: &[TablePlan],
     session: &mut dyn Session,
     marks: Vec<Option<TableMark>>,
-    start: Option<Position>,
+    (bookmark, start): (Option<Bookmark>, Option<Position>),
 ) -> Result<Kept, Problem> {
     run.status.phase(Phase::Finishing);
     let mut tables: Vec<TableMark> = marks.into_iter().flatten().collect();
@@ -243,6 +297,10 @@ async fn finish(
         }
         let counters = run.source.counters(plan).await?;
         session.raise_counters(plan, &counters).await?;
+    }
+    if bookmark.is_some() {
+        show_loaded(run, plan, &tables);
+        return Ok(Kept { bookmark, tables });
     }
     let lowest = tables.iter().filter(|mark| mark.stage == Stage::Loaded).map(|mark| mark.position.clone()).min();
     let position = lowest.or(start).or_else(|| tables.iter().map(|mark| mark.position.clone()).min());

@@ -18,7 +18,7 @@ use wavemark_domain::ids::Generation;
 use wavemark_domain::mapping::Mappings;
 use wavemark_domain::task::{DataErrorPolicy, TaskKind, TaskSettings};
 use wavemark_domain::{Epoch, TaskId};
-use wavemark_engine::{Ended, Failure, Run, Status};
+use wavemark_engine::{Ended, Failure, Orders, Run, Status};
 
 use super::gate::Gate;
 
@@ -182,6 +182,7 @@ impl World {
             source: Arc::new(self.source.clone()),
             target: Arc::new(self.target.clone()),
             status: Status::default(),
+            orders: Orders::default(),
             stop: stop.clone(),
         };
         let passing = gate.clone();

@@ -9,6 +9,7 @@ pub mod jobs;
 pub mod preview;
 pub mod shapes;
 mod sharing;
+pub mod table_actions;
 pub mod task_actions;
 pub mod task_views;
 pub mod tasks;
@@ -79,6 +80,8 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(task_actions::stop))
         .routes(routes!(task_actions::reload))
         .routes(routes!(task_actions::assess))
+        .routes(routes!(table_actions::reload))
+        .routes(routes!(table_actions::park))
         .routes(routes!(task_views::tables))
         .routes(routes!(task_views::samples))
         .routes(routes!(task_views::events))

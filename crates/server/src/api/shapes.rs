@@ -1,17 +1,23 @@
 //! Shapes that several parts of the API show.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use wavemark_domain::{Problem, TableName};
 
 /// A table's name, exactly as its system stores it.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub struct NameBody {
     /// The schema.
     pub schema: String,
     /// The table.
     pub table: String,
+}
+
+impl From<NameBody> for TableName {
+    fn from(name: NameBody) -> Self {
+        Self { schema: name.schema, table: name.table }
+    }
 }
 
 impl From<TableName> for NameBody {

@@ -10,6 +10,7 @@ mod live;
 mod overview;
 mod page;
 mod session;
+mod table_actions;
 mod task;
 mod task_actions;
 mod task_form;
@@ -55,6 +56,8 @@ fn task_routes() -> Router<AppState> {
         .route("/tasks/{id}/resume", post(task_actions::resume))
         .route("/tasks/{id}/stop", post(task_actions::stop))
         .route("/tasks/{id}/reload", get(task_actions::ask_reload).post(task_actions::reload))
+        .route("/tasks/{id}/tables/reload", get(table_actions::ask_reload).post(table_actions::reload))
+        .route("/tasks/{id}/tables/park", get(table_actions::ask_park).post(table_actions::park))
         .route("/tasks/{id}/delete", get(task_actions::ask_delete).post(task_actions::delete))
         .route("/tasks/{id}/forget", get(task_actions::ask_forget).post(task_actions::forget))
 }

@@ -6,7 +6,7 @@ use wavemark_domain::{EndpointId, Fault, Problem};
 use wavemark_protocol::{EndpointConfig, JobGrant, JobOutcome, JobWork, LeaseGrant, LeaseWork, Secrets};
 use wavemark_store::jobs::JobKind;
 use wavemark_store::leases::Granted;
-use wavemark_store::{PgConnection, endpoints, jobs, tasks};
+use wavemark_store::{PgConnection, endpoints, jobs, orders, tasks};
 
 use crate::problem::{ApiProblem, ApiResult};
 use crate::state::AppState;
@@ -55,6 +55,7 @@ async fn lease_message(state: &AppState, connection: &mut PgConnection, granted:
         target: endpoint(state, connection, config.target).await?,
         mappings: config.mappings,
         settings: config.settings,
+        orders: orders::open(connection, granted.task).await?,
     })
 }
 

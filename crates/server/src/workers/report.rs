@@ -32,13 +32,14 @@ pub(super) async fn report(
             stand: stand(&task.state, task.epoch),
             progress: &task.progress,
             events: &task.events,
+            orders_done: &task.orders_done,
         };
-        let instruction = match reports::take(&mut transaction, report.worker, &reported).await? {
-            Answer::Continue => Instruction::Continue,
-            Answer::Stop => Instruction::Stop,
-            Answer::Abandon => Instruction::Abandon,
+        let (instruction, orders) = match reports::take(&mut transaction, report.worker, &reported).await? {
+            Answer::Continue(orders) => (Instruction::Continue, orders),
+            Answer::Stop => (Instruction::Stop, Vec::new()),
+            Answer::Abandon => (Instruction::Abandon, Vec::new()),
         };
-        tasks.push(TaskAnswer { task: task.task, instruction });
+        tasks.push(TaskAnswer { task: task.task, instruction, orders });
     }
     wavemark_store::announce_change(&mut transaction).await?;
     commit(transaction).await?;

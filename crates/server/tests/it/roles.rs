@@ -40,6 +40,8 @@ GET /tasks/{id}/samples viewer
 POST /tasks/{id}/start operator
 POST /tasks/{id}/stop operator
 GET /tasks/{id}/tables viewer
+POST /tasks/{id}/tables/park operator
+POST /tasks/{id}/tables/reload operator
 GET /tokens viewer
 POST /tokens viewer
 DELETE /tokens/{id} viewer

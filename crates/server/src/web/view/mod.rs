@@ -16,6 +16,7 @@ pub mod overview;
 pub mod preview;
 pub mod problem;
 pub mod shell;
+pub mod table_wish;
 pub mod tables;
 pub mod task;
 pub mod task_form;

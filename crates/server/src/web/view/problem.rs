@@ -3,12 +3,13 @@
 use time::OffsetDateTime;
 use wavemark_domain::progress::TableProgress;
 use wavemark_domain::state::TaskStatus;
-use wavemark_domain::{Fault, Problem};
+use wavemark_domain::{Fault, Problem, TableWish};
 use wavemark_store::tasks::Task;
 
 use super::action::Action;
 use super::chip::Tone;
 use super::format;
+use super::table_wish;
 use super::when::When;
 
 /// One problem as pages show it.
@@ -200,9 +201,10 @@ fn parked_table(task: &Task, since: OffsetDateTime, table: &TableProgress, eye: 
         card = card.problem(problem);
         card.facts.retain(|fact| !fact.starts_with("table "));
     }
-    let note = "Its changes are not kept while it is parked: the way back is to stop the task and reload all of it.";
+    let note = "Its changes are not kept while it is parked: the way back is to mend the cause and reload the table.";
     card.advice = Some(card.advice.map_or_else(|| note.to_owned(), |own| format!("{own} {note}")));
-    capitalized(card, eye).actions(task, eye, [reload(task, eye)])
+    let reload = Action::link("Reload table…", table_wish::href(task, &table.table, TableWish::Reload));
+    capitalized(card, eye).actions(task, eye, task.kind.loads().then_some(reload))
 }
 
 fn waiting(task: &Task, eye: Eye) -> Option<ProblemCard> {

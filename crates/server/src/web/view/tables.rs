@@ -3,9 +3,12 @@
 use time::OffsetDateTime;
 use wavemark_domain::progress::TableProgress;
 use wavemark_domain::state::TableState;
+use wavemark_store::tasks::Task;
 
+use super::action::Action;
 use super::chip::Chip;
 use super::format::{self, UNKNOWN};
+use super::table_wish;
 use super::when::{self, When};
 
 /// One row.
@@ -53,6 +56,8 @@ pub struct TableRow {
     pub newest_sort: String,
     /// Why it is parked, or how many rows were left out.
     pub error: String,
+    /// What can be asked of it.
+    pub actions: Vec<Action>,
 }
 
 fn rank(state: TableState) -> u8 {
@@ -68,7 +73,12 @@ fn rank(state: TableState) -> u8 {
 
 /// Rows of tables, worst first; within a state those with errors first, then the largest.
 #[must_use]
-pub fn rows(tables: &[(OffsetDateTime, TableProgress)], follows: bool, now: OffsetDateTime) -> Vec<TableRow> {
+pub fn rows(
+    task: &Task,
+    tables: &[(OffsetDateTime, TableProgress)],
+    may_edit: bool,
+    now: OffsetDateTime,
+) -> Vec<TableRow> {
     let mut order: Vec<_> = tables.iter().map(|(_, table)| table).collect();
     order.sort_by(|a, b| {
         let by_size = b.rows_loaded.max(b.inserts).cmp(&a.rows_loaded.max(a.inserts));
@@ -77,7 +87,9 @@ pub fn rows(tables: &[(OffsetDateTime, TableProgress)], follows: bool, now: Offs
             .then(by_size)
             .then_with(|| a.table.cmp(&b.table))
     });
-    order.into_iter().map(|table| TableRow::new(table, follows, now)).collect()
+    let actions = |table| if may_edit { table_wish::actions(task, table) } else { Vec::new() };
+    let row = |table| TableRow { actions: actions(table), ..TableRow::new(table, task.kind.follows(), now) };
+    order.into_iter().map(row).collect()
 }
 
 impl TableRow {
@@ -117,6 +129,7 @@ impl TableRow {
             newest: newest.map(|at| When::new(at, now)),
             newest_sort: newest.map_or_else(String::new, |at| at.unix_timestamp().to_string()),
             error: error(table),
+            actions: Vec::new(),
         }
     }
 }
@@ -162,7 +175,7 @@ mod tests {
 
     #[test]
     fn the_parked_table_comes_first_and_says_why() {
-        let rows = rows(&samples::tables(), true, samples::NOW);
+        let rows = rows(&samples::shop(), &samples::tables(), true, samples::NOW);
         assert_eq!(rows[0].name, "public.audit_log");
         assert_eq!(rows[0].error, "a row to insert is already in the target");
         assert_eq!(rows.last().unwrap().chip, Chip::table(TableState::Live));
@@ -170,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_table_that_waits_has_no_figures() {
-        let rows = rows(&samples::tables(), true, samples::NOW);
+        let rows = rows(&samples::shop(), &samples::tables(), true, samples::NOW);
         let waiting = rows.iter().find(|row| row.name == "public.sessions").unwrap();
         assert_eq!((waiting.rows.as_str(), waiting.inserts.as_str(), waiting.percent), ("–", "–", None));
         assert!(waiting.newest.is_none());

@@ -218,7 +218,7 @@ fn is_parked(table: &TableProgress) -> bool {
 #[must_use]
 pub fn now(material: Material<'_>, samples: &[Sample]) -> TaskBody {
     let task = &material.standing.task;
-    let mut tables = tables::rows(material.tables, task.kind.follows(), material.now);
+    let mut tables = tables::rows(task, material.tables, material.may_edit, material.now);
     let all = tables.len();
     tables.truncate(FIRST_TABLES);
     let more = (all > FIRST_TABLES).then(|| Link {
@@ -231,8 +231,8 @@ pub fn now(material: Material<'_>, samples: &[Sample]) -> TaskBody {
 /// What *Tables* shows.
 #[must_use]
 pub fn all_tables(material: Material<'_>) -> TaskBody {
-    let follows = material.standing.task.kind.follows();
-    TaskBody::Tables { tables: tables::rows(material.tables, follows, material.now), more: None }
+    let tables = tables::rows(&material.standing.task, material.tables, material.may_edit, material.now);
+    TaskBody::Tables { tables, more: None }
 }
 
 /// What *History* and *Errors* show.

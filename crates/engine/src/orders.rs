@@ -1,0 +1,97 @@
+//! What people ask of single tables of a running task: given by the worker, done between waves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use wavemark_domain::{TableOrder, TableWish};
+
+/// The orders of one run. An order that is done is not taken again until it is forgotten.
+#[derive(Clone, Default)]
+pub struct Orders {
+    state: Arc<Mutex<State>>,
+    news: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct State {
+    open: BTreeMap<i64, TableOrder>,
+    done: BTreeSet<i64>,
+}
+
+impl Orders {
+    /// Adds what isn't there yet.
+    pub fn give(&self, orders: Vec<TableOrder>) {
+        let mut state = self.state();
+        for order in orders {
+            if !state.done.contains(&order.number) {
+                state.open.insert(order.number, order);
+            }
+        }
+        if !state.open.is_empty() {
+            self.news.notify_one();
+        }
+    }
+
+    /// The numbers of those that are done: the target holds what follows from them.
+    #[must_use]
+    pub fn done(&self) -> Vec<i64> {
+        self.state().done.iter().copied().collect()
+    }
+
+    /// Forgets orders that whoever gave them knows to be done.
+    pub fn forget(&self, done: &[i64]) {
+        self.state().done.retain(|number| !done.contains(number));
+    }
+
+    /// Those that are open, in the order in which they were given.
+    pub(crate) fn open(&self) -> Vec<TableOrder> {
+        self.state().open.values().cloned().collect()
+    }
+
+    /// The open ones of one kind.
+    pub(crate) fn wishing(&self, wish: TableWish) -> Vec<TableOrder> {
+        self.state().open.values().filter(|order| order.wish == wish).cloned().collect()
+    }
+
+    /// An order is done.
+    pub(crate) fn finish(&self, number: i64) {
+        let mut state = self.state();
+        state.open.remove(&number);
+        state.done.insert(number);
+    }
+
+    /// Waits until an order is open.
+    pub(crate) async fn news(&self) {
+        while self.state().open.is_empty() {
+            self.news.notified().await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wavemark_domain::TableName;
+
+    use super::*;
+
+    fn order(number: i64) -> TableOrder {
+        TableOrder { number, table: TableName::new("s", "t"), wish: TableWish::Reload }
+    }
+
+    #[test]
+    fn an_order_that_is_done_is_not_taken_again_while_its_giver_repeats_it() {
+        let orders = Orders::default();
+        orders.give(vec![order(1), order(2)]);
+        orders.finish(1);
+        orders.give(vec![order(1), order(2)]);
+        assert_eq!(orders.open(), [order(2)]);
+        assert_eq!(orders.done(), [1]);
+        orders.forget(&[1]);
+        assert_eq!(orders.done(), Vec::<i64>::new());
+    }
+}

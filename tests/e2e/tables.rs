@@ -1,0 +1,176 @@
+//! Single tables of a task: reloaded, parked and added while the others are followed.
+
+use std::time::Duration;
+
+use serde_json::json;
+use uuid::Uuid;
+use wavemark_tests::shop::{Pace, Size, Writers};
+
+use crate::world::{World, small_chunks, until};
+
+const PACE: Pace = Pace { sessions: 2, per_second: 60.0, seed: 33 };
+
+async fn state(world: &World, task: Uuid, table: &str) -> String {
+    let tables = world.installation.api.tables(task).await.unwrap();
+    tables.iter().find(|one| one.source.table == table).map_or_else(String::new, |one| one.state.clone())
+}
+
+async fn reaches(world: &World, task: Uuid, table: &str, wanted: &str) {
+    until(|| async { state(world, task, table).await == wanted }).await;
+}
+
+async fn is_equal_at_the_end(world: &World, mut writers: Writers, task: Uuid) {
+    writers.stop().await.unwrap();
+    let report = world.drained_and_compared(task).await;
+    assert!(report.is_equal(), "{report}");
+}
+
+async fn shop_that_changes() -> (World, Writers, Uuid) {
+    let world = World::with_shop().await;
+    let mut writers = Writers::new(world.pair.source_config(), Size::SMALL);
+    writers.start(PACE);
+    let task = world.replicate("shop", &small_chunks()).await;
+    world.live(task).await;
+    (world, writers, task)
+}
+
+/// The files of target tables: other ones after each time that the table was emptied or made anew.
+async fn files(world: &World, tables: &[(&str, &str)]) -> Vec<Option<String>> {
+    let mut files = Vec::new();
+    for (schema, table) in tables {
+        let sql = format!(
+            "select string_agg(pg_relation_filenode(relid)::text, ' ') from pg_partition_tree('{schema}.{table}')"
+        );
+        let plain = format!("select coalesce(({sql}), pg_relation_filenode('{schema}.{table}')::text)");
+        files.push(world.target_value(&plain).await);
+    }
+    files
+}
+
+const KEYS: &str = "select string_agg(conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid), E'\\n' \
+    order by conrelid::regclass::text, conname) from pg_constraint where contype = 'f' and conparentid = 0";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_lost_rows_is_parked_and_reloaded_while_the_others_go_on() {
+    let (world, writers, task) = shop_that_changes().await;
+    let keys = world.target_value(KEYS).await;
+    // Somebody empties a table in the target: the next update of it finds no row.
+    world.target("set session_replication_role = replica; delete from shop.stock").await;
+    reaches(&world, task, "stock", "parked").await;
+    world.status(task, "degraded").await;
+    world.installation.api.ask_of_tables(task, "reload", &[("shop", "stock")]).await.unwrap();
+    reaches(&world, task, "stock", "live").await;
+    world.status(task, "running").await;
+    is_equal_at_the_end(&world, writers, task).await;
+    assert_eq!(world.target_value(KEYS).await, keys, "foreign keys from and to the table are there again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_tables_are_reloaded_with_a_worker_killed_in_between() {
+    let (mut world, writers, task) = shop_that_changes().await;
+    let keys = world.target_value(KEYS).await;
+    let asked = [
+        (400, &[("shop", "orders"), ("shop", "customers")][..]),
+        (1_200, &[("shop", "audit_log"), ("shop", "payments")]),
+    ];
+    for (millis, tables) in asked {
+        let before = files(&world, tables).await;
+        world.installation.api.ask_of_tables(task, "reload", tables).await.unwrap();
+        // A worker hears of it within a second, and the load takes less than one: before it, or after it began.
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        world.installation.workers[0].kill().unwrap();
+        world.installation.workers[0].start().unwrap();
+        let epoch = world.installation.api.task(task).await.unwrap().epoch;
+        until(|| async { world.installation.api.task(task).await.is_ok_and(|task| task.epoch > epoch) }).await;
+        let emptied = async || before.iter().zip(files(&world, tables).await).all(|(before, now)| *before != now);
+        until(emptied).await;
+        world.live(task).await;
+    }
+    is_equal_at_the_end(&world, writers, task).await;
+    assert_eq!(world.target_value(KEYS).await, keys);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_whose_layout_changed_parks_and_comes_back_with_its_new_layout() {
+    let world = World::start().await;
+    world
+        .source("create table kept (id int primary key, n int); create table changed (id int primary key, n int)")
+        .await;
+    world.source("insert into kept select n, n from generate_series(1, 100) n; insert into changed table kept").await;
+    let task = world.replicate("public", &json!({})).await;
+    world.live(task).await;
+    world.source("alter table changed add word text default 'new'; update changed set n = n + 1").await;
+    reaches(&world, task, "changed", "parked").await;
+    world.source("insert into changed select n, n from generate_series(101, 200) n; update kept set n = 0").await;
+    world.installation.api.ask_of_tables(task, "reload", &[("public", "changed")]).await.unwrap();
+    // Of the log before the reload's own position the table ignores the old layout, and the change of it.
+    world.source("update changed set word = 'w' || id where id % 2 = 0; delete from kept where id > 50").await;
+    reaches(&world, task, "changed", "live").await;
+    world.source("insert into changed values (201, 1, 'last'); insert into kept values (201, 1)").await;
+    until(|| async { world.compared("public").await.is_equal() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_layout_may_change_between_the_bookmark_and_the_reload() {
+    let world = World::start().await;
+    world
+        .source("create table kept (id int primary key, n int); create table changed (id int primary key, n int)")
+        .await;
+    let task = world.replicate("public", &json!({})).await;
+    world.live(task).await;
+    // The task is away while the table changes, and is asked to reload it before it saw that.
+    world.installation.api.act(task, "stop").await.unwrap();
+    world.status(task, "stopped").await;
+    world.source("insert into changed values (1, 1); insert into kept values (1, 1)").await;
+    world.source("alter table changed drop column n, add word text; insert into changed values (2, 'two')").await;
+    world.source("insert into kept values (2, 2)").await;
+    world.installation.api.ask_of_tables(task, "reload", &[("public", "changed")]).await.unwrap();
+    world.installation.api.act(task, "resume").await.unwrap();
+    world.live(task).await;
+    world.source("update changed set word = 'one' where id = 1; insert into kept values (3, 3)").await;
+    until(|| async { world.compared("public").await.is_equal() }).await;
+    assert_eq!(state(&world, task, "changed").await, "live");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_is_parked_by_hand_and_another_added_later() {
+    let world = World::start().await;
+    world.source("create table one (id int primary key); insert into one values (1)").await;
+    let task = world.replicate("public", &json!({})).await;
+    world.live(task).await;
+    let api = &world.installation.api;
+    api.ask_of_tables(task, "park", &[("public", "one")]).await.unwrap();
+    reaches(&world, task, "one", "parked").await;
+    world.source("insert into one values (2); create table two (id int primary key); insert into two values (1)").await;
+    assert!(api.ask_of_tables(task, "reload", &[("public", "two")]).await.is_err(), "the task has not seen it yet");
+    // A new plan is made with the next run.
+    api.act(task, "stop").await.unwrap();
+    world.status(task, "stopped").await;
+    api.act(task, "resume").await.unwrap();
+    reaches(&world, task, "two", "parked").await;
+    assert_eq!(world.target_value("select count(*)::text from one").await.as_deref(), Some("1"));
+    api.ask_of_tables(task, "reload", &[("public", "one"), ("public", "two")]).await.unwrap();
+    world.live(task).await;
+    world.source("insert into one values (3); insert into two values (3); update two set id = 4 where id = 1").await;
+    until(|| async { world.compared("public").await.is_equal() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_without_identity_is_parked_alone_until_it_has_one() {
+    let world = World::start().await;
+    world
+        .source("create table bare (a int); insert into bare values (1); create table good (id int primary key)")
+        .await;
+    let task = world.replicate("public", &json!({})).await;
+    reaches(&world, task, "good", "live").await;
+    assert_eq!(state(&world, task, "bare").await, "parked");
+    // Were it published, this would fail.
+    world.source("update bare set a = 2; insert into good values (1)").await;
+    world.source("alter table bare replica identity full").await;
+    world.installation.api.ask_of_tables(task, "reload", &[("public", "bare")]).await.unwrap();
+    world.live(task).await;
+    world
+        .source("insert into bare values (2), (3); update bare set a = 4 where a = 3; insert into good values (2)")
+        .await;
+    until(|| async { world.compared("public").await.is_equal() }).await;
+}
