@@ -3,16 +3,19 @@
 //! Each look is one short statement in autocommit: a snapshot that stays open would disturb what it watches.
 //! Three things hold in every committed state of the shop, so they must hold in every state of a live copy:
 //! the sum of all balances never changes, each transfer moved exactly two accounts, and the transactions of each
-//! writer are there without a gap.
+//! writer are there without a gap. With the source's [`Order`] also a fourth and a fifth: the transactions that are
+//! there are exactly those that ended at or before the bookmark, and the bookmark never goes back.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, NoTls};
+use uuid::Uuid;
 
+use crate::order::{self, Look, Order};
 use crate::shop::{ACCOUNTS, BALANCE};
 
 const LOOK: &str = "select (select count(*) from shop.accounts), (select sum(balance)::bigint from shop.accounts),
@@ -28,6 +31,10 @@ pub struct Seen {
     pub unanswered: u64,
     /// What must never be: the first few, in words.
     pub violations: Vec<String>,
+    /// Looks that were compared with the source's order.
+    pub ordered: u64,
+    /// Looks with a bookmark that the order was not known to when the watch stopped.
+    pub unordered: Vec<Look>,
 }
 
 /// A watch that goes on until it is stopped.
@@ -41,6 +48,16 @@ impl Watch {
     /// Begins to look every `pause`, and at every tenth look also for gaps. The tables must be live.
     #[must_use]
     pub fn start(config: Config, pause: Duration) -> Self {
+        Self::run(config, pause, None)
+    }
+
+    /// The same, and every fifth look is compared with the source's order.
+    #[must_use]
+    pub fn start_with_order(config: Config, pause: Duration, task: Uuid, order: Arc<Order>) -> Self {
+        Self::run(config, pause, Some(Prefix { task, order, bookmark: 0, waiting: Vec::new() }))
+    }
+
+    fn run(config: Config, pause: Duration, mut prefix: Option<Prefix>) -> Self {
         let (stop, mut stopped) = watch::channel(false);
         let seen = Arc::new(Mutex::new(Seen::default()));
         let shared = Arc::clone(&seen);
@@ -48,13 +65,21 @@ impl Watch {
             let mut client = None;
             let mut number = 0_u64;
             while !*stopped.borrow() {
+                let begun = Instant::now();
                 let answer = look(&config, &mut client, number.is_multiple_of(10)).await;
-                number += 1;
                 note(&shared, answer);
+                if let (Some(prefix), Some(client), true) = (&mut prefix, &client, number.is_multiple_of(5)) {
+                    prefix.look(client, &shared).await;
+                }
+                number += 1;
                 let end = stopped.wait_for(|stop| *stop);
-                if tokio::time::timeout(pause, end).await.is_ok() {
+                // A shop that has grown must not be busy with being looked at.
+                if tokio::time::timeout(pause.max(begun.elapsed() * 4), end).await.is_ok() {
                     break;
                 }
+            }
+            if let Some(prefix) = prefix {
+                shared.lock().expect("nothing panics while it notes").unordered = prefix.waiting;
             }
         });
         Self { stop, seen, task }
@@ -121,13 +146,47 @@ async fn look(config: &Config, client: &mut Option<Client>, gaps: bool) -> Optio
     }
 }
 
+/// What the source's order says of the target.
+struct Prefix {
+    task: Uuid,
+    order: Arc<Order>,
+    /// The newest bookmark that was seen.
+    bookmark: u64,
+    /// Looks that are not judged yet.
+    waiting: Vec<Look>,
+}
+
+impl Prefix {
+    async fn look(&mut self, client: &Client, seen: &Mutex<Seen>) {
+        // A target that gives no answer is noted by the look at the accounts.
+        let Ok(Some(look)) = order::look(client, self.task).await else { return };
+        let mut violations = Vec::new();
+        if look.bookmark < self.bookmark {
+            violations.push(format!("the bookmark went back from {:X} to {:X}", self.bookmark, look.bookmark));
+        }
+        self.bookmark = look.bookmark;
+        self.waiting.push(look);
+        let (ordered, wrong) = self.order.judge(&mut self.waiting);
+        violations.extend(wrong);
+        let mut seen = seen.lock().expect("nothing panics while it notes");
+        seen.ordered += ordered;
+        seen.add(violations);
+    }
+}
+
+impl Seen {
+    fn add(&mut self, violations: Vec<String>) {
+        let room = 20_usize.saturating_sub(self.violations.len());
+        self.violations.extend(violations.into_iter().take(room));
+    }
+}
+
 fn note(seen: &Mutex<Seen>, answer: Option<Vec<String>>) {
     let mut seen = seen.lock().expect("nothing panics while it notes");
     match answer {
         Some(violations) => {
             seen.looks += 1;
-            let room = 20_usize.saturating_sub(seen.violations.len());
-            seen.violations.extend(violations.into_iter().take(room));
+            seen.add(violations);
         }
         None => seen.unanswered += 1,
     }

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::api::{Api, Task};
 use crate::cluster::{Cluster, Options, free_port};
 use crate::process::{Process, wavemark};
+use crate::proxy::Proxy;
 
 /// The user that every installation has.
 pub const ADMIN: &str = "admin";
@@ -26,6 +27,8 @@ pub struct Installation {
     pub workers: Vec<Process>,
     /// The metadata database's cluster.
     pub metadata: Cluster,
+    /// What stands between the server and the metadata database, if anything does.
+    pub metadata_link: Option<Proxy>,
     program: PathBuf,
     password: String,
     worker_token: String,
@@ -38,7 +41,7 @@ impl Installation {
     /// # Errors
     /// The program is not built, or something does not start; the text holds the end of the server's log.
     pub async fn start() -> Result<Self> {
-        Self::begin(true).await
+        Self::begin(true, false).await
     }
 
     /// The same without any user. The server prints a one-time code for the first; [`Installation::api`] can log in
@@ -47,20 +50,30 @@ impl Installation {
     /// # Errors
     /// As for [`Installation::start`].
     pub async fn start_without_users() -> Result<Self> {
-        Self::begin(false).await
+        Self::begin(false, false).await
     }
 
-    async fn begin(with_admin: bool) -> Result<Self> {
+    /// The same as [`Installation::start`] with a proxy before the metadata database.
+    ///
+    /// # Errors
+    /// As for [`Installation::start`].
+    pub async fn start_with_metadata_link() -> Result<Self> {
+        Self::begin(true, true).await
+    }
+
+    async fn begin(with_admin: bool, with_link: bool) -> Result<Self> {
         let program = wavemark()?;
         let options = Options::default().set("shared_buffers", "32MB");
         let metadata = Cluster::start("metadata", &options)?;
+        let metadata_link = if with_link { Some(Proxy::start(metadata.port()).await?) } else { None };
+        let metadata_port = metadata_link.as_ref().map_or(metadata.port(), Proxy::port);
         let folder = tempfile::Builder::new().prefix("wavemark-logs-").tempdir()?;
         let secret = || Alphanumeric.sample_string(&mut rand::rng(), 32);
         let (password, worker_token) = (secret(), secret());
         let listen = format!("127.0.0.1:{}", free_port()?);
         let keys = format!("first:{}", STANDARD.encode(rand::random::<[u8; 32]>()));
         let mut server = Process::new(&program, &["server", "--migrate"], folder.path().join("server.log"))
-            .env("WAVEMARK_DATABASE_URL", metadata.url("postgres"))
+            .env("WAVEMARK_DATABASE_URL", metadata.url_by(metadata_port, "postgres"))
             .env("WAVEMARK_LISTEN", &listen)
             .env("WAVEMARK_KEYS", keys)
             .env("WAVEMARK_WORKER_TOKEN", &worker_token)
@@ -72,7 +85,8 @@ impl Installation {
         let api = Api::new(&format!("http://{listen}"), ADMIN, &password)?;
         let ready = api.wait_ready(Duration::from_secs(30)).await;
         ready.with_context(|| format!("the server's log ends:\n{}", server.log_end(15)))?;
-        Ok(Self { api, server, workers: Vec::new(), metadata, program, password, worker_token, folder })
+        let workers = Vec::new();
+        Ok(Self { api, server, workers, metadata, metadata_link, program, password, worker_token, folder })
     }
 
     /// The admin's password.

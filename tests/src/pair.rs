@@ -88,8 +88,18 @@ impl Pair {
     /// # Errors
     /// The server refuses.
     pub async fn make_endpoints(&self, api: &Api) -> Result<(Uuid, Uuid)> {
-        let source = settings(&self.source, SOURCE, SOURCE);
-        let target = settings(&self.target, TARGET, TARGET);
+        self.make_endpoints_by(api, self.source.port(), self.target.port()).await
+    }
+
+    /// The same by other ports, those of proxies before source and target.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn make_endpoints_by(&self, api: &Api, source_port: u16, target_port: u16) -> Result<(Uuid, Uuid)> {
+        let mut source = settings(&self.source, SOURCE, SOURCE);
+        let mut target = settings(&self.target, TARGET, TARGET);
+        source["port"] = source_port.into();
+        target["port"] = target_port.into();
         Ok((
             api.create_endpoint("The shop", "source", &source, self.source.password()).await?,
             api.create_endpoint("The copy", "target", &target, self.target.password()).await?,

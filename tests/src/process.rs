@@ -68,8 +68,13 @@ impl Process {
 
     /// The same, later.
     pub fn set_env(&mut self, name: &str, value: impl Into<String>) {
-        self.environment.retain(|(known, _)| known != name);
+        self.unset_env(name);
         self.environment.push((name.to_owned(), value.into()));
+    }
+
+    /// Takes a variable out of its environment, from the next start on.
+    pub fn unset_env(&mut self, name: &str) {
+        self.environment.retain(|(known, _)| known != name);
     }
 
     /// Starts it.

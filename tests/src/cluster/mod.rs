@@ -23,7 +23,7 @@ use crate::guard::Guard;
 use crate::signal::{self, Signal};
 
 pub use programs::Owner;
-pub use tls::Authority;
+pub use tls::{Authority, Validity};
 
 /// How a cluster is made.
 #[derive(Default)]
@@ -106,7 +106,12 @@ impl Cluster {
 
     /// A connection string for the superuser.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://postgres:{}@127.0.0.1:{}/{database}", self.password, self.port)
+        self.url_by(self.port, database)
+    }
+
+    /// The same by another port, that of a proxy before the server.
+    pub fn url_by(&self, port: u16, database: &str) -> String {
+        format!("postgres://postgres:{}@127.0.0.1:{port}/{database}", self.password)
     }
 
     /// Connects as the superuser.

@@ -1,0 +1,275 @@
+//! The order of the source's commits, read by `pg_recvlogical` and by nothing of ours, and what it says of a look at
+//! the target.
+//!
+//! Every transaction of the shop's writers adds a row to `hist`. A transaction is in the target if and only if its
+//! commit ended at or before the bookmark, so a look at the target (bookmark and `hist`, in one snapshot) must show
+//! exactly the rows of those transactions: no other prefix of the order, and nothing that is no prefix. A look is
+//! judged once the order is known to its bookmark, for the target may be ahead of this reader.
+
+mod pgoutput;
+
+use std::ffi::OsString;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::Command;
+use tokio::task::JoinHandle;
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use crate::cluster::Cluster;
+use pgoutput::Message;
+
+/// The name of slot and publication.
+pub const NAME: &str = "the_oracle";
+
+/// A set of rows of `hist` in three numbers: how many, and the sums of `seq` and of its square. Two different sets
+/// have the same only by a conspiracy of at least four rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digest {
+    /// How many.
+    pub rows: i64,
+    /// Sum of `seq`.
+    pub sum: i128,
+    /// Sum of the squares of `seq`.
+    pub squares: i128,
+}
+
+impl Digest {
+    fn with(self, seq: i128) -> Self {
+        Self { rows: self.rows + 1, sum: self.sum + seq, squares: self.squares + seq * seq }
+    }
+}
+
+/// What the target shows in one snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The newest bookmark.
+    pub bookmark: u64,
+    /// The rows of `hist`.
+    pub present: Digest,
+}
+
+/// Looks at bookmark and `hist` in one statement; `None` without a bookmark.
+///
+/// # Errors
+/// The target gives no answer.
+pub async fn look(target: &Client, task: Uuid) -> Result<Option<Look>, tokio_postgres::Error> {
+    let sql = "select (select position_text from wavemark.progress where task = $1 order by wave desc limit 1),
+        count(*), coalesce(sum(seq), 0)::text, coalesce(sum(seq::numeric * seq), 0)::text from shop.hist";
+    let row = target.query_one(sql, &[&task]).await?;
+    let bookmark = row.get::<_, Option<&str>>(0).and_then(crate::api::lsn);
+    let number = |at| row.get::<_, &str>(at).parse().unwrap_or(-1);
+    let present = Digest { rows: row.get(1), sum: number(2), squares: number(3) };
+    Ok(bookmark.map(|bookmark| Look { bookmark, present }))
+}
+
+/// The commits that are known: the end of each and what `hist` held after it.
+#[derive(Debug, Default)]
+struct Known {
+    commits: Vec<(u64, Digest)>,
+    /// Why nothing more will be known.
+    broken: Option<String>,
+}
+
+impl Known {
+    fn end(&self) -> u64 {
+        self.commits.last().map_or(0, |(end, _)| *end)
+    }
+
+    /// A transaction; one that is known already comes again when the reader was interrupted.
+    fn add(&mut self, end: u64, seqs: &[i128]) {
+        if end > self.end() && !seqs.is_empty() {
+            let before = self.commits.last().map(|(_, digest)| *digest).unwrap_or_default();
+            self.commits.push((end, seqs.iter().fold(before, |digest, &seq| digest.with(seq))));
+        }
+    }
+
+    /// What is wrong with a look, in words.
+    fn judge(&self, look: &Look) -> Option<String> {
+        let within = self.commits.partition_point(|(end, _)| *end <= look.bookmark);
+        let expected = if within == 0 { Digest::default() } else { self.commits[within - 1].1 };
+        if look.present == expected {
+            return None;
+        }
+        let (Look { bookmark, present }, rows) = (look, expected.rows);
+        let place = format!("{:X}/{:X}", bookmark >> 32, bookmark & 0xffff_ffff);
+        let prefix = self.commits.iter().find(|(_, digest)| digest == present);
+        Some(match prefix {
+            Some((end, _)) => format!(
+                "at bookmark {place} the target has the {} first rows of the source's order, which ended at {:X}/{:X}, \
+                 where {rows} must be",
+                present.rows,
+                end >> 32,
+                end & 0xffff_ffff
+            ),
+            None => format!(
+                "at bookmark {place} the target has {} rows that are no prefix of the source's order, where {rows} \
+                 must be",
+                present.rows
+            ),
+        })
+    }
+}
+
+/// The order while it is read.
+pub struct Order {
+    known: Arc<Mutex<Known>>,
+    task: JoinHandle<()>,
+}
+
+impl Order {
+    /// Begins to read the commits of `shop.hist`, which must be empty and must not be written to yet. The slot and the
+    /// publication are named [`NAME`].
+    ///
+    /// # Errors
+    /// They can't be made.
+    pub async fn start(source: &Cluster, database: &str) -> Result<Self> {
+        let make = format!("create publication {NAME} for table shop.hist with (publish = 'insert')");
+        let slot = format!("select pg_create_logical_replication_slot('{NAME}', 'pgoutput')");
+        source.execute(database, &[&make, &slot]).await?;
+        let program = source.program("pg_recvlogical");
+        let reader = Reader {
+            program: program.get_program().to_owned(),
+            environment: program
+                .get_envs()
+                .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+                .collect(),
+            database: database.to_owned(),
+            known: Arc::default(),
+        };
+        Ok(Self { known: Arc::clone(&reader.known), task: tokio::spawn(reader.run()) })
+    }
+
+    /// Judges the looks whose bookmark lies within what is known and takes them off the list: how many these were,
+    /// and what is wrong with them.
+    pub fn judge(&self, looks: &mut Vec<Look>) -> (u64, Vec<String>) {
+        let known = self.known();
+        let end = known.end();
+        let judged: Vec<_> = looks.extract_if(.., |look| look.bookmark <= end).collect();
+        (judged.len() as u64, judged.iter().filter_map(|look| known.judge(look)).collect())
+    }
+
+    /// Judges all of the looks once everything is known of a source that nobody writes to any more.
+    ///
+    /// # Errors
+    /// The reader doesn't get everything in time.
+    pub async fn judge_all(&self, source: &Client, looks: Vec<Look>, limit: Duration) -> Result<Vec<String>> {
+        let rows: i64 = source.query_one("select count(*) from shop.hist", &[]).await?.get(0);
+        let end = Instant::now() + limit;
+        loop {
+            let has = self.known().commits.last().map_or(0, |(_, digest)| digest.rows);
+            if has == rows {
+                return Ok(looks.iter().filter_map(|look| self.known().judge(look)).collect());
+            }
+            if Instant::now() > end {
+                let broken = self.known().broken.clone().unwrap_or_default();
+                bail!("pg_recvlogical gave {has} rows of {rows} after {limit:?}. {broken}");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().expect("nothing panics with the order")
+    }
+}
+
+impl Drop for Order {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Reader {
+    program: OsString,
+    environment: Vec<(OsString, OsString)>,
+    database: String,
+    known: Arc<Mutex<Known>>,
+}
+
+impl Reader {
+    /// Runs the program again and again, for its server is killed now and then.
+    async fn run(self) {
+        loop {
+            if let Err(error) = self.read().await {
+                self.known.lock().expect("nothing panics with the order").broken = Some(format!("{error:#}"));
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    }
+
+    /// Reads until the program ends, which is an error: what it said then.
+    async fn read(&self) -> Result<()> {
+        let mut command = Command::new(&self.program);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value))).current_dir("/");
+        command.args(["--start", "--no-loop", "--slot", NAME, "--file", "-", "--dbname", &self.database]);
+        command.args(["-o", "proto_version=1", "-o", &format!("publication_names={NAME}"), "--status-interval=1"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().context("starting pg_recvlogical")?;
+        let mut output = child.stdout.take().context("pg_recvlogical has no output")?;
+        let mut complaint = child.stderr.take().context("pg_recvlogical has no error output")?;
+        let (mut buffer, mut seqs) = (Vec::new(), Vec::new());
+        while output.read_buf(&mut buffer).await.context("reading from pg_recvlogical")? > 0 {
+            while let Some(message) = pgoutput::take(&mut buffer)? {
+                match message {
+                    Message::Insert(seq) => seqs.push(seq.parse().context("hist.seq is no number")?),
+                    Message::Commit(end) => {
+                        self.known.lock().expect("nothing panics with the order").add(end, &seqs);
+                        seqs.clear();
+                    }
+                    Message::Other => {}
+                }
+            }
+        }
+        let mut said = String::new();
+        complaint.read_to_string(&mut said).await.context("reading what pg_recvlogical said")?;
+        child.wait().await.context("waiting for pg_recvlogical")?;
+        bail!("pg_recvlogical ended: {}", said.trim())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three transactions; the second row was numbered before the first one's commit.
+    fn known() -> Known {
+        let mut known = Known::default();
+        known.add(100, &[2]);
+        known.add(200, &[1]);
+        known.add(100, &[2]);
+        known.add(300, &[3, 4]);
+        known
+    }
+
+    fn look(bookmark: u64, rows: i64, sum: i128, squares: i128) -> Look {
+        Look { bookmark, present: Digest { rows, sum, squares } }
+    }
+
+    #[test]
+    fn exactly_what_ended_at_or_before_the_bookmark_is_right() {
+        for (bookmark, rows, sum, squares) in
+            [(99, 0, 0, 0), (100, 1, 2, 4), (199, 1, 2, 4), (200, 2, 3, 5), (300, 4, 10, 30), (999, 4, 10, 30)]
+        {
+            assert_eq!(known().judge(&look(bookmark, rows, sum, squares)), None, "{bookmark}");
+        }
+    }
+
+    #[test]
+    fn another_prefix_than_the_bookmarks_is_told_from_rows_that_are_none() {
+        let behind = known().judge(&look(200, 1, 2, 4)).unwrap();
+        assert_eq!(
+            behind,
+            "at bookmark 0/C8 the target has the 1 first rows of the source's order, which ended at 0/64, where 2 must be"
+        );
+        // The second transaction without the first; and half of the third.
+        for wrong in [look(200, 1, 1, 1), look(300, 3, 6, 14)] {
+            let said = known().judge(&wrong).unwrap();
+            assert!(said.contains("no prefix of the source's order"), "{said}");
+        }
+    }
+}
