@@ -19,8 +19,19 @@ struct State {
     done: BTreeSet<i64>,
 }
 
+impl State {
+    fn drop_superseded(&mut self) {
+        let last: BTreeMap<_, _> = self.open.values().map(|order| (order.table.clone(), order.number)).collect();
+        let superseded = |order: &TableOrder| last[&order.table] != order.number;
+        let (old, kept) = std::mem::take(&mut self.open).into_iter().partition(|(_, order)| superseded(order));
+        self.open = kept;
+        let old: BTreeMap<i64, TableOrder> = old;
+        self.done.extend(old.into_keys());
+    }
+}
+
 impl Orders {
-    /// Adds what isn't there yet.
+    /// Adds what isn't there yet. Of several for one table the last is what its giver wants now; the others are done.
     pub fn give(&self, orders: Vec<TableOrder>) {
         let mut state = self.state();
         for order in orders {
@@ -28,6 +39,7 @@ impl Orders {
                 state.open.insert(order.number, order);
             }
         }
+        state.drop_superseded();
         if !state.open.is_empty() {
             self.news.notify_one();
         }
@@ -80,7 +92,17 @@ mod tests {
     use super::*;
 
     fn order(number: i64) -> TableOrder {
-        TableOrder { number, table: TableName::new("s", "t"), wish: TableWish::Reload }
+        TableOrder { number, table: TableName::new("s", format!("t{number}")), wish: TableWish::Reload }
+    }
+
+    #[test]
+    fn the_last_order_for_a_table_counts() {
+        let orders = Orders::default();
+        let park = TableOrder { wish: TableWish::Park, ..order(1) };
+        let reload = TableOrder { number: 2, ..order(1) };
+        orders.give(vec![park, reload.clone(), order(3)]);
+        assert_eq!(orders.open(), [reload, order(3)]);
+        assert_eq!(orders.done(), [1]);
     }
 
     #[test]
