@@ -9,6 +9,7 @@ mod harness;
 mod outages;
 mod pages;
 mod replication;
+mod switch;
 mod tables;
 mod upheaval;
 mod world;

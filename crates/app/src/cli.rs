@@ -281,6 +281,14 @@ pub(crate) enum TaskCommand {
         /// Its name or id
         task: String,
     },
+    /// Wait until the target has all that the source has now, for a switch-over; first stop what writes to the source
+    Drain {
+        /// Its name or id
+        task: String,
+        /// How long to wait, in seconds
+        #[arg(long, default_value_t = 600)]
+        wait: u32,
+    },
     /// Load all of it again from the start
     Reload {
         /// Its name or id

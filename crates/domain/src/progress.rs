@@ -89,8 +89,23 @@ pub struct TaskProgress {
     pub retries: u64,
     /// The passing problem that is being waited out.
     pub waiting_for: Option<Problem>,
+    /// The newest drain that is done.
+    pub drained: Option<Drained>,
     /// Each table.
     pub tables: Vec<TableProgress>,
+}
+
+/// Everything that the source had when a drain was asked for is in the target, and counters are raised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drained {
+    /// The drain's number.
+    pub number: i64,
+    /// Where the source's log ended then, as the source writes it.
+    pub position: String,
+    /// Tables that were not up to date then: parked ones.
+    pub behind: u64,
+    /// Whether changes have come since: something still writes to the source.
+    pub written_since: bool,
 }
 
 impl TaskProgress {
@@ -98,6 +113,14 @@ impl TaskProgress {
     #[must_use]
     pub fn got_further_than(&self, before: &Self) -> bool {
         self.bookmark_key > before.bookmark_key || self.rows_loaded > before.rows_loaded
+    }
+}
+
+impl Drained {
+    /// Whether the target can take over: nothing is behind and nothing has come since.
+    #[must_use]
+    pub fn is_safe(&self) -> bool {
+        self.behind == 0 && !self.written_since
     }
 }
 

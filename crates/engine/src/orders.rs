@@ -17,6 +17,8 @@ pub struct Orders {
 struct State {
     open: BTreeMap<i64, TableOrder>,
     done: BTreeSet<i64>,
+    /// The number of the drain that is asked for.
+    drain: Option<i64>,
 }
 
 impl State {
@@ -43,6 +45,18 @@ impl Orders {
         if !state.open.is_empty() {
             self.news.notify_one();
         }
+    }
+
+    /// Asks for a drain: that everything that the source has now comes to the target, and then to say so.
+    pub fn ask_drain(&self, number: Option<i64>) {
+        let Some(number) = number else { return };
+        self.state().drain = Some(number);
+        self.news.notify_one();
+    }
+
+    /// The drain that is asked for, once.
+    pub(crate) fn take_drain(&self) -> Option<i64> {
+        self.state().drain.take()
     }
 
     /// The numbers of those that are done: the target holds what follows from them.
@@ -73,11 +87,16 @@ impl Orders {
         state.done.insert(number);
     }
 
-    /// Waits until an order is open.
+    /// Waits until an order is open or a drain is asked for.
     pub(crate) async fn news(&self) {
-        while self.state().open.is_empty() {
+        while self.has_none() {
             self.news.notified().await;
         }
+    }
+
+    fn has_none(&self) -> bool {
+        let state = self.state();
+        state.open.is_empty() && state.drain.is_none()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -97,6 +97,9 @@ pub struct TaskAnswer {
     /// What is asked of single tables; repeated until it is done.
     #[serde(default)]
     pub orders: Vec<TableOrder>,
+    /// The number of the drain that is asked for; repeated until the progress shows it as done.
+    #[serde(default)]
+    pub drain: Option<i64>,
 }
 
 /// What the server wants of a running task.

@@ -49,12 +49,21 @@ pub struct Reported<'a> {
 /// What the worker is to do with a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Go on; the lease is renewed. With what is asked of single tables.
-    Continue(Vec<TableOrder>),
+    /// Go on; the lease is renewed. With what is asked of the task.
+    Continue(Asked),
     /// End.
     Stop,
     /// The lease is another's.
     Abandon,
+}
+
+/// What people ask of a running task.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Of single tables.
+    pub orders: Vec<TableOrder>,
+    /// The number of a drain.
+    pub drain: Option<i64>,
 }
 
 /// Takes in one task of a report.
@@ -104,7 +113,7 @@ async fn stand(connection: &mut PgConnection, task: &mut Locked, report: &Report
         Stand::CleanedUp => leases::end(connection, task.id).await?,
         Stand::CleanUpPending(left) => leave_behind(connection, task, left).await?,
     }
-    Ok(Answer::Continue(Vec::new()))
+    Ok(Answer::Continue(Asked::default()))
 }
 
 async fn running(connection: &mut PgConnection, task: &mut Locked, progress: &TaskProgress) -> Result<Answer> {
@@ -116,7 +125,8 @@ async fn running(connection: &mut PgConnection, task: &mut Locked, progress: &Ta
         return Ok(Answer::Stop);
     }
     let orders = if task.ordered { orders::open(connection, task.id).await? } else { Vec::new() };
-    Ok(Answer::Continue(orders))
+    let done = progress.drained.as_ref().map_or(0, |drained| drained.number);
+    Ok(Answer::Continue(Asked { orders, drain: task.drain.filter(|number| *number > done) }))
 }
 
 /// The newest grant met a higher epoch: the metadata is older than the target (it was restored), or two
@@ -149,11 +159,13 @@ async fn keep_progress(connection: &mut PgConnection, task: &Locked, report: &Re
     let without_tables = TaskProgress { tables: Vec::new(), ..progress.clone() };
     sqlx::query!(
         "update tasks set progress = $2, progress_at = clock_timestamp(),
-                granted_generation = case when $3 then generation else granted_generation end
+                granted_generation = case when $3 then generation else granted_generation end,
+                drain_done = greatest(drain_done, $4)
          where id = $1",
         task.id.0,
         serde_json::to_value(without_tables)?,
-        opened
+        opened,
+        progress.drained.as_ref().map_or(0, |drained| drained.number)
     )
     .execute(&mut *connection)
     .await?;

@@ -76,6 +76,8 @@ pub struct Task {
     pub started_at: Option<OffsetDateTime>,
     /// When it last ended.
     pub stopped_at: Option<OffsetDateTime>,
+    /// Whether a drain is asked for and not done.
+    pub draining: bool,
 }
 
 /// What a clean-up left behind.
@@ -227,7 +229,7 @@ pub async fn list(connection: &mut PgConnection, filter: &Filter, after: &str, l
     let rows = sqlx::query!(
         r#"select t.id, t.name, t.kind, t.source_id, t.target_id, t.config_version, t.status, t.status_since,
                   t.generation, t.epoch, t.progress, t.progress_at, t.problem, t.clean_up, t.created_at,
-                  t.started_at, t.stopped_at, s.name as source_name, d.name as target_name,
+                  t.started_at, t.stopped_at, t.drain_asked > t.drain_done as "draining!", s.name as source_name, d.name as target_name,
                   l.worker_id as "worker_id?", w.name as "worker_name?", l.renewed_at as "renewed_at?",
                   coalesce(l.expires_at <= clock_timestamp(), false) as "lapsed!",
                   (select count(*) from task_tables b where b.task_id = t.id) as "tables!",
@@ -281,6 +283,7 @@ pub async fn list(connection: &mut PgConnection, filter: &Filter, after: &str, l
                 created_at: row.created_at,
                 started_at: row.started_at,
                 stopped_at: row.stopped_at,
+                draining: row.draining,
             })
         })
         .collect()
@@ -315,6 +318,8 @@ pub struct Locked {
     pub opened: bool,
     /// Whether something is asked of single tables.
     pub ordered: bool,
+    /// The number of the drain that is asked for and not done.
+    pub drain: Option<i64>,
 }
 
 impl Locked {
@@ -329,7 +334,7 @@ impl Locked {
 /// The statement failed.
 pub async fn lock(connection: &mut PgConnection, id: TaskId) -> Result<Option<Locked>> {
     let row = sqlx::query!(
-        r#"select name, status, config_version, generation, granted_generation, epoch,
+        r#"select name, status, config_version, generation, granted_generation, epoch, drain_asked, drain_done,
                   exists (select from table_orders o where o.task_id = tasks.id) as "ordered!"
            from tasks where id = $1 for update"#,
         id.0
@@ -346,6 +351,7 @@ pub async fn lock(connection: &mut PgConnection, id: TaskId) -> Result<Option<Lo
             epoch: Epoch(row.epoch),
             opened: row.granted_generation >= row.generation,
             ordered: row.ordered,
+            drain: (row.drain_asked > row.drain_done).then_some(row.drain_asked),
         })
     })
     .transpose()
@@ -416,6 +422,21 @@ pub async fn begin_generation(connection: &mut PgConnection, task: &mut Locked) 
     task.generation = Generation(generation);
     task.opened = false;
     Ok(())
+}
+
+/// Asks for a drain; returns its number.
+///
+/// # Errors
+/// The statement failed.
+pub async fn ask_drain(connection: &mut PgConnection, task: &Locked) -> Result<i64> {
+    let number = sqlx::query_scalar!(
+        "update tasks set drain_asked = greatest(drain_asked, drain_done) + 1 where id = $1 returning drain_asked",
+        task.id.0
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    crate::announce_change(connection).await?;
+    Ok(number)
 }
 
 /// Removes a task; its events and its audit entries stay.

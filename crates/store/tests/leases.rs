@@ -9,13 +9,13 @@ use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 use wavemark_domain::ids::TokenId;
-use wavemark_domain::progress::{Phase, TaskProgress};
+use wavemark_domain::progress::{Drained, Phase, TaskProgress};
 use wavemark_domain::state::{TaskEvent, TaskStatus};
 use wavemark_domain::task::{TaskKind, TaskSettings};
 use wavemark_domain::{EndpointId, Epoch, Problem, TableName, TableWish, TaskId, WorkerId};
 use wavemark_store::endpoints::{self, EndpointRole};
 use wavemark_store::leases::{self, Granted};
-use wavemark_store::reports::{self, Answer, Reported, Stand};
+use wavemark_store::reports::{self, Answer, Asked, Reported, Stand};
 use wavemark_store::tasks::{self, Config};
 use wavemark_store::{orders, tokens, workers};
 
@@ -125,7 +125,8 @@ async fn an_order_is_repeated_until_a_worker_has_done_it() {
     for _ in 0..2 {
         orders::give(&mut connection, task, &tables, TableWish::Reload, "test").await.unwrap();
     }
-    let Answer::Continue(given) = report(&pool, worker, task, Epoch(1), Stand::Running).await else {
+    let Answer::Continue(Asked { orders: given, .. }) = report(&pool, worker, task, Epoch(1), Stand::Running).await
+    else {
         panic!("stopped")
     };
     assert_eq!(given.iter().map(|order| &order.table).collect::<Vec<_>>(), [&tables[0], &tables[1]]);
@@ -133,11 +134,32 @@ async fn an_order_is_repeated_until_a_worker_has_done_it() {
     let reported =
         Reported { task, epoch: Epoch(1), stand: Stand::Running, progress: &progress, events: &[], orders_done: &done };
     let answer = reports::take(&mut connection, worker, &reported).await.unwrap();
-    assert_eq!(answer, Answer::Continue(vec![given[1].clone()]));
+    assert_eq!(answer, Answer::Continue(Asked { orders: vec![given[1].clone()], drain: None }));
     // Everything is loaded again: nothing is left to ask.
     let mut locked = tasks::lock(&mut connection, task).await.unwrap().unwrap();
     tasks::begin_generation(&mut connection, &mut locked).await.unwrap();
     assert_eq!(orders::open(&mut connection, task).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_drain_is_asked_for_until_the_progress_shows_it() {
+    let pool = support::metadata().await;
+    let mut connection = pool.acquire().await.unwrap();
+    let (worker, task) = (worker(&mut connection, "one").await, started(&pool, "drained").await);
+    assert_eq!(claim(&pool, worker).await.len(), 1);
+    let locked = tasks::lock(&mut connection, task).await.unwrap().unwrap();
+    assert_eq!(tasks::ask_drain(&mut connection, &locked).await.unwrap(), 1);
+    for _ in 0..2 {
+        let answer = report(&pool, worker, task, Epoch(1), Stand::Running).await;
+        assert_eq!(answer, Answer::Continue(Asked { orders: vec![], drain: Some(1) }));
+    }
+    let drained = Drained { number: 1, position: "0/1".to_owned(), behind: 0, written_since: false };
+    let progress = TaskProgress { phase: Phase::Following, drained: Some(drained), ..TaskProgress::default() };
+    let answer = report_with(&pool, worker, task, Epoch(1), Stand::Running, &progress).await;
+    assert_eq!(answer, Answer::Continue(Asked::default()));
+    // Another worker has nothing to show, and is not asked again.
+    assert_eq!(report(&pool, worker, task, Epoch(1), Stand::Running).await, Answer::Continue(Asked::default()));
+    assert!(!tasks::get(&mut connection, task).await.unwrap().unwrap().draining);
 }
 
 #[tokio::test]
@@ -188,14 +210,14 @@ async fn a_lapsed_lease_goes_to_another_under_a_higher_epoch_and_the_first_must_
     let mut connection = pool.acquire().await.unwrap();
     let (first, second) = (worker(&mut connection, "first").await, worker(&mut connection, "second").await);
     claim(&pool, first).await;
-    assert_eq!(report(&pool, first, task, Epoch(1), Stand::Running).await, Answer::Continue(vec![]));
+    assert_eq!(report(&pool, first, task, Epoch(1), Stand::Running).await, Answer::Continue(Asked::default()));
     assert_eq!(status(&pool, task).await, TaskStatus::Running);
     let_the_lease_lapse(&pool, task).await;
     let granted = claim(&pool, second).await;
     assert_eq!((granted[0].epoch, granted[0].first_grant, granted[0].status), (Epoch(2), false, TaskStatus::Starting));
     assert_eq!(report(&pool, first, task, Epoch(1), Stand::Running).await, Answer::Abandon);
     assert_eq!(report(&pool, first, task, Epoch(2), Stand::Running).await, Answer::Abandon);
-    assert_eq!(report(&pool, second, task, Epoch(2), Stand::Running).await, Answer::Continue(vec![]));
+    assert_eq!(report(&pool, second, task, Epoch(2), Stand::Running).await, Answer::Continue(Asked::default()));
 }
 
 #[tokio::test]
@@ -209,7 +231,7 @@ async fn a_worker_that_went_on_while_it_could_not_report_keeps_its_lease() {
     let_the_lease_lapse(&pool, task).await;
     assert_eq!(leases::lapse(&mut connection, long_ago()).await.unwrap(), 1);
     assert_eq!(status(&pool, task).await, TaskStatus::Starting);
-    assert_eq!(report(&pool, first, task, Epoch(1), Stand::Running).await, Answer::Continue(vec![]));
+    assert_eq!(report(&pool, first, task, Epoch(1), Stand::Running).await, Answer::Continue(Asked::default()));
     assert_eq!(status(&pool, task).await, TaskStatus::Running);
 }
 
@@ -236,7 +258,10 @@ async fn a_fence_above_the_metadata_is_granted_above() {
     let mut connection = pool.acquire().await.unwrap();
     let first = worker(&mut connection, "first").await;
     claim(&pool, first).await;
-    assert_eq!(report(&pool, first, task, Epoch(1), Stand::Fenced(Epoch(41))).await, Answer::Continue(vec![]));
+    assert_eq!(
+        report(&pool, first, task, Epoch(1), Stand::Fenced(Epoch(41))).await,
+        Answer::Continue(Asked::default())
+    );
     assert_eq!(claim(&pool, first).await, [], "not at once: two installations must not chase each other");
     sqlx::query("update tasks set not_before = null").execute(&pool).await.unwrap();
     assert_eq!(claim(&pool, first).await[0].epoch, Epoch(42));
@@ -270,7 +295,7 @@ async fn a_stop_is_answered_to_a_live_worker_and_leased_to_another_when_it_lapse
     let_the_lease_lapse(&pool, task).await;
     let granted = claim(&pool, second).await;
     assert_eq!((granted[0].epoch, granted[0].status), (Epoch(2), TaskStatus::Stopping));
-    assert_eq!(report(&pool, second, task, Epoch(2), Stand::Ended).await, Answer::Continue(vec![]));
+    assert_eq!(report(&pool, second, task, Epoch(2), Stand::Ended).await, Answer::Continue(Asked::default()));
     assert_eq!(status(&pool, task).await, TaskStatus::Stopped);
 }
 
@@ -320,7 +345,7 @@ async fn clean_up_ends_with_the_task_gone_and_what_is_left_behind_is_kept() {
     assert_eq!((pending.status, pending.clean_up), (TaskStatus::CleanUpPending, Some(left)));
     event(&mut connection, task, TaskEvent::DeleteAsked).await;
     claim(&pool, first).await;
-    assert_eq!(report(&pool, first, task, Epoch(3), Stand::CleanedUp).await, Answer::Continue(vec![]));
+    assert_eq!(report(&pool, first, task, Epoch(3), Stand::CleanedUp).await, Answer::Continue(Asked::default()));
     assert!(tasks::get(&mut connection, task).await.unwrap().is_none());
     assert_eq!(report(&pool, first, task, Epoch(3), Stand::Running).await, Answer::Abandon);
 }

@@ -176,7 +176,10 @@ impl Tasks {
             task.status.forget_events(report.events.len());
             task.orders.forget(&report.orders_done);
             let answer = answers.iter().find(|answer| answer.task == report.task);
-            task.orders.give(answer.map(|answer| answer.orders.clone()).unwrap_or_default());
+            if let Some(answer) = answer {
+                task.orders.give(answer.orders.clone());
+                task.orders.ask_drain(answer.drain);
+            }
             let answer = answer.map(|answer| answer.instruction);
             match answer {
                 Some(Instruction::Stop) => task.stop.cancel(),

@@ -105,6 +105,12 @@ impl Api {
         self.call::<Value>(Method::POST, &format!("/tasks/{task}/{action}"), None).await.map(drop)
     }
 
+    /// Asks for a drain; returns its number.
+    pub async fn drain(&self, task: Uuid) -> Result<i64> {
+        let asked: Value = self.call(Method::POST, &format!("/tasks/{task}/drain"), None).await?;
+        asked["number"].as_i64().context("a drain has a number")
+    }
+
     /// Asks for a `reload` or a `park` of single tables.
     pub async fn ask_of_tables(&self, task: Uuid, wish: &str, tables: &[(&str, &str)]) -> Result<()> {
         let named = |(schema, table): &(&str, &str)| json!({"schema": schema, "table": table});

@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
@@ -94,6 +95,7 @@ pub(super) async fn task(api: &mut Api, command: TaskCommand, output: Output) ->
         TaskCommand::Start { task } => act(api, &task, "start", output).await,
         TaskCommand::Resume { task } => act(api, &task, "resume", output).await,
         TaskCommand::Stop { task } => act(api, &task, "stop", output).await,
+        TaskCommand::Drain { task, wait } => drain(api, &task, wait).await,
         TaskCommand::Reload { task } => act(api, &task, "reload", output).await,
         TaskCommand::ReloadTable { task, tables } => ask_of_tables(api, &task, &tables, "reload", output).await,
         TaskCommand::ParkTable { task, tables } => ask_of_tables(api, &task, &tables, "park", output).await,
@@ -134,6 +136,29 @@ async fn ask_of_tables(api: &mut Api, task: &str, tables: &[String], wish: &str,
     let tables = tables.iter().map(named).collect::<anyhow::Result<Vec<_>>>()?;
     api.post(&format!("{path}/tables/{wish}"), &json!({"tables": tables})).await?;
     print::items(&api.list(&format!("{path}/tables"), MANY).await?, TABLE, output)
+}
+
+/// Fails unless the target can take over.
+async fn drain(api: &mut Api, task: &str, wait: u32) -> anyhow::Result<()> {
+    let path = path_of(api, "/tasks", task).await?;
+    let number = api.post(&format!("{path}/drain"), &json!({})).await?["number"].as_i64();
+    for _ in 0..=wait {
+        let drained = &api.get(&path).await?["progress"]["drained"];
+        if drained["number"].as_i64() >= number {
+            let position = drained["position"].as_str().unwrap_or_default();
+            if drained["safe_to_switch"] == true {
+                println!("Safe to switch: the target has everything up to {position}, and its counters are raised.");
+                return Ok(());
+            }
+            let behind = drained["tables_behind"].as_u64().unwrap_or_default();
+            bail!(
+                "Not safe to switch: the target has everything up to {position}, but {}.",
+                if behind > 0 { format!("{behind} tables are parked") } else { "changes have come since".to_owned() }
+            );
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    bail!("After {wait} s the target does not have everything yet; see `wavemark task show {task}`.")
 }
 
 async fn act(api: &mut Api, task: &str, action: &str, output: Output) -> anyhow::Result<()> {

@@ -17,7 +17,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wavemark_connector::target::{Bookmark, Kept, Session, WaveEnd};
-use wavemark_domain::progress::{Phase, Severity};
+use wavemark_domain::progress::{Drained, Phase, Severity};
+use wavemark_domain::state::TableState;
 use wavemark_domain::{Fault, Position, Problem, TableId, TableName, TablePlan, TableWish};
 
 use crate::attempt::{Carried, Stop};
@@ -41,6 +42,8 @@ struct Follower<'a> {
     keys_due: bool,
     /// Read with nothing pending, and beyond the bookmark.
     idle_position: Option<Position>,
+    /// The drain that is asked for, and where the source's log ended then.
+    draining: Option<(i64, Position)>,
     committed_at: Instant,
     confirmed: watch::Sender<Option<Position>>,
 }
@@ -69,6 +72,7 @@ pub(crate) async fn follow(
         streaming: false,
         keys_due: run.task.kind.loads(),
         idle_position: None,
+        draining: None,
         committed_at: Instant::now(),
         bookmark,
         carried,
@@ -103,6 +107,7 @@ impl Follower<'_> {
                 Err(Stop::Asked) => return self.end().await,
                 taken => taken?,
             }
+            self.finish_drain().await?;
             if let Some(problem) = broken {
                 return Err(problem.into());
             }
@@ -111,6 +116,13 @@ impl Follower<'_> {
 
     /// Does what is asked of single tables: parks here, between two waves; a reload begins with the load.
     async fn obey(&mut self) -> Result<(), Stop> {
+        // It is asked for again until it is done; the end that counts is that of the first time.
+        let known = self.draining.as_ref().map(|(number, _)| *number);
+        if let Some(number) = self.run.orders.take_drain().filter(|number| Some(*number) != known) {
+            let end = self.run.source.log_state(&self.run.task, Some(&self.bookmark.position)).await?.end;
+            self.draining = Some((number, end));
+            self.finish_drain().await?;
+        }
         let parks = self.run.orders.wishing(TableWish::Park);
         for order in &parks {
             match self.plan.iter().find(|table| *table.name() == order.table) {
@@ -123,6 +135,27 @@ impl Follower<'_> {
         }
         parks.iter().for_each(|order| self.run.orders.finish(order.number));
         if self.run.orders.open().is_empty() { Ok(()) } else { Err(Stop::Again) }
+    }
+
+    /// Says that a drain is done once the target has everything up to where the log ended when it was asked for.
+    async fn finish_drain(&mut self) -> Result<(), Stop> {
+        let Some((number, end)) = self.draining.clone().filter(|_| !self.streaming) else { return Ok(()) };
+        if self.bookmark.position < end && self.idle_position.as_ref().is_some_and(|idle| *idle >= end) {
+            self.commit_idle().await?;
+        }
+        if self.bookmark.position < end {
+            return Ok(());
+        }
+        let counters = self.run.source.counters(self.plan).await?;
+        self.session.raise_counters(self.plan, &counters).await?;
+        self.draining = None;
+        let tables = self.run.status.progress().tables;
+        let behind = tables.iter().filter(|table| table.state != TableState::Live).count() as u64;
+        let drained = Drained { number, position: self.run.source.describe(&end), behind, written_since: false };
+        let text = format!("Everything up to {} is in the target and its counters are raised", drained.position);
+        self.run.status.event(Severity::Info, "drained", text);
+        self.run.status.update(|progress| progress.drained = Some(drained));
+        Ok(())
     }
 
     /// Ends as asked: an unfinished transaction is taken back, counters are raised once more.

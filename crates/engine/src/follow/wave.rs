@@ -319,6 +319,9 @@ impl Follower<'_> {
                 }
             }
             progress.changes_written += changes;
+            if let Some(drained) = progress.drained.as_mut().filter(|_| changes > 0) {
+                drained.written_since = true;
+            }
             progress.transactions_written += pieces.iter().filter(|piece| piece.mark.is_some()).count() as u64;
             progress.wave_changes = changes;
             progress.wave_ms = u64::try_from(began.elapsed().as_millis()).ok();

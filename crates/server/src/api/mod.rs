@@ -79,6 +79,7 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(task_actions::resume))
         .routes(routes!(task_actions::stop))
         .routes(routes!(task_actions::reload))
+        .routes(routes!(task_actions::drain))
         .routes(routes!(task_actions::assess))
         .routes(routes!(table_actions::reload))
         .routes(routes!(table_actions::park))

@@ -1,4 +1,4 @@
-//! Start, resume, stop, reload, assess.
+//! Start, resume, stop, reload, drain, assess.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -28,6 +28,15 @@ pub struct StatusBody {
     /// Its status now.
     #[schema(value_type = String)]
     pub status: TaskStatus,
+}
+
+/// A drain that was asked for.
+#[derive(Serialize, ToSchema)]
+pub struct DrainBody {
+    /// The task.
+    pub id: Uuid,
+    /// The drain's number: it is done once `progress.drained.number` is this or higher.
+    pub number: i64,
 }
 
 type Accepted = (StatusCode, Json<StatusBody>);
@@ -147,6 +156,38 @@ pub async fn stop(
     }
     commit(transaction).await?;
     Ok((StatusCode::ACCEPTED, Json(StatusBody { id: id.0, status })))
+}
+
+/// Say when the target has all that the source has now
+///
+/// Call it once writing to the source has stopped. The worker takes the end of the source's log, waits until the
+/// bookmark has it, raises the target's counters, and shows `progress.drained`.
+#[utoipa::path(post, path = "/tasks/{id}/drain", tag = "tasks", params(("id" = Uuid, Path, description = "the task")),
+    responses(
+    (status = 202, body = DrainBody, description = "the worker that runs the task does it"),
+    (status = 401, body = ProblemBody, description = "not logged in"),
+    (status = 403, body = ProblemBody, description = "needs the role operator"),
+    (status = 404, body = ProblemBody, description = "no such task"),
+    (status = 409, body = ProblemBody, description = "it does not run, or follows nothing")))]
+pub async fn drain(
+    State(state): State<AppState>,
+    Operator(caller): Operator,
+    Path(id): Path<TaskId>,
+) -> ApiResult<(StatusCode, Json<DrainBody>)> {
+    let mut transaction = state.begin().await?;
+    let task = lock(&mut transaction, id).await?;
+    if !matches!(task.status, TaskStatus::Starting | TaskStatus::Running | TaskStatus::Degraded) {
+        let text = format!("The task is {}: only one that runs can be drained.", task.status.word());
+        return Err(ApiProblem::conflict("task-busy", text));
+    }
+    let config = tasks::config(&mut transaction, id, task.config_version).await?;
+    if !config.ok_or_else(|| ApiProblem::not_found("configuration"))?.kind.follows() {
+        return Err(ApiProblem::conflict("follows-nothing", "The task only loads: it ends by itself when all is there."));
+    }
+    audit::write(&mut transaction, &caller.deed("task.drain", "task", id, Some(&task.name))).await?;
+    let number = tasks::ask_drain(&mut transaction, &task).await?;
+    commit(transaction).await?;
+    Ok((StatusCode::ACCEPTED, Json(DrainBody { id: id.0, number })))
 }
 
 /// Look for what stands in a task's way; a worker really looks

@@ -4,7 +4,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
-use wavemark_domain::progress::{Phase, TableProgress, TaskProgress};
+use wavemark_domain::progress::{Drained, Phase, TableProgress, TaskProgress};
 use wavemark_domain::state::TableState;
 use wavemark_domain::{TableName, TaskId};
 use wavemark_store::samples::{self, Sample};
@@ -80,7 +80,37 @@ pub struct ProgressBody {
     pub retries: u64,
     /// The passing problem that is being waited out.
     pub waiting_for: Option<TaskProblem>,
+    /// The newest drain that is done.
+    pub drained: Option<DrainedBody>,
 }
+
+/// Everything that the source had when a drain was asked for is in the target, and counters are raised.
+#[derive(Serialize, ToSchema)]
+pub struct DrainedBody {
+    /// The drain's number.
+    pub number: i64,
+    /// Where the source's log ended then.
+    pub position: String,
+    /// Tables that were not up to date then: parked ones.
+    pub tables_behind: u64,
+    /// Whether changes have come since: something still writes to the source.
+    pub written_since: bool,
+    /// Whether the target can take over: nothing is behind and nothing has come since.
+    pub safe_to_switch: bool,
+}
+
+impl From<Drained> for DrainedBody {
+    fn from(drained: Drained) -> Self {
+        Self {
+            safe_to_switch: drained.is_safe(),
+            number: drained.number,
+            position: drained.position,
+            tables_behind: drained.behind,
+            written_since: drained.written_since,
+        }
+    }
+}
+
 
 impl From<TaskProgress> for ProgressBody {
     fn from(progress: TaskProgress) -> Self {
@@ -114,6 +144,7 @@ impl From<TaskProgress> for ProgressBody {
             spilled_bytes: progress.spilled_bytes,
             retries: progress.retries,
             waiting_for: progress.waiting_for.map(TaskProblem::from),
+            drained: progress.drained.map(DrainedBody::from),
         }
     }
 }

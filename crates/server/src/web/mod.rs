@@ -55,6 +55,7 @@ fn task_routes() -> Router<AppState> {
         .route("/tasks/{id}/start", post(task_actions::start))
         .route("/tasks/{id}/resume", post(task_actions::resume))
         .route("/tasks/{id}/stop", post(task_actions::stop))
+        .route("/tasks/{id}/drain", post(task_actions::drain))
         .route("/tasks/{id}/reload", get(task_actions::ask_reload).post(task_actions::reload))
         .route("/tasks/{id}/tables/reload", get(table_actions::ask_reload).post(table_actions::reload))
         .route("/tasks/{id}/tables/park", get(table_actions::ask_park).post(table_actions::park))

@@ -42,6 +42,8 @@ action! {
     stop,
     /// `POST /tasks/{id}/reload`
     reload,
+    /// `POST /tasks/{id}/drain`
+    drain,
 }
 
 /// `GET /tasks/{id}/reload`

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use wavemark_domain::Epoch;
 use wavemark_protocol::{Instruction, Report, ReportAnswer, RunState, TaskAnswer};
-use wavemark_store::reports::{self, Answer, Reported, Stand};
+use wavemark_store::reports::{self, Answer, Asked, Reported, Stand};
 use wavemark_store::tasks::CleanUp;
 use wavemark_store::workers;
 
@@ -34,12 +34,12 @@ pub(super) async fn report(
             events: &task.events,
             orders_done: &task.orders_done,
         };
-        let (instruction, orders) = match reports::take(&mut transaction, report.worker, &reported).await? {
-            Answer::Continue(orders) => (Instruction::Continue, orders),
-            Answer::Stop => (Instruction::Stop, Vec::new()),
-            Answer::Abandon => (Instruction::Abandon, Vec::new()),
+        let (instruction, asked) = match reports::take(&mut transaction, report.worker, &reported).await? {
+            Answer::Continue(asked) => (Instruction::Continue, asked),
+            Answer::Stop => (Instruction::Stop, Asked::default()),
+            Answer::Abandon => (Instruction::Abandon, Asked::default()),
         };
-        tasks.push(TaskAnswer { task: task.task, instruction, orders });
+        tasks.push(TaskAnswer { task: task.task, instruction, orders: asked.orders, drain: asked.drain });
     }
     wavemark_store::announce_change(&mut transaction).await?;
     commit(transaction).await?;

@@ -34,6 +34,7 @@ PUT /tasks/{id} operator
 DELETE /tasks/{id} operator
 POST /tasks/{id}/assess operator
 GET /tasks/{id}/events viewer
+POST /tasks/{id}/drain operator
 POST /tasks/{id}/reload operator
 POST /tasks/{id}/resume operator
 GET /tasks/{id}/samples viewer

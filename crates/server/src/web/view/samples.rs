@@ -81,6 +81,7 @@ fn task(number: u128, name: &str, source: &str, target: &str, status: TaskStatus
         created_at: ago(2_000_000),
         started_at: Some(ago(1_051_200)),
         stopped_at: None,
+        draining: false,
     }
 }
 

@@ -11,13 +11,13 @@ use wavemark_store::tasks::Task;
 
 use super::action::{Action, Ask};
 use super::chart::{self, Chart};
-use super::chip::Chip;
+use super::chip::{Chip, Tone};
 use super::event::EventLine;
 use super::flow::{self, Stage};
 use super::format;
 use super::preview::Preview;
 use super::problem::{self, Eye, ProblemCard};
-use super::shell::{Area, Shell};
+use super::shell::{Area, Notice, Shell};
 use super::tables::{self, TableRow};
 use super::task_row::Standing;
 use super::when::When;
@@ -45,6 +45,8 @@ pub struct TaskPage {
     pub asks: Vec<Ask>,
     /// What needs someone.
     pub problems: Vec<ProblemCard>,
+    /// How far a drain is.
+    pub drain: Option<Notice>,
     /// The way of the data.
     pub flow: Vec<Stage>,
     /// How far the load is.
@@ -202,6 +204,7 @@ pub fn task(shell: Shell, material: Material<'_>, body: TaskBody) -> TaskPage {
         actions: if may_edit { actions(task) } else { Vec::new() },
         asks: if may_edit { vec![ask_reload(task), ask_delete(task)] } else { Vec::new() },
         problems: problem::of_task(task, &parked, Some(material.settings.log_kept_warning_mib), eye),
+        drain: drain(task),
         flow: flow::flow(standing, material.engines, Some(material.settings.memory_mib)),
         load: load(standing, material.tables),
         tabs: tabs(task, material.tab),
@@ -297,11 +300,32 @@ fn actions(task: &Task) -> Vec<Action> {
             vec![edit, delete, reload, Action::post("Resume", at("resume")).main()]
         }
         TaskStatus::Starting | TaskStatus::Running | TaskStatus::Degraded => {
-            vec![Action::post("Stop", at("stop")).risk()]
+            let drain = task.kind.follows().then(|| Action::post("Drain", at("drain")));
+            drain.into_iter().chain([Action::post("Stop", at("stop")).risk()]).collect()
         }
         TaskStatus::CleanUpPending => vec![Action::link("Delete again…", at("delete")).risk().asks("ask-delete")],
         TaskStatus::Stopping | TaskStatus::Deleting => Vec::new(),
     }
+}
+
+/// What a drain says to someone who wants to switch over.
+fn drain(task: &Task) -> Option<Notice> {
+    let notice = |tone, text| Some(Notice { tone, text });
+    if task.draining {
+        let text = "Draining: once nothing writes to the source any more, this says when the target has everything.";
+        return notice(Tone::Busy, text.to_owned());
+    }
+    let drained = task.progress.as_ref()?.drained.as_ref().filter(|_| task.status.wants_worker())?;
+    let up_to = format!("The target has everything up to {} and its counters are raised", drained.position);
+    if drained.written_since {
+        let text = format!("{up_to}, but changes have come since: something still writes. Stop that, then drain again.");
+        return notice(Tone::Warn, text);
+    }
+    if drained.behind > 0 {
+        let tables = format::counted(drained.behind, "table is", "tables are");
+        return notice(Tone::Warn, format!("{up_to}, but {tables} behind. Reload what is parked, then drain again."));
+    }
+    notice(Tone::Ok, format!("Safe to switch. {up_to}; nothing has come since."))
 }
 
 /// Asks before everything is loaded again.
