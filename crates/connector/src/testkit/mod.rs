@@ -4,14 +4,23 @@
 //! Whoever drives them owns the runtime (single-threaded, paused clock) and writes source transactions with
 //! [`model::SourceState::write_transaction`]. [`oracle`] says after each commit whether the target is what the
 //! source was. A [`Sabotage`] breaks one rule of the contracts on purpose, so that a test can show that the oracle
-//! notices.
+//! notices. A [`Witness`] hears of everything that goes wrong, so that a test can show that it was tried.
 
+mod backend;
+pub mod contract;
+mod log;
 pub mod model;
+mod open;
 pub mod oracle;
-pub mod reader;
+mod reader;
+mod rows;
+mod session;
 pub mod source;
 pub mod target;
+mod view;
+mod writes;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -33,7 +42,7 @@ pub enum Sabotage {
     CommitPositionCompared,
     /// A chunk's mark is committed before its rows.
     ChunkMarkOutsideCommit,
-    /// Opening doesn't wait for a predecessor's commit that is under way.
+    /// Opening under the same epoch doesn't wait for a commit that is under way.
     CommitUnderWayIgnored,
     /// A column that the log left out is written as a value.
     UnchangedCellWritten,
@@ -41,7 +50,49 @@ pub enum Sabotage {
     LateBeginAllowed,
     /// Chunks of one load are read from different snapshots.
     ChunksFromTwoSnapshots,
+    /// A subtransaction's changes are kept although it was rolled back.
+    AbortedSubtransactionKept,
+    /// A parked table is followed again without a reload when the target is opened.
+    ParkedTableLetBackIn,
+    /// Opening leaves a predecessor's open transactions alone, and nothing but a look at the epoch when they began
+    /// keeps them from being committed later.
+    OpenTransactionLeftAlone,
+    /// Rows that were written with another layout are read with the plan's.
+    LayoutIgnored,
 }
+
+/// What goes wrong. Some concern one table, the others the task as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mishap {
+    /// A call fails before it did anything.
+    LostCall,
+    /// A call did what it should and its answer is lost.
+    LostAnswer,
+    /// A client dies while its commit is under way; the commit may still land.
+    CommitLeftUnderWay,
+    /// A client dies with a transaction open, and its backend lives on and keeps its locks.
+    TransactionLeftOpen,
+    /// Another session at the target holds rows of a table.
+    RowsHeld,
+    /// The source sends a transaction again that the target has.
+    Resend,
+    /// A table's layout changes.
+    LayoutChange,
+    /// A table is truncated.
+    Truncate,
+    /// A table gets new storage without a change of its rows.
+    Rewrite,
+    /// A change of a table is rolled back with its subtransaction, after it was sent.
+    AbortedSubtransaction,
+    /// A transaction is given to the target in parts.
+    TransactionInParts,
+    /// A row is written that the target can't take.
+    Poison,
+}
+
+/// Hears of mishaps: what, and to which table if it concerns one. It is called while a simulated system is locked, so
+/// it must not look at one.
+pub type Witness = Arc<dyn Fn(Mishap, Option<usize>) + Send + Sync>;
 
 /// How often things go wrong, out of 1,000.
 #[derive(Clone, Copy, Debug)]
@@ -58,17 +109,39 @@ pub struct Odds {
 pub struct Chance {
     rng: StdRng,
     odds: Odds,
-    /// What broke, to show that it was tried.
-    pub lost_calls: u64,
-    /// Answers lost after the work was done.
-    pub lost_answers: u64,
+    witness: Option<Witness>,
 }
 
 impl Chance {
     /// Dice from a seed.
     #[must_use]
     pub fn new(seed: u64, odds: Odds) -> Self {
-        Self { rng: StdRng::seed_from_u64(seed), odds, lost_calls: 0, lost_answers: 0 }
+        Self { rng: StdRng::seed_from_u64(seed), odds, witness: None }
+    }
+
+    /// The same dice with somebody who hears of mishaps.
+    #[must_use]
+    pub fn witnessed(mut self, witness: Witness) -> Self {
+        self.witness = Some(witness);
+        self
+    }
+
+    /// Other dice with the same odds.
+    #[must_use]
+    pub fn split(&mut self) -> Self {
+        Self { rng: StdRng::seed_from_u64(self.rng.random()), odds: self.odds, witness: self.witness.clone() }
+    }
+
+    /// Goes on from another seed.
+    pub fn reseed(&mut self, seed: u64) {
+        self.rng = StdRng::seed_from_u64(seed);
+    }
+
+    /// Tells of a mishap.
+    pub fn note(&self, mishap: Mishap, table: Option<usize>) {
+        if let Some(witness) = &self.witness {
+            witness(mishap, table);
+        }
     }
 
     /// A number below `n`.
@@ -101,11 +174,16 @@ impl Chance {
         })
     }
 
+    /// A pause as a commit makes it: now and then a disk or a standby takes seconds.
+    pub fn commit_pause(&mut self) -> Duration {
+        if self.hits(25) { Duration::from_micros(self.below(4_000_000)) } else { self.pause() }
+    }
+
     /// Fails a call before it did anything, now and then.
     pub fn lose_call(&mut self, what: &str) -> Result<(), Problem> {
         let odds = self.odds.lost_call;
         if self.hits(odds) {
-            self.lost_calls += 1;
+            self.note(Mishap::LostCall, None);
             return Err(Problem::transient("lost", format!("simulated: {what} was not reached")));
         }
         Ok(())
@@ -115,7 +193,7 @@ impl Chance {
     pub fn lose_answer(&mut self, what: &str) -> Result<(), Problem> {
         let odds = self.odds.lost_answer;
         if self.hits(odds) {
-            self.lost_answers += 1;
+            self.note(Mishap::LostAnswer, None);
             return Err(Problem::transient("lost", format!("simulated: the answer of {what} was lost")));
         }
         Ok(())

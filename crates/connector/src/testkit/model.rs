@@ -1,12 +1,14 @@
-//! The simulated source's tables and log, and the rows that both sides share.
+//! The simulated source's tables, and the rows that both sides share.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wavemark_domain::catalog::{Column, Table, TableKind};
-use wavemark_domain::{Position, TableName};
+use wavemark_domain::{Position, TableName, TablePlan};
 
-use super::Chance;
+use super::log::Log;
+use super::open::OpenTransaction;
+use super::{Chance, Mishap};
 
 /// A row: a key, a value, and a large value that updates may leave out of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +26,18 @@ pub const POISON: u64 = 0xdead;
 
 /// One change in the simulated log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Logged {
+pub struct Logged {
+    /// The table.
+    pub table: usize,
+    /// The layout of the table then: a reader with another one reads other values.
+    pub layout: u64,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened to a row or a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
     /// A new row.
     Insert(Row),
     /// A changed row.
@@ -49,8 +62,8 @@ pub struct Transaction {
     pub commit: u64,
     /// Where it ends.
     pub end: u64,
-    /// Table and change, in order.
-    pub changes: Vec<(usize, Logged)>,
+    /// Its changes in order, less what was rolled back.
+    pub changes: Vec<Logged>,
 }
 
 /// One simulated table: rows at places, as a heap has them.
@@ -60,29 +73,43 @@ pub struct Heap {
     pub keyless: bool,
     /// Rows by place; an update may move a row to another place.
     pub places: Vec<Option<Row>>,
-    /// Changes when the table is truncated.
+    /// Changes when the table is truncated or rewritten.
     pub storage: u64,
+    /// Changes when the table is altered.
+    pub layout: u64,
+    /// Whether a value was written that the target can't take.
+    pub poisoned: bool,
 }
 
 /// The rows of each table, sorted.
-pub type Rows = Vec<Vec<Row>>;
+pub type Rows = Vec<Arc<Vec<Row>>>;
 
 /// The simulated source.
 pub struct SourceState {
     /// The tables.
     pub heaps: Vec<Heap>,
-    /// Transactions that are still kept.
-    pub log: VecDeque<Arc<Transaction>>,
     /// Where the log ends.
     pub end: u64,
-    /// The rows as of each position at which they were something.
-    pub history: BTreeMap<u64, Arc<Rows>>,
     /// Up to where the source may forget, while something of ours makes it remember.
     pub slot: Option<u64>,
-    /// The epoch that made it.
-    pub slot_epoch: i64,
-    /// The dice.
+    /// The dice of its calls.
     pub chance: Chance,
+    /// The dice of what is written.
+    pub writes: Chance,
+    /// Whether transactions in progress change the layouts of tables too.
+    pub alters: bool,
+    /// The epoch that made the slot.
+    pub(super) slot_epoch: i64,
+    /// What the slot keeps.
+    pub(super) log: Log,
+    /// How often the log was opened: only the newest reader goes on, since one slot has one connection.
+    pub(super) readings: u64,
+    /// Transactions in progress whose changes are in the log already.
+    pub(super) open: Vec<OpenTransaction>,
+    /// The rows as of each commit.
+    history: BTreeMap<u64, Rows>,
+    /// Where the commit record of each transaction begins, by its end.
+    commits: BTreeMap<u64, u64>,
     next_id: u64,
 }
 
@@ -98,29 +125,48 @@ pub fn place(position: &Position) -> u64 {
     position.as_bytes().try_into().map_or(0, u64::from_be_bytes)
 }
 
+/// The layout that a plan was made with.
+#[must_use]
+pub(super) fn layout_of(plan: &TablePlan) -> u64 {
+    plan.source.native.as_u64().unwrap_or_default()
+}
+
+/// A value as it travels: it means something else to whoever reads it with another layout.
+#[must_use]
+pub(super) fn in_layout(value: u64, layout: u64) -> u64 {
+    value ^ (layout << 48)
+}
+
 impl SourceState {
     /// A source with so many tables, the last of them without a key, each with some rows.
     #[must_use]
-    pub fn new(tables: usize, rows: u64, chance: Chance) -> Self {
+    pub fn new(tables: usize, rows: u64, mut chance: Chance) -> Self {
+        let heap =
+            |table| Heap { keyless: table + 1 == tables, places: Vec::new(), storage: 0, layout: 0, poisoned: false };
+        let writes = chance.split();
         let mut state = Self {
-            heaps: (0..tables)
-                .map(|table| Heap { keyless: table + 1 == tables, places: Vec::new(), storage: 0 })
-                .collect(),
-            log: VecDeque::new(),
+            heaps: (0..tables).map(heap).collect(),
             end: 100,
-            history: BTreeMap::new(),
             slot: None,
-            slot_epoch: 0,
             chance,
+            writes,
+            alters: false,
+            slot_epoch: 0,
+            log: Log::default(),
+            readings: 0,
+            open: Vec::new(),
+            history: BTreeMap::new(),
+            commits: BTreeMap::new(),
             next_id: 1,
         };
         for table in 0..tables {
-            for _ in 0..state.chance.below(rows + 1) {
-                let row = state.new_row();
+            for _ in 0..state.writes.below(rows + 1) {
+                let row = state.new_row(table);
                 state.heaps[table].places.push(Some(row));
             }
         }
-        state.remember();
+        state.history.insert(state.end, vec![Arc::default(); tables]);
+        state.remember(0..tables);
         state
     }
 
@@ -144,118 +190,67 @@ impl SourceState {
                 key: if heap.keyless { Vec::new() } else { vec!["id".to_owned()] },
                 rows_estimated: None,
                 bytes_estimated: None,
-                native: serde_json::Value::Null,
+                native: heap.layout.into(),
             })
             .collect()
     }
 
-    /// Commits one transaction of up to so many changes.
-    pub fn write_transaction(&mut self, most: u64) {
-        let wanted = 1 + self.chance.below(most);
-        let mut changes = Vec::new();
-        for _ in 0..wanted {
-            let table = self.chance.index(self.heaps.len());
-            changes.extend(self.change(table).map(|change| (table, change)));
-        }
-        let commit = self.end + self.chance.below(2) * self.chance.below(30);
-        let end = commit + 1 + self.chance.below(40);
-        self.end = end;
-        self.log.push_back(Arc::new(Transaction { commit, end, changes }));
-        self.remember();
-    }
-
     /// The rows as of a position.
     #[must_use]
-    pub fn rows_at(&self, at: u64) -> Arc<Rows> {
-        self.history.range(..=at).next_back().map(|(_, rows)| Arc::clone(rows)).unwrap_or_default()
+    pub fn rows_at(&self, at: u64) -> Rows {
+        self.history.range(..=at).next_back().map(|(_, rows)| rows.clone()).unwrap_or_default()
     }
 
-    /// Lets go of transactions that ended up to here.
+    /// Whether a position lies between the commit record of a transaction and its end, or before the log.
+    #[must_use]
+    pub fn is_inside_transaction(&self, at: u64) -> bool {
+        let next = self.commits.range(at + 1..).next();
+        next.is_some_and(|(_, commit)| *commit < at) || at > self.end
+    }
+
+    /// Lets go of what only transactions need that ended up to here.
     pub fn forget(&mut self, up_to: u64) {
         if let Some(slot) = self.slot.as_mut() {
             *slot = (*slot).max(up_to);
-            while self.log.front().is_some_and(|transaction| transaction.end <= up_to) {
-                self.log.pop_front();
-            }
+            self.log.forget(up_to);
         }
     }
 
-    fn change(&mut self, table: usize) -> Option<Logged> {
-        if self.chance.hits(4) {
-            self.heaps[table].places.clear();
-            self.heaps[table].storage += 1;
-            return Some(Logged::Truncate);
-        }
-        match self.chance.below(10) {
-            0..=3 => Some(self.insert(table)),
-            4..=7 => self.update(table),
-            _ => self.delete(table),
-        }
+    /// Ends a transaction that wrote these tables: gives the place of its commit record and its end.
+    pub(super) fn put_commit(&mut self, tables: impl Iterator<Item = usize>) -> (u64, u64) {
+        let commit = self.end + self.writes.below(2) * self.writes.below(30);
+        let end = commit + 1 + self.writes.below(40);
+        self.end = end;
+        self.commits.insert(end, commit);
+        self.remember(tables);
+        (commit, end)
     }
 
-    fn insert(&mut self, table: usize) -> Logged {
-        let row = self.new_row();
-        let free = self.heaps[table].places.iter().position(Option::is_none);
-        match free.filter(|_| self.chance.hits(500)) {
-            Some(place) => self.heaps[table].places[place] = Some(row),
-            None => self.heaps[table].places.push(Some(row)),
+    pub(super) fn new_row(&mut self, table: usize) -> Row {
+        Row { id: self.next_id(), value: self.value(table), large: self.writes.below(1_000_000) }
+    }
+
+    pub(super) fn value(&mut self, table: usize) -> u64 {
+        if self.writes.poisons() {
+            self.heaps[table].poisoned = true;
+            self.writes.note(Mishap::Poison, Some(table));
+            return POISON;
         }
-        Logged::Insert(row)
+        self.writes.below(50_000)
     }
 
-    fn update(&mut self, table: usize) -> Option<Logged> {
-        let place = self.occupied(table)?;
-        let old = self.heaps[table].places[place]?;
-        let large_left_out = self.chance.hits(600);
-        let mut new = Row { value: self.value(), ..old };
-        if !large_left_out {
-            new.large = self.chance.below(1_000_000);
-        }
-        if self.chance.hits(150) {
-            new.id = self.next_id();
-        }
-        self.heaps[table].places[place] = Some(new);
-        if self.chance.hits(300) {
-            let moved = self.heaps[table].places[place].take();
-            self.heaps[table].places.push(moved);
-        }
-        Some(Logged::Update { old, new, large_left_out })
-    }
-
-    fn delete(&mut self, table: usize) -> Option<Logged> {
-        let place = self.occupied(table)?;
-        self.heaps[table].places[place].take().map(Logged::Delete)
-    }
-
-    fn occupied(&mut self, table: usize) -> Option<usize> {
-        let places = &self.heaps[table].places;
-        let taken: Vec<usize> = (0..places.len()).filter(|place| places[*place].is_some()).collect();
-        if taken.is_empty() {
-            return None;
-        }
-        Some(taken[self.chance.index(taken.len())])
-    }
-
-    fn new_row(&mut self) -> Row {
-        Row { id: self.next_id(), value: self.value(), large: self.chance.below(1_000_000) }
-    }
-
-    fn value(&mut self) -> u64 {
-        if self.chance.poisons() { POISON } else { self.chance.below(50_000) }
-    }
-
-    fn next_id(&mut self) -> u64 {
+    pub(super) fn next_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
     }
 
-    fn remember(&mut self) {
-        let sorted = |heap: &Heap| {
-            let mut rows: Vec<Row> = heap.places.iter().copied().flatten().collect();
-            rows.sort_unstable();
-            rows
-        };
-        let rows = Arc::new(self.heaps.iter().map(sorted).collect());
+    fn remember(&mut self, tables: impl Iterator<Item = usize>) {
+        let mut rows = self.rows_at(self.end);
+        for table in tables {
+            let mut sorted: Vec<Row> = self.heaps[table].places.iter().copied().flatten().collect();
+            sorted.sort_unstable();
+            rows[table] = Arc::new(sorted);
+        }
         self.history.insert(self.end, rows);
     }
 }

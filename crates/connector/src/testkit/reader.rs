@@ -1,13 +1,19 @@
 //! The simulated log's reader.
+//!
+//! Transactions in progress come in parts, mixed with others. They are kept by their numbers until they commit, and
+//! what was rolled back meanwhile is left out then.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use wavemark_domain::{Batch, Cell, ChangeKind, Position, Problem, TableId};
+use wavemark_domain::{Batch, Cell, ChangeKind, Fault, Position, Problem, TableId, TablePlan};
 
-use super::Sabotage;
-use super::model::{Logged, Row, Transaction, place, position};
-use super::source::{SimulatedSource, push_row};
+use super::log::Entry;
+use super::model::{Logged, Row, SourceState, Transaction, What, layout_of, place, position};
+use super::source::SimulatedSource;
+use super::view::push_row;
+use super::{Mishap, Sabotage};
 use crate::source::{ChangeReader, InHand, Read};
 
 /// Changes of one transaction that go into one batch at most.
@@ -16,38 +22,122 @@ const PART: usize = 5;
 /// Reads the simulated log after a position.
 pub(super) struct Reader {
     source: SimulatedSource,
-    keyless: Vec<bool>,
+    /// Which opening of the log this is.
+    reading: u64,
+    tables: Vec<Followed>,
     from: u64,
+    /// The number of the next entry.
+    next: u64,
     /// Everything that ended up to here was returned.
     read: u64,
+    /// What transactions in progress have sent.
+    kept: BTreeMap<u64, Kept>,
     /// A transaction that was returned in part: itself and how many of its changes.
     part: Option<(Arc<Transaction>, usize)>,
+    barriers: Vec<(TableId, Problem)>,
+    /// Whether something came that the target has.
+    resent: bool,
     bytes_read: u64,
 }
 
+struct Followed {
+    keyless: bool,
+    layout: u64,
+    /// Whether a change of its layout was told: nothing of it follows.
+    barred: bool,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// Changes with their subtransactions.
+    changes: Vec<(u64, Logged)>,
+    aborted: BTreeSet<u64>,
+}
+
 impl Reader {
-    pub(super) fn new(source: SimulatedSource, tables: usize, from: u64) -> Self {
-        let keyless = source.state().heaps.iter().take(tables).map(|heap| heap.keyless).collect();
-        Self { source, keyless, from, read: from, part: None, bytes_read: 0 }
+    /// The caller holds the state of `source`.
+    pub(super) fn new(source: SimulatedSource, state: &SourceState, plan: &[TablePlan], from: u64) -> Self {
+        let followed =
+            |table: &TablePlan| Followed { keyless: table.is_keyless(), layout: layout_of(table), barred: false };
+        Self {
+            source,
+            reading: state.readings,
+            tables: plan.iter().map(followed).collect(),
+            from,
+            next: state.log.first(),
+            read: from,
+            kept: BTreeMap::new(),
+            part: None,
+            barriers: Vec::new(),
+            resent: false,
+            bytes_read: 0,
+        }
     }
 
-    /// The next transaction that is not returned yet.
-    fn next_transaction(&self) -> Option<Arc<Transaction>> {
-        let state = self.source.state();
-        let compared = self.source.sabotage == Some(Sabotage::CommitPositionCompared);
-        let first = self.read == self.from && compared;
-        let after = |transaction: &&Arc<Transaction>| {
-            transaction.end > self.read && !(first && transaction.commit <= self.from)
-        };
-        state.log.iter().find(after).cloned()
+    fn breaks(&self, sabotage: Sabotage) -> bool {
+        self.source.sabotage == Some(sabotage)
     }
 
-    /// Puts what is at hand into a batch.
+    /// The next transaction to return; what has to be kept or passed over on the way to it is.
+    fn next_transaction(&mut self) -> Option<Arc<Transaction>> {
+        loop {
+            let entry = {
+                let state = self.source.state();
+                // What was let go since was confirmed, so it is not to be read.
+                self.next = self.next.max(state.log.first());
+                state.log.get(self.next).cloned()?
+            };
+            self.next += 1;
+            let ended = match entry {
+                Entry::Whole(transaction) => transaction,
+                Entry::Part { transaction, subtransaction, change } => {
+                    self.kept.entry(transaction).or_default().changes.push((subtransaction, change));
+                    continue;
+                }
+                Entry::Abort { transaction, subtransaction } => {
+                    self.abort(transaction, subtransaction);
+                    continue;
+                }
+                Entry::Commit { transaction, committed } => self.replay(transaction, &committed),
+            };
+            if !self.is_passed_over(&ended) {
+                return Some(ended);
+            }
+            if !std::mem::replace(&mut self.resent, true) {
+                self.source.state().chance.note(Mishap::Resend, None);
+            }
+        }
+    }
+
+    fn abort(&mut self, transaction: u64, subtransaction: u64) {
+        if transaction == subtransaction {
+            self.kept.remove(&transaction);
+        } else if !self.breaks(Sabotage::AbortedSubtransactionKept)
+            && let Some(kept) = self.kept.get_mut(&transaction)
+        {
+            kept.aborted.insert(subtransaction);
+        }
+    }
+
+    /// What a transaction holds that was sent in parts.
+    fn replay(&mut self, transaction: u64, committed: &Transaction) -> Arc<Transaction> {
+        let kept = self.kept.remove(&transaction).unwrap_or_default();
+        let changes = kept.changes.into_iter().filter(|(sub, _)| !kept.aborted.contains(sub)).map(|(_, change)| change);
+        Arc::new(Transaction { commit: committed.commit, end: committed.end, changes: changes.collect() })
+    }
+
+    /// Whether the target has it: it ended at or before the position from which is read.
+    fn is_passed_over(&self, transaction: &Transaction) -> bool {
+        transaction.end <= self.from
+            || (self.breaks(Sabotage::CommitPositionCompared) && transaction.commit <= self.from)
+    }
+
+    /// Puts what is at hand into a batch. None if nothing is.
     fn gather(&mut self) -> Option<Read> {
         let mut batch = Batch::default();
         let mut open_end = None;
-        let wanted = 1 + self.source.state().chance.below(6);
-        for _ in 0..wanted {
+        let mut wanted = 1 + self.source.state().chance.below(6);
+        while wanted > 0 || batch.is_empty() {
             let (transaction, done) = match self.part.take() {
                 Some(part) => part,
                 None => match self.next_transaction() {
@@ -56,65 +146,112 @@ impl Reader {
                 },
             };
             let until = transaction.changes.len().min(done + PART);
-            for (table, change) in &transaction.changes[done..until] {
-                self.push(&mut batch, *table, change);
+            for change in &transaction.changes[done..until] {
+                self.push(&mut batch, change);
             }
-            if until < transaction.changes.len() {
-                if self.source.sabotage == Some(Sabotage::WaveCutInsideTransaction) {
-                    batch.end_transaction(position(transaction.end), 0);
-                } else {
-                    open_end = Some(position(transaction.commit + 1));
+            wanted = wanted.saturating_sub(1);
+            if until == transaction.changes.len() {
+                batch.end_transaction(position(transaction.end), 0);
+                self.read = transaction.end;
+                continue;
+            }
+            if done == 0 {
+                let tables: BTreeSet<usize> = transaction.changes.iter().map(|change| change.table).collect();
+                for table in tables {
+                    self.note(Mishap::TransactionInParts, table);
                 }
-                self.part = Some((transaction, until));
+            }
+            if self.breaks(Sabotage::WaveCutInsideTransaction) {
+                batch.end_transaction(position(transaction.end), 0);
+            } else if batch.is_open() {
+                open_end = Some(position(transaction.commit + 1));
+            }
+            self.part = Some((transaction, until));
+            if !batch.is_empty() {
                 break;
             }
-            batch.end_transaction(position(transaction.end), 0);
-            self.read = transaction.end;
         }
-        if batch.is_empty() {
-            return None;
-        }
-        self.bytes_read += batch.bytes() as u64;
-        let more = self.part.is_some() || self.next_transaction().is_some();
-        let log_end = Some(position(self.source.state().end));
-        if self.source.sabotage == Some(Sabotage::ConfirmBeforeCommit) {
-            self.source.state().forget(self.read);
-        }
-        Some(Read { batch, open_end, more, log_end, source_clock: Some(0), barriers: Vec::new() })
+        (!batch.is_empty()).then(|| self.give(batch, open_end))
     }
 
-    fn push(&self, batch: &mut Batch, table: usize, change: &Logged) {
-        let id = TableId(u32::try_from(table).unwrap_or_default());
-        let keyless = self.keyless[table];
-        match *change {
-            Logged::Insert(row) => {
-                let new = whole(batch, row);
+    fn give(&mut self, batch: Batch, open_end: Option<Position>) -> Read {
+        self.bytes_read += batch.bytes() as u64;
+        let mut state = self.source.state();
+        if self.breaks(Sabotage::ConfirmBeforeCommit) {
+            state.forget(self.read);
+        }
+        let ends = |number| state.log.get(number).map(|entry| matches!(entry, Entry::Whole(_) | Entry::Commit { .. }));
+        let more = self.part.is_some() || (self.next..).map_while(ends).any(|ends| ends);
+        Read {
+            batch,
+            open_end,
+            more,
+            log_end: Some(position(state.end)),
+            source_clock: Some(0),
+            barriers: std::mem::take(&mut self.barriers),
+        }
+    }
+
+    /// With everything read: how far the log is, told as an empty transaction.
+    fn progress(&mut self) -> Option<Read> {
+        let end = self.source.state().end;
+        if end <= self.read || !self.source.state().chance.hits(300) {
+            return None;
+        }
+        self.read = end;
+        let mut batch = Batch::default();
+        batch.end_transaction(position(end), 0);
+        Some(self.give(batch, None))
+    }
+
+    fn note(&self, mishap: Mishap, table: usize) {
+        self.source.state().chance.note(mishap, Some(table));
+    }
+
+    fn push(&mut self, batch: &mut Batch, change: &Logged) {
+        let id = TableId(u32::try_from(change.table).unwrap_or_default());
+        let layout_ignored = self.breaks(Sabotage::LayoutIgnored);
+        let table = &mut self.tables[change.table];
+        if table.barred {
+            return;
+        }
+        if change.layout != table.layout && !layout_ignored {
+            table.barred = true;
+            batch.push_change(id, ChangeKind::Barrier, None, None);
+            let text = "simulated: the table was changed at the source";
+            self.barriers.push((id, Problem::new(Fault::Data, "table-changed", text)));
+            return;
+        }
+        let (keyless, layout) = (table.keyless, change.layout);
+        match change.what {
+            What::Insert(row) => {
+                let new = whole(batch, row, layout);
                 batch.push_change(id, ChangeKind::Insert, None, Some(new));
             }
-            Logged::Delete(row) => {
-                let old = if keyless { whole(batch, row) } else { key(batch, row) };
+            What::Delete(row) => {
+                let old = if keyless { whole(batch, row, layout) } else { key(batch, row) };
                 batch.push_change(id, ChangeKind::Delete, Some(old), None);
             }
-            Logged::Update { old, new, large_left_out } => {
+            What::Update { old, new, large_left_out } => {
                 let before = match (keyless, old.id == new.id) {
-                    (true, _) => Some(whole(batch, old)),
+                    (true, _) => Some(whole(batch, old, layout)),
                     (false, true) => None,
                     (false, false) => Some(key(batch, old)),
                 };
                 let after = batch.begin_row();
-                let sabotaged = self.source.sabotage == Some(Sabotage::UnchangedCellWritten) && large_left_out;
+                let sabotaged = self.breaks(Sabotage::UnchangedCellWritten) && large_left_out;
                 let written = if sabotaged { Row { large: 0, ..new } } else { new };
-                push_row(batch, written, large_left_out && !sabotaged && !keyless);
+                push_row(batch, written, layout, large_left_out && !sabotaged && !keyless);
                 batch.push_change(id, ChangeKind::Update, before, Some(after));
             }
-            Logged::Truncate => batch.push_change(id, ChangeKind::Truncate, None, None),
+            What::Truncate => batch.push_change(id, ChangeKind::Truncate, None, None),
         }
     }
 }
 
-fn whole(batch: &mut Batch, row: Row) -> wavemark_domain::batch::RowStart {
+fn whole(batch: &mut Batch, row: Row, layout: u64) -> wavemark_domain::batch::RowStart {
     let start = batch.begin_row();
-    push_row(batch, row, false);
+    push_row(batch, row, layout, false);
     start
 }
 
@@ -135,7 +272,13 @@ impl ChangeReader for Reader {
             let pause = self.source.state().chance.pause();
             tokio::time::sleep(pause).await;
             self.source.state().chance.lose_call("the log")?;
+            if self.source.state().readings != self.reading {
+                return Err(Problem::transient("log-interrupted", "simulated: another one reads the log now"));
+            }
             if let Some(read) = self.gather() {
+                return Ok(read);
+            }
+            if let Some(read) = self.progress() {
                 return Ok(read);
             }
             news.await;
@@ -143,7 +286,10 @@ impl ChangeReader for Reader {
     }
 
     async fn confirm(&mut self, position: &Position) -> Result<(), Problem> {
-        self.source.state().forget(place(position));
+        let mut state = self.source.state();
+        if state.readings == self.reading {
+            state.forget(place(position));
+        }
         Ok(())
     }
 
@@ -156,6 +302,7 @@ impl ChangeReader for Reader {
     }
 
     fn in_hand(&self) -> InHand {
-        InHand { transactions: u64::from(self.part.is_some()), bytes_read: self.bytes_read, ..InHand::default() }
+        let transactions = self.kept.len() as u64 + u64::from(self.part.is_some());
+        InHand { transactions, bytes_read: self.bytes_read, ..InHand::default() }
     }
 }

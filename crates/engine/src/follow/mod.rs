@@ -133,7 +133,9 @@ impl Follower<'_> {
         if !self.parks.is_empty() {
             self.commit_empty(None).await?;
         }
-        parks.iter().for_each(|order| self.run.orders.finish(order.number));
+        for order in &parks {
+            self.run.orders.finish(order.number);
+        }
         if self.run.orders.open().is_empty() { Ok(()) } else { Err(Stop::Again) }
     }
 

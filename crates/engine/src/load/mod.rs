@@ -87,7 +87,12 @@ pub(crate) async fn load(
     run.status.phase(Phase::Loading);
     let first = kept.bookmark.is_none();
     let mut marks = resume::marks_by_table(plan, kept.tables);
-    asked.iter().for_each(|table| marks[table.index()] = None);
+    // A log is begun only where nothing depends on the one before: also not what is asked to be loaded again, for the
+    // order may be taken back before it is done.
+    let fresh = first && marks.iter().all(Option::is_none);
+    for table in asked {
+        marks[table.index()] = None;
+    }
     let start = if run.task.kind.loads() {
         let wanted: Vec<bool> = (0..marks.len())
             .map(|at| match &marks[at] {
@@ -95,7 +100,7 @@ pub(crate) async fn load(
                 Some(mark) => mark.stage == Stage::Loading,
             })
             .collect();
-        let view = view_for(run, plan, first && marks.iter().all(Option::is_none), &wanted).await?;
+        let view = view_for(run, plan, fresh, &wanted).await?;
         if let Some(view) = &view {
             let jobs = begin_tables(run, plan, view, session, &mut marks, &wanted).await?;
             finish_orders(run, asked, plan);

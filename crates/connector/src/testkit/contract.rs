@@ -1,0 +1,284 @@
+//! What every target must do, in one test that each of them is put through: the simulated one as well as real ones,
+//! so that what is shown with the one holds for the others.
+//!
+//! The table has three columns of whole numbers in eight bytes, the highest first: `id` is the key, `value`, `large`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use wavemark_domain::batch::RowStart;
+use wavemark_domain::task::Preparation;
+use wavemark_domain::{Batch, Cell, ChangeKind, Epoch, Fault, Position, Problem, TableId, TablePlan, WaveNumber};
+
+use crate::TaskContext;
+use crate::source::{Block, ChunkRange, RowReader};
+use crate::target::{
+    Bookmark, ChunkMark, Kept, OpenError, Opened, Segment, Session, Stage, TableMark, Target, Verdict, WaveEnd,
+};
+
+/// A target to look at.
+pub struct Subject {
+    /// It holds nothing of the task yet.
+    pub target: Arc<dyn Target>,
+    /// The task at epoch 1, granted for the first time.
+    pub task: TaskContext,
+    /// The one table of its plan.
+    pub plan: TablePlan,
+}
+
+/// A row: id, value, large.
+pub type Numbers = [i64; 3];
+
+/// Puts a target through everything; `rows` reads the table, sorted, by other means than the target's own.
+///
+/// # Panics
+/// Where the target does not do what the contract says.
+pub async fn check(subject: &Subject, rows: impl AsyncFn() -> Vec<Numbers>) {
+    subject.a_load_goes_on_from_its_finished_chunks(&rows).await;
+    subject.a_wave_is_there_with_its_bookmark_or_not_at_all(&rows).await;
+    subject.changes_that_do_not_fit_the_rows_are_refused(&rows).await;
+    subject.nothing_of_a_predecessor_can_be_committed(&rows).await;
+    subject.a_parked_table_is_kept_with_its_reason().await;
+    subject.what_is_cleaned_up_is_not_opened_again().await;
+}
+
+impl Subject {
+    async fn open(&self, epoch: i64) -> Opened {
+        let mut opened = self.try_open(epoch).await.unwrap_or_else(|error| panic!("it must open: {error}"));
+        opened.session.attach(std::slice::from_ref(&self.plan)).await.expect("the table of the plan is there");
+        opened
+    }
+
+    async fn try_open(&self, epoch: i64) -> Result<Opened, OpenError> {
+        let task = TaskContext { epoch: Epoch(epoch), first_grant: epoch == 1, ..self.task.clone() };
+        self.target.open(&task).await
+    }
+
+    async fn apply(&self, session: &mut dyn Session, changes: &[Change]) -> Result<(), Problem> {
+        session.apply(std::slice::from_ref(&self.plan), &Segment::whole(&batch(changes))).await
+    }
+
+    /// Applies and commits; the first error of either.
+    async fn wave(&self, session: &mut dyn Session, wave: i64, changes: &[Change]) -> Result<(), Problem> {
+        self.apply(session, changes).await?;
+        commit(session, wave, &[]).await
+    }
+
+    async fn a_load_goes_on_from_its_finished_chunks(&self, rows: &impl AsyncFn() -> Vec<Numbers>) {
+        let mut first = self.open(1).await;
+        assert_eq!(first.kept, Kept::default(), "nothing is kept of a task that was never here");
+        let mark = self.mark(2);
+        first.session.begin_table(&self.plan, Preparation::Nothing, &mark).await.expect("a table is begun");
+        let loaded =
+            first.loaders[0].load(&self.plan, 0, &mut Given::rows(&[[1, 10, 100], [2, 20, 200]]), &|_| {}).await;
+        assert_eq!(loaded.expect("a chunk is loaded").rows, 2);
+
+        let mut second = self.open(1).await;
+        let late = first.loaders[0].load(&self.plan, 1, &mut Given::rows(&[[9, 9, 9]]), &|_| {}).await;
+        assert!(late.is_err(), "a session of an opening before, under the same epoch, must not load");
+        assert_eq!(second.kept.bookmark, None);
+        let kept = &second.kept.tables[0];
+        assert_eq!((&kept.source, &kept.stage, &kept.began), (&mark.source, &Stage::Loading, &mark.began));
+        let done: Vec<Option<u64>> = kept.chunks.iter().map(|chunk| chunk.done.map(|done| done.rows)).collect();
+        assert_eq!(done, [Some(2), None], "a chunk is there with its mark");
+        assert_eq!(rows().await, [[1, 10, 100], [2, 20, 200]]);
+
+        let again = second.loaders[0].load(&self.plan, 0, &mut Given::rows(&[[8, 8, 8]]), &|_| {}).await;
+        assert!(again.is_err(), "a chunk that is done is not loaded again");
+        let mut third = self.open(1).await;
+        third.loaders[0]
+            .load(&self.plan, 1, &mut Given::rows(&[[3, 30, 300]]), &|_| {})
+            .await
+            .expect("a chunk is loaded");
+        third.loaders[0].finish_table(&self.plan).await.expect("the table gets its keys");
+        commit(third.session.as_mut(), 1, &[]).await.expect("the first wave is empty");
+        let kept = self.open(1).await.kept;
+        assert_eq!(kept.bookmark, Some(bookmark(1)));
+        assert_eq!(kept.tables[0].stage, Stage::Loaded);
+        assert_eq!(rows().await, [[1, 10, 100], [2, 20, 200], [3, 30, 300]]);
+    }
+
+    async fn a_wave_is_there_with_its_bookmark_or_not_at_all(&self, rows: &impl AsyncFn() -> Vec<Numbers>) {
+        let mut opened = self.open(1).await;
+        let session = opened.session.as_mut();
+        self.apply(session, &[Change::Insert([7, 7, 7])]).await.expect("an insert is applied");
+        session.roll_back().await.expect("a wave is taken back");
+        let changes = [
+            Change::Update { old: None, new: [Some(1), Some(11), None] },
+            Change::Delete(2),
+            Change::Update { old: Some(3), new: [Some(5), Some(31), Some(301)] },
+            Change::Insert([4, 40, 400]),
+        ];
+        self.wave(session, 2, &changes).await.expect("a wave is committed");
+        let after = [[1, 11, 100], [4, 40, 400], [5, 31, 301]];
+        assert_eq!(rows().await, after, "a column that was left out keeps its value");
+
+        let twice = self.wave(session, 2, &[Change::Insert([6, 60, 600])]).await;
+        assert!(twice.is_err(), "a wave that is there is not committed again");
+        assert_eq!(self.open(1).await.kept.bookmark, Some(bookmark(2)));
+        assert_eq!(rows().await, after);
+    }
+
+    async fn changes_that_do_not_fit_the_rows_are_refused(&self, rows: &impl AsyncFn() -> Vec<Numbers>) {
+        let mut opened = self.open(1).await;
+        let session = opened.session.as_mut();
+        let before = rows().await;
+        let misfits = [
+            Change::Insert([4, 0, 0]),
+            Change::Delete(77),
+            Change::Update { old: None, new: [Some(77), Some(0), Some(0)] },
+            Change::Update { old: Some(1), new: [Some(4), Some(0), Some(0)] },
+        ];
+        for misfit in misfits {
+            let problem = self.wave(session, 3, &[Change::Insert([8, 80, 800]), misfit]).await;
+            let problem = problem.expect_err("a change that does not fit the rows is refused");
+            assert_eq!(problem.fault, Fault::Data, "{misfit:?}: {problem}");
+            session.roll_back().await.expect("a wave that failed is taken back");
+            assert_eq!(rows().await, before, "nothing is there of a wave that failed");
+        }
+
+        let changes = batch(&[Change::Insert([8, 80, 800]), Change::Delete(77), Change::Insert([9, 90, 900])]);
+        let mut refused = Vec::new();
+        let mut verdict = |index: usize, _: &Problem| {
+            refused.push(index);
+            Verdict::LeaveOut
+        };
+        let plan = std::slice::from_ref(&self.plan);
+        let carefully = session.apply_carefully(plan, &Segment::whole(&changes), &mut verdict).await;
+        carefully.expect("a row that is left out does not stop the others");
+        assert_eq!(refused, [1]);
+        commit(session, 3, &[]).await.expect("the wave is committed without it");
+        assert_eq!(rows().await, [[1, 11, 100], [4, 40, 400], [5, 31, 301], [8, 80, 800], [9, 90, 900]]);
+    }
+
+    async fn nothing_of_a_predecessor_can_be_committed(&self, rows: &impl AsyncFn() -> Vec<Numbers>) {
+        let mut zombie = self.open(1).await;
+        let before = rows().await;
+        self.apply(zombie.session.as_mut(), &[Change::Delete(9)]).await.expect("a wave is opened");
+        let successor = self.open(2).await;
+        assert_eq!(successor.kept.bookmark, Some(bookmark(3)));
+        assert!(commit(zombie.session.as_mut(), 4, &[]).await.is_err(), "an open wave of a predecessor must not land");
+        assert_eq!(rows().await, before);
+        match self.try_open(1).await {
+            Err(OpenError::Fenced { held }) => assert_eq!(held, Epoch(2)),
+            Err(OpenError::Problem(problem)) => panic!("a lower epoch is fenced, not refused with {problem}"),
+            Ok(_) => panic!("a lower epoch must not open"),
+        }
+    }
+
+    async fn a_parked_table_is_kept_with_its_reason(&self) {
+        let mut opened = self.open(2).await;
+        let reason = Problem::new(Fault::Data, "a-reason", "It was parked by a test.");
+        let parked = [(self.plan.id, at(3), reason.clone())];
+        commit(opened.session.as_mut(), 4, &parked).await.expect("a table is parked with a wave");
+        let kept = self.open(2).await.kept;
+        assert_eq!(kept.bookmark, Some(bookmark(4)));
+        assert_eq!(kept.tables[0].position, at(3));
+        match &kept.tables[0].stage {
+            Stage::Parked(problem) => assert_eq!(problem.code, reason.code),
+            other => panic!("the table is parked, not {other:?}"),
+        }
+    }
+
+    async fn what_is_cleaned_up_is_not_opened_again(&self) {
+        let task = TaskContext { epoch: Epoch(3), first_grant: false, ..self.task.clone() };
+        for _ in 0..2 {
+            self.target.clean_up(&task).await.expect("it is cleaned up, also again");
+        }
+        for epoch in [2, 3, 4] {
+            let opened = self.try_open(epoch).await;
+            assert!(matches!(opened, Err(OpenError::Fenced { .. })), "a tombstone is not opened by epoch {epoch}");
+        }
+    }
+
+    fn mark(&self, chunks: u32) -> TableMark {
+        let chunk = |number: u32| ChunkMark { number, range: ChunkRange(format!("part {number}")), done: None };
+        TableMark {
+            source: self.plan.name().clone(),
+            began: at(1),
+            position: at(1),
+            storage: "storage".to_owned(),
+            stage: Stage::Loading,
+            chunks: (0..chunks).map(chunk).collect(),
+        }
+    }
+}
+
+async fn commit(session: &mut dyn Session, wave: i64, parked: &[(TableId, Position, Problem)]) -> Result<(), Problem> {
+    let Bookmark { wave, position } = bookmark(wave);
+    let end = WaveEnd { wave, position: &position, position_text: "a place", committed_at: None, parked };
+    session.commit(&end).await
+}
+
+fn bookmark(wave: i64) -> Bookmark {
+    Bookmark { wave: WaveNumber(wave), position: at(u8::try_from(wave).unwrap_or(u8::MAX)) }
+}
+
+fn at(place: u8) -> Position {
+    Position::new(vec![place])
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Insert(Numbers),
+    /// By the old key where that changes; what is none is left out.
+    Update {
+        old: Option<i64>,
+        new: [Option<i64>; 3],
+    },
+    Delete(i64),
+}
+
+fn batch(changes: &[Change]) -> Batch {
+    let mut batch = Batch::default();
+    for change in changes {
+        match *change {
+            Change::Insert(row) => {
+                let new = push(&mut batch, row.map(Some), Cell::UNCHANGED);
+                batch.push_change(TableId(0), ChangeKind::Insert, None, Some(new));
+            }
+            Change::Update { old, new } => {
+                let old = old.map(|id| push(&mut batch, [Some(id), None, None], Cell::NULL));
+                let new = push(&mut batch, new, Cell::UNCHANGED);
+                batch.push_change(TableId(0), ChangeKind::Update, old, Some(new));
+            }
+            Change::Delete(id) => {
+                let old = push(&mut batch, [Some(id), None, None], Cell::NULL);
+                batch.push_change(TableId(0), ChangeKind::Delete, Some(old), None);
+            }
+        }
+    }
+    batch.end_transaction(at(0), 0);
+    batch
+}
+
+fn push(batch: &mut Batch, row: [Option<i64>; 3], missing: Cell) -> RowStart {
+    let start = batch.begin_row();
+    for cell in row {
+        match cell {
+            Some(number) => batch.push_value(&number.to_be_bytes()),
+            None => batch.push_marker(missing),
+        }
+    }
+    start
+}
+
+/// Rows of one chunk.
+struct Given(Option<Batch>);
+
+impl Given {
+    fn rows(rows: &[Numbers]) -> Self {
+        let changes: Vec<Change> = rows.iter().copied().map(Change::Insert).collect();
+        let mut rows = Batch::default();
+        let whole = batch(&changes);
+        rows.append_changes(&whole, 0..changes.len(), |_| 3);
+        Self(Some(rows))
+    }
+}
+
+#[async_trait]
+impl RowReader for Given {
+    async fn next(&mut self) -> Result<Option<Block>, Problem> {
+        Ok(self.0.take().map(Block::Rows))
+    }
+}

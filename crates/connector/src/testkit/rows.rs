@@ -1,0 +1,102 @@
+//! Rows as the simulated target reads and applies them: strict.
+
+use wavemark_domain::batch::Change;
+use wavemark_domain::{Batch, Cell, ChangeKind, Fault, Problem, TablePlan};
+
+use super::model::{POISON, Row, in_layout, layout_of};
+use crate::source::{Block, RowReader};
+
+/// The cells of a row as numbers: none for those that are null or unchanged.
+type Cells = [Option<u64>; 3];
+
+/// One change on the rows of its table.
+pub(super) fn apply(rows: &mut Vec<Row>, plan: &TablePlan, batch: &Batch, change: &Change) -> Result<(), Problem> {
+    let keyless = plan.is_keyless();
+    let cells = |cells: &[Cell]| numbers(batch, cells, layout_of(plan));
+    let old = batch.old(change, 3).map(cells);
+    let new = batch.new_row(change, 3).map(cells);
+    let missing = || Problem::new(Fault::Data, "row-missing", "simulated: no such row in the target");
+    match change.kind {
+        ChangeKind::Truncate => rows.clear(),
+        ChangeKind::Barrier => return Err(Problem::internal("a barrier was given to the target")),
+        ChangeKind::Insert => {
+            let row = whole(new)?;
+            if !keyless && find(rows, Some(row.id)).is_some() {
+                return Err(there());
+            }
+            refuse_poison(&[row])?;
+            rows.push(row);
+        }
+        ChangeKind::Delete => {
+            let old = old.ok_or_else(missing)?;
+            let at = if keyless { find_whole(rows, old) } else { find(rows, old[0]) };
+            rows.swap_remove(at.ok_or_else(missing)?);
+        }
+        ChangeKind::Update => {
+            let new = new.ok_or_else(missing)?;
+            let at = match old {
+                Some(old) if keyless => find_whole(rows, old),
+                Some(old) => find(rows, old[0]),
+                None => find(rows, new[0]),
+            };
+            let at = at.ok_or_else(missing)?;
+            let before = rows[at];
+            let row = Row {
+                id: new[0].unwrap_or(before.id),
+                value: new[1].unwrap_or(before.value),
+                large: new[2].unwrap_or(before.large),
+            };
+            refuse_poison(&[row])?;
+            if !keyless && row.id != before.id && find(rows, Some(row.id)).is_some() {
+                return Err(there());
+            }
+            rows[at] = row;
+        }
+    }
+    Ok(())
+}
+
+/// All rows of a chunk.
+pub(super) async fn read_all(rows: &mut dyn RowReader, plan: &TablePlan) -> Result<Vec<Row>, Problem> {
+    let mut all = Vec::new();
+    while let Some(block) = rows.next().await? {
+        let Block::Rows(batch) = block else { return Err(Problem::internal("a simulated chunk holds rows")) };
+        for change in batch.changes() {
+            let cells = batch.new_row(change, 3).ok_or_else(|| Problem::internal("a row without cells"))?;
+            all.push(whole(Some(numbers(&batch, cells, layout_of(plan))))?);
+        }
+    }
+    refuse_poison(&all)?;
+    Ok(all)
+}
+
+fn numbers(batch: &Batch, cells: &[Cell], layout: u64) -> Cells {
+    let number = |cell: Cell| batch.value(cell).map(|bytes| u64::from_be_bytes(bytes.try_into().expect("8 bytes")));
+    [number(cells[0]), number(cells[1]).map(|value| in_layout(value, layout)), number(cells[2])]
+}
+
+fn whole(cells: Option<Cells>) -> Result<Row, Problem> {
+    match cells {
+        Some([Some(id), Some(value), Some(large)]) => Ok(Row { id, value, large }),
+        _ => Err(Problem::internal("an insert without all of its cells")),
+    }
+}
+
+fn find(rows: &[Row], id: Option<u64>) -> Option<usize> {
+    rows.iter().position(|row| Some(row.id) == id)
+}
+
+fn find_whole(rows: &[Row], old: Cells) -> Option<usize> {
+    rows.iter().position(|row| [Some(row.id), Some(row.value), Some(row.large)] == old)
+}
+
+fn there() -> Problem {
+    Problem::new(Fault::Data, "row-exists", "simulated: the row is there already")
+}
+
+fn refuse_poison(rows: &[Row]) -> Result<(), Problem> {
+    if rows.iter().any(|row| row.value == POISON) {
+        return Err(Problem::new(Fault::Data, "poison", "simulated: a value that the target can't take"));
+    }
+    Ok(())
+}
