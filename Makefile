@@ -24,7 +24,7 @@ bench: ## load and follow against pgcopydb, COPY | COPY and a native subscriptio
 	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin bench
 	@$(TARGET)/release/bench $(ARGS)
 
-faults: ## fifty cycles of killed and frozen processes, and what is left compared
+faults: ## every kind of harm to a running task, for half an hour; what is left compared; ARGS=--help
 	@.ci/install test
 	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin faults
 	@$(TARGET)/release/faults $(ARGS)

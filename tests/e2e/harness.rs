@@ -3,8 +3,10 @@
 use std::process::Command;
 use std::time::Duration;
 
+use uuid::Uuid;
 use wavemark_tests::bank::{self, Watch};
 use wavemark_tests::cluster::{Authority, Cluster, Mode, Options};
+use wavemark_tests::order::{self, Look, Order};
 use wavemark_tests::shop::{self, Pace, Size, Writers};
 use wavemark_tests::{compare, signal};
 
@@ -154,6 +156,47 @@ async fn the_bank_notices_a_torn_transfer_and_a_gap() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_order_of_the_source_tells_what_a_bookmark_must_show() {
+    let (source, target) = shop_and_copy().await;
+    let order = Order::start(&source, "postgres").await.unwrap();
+    let mut writers = Writers::new(source.config("postgres"), Size::SMALL);
+    writers.start(Pace { sessions: 3, per_second: 300.0, seed: 5 });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // The reader goes on behind a server that was killed, and counts nothing twice.
+    source.kill().unwrap();
+    source.restart().unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    writers.stop().await.unwrap();
+
+    let (task, patience) = (Uuid::new_v4(), Duration::from_secs(30));
+    let source = source.connect("postgres").await.unwrap();
+    let hist = source.query("select seq from shop.hist order by seq", &[]).await.unwrap();
+    let seqs: Vec<i64> = hist.iter().map(|row| row.get(0)).collect();
+    assert!(seqs.len() > 100, "the writers made {} transactions", seqs.len());
+    let copy = target.connect("postgres").await.unwrap();
+    let bookmarks =
+        "create schema wavemark; create table wavemark.progress (task uuid, wave bigint, position_text text)";
+    copy.batch_execute(bookmarks).await.unwrap();
+    let sql = "insert into shop.hist (seq, client, n, kind, ops, checksum)
+        select seq, seq::text, 1, '', '{}', '' from unnest($1::bigint[]) seq";
+    copy.execute(sql, &[&seqs]).await.unwrap();
+    assert_eq!(order::look(&copy, task).await.unwrap(), None, "there is no bookmark");
+    let end: String = source.query_one("select pg_current_wal_insert_lsn()::text", &[]).await.unwrap().get(0);
+    copy.execute("insert into wavemark.progress values ($1, 1, $2)", &[&task, &end]).await.unwrap();
+
+    let whole = order::look(&copy, task).await.unwrap().unwrap();
+    assert_eq!(order.judge_all(&source, vec![whole], patience).await.unwrap(), Vec::<String>::new());
+    let lost = seqs[seqs.len() / 2];
+    copy.execute("delete from shop.hist where seq = $1", &[&lost]).await.unwrap();
+    let torn = order::look(&copy, task).await.unwrap().unwrap();
+    let early = Look { bookmark: 1, ..whole };
+    let violations = order.judge_all(&source, vec![torn, early], patience).await.unwrap();
+    assert_eq!(violations.len(), 2, "{violations:?}");
+    assert!(violations[0].contains("no prefix of the source's order"), "{violations:?}");
+    assert!(violations[1].contains("where 0 must be"), "{violations:?}");
+}
+
 #[tokio::test]
 async fn a_cluster_restarts_on_its_port_and_leaves_nothing_behind() {
     let authority = Authority::make().unwrap();
@@ -205,5 +248,25 @@ fn a_cluster_does_not_outlive_a_killed_program() {
     while std::path::Path::new(folder).exists() {
         assert!(std::time::Instant::now() < end, "{folder} is still there");
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn every_test_that_the_guarantees_name_exists() {
+    let repository = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let document = std::fs::read_to_string(repository.join("docs/GUARANTEES.md")).unwrap();
+    let (_, table) = document.split_once("## 12. Each fault").unwrap();
+    // What stands between backticks is every second part.
+    let named = table.split('`').skip(1).step_by(2).filter_map(|code| code.split_once("::"));
+    let mut count = 0;
+    for (file, test) in named {
+        let text = std::fs::read_to_string(repository.join(file)).unwrap_or_default();
+        assert!(text.contains(&format!("fn {test}()")), "{file} has no test {test}");
+        count += 1;
+    }
+    assert!(count > 30, "only {count} tests are named");
+    for number in (1..=9).chain(12..=17).chain([19]).chain(21..=27).chain(30..=32) {
+        let rows = table.lines().filter(|line| line.starts_with(&format!("| {number} |"))).count();
+        assert_eq!(rows, 1, "rows for fault {number}");
     }
 }

@@ -2,11 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::{Arena, Phase};
+use crate::api::lsn;
+use crate::pair::SOURCE;
+
+/// The lag of a task that is well.
+const LAG: Duration = Duration::from_secs(2);
 
 /// What the target holds of the task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +22,8 @@ pub struct State {
     pub wave: i64,
     /// The epoch of the newest wave.
     pub wave_epoch: i64,
+    /// The newest bookmark as a place in the source's log.
+    pub bookmark: u64,
     /// Chunks of all tables.
     pub chunks: i64,
     /// Those that are done.
@@ -55,7 +62,8 @@ pub(super) async fn state(target: &Client, task: Uuid) -> Result<State> {
         (select count(*) from wavemark.chunks where task = $1),
         (select count(done_at) from wavemark.chunks where task = $1),
         (select count(*) from pg_stat_activity
-         where application_name like 'wavemark %' and backend_xid is not null and state <> 'idle')";
+         where application_name like 'wavemark %' and backend_xid is not null and state <> 'idle'),
+        (select position_text from wavemark.progress where task = $1 order by wave desc limit 1)";
     let row = target.query_one(sql, &[&task]).await?;
     Ok(State {
         epoch: row.get(0),
@@ -64,6 +72,7 @@ pub(super) async fn state(target: &Client, task: Uuid) -> Result<State> {
         chunks: row.get(3),
         chunks_done: row.get(4),
         open: row.get(5),
+        bookmark: row.get::<_, Option<&str>>(6).and_then(lsn).unwrap_or(0),
     })
 }
 
@@ -102,6 +111,24 @@ impl Arena {
     pub(super) async fn in_flight(&self, phase: Phase) -> Result<State> {
         let limit = Duration::from_secs(30);
         self.until_target("work in flight", limit, |now| now.is_in_flight(phase)).await
+    }
+
+    /// Waits until the target is again at most [`LAG`] behind the source.
+    pub(super) async fn caught_up(&self, limit: Duration) -> Result<()> {
+        let source = self.pair.source.connect(SOURCE).await?;
+        let end = Instant::now() + limit;
+        loop {
+            let row = source.query_one("select pg_current_wal_insert_lsn()::text", &[]).await?;
+            let now = lsn(row.get(0)).context("the source's position is unreadable")?;
+            let reached = self.until_target("the source's end", LAG, |state| state.bookmark >= now).await;
+            match reached {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > end => {
+                    return Err(error.context(format!("the lag is not below {LAG:?} after {limit:?}")));
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     /// Whether it still is, a moment after the worker was frozen: a commit under way would have ended by then.

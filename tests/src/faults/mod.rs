@@ -1,14 +1,22 @@
-//! Cycles of faults on a running task: a process dies or freezes while a wave or a chunk is in flight, the task must
-//! go on, and the bank is watched on the target all the while.
+//! Cycles of faults on a running task: something is done to it while a wave or a chunk is in flight, the task must go
+//! on, and the target is watched all the while.
 //!
-//! 1. [`Arena::start`] makes two workers, a shop with writers, and a task that is live.
-//! 2. [`Arena::cycle`] waits until something is in flight ([`flight`]), strikes, and waits until the task goes on.
-//! 3. [`Arena::finish`] stops the writers, drains, and compares all tables row by row.
+//! 1. [`Arena::start`] makes two workers, a shop with writers, and a task that is live. Proxies stand between the
+//!    workers and source and target, and between the server and its metadata.
+//! 2. [`Arena::cycle`] waits until something is in flight ([`flight`]), strikes ([`process`], [`network`], [`crash`],
+//!    [`others`]), heals, and waits until the task goes on.
+//! 3. [`Arena::finish`] stops the writers, drains, judges what is left of the looks at the target by the order that
+//!    was read independently ([`crate::order`]), and compares all tables row by row.
 
+mod crash;
 mod flight;
-mod strike;
+mod network;
+mod others;
+mod process;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -20,10 +28,14 @@ use uuid::Uuid;
 use crate::bank::Watch;
 use crate::compare::{self, Report};
 use crate::installation::Installation;
+use crate::order::{self, Look, Order};
 use crate::pair::{self, Pair, SOURCE};
+use crate::proxy::Proxy;
 use crate::shop::{self, Pace, Size, Writers};
 
+pub use crash::points;
 pub use flight::State;
+pub use network::{Network, Place};
 
 /// What issue and documents promise for a worker that is gone.
 pub const TAKEOVER: Duration = Duration::from_secs(15);
@@ -35,6 +47,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// What is done to the installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
+    /// To a process, in a phase of the task.
+    Process(Strike, Phase),
+    /// To the network.
+    Network(Network),
+    /// The worker that holds the task dies at a named point of its program.
+    Crash(&'static str),
+    /// Somebody else at the target locks rows in another order than waves do, until a wave is a deadlock's victim.
+    Deadlock,
+    /// The target is stopped at once while a wave's COMMIT runs, and comes back.
+    StopInCommit,
+}
+
+/// What is done to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strike {
     /// SIGKILL to the worker that holds the task; another one stands by.
     KillWorker,
     /// SIGSTOP to that worker until another one has the task, then SIGCONT.
@@ -47,21 +74,39 @@ pub enum Fault {
     KillTarget,
 }
 
-impl Fault {
-    /// Every fault.
+impl Strike {
+    /// Every one.
     pub const ALL: [Self; 5] =
         [Self::KillWorker, Self::FreezeWorker, Self::KillServer, Self::KillSource, Self::KillTarget];
 }
 
+impl Fault {
+    /// What the task is doing when this is done to it.
+    #[must_use]
+    pub fn phase(self) -> Phase {
+        match self {
+            Self::Process(_, phase) => phase,
+            Self::Crash(point) => crash::life(point).phase(),
+            Self::Network(_) | Self::Deadlock | Self::StopInCommit => Phase::Following,
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::KillWorker => "SIGKILL worker",
-            Self::FreezeWorker => "SIGSTOP worker",
-            Self::KillServer => "SIGKILL server",
-            Self::KillSource => "SIGKILL source",
-            Self::KillTarget => "SIGKILL target",
-        })
+        match self {
+            Self::Process(strike, _) => f.pad(match strike {
+                Strike::KillWorker => "SIGKILL worker",
+                Strike::FreezeWorker => "SIGSTOP worker",
+                Strike::KillServer => "SIGKILL server",
+                Strike::KillSource => "SIGKILL source",
+                Strike::KillTarget => "SIGKILL target",
+            }),
+            Self::Network(network) => f.pad(&network.to_string()),
+            Self::Crash(point) => f.pad(&format!("crash at {point}")),
+            Self::Deadlock => f.pad("deadlock at the target"),
+            Self::StopInCommit => f.pad("target stopped in COMMIT"),
+        }
     }
 }
 
@@ -79,14 +124,13 @@ pub enum Phase {
 pub struct Cycle {
     /// What was done.
     pub fault: Fault,
-    /// What the task was doing.
-    pub phase: Phase,
-    /// What was seen in flight right before, in words.
+    /// What was seen in flight right before, or what else tells that the fault was felt, in words.
     pub in_flight: String,
     /// For a worker: from the strike until another one had the target open under a higher epoch and, while following,
     /// had committed a wave under it.
     pub takeover: Option<Duration>,
-    /// From the strike until the task made progress with everything back.
+    /// From the strike until the task made progress with everything back; from the end of a trouble in the network
+    /// until the target was up to date again.
     pub recovered: Duration,
 }
 
@@ -97,6 +141,10 @@ pub struct Outcome {
     pub report: Report,
     /// How often the bank was looked at.
     pub looks: u64,
+    /// How many of these looks were compared with the order of the source's commits.
+    pub ordered: u64,
+    /// How often each crash point ended a worker.
+    pub fired: BTreeMap<&'static str, u32>,
     /// What must never be, in words: a torn state, a lost or doubled transaction, an old epoch after a newer one.
     pub violations: Vec<String>,
     /// What the writers committed.
@@ -107,8 +155,14 @@ impl Outcome {
     /// Whether nothing was lost, doubled or torn, and it was looked for.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.report.is_equal() && self.violations.is_empty() && self.looks > 0
+        self.report.is_equal() && self.violations.is_empty() && self.looks > 0 && self.ordered > 0
     }
+}
+
+/// The proxies before source and target.
+struct Links {
+    source: Proxy,
+    target: Proxy,
 }
 
 /// A task under fire, with everything that it needs. Fields drop in this order.
@@ -116,11 +170,16 @@ pub struct Arena {
     writers: Writers,
     watch: Option<Watch>,
     installation: Installation,
+    links: Links,
+    order: Arc<Order>,
     pair: Pair,
     task: Uuid,
     random: StdRng,
     looks: u64,
+    ordered: u64,
+    unordered: Vec<Look>,
     violations: Vec<String>,
+    fired: BTreeMap<&'static str, u32>,
 }
 
 impl Arena {
@@ -131,11 +190,13 @@ impl Arena {
     /// Something does not start, or the first load does not end.
     pub async fn start(size: Size, pace: Pace) -> Result<Self> {
         let pair = Pair::start().await?;
-        let mut installation = Installation::start().await?;
+        let mut installation = Installation::start_with_metadata_link().await?;
         shop::fill(&pair.source_client().await?, size).await?;
+        let order = Arc::new(Order::start(&pair.source, SOURCE).await?);
+        let (source, target) = (Proxy::start(pair.source.port()).await?, Proxy::start(pair.target.port()).await?);
         installation.add_worker()?;
         installation.add_worker()?;
-        let endpoints = pair.make_endpoints(&installation.api).await?;
+        let endpoints = pair.make_endpoints_by(&installation.api, source.port(), target.port()).await?;
         let rules = pair::whole_schema(shop::SCHEMA);
         let settings = json!({"chunk_mib": 1, "load_parallelism": 2});
         let task =
@@ -143,41 +204,47 @@ impl Arena {
         let mut writers = Writers::new(pair.source_config(), size);
         writers.start(pace);
         installation.api.act(task, "start").await?;
-        let random = StdRng::seed_from_u64(pace.seed);
-        let (looks, violations) = (0, Vec::new());
-        let mut arena = Self { writers, watch: None, installation, pair, task, random, looks, violations };
-        arena.until_live().await.with_context(|| arena.installation.log_ends(20))?;
-        arena.watch_the_bank();
-        // Truncates make a table of a running load start over, so they are for following only.
-        arena.writers.allow_truncates(true);
+        let mut arena = Self {
+            writers,
+            watch: None,
+            installation,
+            links: Links { source, target },
+            order,
+            pair,
+            task,
+            random: StdRng::seed_from_u64(pace.seed),
+            looks: 0,
+            ordered: 0,
+            unordered: Vec::new(),
+            violations: Vec::new(),
+            fired: BTreeMap::new(),
+        };
+        arena.live_again().await.with_context(|| arena.installation.log_ends(20))?;
         Ok(arena)
     }
 
     /// Strikes once and waits until the task goes on.
     ///
     /// # Errors
-    /// Nothing was in flight in time, another worker took longer than [`TAKEOVER`], or the task did not go on.
-    pub async fn cycle(&mut self, fault: Fault, phase: Phase) -> Result<Cycle> {
-        let survived = self.survive(fault, phase).await;
+    /// Nothing was in flight in time, the fault was not felt, another worker took longer than [`TAKEOVER`], or the task
+    /// did not go on.
+    pub async fn cycle(&mut self, fault: Fault) -> Result<Cycle> {
+        let survived = self.survive(fault).await;
+        let phase = fault.phase();
         survived.with_context(|| format!("{fault} while {phase:?}; the logs end:\n{}", self.installation.log_ends(15)))
     }
 
-    async fn survive(&mut self, fault: Fault, phase: Phase) -> Result<Cycle> {
-        if phase == Phase::Loading {
-            self.reload().await?;
-        }
-        let struck = self.strike(fault, phase).await?;
-        let takeover = self.heal(fault, phase, &struck).await?;
-        if phase == Phase::Loading {
-            self.until_live().await?;
-            self.watch_the_bank();
-            self.writers.allow_truncates(true);
-        }
-        let news = |now: &State| now.wave > struck.before.wave || phase == Phase::Loading && now.wave > 1;
-        self.until_target("a wave after everything was back", RECOVERY, news).await?;
+    async fn survive(&mut self, fault: Fault) -> Result<Cycle> {
+        let cycle = match fault {
+            Fault::Process(strike, phase) => self.process(strike, phase).await?,
+            Fault::Network(network) => self.network(network).await?,
+            Fault::Crash(point) => self.crash(point).await?,
+            Fault::Deadlock => self.deadlock().await?,
+            Fault::StopInCommit => self.stop_in_commit().await?,
+        };
         self.note_epochs().await?;
         self.installation.all_running()?;
-        Ok(Cycle { fault, phase, in_flight: struck.in_flight, takeover, recovered: struck.at.elapsed() })
+        Ok(cycle)
     }
 
     /// Stops the writers, drains and compares.
@@ -192,20 +259,29 @@ impl Arena {
         self.note_epochs().await?;
         self.note_slots().await?;
         let (source, target) = (self.pair.source_client().await?, self.pair.target_client().await?);
+        // The last look of all is one at rest.
+        self.unordered.extend(order::look(&target, self.task).await?);
+        let looks = std::mem::take(&mut self.unordered);
+        self.ordered += looks.len() as u64;
+        self.violations.extend(self.order.judge_all(&source, looks, RECOVERY).await?);
         let pairs = compare::pairs(&source, shop::SCHEMA, shop::SCHEMA).await?;
         let report = compare::all(&source, &target, &pairs).await?;
         let transactions = self.writers.counts().transactions;
-        Ok(Outcome { report, looks: self.looks, violations: self.violations, transactions })
+        let Self { looks, ordered, fired, violations, .. } = self;
+        Ok(Outcome { report, looks, ordered, fired, violations, transactions })
     }
 
     fn watch_the_bank(&mut self) {
-        self.watch = Some(Watch::start(self.pair.target_config(), LOOK_EVERY));
+        let order = Arc::clone(&self.order);
+        self.watch = Some(Watch::start_with_order(self.pair.target_config(), LOOK_EVERY, self.task, order));
     }
 
     async fn rest_the_watch(&mut self) -> Result<()> {
         if let Some(watch) = self.watch.take() {
             let seen = watch.stop().await?;
             self.looks += seen.looks;
+            self.ordered += seen.ordered;
+            self.unordered.extend(seen.unordered);
             self.violations.extend(seen.violations);
         }
         Ok(())
@@ -213,12 +289,25 @@ impl Arena {
 
     /// Stops the task and begins to load everything again.
     async fn reload(&mut self) -> Result<()> {
+        self.stop_before_reload().await?;
+        self.installation.api.act(self.task, "reload").await
+    }
+
+    async fn stop_before_reload(&mut self) -> Result<()> {
         self.rest_the_watch().await?;
+        // Truncates make a table of a running load start over, so they are for following only.
         self.writers.allow_truncates(false);
         let api = &self.installation.api;
         api.act(self.task, "stop").await?;
-        api.wait_task(self.task, RECOVERY, "the task to stop", |task| task.status == "stopped").await?;
-        api.act(self.task, "reload").await
+        api.wait_task(self.task, RECOVERY, "the task to stop", |task| task.status == "stopped").await.map(drop)
+    }
+
+    /// Waits for the end of a load and watches again.
+    async fn live_again(&mut self) -> Result<()> {
+        self.until_live().await?;
+        self.watch_the_bank();
+        self.writers.allow_truncates(true);
+        Ok(())
     }
 
     /// Waits until the target has the load's bookmark and the server has heard that every table is live.
@@ -256,10 +345,11 @@ impl Arena {
         Ok(())
     }
 
-    /// The source must hold the one slot of the task and no leftover of a load.
+    /// The source must hold the one slot of the task, beside the one of the order, and no leftover of a load.
     async fn note_slots(&mut self) -> Result<()> {
         let source = self.pair.source.connect(SOURCE).await?;
-        let slots: i64 = source.query_one("select count(*) from pg_replication_slots", &[]).await?.get(0);
+        let sql = "select count(*) from pg_replication_slots where slot_name <> $1";
+        let slots: i64 = source.query_one(sql, &[&order::NAME]).await?.get(0);
         if slots != 1 {
             self.violations.push(format!("the source has {slots} slots for one task"));
         }

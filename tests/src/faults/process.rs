@@ -1,4 +1,4 @@
-//! Doing harm, and what must follow from each kind of it.
+//! Processes that die or freeze, and what must follow from each kind of it.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 use rand::Rng as _;
 
 use super::flight::State;
-use super::{Arena, Fault, Phase, RECOVERY, TAKEOVER};
+use super::{Arena, Cycle, Fault, Phase, RECOVERY, Strike, TAKEOVER};
 use crate::signal::Signal;
 
 /// A strike that was made.
@@ -19,24 +19,40 @@ pub(super) struct Struck {
 }
 
 impl Arena {
+    /// Strikes once and waits until the task goes on.
+    pub(super) async fn process(&mut self, strike: Strike, phase: Phase) -> Result<Cycle> {
+        if phase == Phase::Loading {
+            self.reload().await?;
+        }
+        let struck = self.strike(strike, phase).await?;
+        let takeover = self.heal(strike, phase, &struck).await?;
+        if phase == Phase::Loading {
+            self.live_again().await?;
+        }
+        let news = |now: &State| now.wave > struck.before.wave || phase == Phase::Loading && now.wave > 1;
+        self.until_target("a wave after everything was back", RECOVERY, news).await?;
+        let fault = Fault::Process(strike, phase);
+        Ok(Cycle { fault, in_flight: struck.in_flight, takeover, recovered: struck.at.elapsed() })
+    }
+
     /// Strikes when something is in flight.
-    pub(super) async fn strike(&mut self, fault: Fault, phase: Phase) -> Result<Struck> {
+    pub(super) async fn strike(&mut self, strike: Strike, phase: Phase) -> Result<Struck> {
         // A task that was told to reload has a holder only once it works.
         self.in_flight(phase).await?;
         let place = self.installation.holder(self.task).await?;
-        let before = match fault {
+        let before = match strike {
             // Half of the kills hit a worker that was frozen with a transaction open; the others may hit a commit.
-            Fault::KillWorker if self.random.random_bool(0.5) => self.in_flight(phase).await?,
-            Fault::KillWorker | Fault::FreezeWorker => self.freeze_in_flight(place, phase).await?,
-            Fault::KillServer | Fault::KillSource | Fault::KillTarget => self.in_flight(phase).await?,
+            Strike::KillWorker if self.random.random_bool(0.5) => self.in_flight(phase).await?,
+            Strike::KillWorker | Strike::FreezeWorker => self.freeze_in_flight(place, phase).await?,
+            Strike::KillServer | Strike::KillSource | Strike::KillTarget => self.in_flight(phase).await?,
         };
         let at = Instant::now();
-        match fault {
-            Fault::KillWorker => self.installation.workers[place].kill()?,
-            Fault::FreezeWorker => {}
-            Fault::KillServer => self.installation.server.kill()?,
-            Fault::KillSource => self.pair.source.kill()?,
-            Fault::KillTarget => self.pair.target.kill()?,
+        match strike {
+            Strike::KillWorker => self.installation.workers[place].kill()?,
+            Strike::FreezeWorker => {}
+            Strike::KillServer => self.installation.server.kill()?,
+            Strike::KillSource => self.pair.source.kill()?,
+            Strike::KillTarget => self.pair.target.kill()?,
         }
         Ok(Struck { at, before, in_flight: before.in_words(phase), place })
     }
@@ -56,22 +72,22 @@ impl Arena {
     }
 
     /// Brings back what was struck; for a worker, gives how long it took until another one went on.
-    pub(super) async fn heal(&mut self, fault: Fault, phase: Phase, struck: &Struck) -> Result<Option<Duration>> {
-        match fault {
-            Fault::KillWorker => {
+    pub(super) async fn heal(&mut self, strike: Strike, phase: Phase, struck: &Struck) -> Result<Option<Duration>> {
+        match strike {
+            Strike::KillWorker => {
                 let takeover = self.taken_over(phase, struck).await?;
                 self.installation.workers[struck.place].start()?;
                 Ok(Some(takeover))
             }
-            Fault::FreezeWorker => {
+            Strike::FreezeWorker => {
                 let takeover = self.taken_over(phase, struck).await?;
                 self.wake(struck).await?;
                 Ok(Some(takeover))
             }
-            Fault::KillServer => self.server_back(struck).await.map(|()| None),
-            Fault::KillSource | Fault::KillTarget => {
+            Strike::KillServer => self.server_back(struck).await.map(|()| None),
+            Strike::KillSource | Strike::KillTarget => {
                 self.pause(0..3_000).await;
-                let cluster = if fault == Fault::KillSource { &self.pair.source } else { &self.pair.target };
+                let cluster = if strike == Strike::KillSource { &self.pair.source } else { &self.pair.target };
                 cluster.restart()?;
                 Ok(None)
             }
@@ -119,7 +135,7 @@ impl Arena {
         self.installation.api.wait_ready(Duration::from_secs(30)).await
     }
 
-    async fn pause(&mut self, millis: std::ops::Range<u64>) {
+    pub(super) async fn pause(&mut self, millis: std::ops::Range<u64>) {
         let millis = self.random.random_range(millis);
         tokio::time::sleep(Duration::from_millis(millis)).await;
     }
