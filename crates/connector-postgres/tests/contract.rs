@@ -1,0 +1,37 @@
+//! The target keeps the contract that the simulated one keeps: both go through the same test.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+#[path = "support/task.rs"]
+mod task;
+
+use wavemark_connector::Connector;
+use wavemark_connector::testkit::contract::{self, Subject};
+use wavemark_connector_postgres::Postgres;
+
+use support::Cluster;
+use task::{Fixture, client, endpoint};
+
+const TABLE: &str = "CREATE TABLE numbers (id bigint PRIMARY KEY, value bigint NOT NULL, large bigint NOT NULL)";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_target_keeps_the_contract_of_targets() {
+    let cluster = Cluster::start(&[("fsync", "off")]);
+    let source = client(&cluster).await;
+    source.batch_execute("CREATE DATABASE mart").await.unwrap();
+    source.batch_execute(TABLE).await.unwrap();
+    let fixture = Fixture::new(&cluster);
+    let plan = fixture.plan(&["numbers"]).await.remove(0);
+    let mut endpoint = endpoint(&cluster, "postgres");
+    endpoint.values["database"] = "mart".into();
+    let subject = Subject { target: Postgres.target(&endpoint).unwrap(), task: fixture.task.clone(), plan };
+    let settings = format!("host=127.0.0.1 port={} user=postgres dbname=mart", cluster.port);
+    let (mart, driver) = tokio_postgres::connect(&settings, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(driver);
+    let rows = async || {
+        let rows = mart.query("SELECT id, value, large FROM numbers ORDER BY id", &[]).await.unwrap();
+        rows.iter().map(|row| [row.get(0), row.get(1), row.get(2)]).collect()
+    };
+    contract::check(&subject, rows).await;
+}
