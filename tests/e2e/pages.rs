@@ -44,6 +44,7 @@ async fn a_person_makes_a_task_breaks_it_and_heals_it_in_the_browser() {
         println!("the HTML of {page} comes in {:.1} ms (median of 20)", took.as_secs_f64() * 1000.0);
     }
     sees_a_conflict(&browser, &pair).await;
+    reloads_the_table(&browser, &pair).await;
     stops_and_loads_all_again(&browser, &pair).await;
 
     browser.press("Log out").await.unwrap();
@@ -154,7 +155,7 @@ async fn sees_a_conflict(browser: &Browser, pair: &Pair) {
         "key (id)",
         "23505",
         "Its changes are not kept while it is parked",
-        "Stop, to reload",
+        "Reload table…",
         "Degraded",
     ];
     browser.sees(&card).await.unwrap();
@@ -172,8 +173,21 @@ async fn sees_a_conflict(browser: &Browser, pair: &Pair) {
     browser.open(&task).await.unwrap();
 }
 
+async fn reloads_the_table(browser: &Browser, pair: &Pair) {
+    browser.press("Reload table…").await.unwrap();
+    browser.sees(&["Load shop.orders again?", "The other tables wait meanwhile", "Cancel"]).await.unwrap();
+    browser.press("Reload table").await.unwrap();
+    browser.reads("no problem", |text| text.contains("Running") && !text.contains("parked")).await.unwrap();
+    browser.sees_cell("shop.orders", "State", "Live").await.unwrap();
+    browser.press("Drain").await.unwrap();
+    browser.sees(&["Safe to switch."]).await.unwrap();
+    let target = pair.target_client().await.unwrap();
+    let note = target.query_one("select note from copied.orders where id = 200", &[]).await.unwrap();
+    assert_eq!(note.get::<_, &str>(0), "of the source");
+}
+
 async fn stops_and_loads_all_again(browser: &Browser, pair: &Pair) {
-    browser.press("Stop, to reload").await.unwrap();
+    browser.press("Stop").await.unwrap();
     browser.sees(&["Stopped", "Resume"]).await.unwrap();
     browser.press("Reload all…").await.unwrap();
     let asks = ["Load all of shop-to-copy again?", "Its slot in The shop is dropped and made again", "Cancel"];
@@ -214,7 +228,13 @@ async fn pictures_of_a_live_task() {
     browser.picture(&repository().join("docs/task.png")).await.unwrap();
     let folder = std::env::temp_dir().join("wavemark-pictures");
     fs::create_dir_all(&folder).unwrap();
-    let pages = [("task", format!("/tasks/{task}")), ("overview", "/".to_owned()), ("events", "/events".to_owned())];
+    let pages = [
+        ("task", format!("/tasks/{task}")),
+        ("tables", format!("/tasks/{task}?tab=tables")),
+        ("reload-table", format!("/tasks/{task}/tables/reload?schema=shop&table=orders")),
+        ("overview", "/".to_owned()),
+        ("events", "/events".to_owned()),
+    ];
     for (width, height) in [(1400, 1000), (400, 2400)] {
         browser.size(width, height).await.unwrap();
         for (name, path) in &pages {

@@ -205,6 +205,7 @@ async fn begin_table(
         progress.chunks_done = 0;
         progress.rows_loaded = 0;
         progress.bytes_loaded = 0;
+        progress.problem = None;
         progress.rows_estimated = entered.rows_estimated.or(progress.rows_estimated);
     });
     run.status.table_state(table, TableState::Loading);
