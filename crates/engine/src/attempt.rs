@@ -78,6 +78,10 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried) -> Result<Ended, S
         if load::is_due(&opened.kept, &asked) {
             let loaders = std::mem::take(&mut opened.loaders);
             opened.kept = load::load(run, &plan, opened.kept, opened.session.as_mut(), loaders, &asked).await?;
+            // Why such a table was to be parked is over with its new load.
+            for table in &asked {
+                carried.parks.remove(plan[table.index()].name());
+            }
         }
         run.status.update(|progress| progress.waiting_for = None);
         Ok::<_, Stop>((plan, opened, helpers))

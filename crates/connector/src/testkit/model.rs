@@ -67,7 +67,7 @@ pub struct Transaction {
 }
 
 /// One simulated table: rows at places, as a heap has them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Heap {
     /// Whether rows have a key.
     pub keyless: bool,
@@ -79,6 +79,8 @@ pub struct Heap {
     pub layout: u64,
     /// Whether a value was written that the target can't take.
     pub poisoned: bool,
+    /// Whether it is made later: nobody sees it yet.
+    pub unmade: bool,
 }
 
 /// The rows of each table, sorted.
@@ -141,8 +143,7 @@ impl SourceState {
     /// A source with so many tables, the last of them without a key, each with some rows.
     #[must_use]
     pub fn new(tables: usize, rows: u64, mut chance: Chance) -> Self {
-        let heap =
-            |table| Heap { keyless: table + 1 == tables, places: Vec::new(), storage: 0, layout: 0, poisoned: false };
+        let heap = |table| Heap { keyless: table + 1 == tables, ..Heap::default() };
         let writes = chance.split();
         let mut state = Self {
             heaps: (0..tables).map(heap).collect(),
@@ -170,6 +171,21 @@ impl SourceState {
         state
     }
 
+    /// Leaves room for one more table, which has a key and is made when it is first asked for.
+    #[must_use]
+    pub fn and_one_later(mut self) -> Self {
+        self.heaps.push(Heap { unmade: true, ..Heap::default() });
+        self.history.values_mut().for_each(|rows| rows.push(Arc::default()));
+        self
+    }
+
+    /// Makes the table that was left for later.
+    pub fn make_table(&mut self) {
+        if let Some(heap) = self.heaps.last_mut() {
+            heap.unmade = false;
+        }
+    }
+
     /// The tables as a catalog shows them.
     #[must_use]
     pub fn catalog(&self) -> Vec<Table> {
@@ -183,6 +199,7 @@ impl SourceState {
         self.heaps
             .iter()
             .enumerate()
+            .filter(|(_, heap)| !heap.unmade)
             .map(|(index, heap)| Table {
                 name: TableName::new("sim", format!("t{index}")),
                 kind: TableKind::Table,

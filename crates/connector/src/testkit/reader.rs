@@ -211,10 +211,8 @@ impl Reader {
     fn push(&mut self, batch: &mut Batch, change: &Logged) {
         let id = TableId(u32::try_from(change.table).unwrap_or_default());
         let layout_ignored = self.breaks(Sabotage::LayoutIgnored);
-        let table = &mut self.tables[change.table];
-        if table.barred {
-            return;
-        }
+        // A table that was made after the plan is none of it.
+        let Some(table) = self.tables.get_mut(change.table).filter(|table| !table.barred) else { return };
         if change.layout != table.layout && !layout_ignored {
             table.barred = true;
             batch.push_change(id, ChangeKind::Barrier, None, None);

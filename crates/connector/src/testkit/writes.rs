@@ -17,6 +17,9 @@ impl SourceState {
     /// may be new with it. It waits for transactions in progress that have written the table, as all of these do.
     pub fn alter(&mut self, table: usize) {
         self.commit_those_that_use(table);
+        if self.is_in_use(table) {
+            return;
+        }
         if self.writes.hits(500) {
             self.alter_now(table);
             return;
@@ -40,6 +43,9 @@ impl SourceState {
     /// Gives a table new storage, as `VACUUM FULL` does: rows are at other places, and the log says nothing.
     pub fn rewrite(&mut self, table: usize) {
         self.commit_those_that_use(table);
+        if self.is_in_use(table) {
+            return;
+        }
         self.writes.note(Mishap::Rewrite, Some(table));
         let heap = &mut self.heaps[table];
         heap.storage += 1;

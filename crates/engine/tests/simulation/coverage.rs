@@ -125,6 +125,8 @@ struct Seen {
     /// What the target says of each table, for as long as the worker does not.
     marked: Option<[TableState; TABLES]>,
     most_states: usize,
+    /// Whether the last table is there.
+    last_made: bool,
 }
 
 impl Coverage {
@@ -139,6 +141,11 @@ impl Coverage {
         self.0.lock().unwrap().status = Some(status);
     }
 
+    /// The last table was made.
+    pub(crate) fn table_made(&self) {
+        self.0.lock().unwrap().last_made = true;
+    }
+
     /// The target has committed something.
     pub(crate) fn committed(&self, target: &TargetState) {
         let mut seen = self.0.lock().unwrap();
@@ -149,7 +156,7 @@ impl Coverage {
                 Some(Stage::Loaded) => TableState::CatchingUp,
                 Some(Stage::Parked(_)) => TableState::Parked,
             });
-        let mut distinct = states.map(|state| state as u8).to_vec();
+        let mut distinct = states[..TABLES - 1].iter().map(|state| *state as u8).collect::<Vec<_>>();
         distinct.sort_unstable();
         distinct.dedup();
         seen.most_states = seen.most_states.max(distinct.len());
@@ -160,7 +167,8 @@ impl Coverage {
     pub(crate) fn note(&self, fault: Fault, table: Option<usize>) {
         let mut seen = self.0.lock().unwrap();
         let states = seen.states();
-        for (index, state) in states.into_iter().enumerate() {
+        let there = if seen.last_made { TABLES } else { TABLES - 1 };
+        for (index, state) in states.into_iter().enumerate().take(there) {
             if table.is_none_or(|table| table == index) {
                 *seen.counts.0.entry((fault, state as u8)).or_default() += 1;
             }
@@ -177,8 +185,8 @@ impl Coverage {
 impl Seen {
     fn states(&self) -> [TableState; TABLES] {
         let told = self.status.as_ref().map(|status| status.progress().tables).unwrap_or_default();
-        if told.len() == TABLES {
-            return std::array::from_fn(|table| told[table].state);
+        if !told.is_empty() {
+            return std::array::from_fn(|table| told.get(table).map_or(TableState::Waiting, |told| told.state));
         }
         self.marked.unwrap_or([TableState::Waiting; TABLES])
     }

@@ -8,8 +8,8 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use wavemark_connector::testkit::Odds;
 
-/// Tables of the simulated source; the last one has no key.
-pub(crate) const TABLES: usize = 3;
+/// Tables of the simulated source: the third has no key, the last one is made later, in some seeds.
+pub(crate) const TABLES: usize = 4;
 /// Source transactions in each seed, at least.
 pub(crate) const TRANSACTIONS: u64 = 200;
 /// Workers in each seed, at least, one after the other.
@@ -58,6 +58,8 @@ pub(crate) enum Step {
     Reload { table: usize },
     /// A person asks to leave a table behind.
     Park { table: usize },
+    /// The last table is made, and matches the task's mapping.
+    MakeTable,
     /// Others hold rows of a target table.
     HoldRows { table: usize, millis: u64 },
     /// Time passes.
@@ -148,8 +150,9 @@ impl Plan {
             5..=6 if self.alters => self.steps.push(Step::Alter { seed: rng.random(), table }),
             7..=8 if self.orders => self.steps.push(Step::Reload { table }),
             9..=10 if self.orders => self.steps.push(Step::Park { table }),
-            11 => self.steps.push(Step::Wake),
-            12 => self.steps.push(Step::Wait { millis: rng.random_range(0..4_000) }),
+            11 if self.orders => self.steps.push(Step::MakeTable),
+            12 => self.steps.push(Step::Wake),
+            13 => self.steps.push(Step::Wait { millis: rng.random_range(0..4_000) }),
             _ => {}
         }
     }

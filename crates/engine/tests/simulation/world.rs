@@ -32,6 +32,8 @@ pub(crate) struct Outcome {
     /// The most states that tables were in at one time.
     pub(crate) states: usize,
     pub(crate) counts: Counts,
+    /// Tables that were made while the task followed, and are followed in the end.
+    pub(crate) added: u64,
     waves: u64,
     parked: u64,
 }
@@ -42,6 +44,7 @@ impl Outcome {
         self.epochs += other.epochs;
         self.waves += other.waves;
         self.parked += other.parked;
+        self.added += other.added;
         self.states = self.states.max(other.states);
         self.counts.add(&other.counts);
     }
@@ -49,8 +52,11 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { transactions, epochs, waves, parked, counts, .. } = self;
-        write!(f, "{transactions} transactions, {epochs} workers, {waves} waves, {parked} tables parked\n{counts}")
+        let Self { transactions, epochs, waves, parked, added, counts, .. } = self;
+        write!(
+            f,
+            "{transactions} transactions, {epochs} workers, {waves} waves, {parked} tables parked, {added} added\n{counts}"
+        )
     }
 }
 
@@ -118,7 +124,7 @@ impl World {
     fn new(plan: &Plan, sabotage: Option<Sabotage>) -> Self {
         let coverage = Coverage::default();
         let chance = |salt: u64| Chance::new(plan.seed ^ salt, plan.odds).witnessed(coverage.witness());
-        let mut source = SourceState::new(TABLES, plan.rows, chance(0x5eed));
+        let mut source = SourceState::new(TABLES - 1, plan.rows, chance(0x5eed)).and_one_later();
         source.alters = plan.alters;
         let source = SimulatedSource::new(source, sabotage);
         let mut target = TargetState::new(TABLES, chance(0x7a96));
@@ -212,6 +218,10 @@ impl World {
                 source.rewrite(table);
             }
             Step::Truncate { table } => source.truncate(table),
+            Step::MakeTable => {
+                source.make_table();
+                self.coverage.table_made();
+            }
             _ => {}
         }
     }
@@ -309,6 +319,7 @@ impl World {
             epochs: self.epoch.unsigned_abs(),
             states,
             counts,
+            added: u64::from(target.marks.get(&(TABLES - 1)).is_some_and(|mark| mark.mark.stage == Stage::Loaded)),
             waves: target.waves,
             parked: target.marks.values().filter(|mark| is_parked(&mark.mark.stage)).count() as u64,
         }
