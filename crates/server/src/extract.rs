@@ -1,5 +1,6 @@
 //! Extractors whose rejections are the project's error body, and what handlers need of headers.
 
+use axum::body::Bytes;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -10,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::problem::ApiProblem;
+use crate::state::AppState;
 
 /// A JSON body.
 #[derive(Clone, Copy, Debug)]
@@ -19,10 +21,40 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = ApiProblem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiProblem> {
+        let (request, bytes) = whole(request, state).await?;
+        if holds_nul(&bytes) {
+            let text = "A text in the body holds the character U+0000, which can't be stored.";
+            return Err(ApiProblem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-body", text));
+        }
         let axum::Json(value) =
             axum::Json::from_request(request, state).await.map_err(|rejection| json_problem(&rejection))?;
         Ok(Self(value))
     }
+}
+
+/// A request whose body was read, and that body.
+async fn whole<S: Send + Sync>(request: Request, state: &S) -> Result<(Request, Bytes), ApiProblem> {
+    let (parts, body) = request.into_parts();
+    let kept = parts.clone();
+    let bytes = Bytes::from_request(Request::from_parts(parts, body), state).await.map_err(|rejection| {
+        let status = rejection.status();
+        let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "too-large" } else { "invalid-body" };
+        ApiProblem::new(status, code, rejection.body_text())
+    })?;
+    Ok((Request::from_parts(kept, bytes.clone().into()), bytes))
+}
+
+/// Whether a text of the JSON holds U+0000, which no text in PostgreSQL can. Unescaped it is no JSON anyway.
+fn holds_nul(json: &[u8]) -> bool {
+    let mut rest = json;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        if rest[at..].starts_with(b"\\u0000") {
+            return true;
+        }
+        // The escaped byte may itself be a backslash.
+        rest = rest.get(at + 2..).unwrap_or_default();
+    }
+    false
 }
 
 impl<T: Serialize> axum::response::IntoResponse for Json<T> {
@@ -32,11 +64,9 @@ impl<T: Serialize> axum::response::IntoResponse for Json<T> {
 }
 
 fn json_problem(rejection: &JsonRejection) -> ApiProblem {
-    let status = rejection.status();
-    let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "too-large" } else { "invalid-body" };
     // serde's sentence names the field and what was expected there; it never shows more than the type of a value,
     // except for unknown words of a choice.
-    ApiProblem::new(status, code, rejection.body_text())
+    ApiProblem::new(rejection.status(), "invalid-body", rejection.body_text())
 }
 
 /// The body of a create, with its key if the client sent one.
@@ -46,14 +76,14 @@ pub struct Create<T> {
     pub value: T,
     /// The `Idempotency-Key` header.
     pub key: Option<String>,
-    /// A digest of path and body.
+    /// A digest of path and body, keyed: a body may hold a password, which a plain digest would let be guessed.
     pub hash: [u8; 32],
 }
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Create<T> {
+impl<T: DeserializeOwned> FromRequest<AppState> for Create<T> {
     type Rejection = ApiProblem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiProblem> {
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiProblem> {
         let key = request.headers().get("idempotency-key").map(|key| key.to_str().map(str::to_owned));
         let key = key.transpose().ok().flatten().filter(|key| (1..=200).contains(&key.len()));
         if request.headers().contains_key("idempotency-key") && key.is_none() {
@@ -61,15 +91,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Create<T> {
             return Err(ApiProblem::new(StatusCode::BAD_REQUEST, "invalid-idempotency-key", text));
         }
         let mut digest = Sha256::new();
+        digest.update(state.request_key);
         digest.update(request.uri().path());
-        let (parts, body) = request.into_parts();
-        let kept = parts.clone();
-        let bytes = axum::body::Bytes::from_request(Request::from_parts(parts, body), state)
-            .await
-            .map_err(|rejection| ApiProblem::new(rejection.status(), "invalid-body", rejection.body_text()))?;
+        let (request, bytes) = whole(request, state).await?;
         digest.update(b"\0");
         digest.update(&bytes);
-        let Json(value) = Json::from_request(Request::from_parts(kept, bytes.into()), state).await?;
+        let Json(value) = Json::from_request(request, state).await?;
         Ok(Self { value, key, hash: digest.finalize().into() })
     }
 }
@@ -97,6 +124,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = ApiProblem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiProblem> {
+        if parts.uri.query().is_some_and(|query| query.contains("%00")) {
+            let text = "The query holds the character U+0000, which nothing here can hold.";
+            return Err(ApiProblem::new(StatusCode::BAD_REQUEST, "invalid-query", text));
+        }
         let query = axum::extract::Query::from_request_parts(parts, state).await;
         query.map(|axum::extract::Query(value)| Self(value)).map_err(|rejection: QueryRejection| {
             ApiProblem::new(StatusCode::BAD_REQUEST, "invalid-query", rejection.body_text())
@@ -197,6 +228,7 @@ impl Paging {
         use base64::Engine as _;
         let Some(cursor) = &self.cursor else { return Ok(None) };
         let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(cursor).ok();
+        let bytes = bytes.filter(|bytes| !holds_nul(bytes));
         let key = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         key.map(Some).ok_or_else(|| {
             ApiProblem::new(StatusCode::BAD_REQUEST, "invalid-query", "The cursor is not one of ours.")
@@ -213,6 +245,26 @@ impl Paging {
         Page {
             next_cursor: next_cursor.map(|key| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(key)),
             items: rows.into_iter().map(item).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::holds_nul;
+
+    #[test]
+    fn a_nul_is_found_and_an_escaped_backslash_before_u0000_is_none() {
+        for (json, expected) in [
+            (r#"{"a": "x\u0000"}"#, true),
+            (r#"{"a": "\\\u0000"}"#, true),
+            (r#"{"a": "\\u0000"}"#, false),
+            (r#"{"a": "\u00001"}"#, true),
+            (r#"{"a": "\u0001\n"}"#, false),
+            (r"\", false),
+            ("", false),
+        ] {
+            assert_eq!(holds_nul(json.as_bytes()), expected, "{json}");
         }
     }
 }

@@ -101,6 +101,12 @@ impl ApiProblem {
         &self.detail
     }
 
+    /// When to try again, in seconds, if that is known.
+    #[must_use]
+    pub fn retry_seconds(&self) -> Option<u64> {
+        self.retry_after
+    }
+
     /// The field, if one is concerned.
     #[must_use]
     pub fn concerned_field(&self) -> Option<&str> {
@@ -119,6 +125,14 @@ impl From<wavemark_store::Error> for ApiProblem {
                     "keyring",
                     "A stored secret does not open with the server's keyring. Give the server the key that sealed it.",
                 )
+            }
+            // Handlers check what they can; what the database alone can tell is the request's fault all the same.
+            wavemark_store::Error::Database(sqlx::Error::Database(refused))
+                if refused.code().is_some_and(|code| code.starts_with("22")) =>
+            {
+                tracing::info!(code = refused.code().as_deref(), "the metadata database refused a value");
+                let text = "A value can't be stored: it is out of range, or holds a character that no text can hold.";
+                Self::new(StatusCode::BAD_REQUEST, "invalid-value", text)
             }
             _ => {
                 tracing::warn!(error = %error, "the metadata database failed");

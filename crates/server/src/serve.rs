@@ -6,19 +6,11 @@
 //! 4. On the shutdown token: streams and long polls end, requests under way finish, upkeep stops.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
+use axum::extract::DefaultBodyLimit;
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig as RustlsConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -26,10 +18,10 @@ use wavemark_domain::ids::TokenId;
 use wavemark_store::{PgPool, instance, sessions, tokens, users};
 
 use crate::auth::{login, password, secret};
-use crate::config::{ServerConfig, TlsFiles};
+use crate::config::ServerConfig;
 use crate::problem::ApiProblem;
 use crate::state::{AppState, Parts};
-use crate::{api, background, health, metrics, web, workers};
+use crate::{api, background, connections, health, metrics, pace, web, workers};
 
 /// Why a server can't start.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +91,7 @@ pub async fn start(config: ServerConfig, shutdown: CancellationToken) -> Result<
     if !wavemark_store::is_current(&pool).await? {
         return Err(StartError::NotMigrated);
     }
-    let acceptor = config.tls.as_ref().map(acceptor).transpose()?;
+    let acceptor = config.tls.as_ref().map(connections::acceptor).transpose()?;
     let state = make_state(&config, pool, shutdown.clone()).await?;
     let first_run_code = first_run(&state, config.admin_password.as_ref()).await?;
     if let Some(token) = &config.worker_token {
@@ -113,17 +105,16 @@ pub async fn start(config: ServerConfig, shutdown: CancellationToken) -> Result<
     let tracker = TaskTracker::new();
     background::start(&state, &tracker);
     tracker.close();
-    let app = router(&state).into_make_service_with_connect_info::<Peer>();
-    let connections = Connections::start(listener, acceptor, shutdown.clone());
+    let app = router(&state);
     let finished = tokio::spawn(async move {
-        let serving = axum::serve(connections, app).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+        let serving = connections::serve(listener, acceptor, app, shutdown.clone());
         // A connection that never ends must not keep the process.
         let deadline = async {
             shutdown.cancelled().await;
             tokio::time::sleep(std::time::Duration::from_secs(10)).await;
         };
         tokio::select! {
-            _ = serving => {}
+            () = serving => {}
             () = deadline => tracing::warn!("requests were still under way after 10 s; leaving"),
         }
         tracker.wait().await;
@@ -182,19 +173,23 @@ fn router(state: &AppState) -> Router {
     let header = |name: &'static str, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(HeaderName::from_static(name), HeaderValue::from_static(value))
     };
+    let hsts = state.secure_cookies.then(|| header("strict-transport-security", "max-age=31536000"));
     Router::new()
         .merge(api::router())
-        .merge(workers::router())
+        // A discovery of very many tables is large.
+        .merge(workers::router().layer(DefaultBodyLimit::max(32 << 20)))
         .merge(health::router())
         .merge(metrics::router())
         .merge(web::router(state))
-        .layer(axum::extract::DefaultBodyLimit::max(32 << 20))
+        .layer(DefaultBodyLimit::max(8 << 20))
+        .layer(axum::middleware::from_fn(pace::refuse_slow))
         .layer(axum::middleware::from_fn_with_state(state.clone(), crate::auth::cross_site::refuse))
         .layer(tower_http::compression::CompressionLayer::new())
         .layer(header("content-security-policy", CSP))
         .layer(header("x-content-type-options", "nosniff"))
         .layer(header("x-frame-options", "DENY"))
         .layer(header("referrer-policy", "same-origin"))
+        .layer(tower::util::option_layer(hsts))
         .with_state(state.clone())
 }
 
@@ -205,92 +200,3 @@ const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
-
-impl Connected<IncomingStream<'_, Connections>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Connections>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
-
-/// Connections ready to speak HTTP, TLS done where it is used. Handshakes run beside each other, so that a slow
-/// client keeps nobody waiting.
-pub struct Connections {
-    ready: mpsc::Receiver<(Box<dyn Stream>, SocketAddr)>,
-    address: std::io::Result<SocketAddr>,
-}
-
-/// Bytes both ways.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
-
-impl Connections {
-    fn start(mut listener: TcpListener, acceptor: Option<TlsAcceptor>, shutdown: CancellationToken) -> Self {
-        let (sender, ready) = mpsc::channel(64);
-        let address = listener.local_addr();
-        tokio::spawn(async move {
-            loop {
-                let accepted = tokio::select! {
-                    accepted = Listener::accept(&mut listener) => accepted,
-                    () = shutdown.cancelled() => return,
-                };
-                hand_over(accepted, acceptor.clone(), sender.clone());
-            }
-        });
-        Self { ready, address }
-    }
-}
-
-fn hand_over(
-    (stream, peer): (TcpStream, SocketAddr),
-    acceptor: Option<TlsAcceptor>,
-    sender: mpsc::Sender<(Box<dyn Stream>, SocketAddr)>,
-) {
-    let _ = stream.set_nodelay(true);
-    tokio::spawn(async move {
-        let ready: Box<dyn Stream> = match acceptor {
-            None => Box::new(stream),
-            Some(acceptor) => {
-                let limit = std::time::Duration::from_secs(10);
-                match tokio::time::timeout(limit, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => Box::new(stream),
-                    Ok(Err(error)) => return tracing::debug!(error = %error, "a TLS handshake failed"),
-                    Err(_) => return tracing::debug!("a TLS handshake took longer than 10 s"),
-                }
-            }
-        };
-        let _ = sender.send((ready, peer)).await;
-    });
-}
-
-impl Listener for Connections {
-    type Io = Box<dyn Stream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        match self.ready.recv().await {
-            Some(ready) => ready,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.address.as_ref().copied().map_err(|error| std::io::Error::from(error.kind()))
-    }
-}
-
-fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, StartError> {
-    let wrong = |error: &dyn std::fmt::Display| StartError::Tls(error.to_string());
-    let chain = CertificateDer::pem_slice_iter(files.certificates.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| wrong(&error))?;
-    let key = PrivateKeyDer::from_pem_slice(files.key.expose_secret().as_bytes()).map_err(|error| wrong(&error))?;
-    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-    let mut config = RustlsConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| wrong(&error))?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|error| wrong(&error))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
 use sqlx::{PgPool, Postgres, Transaction};
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -43,6 +44,8 @@ pub struct Inner {
     pub jwt_sign: EncodingKey,
     /// Checks access tokens.
     pub jwt_check: DecodingKey,
+    /// Goes into digests of requests.
+    pub request_key: [u8; 32],
     /// Failed logins.
     pub attempts: Attempts,
     /// How many passwords are hashed at once: each takes 19 MiB.
@@ -65,6 +68,7 @@ impl AppState {
         Self(Arc::new(Inner {
             jwt_sign: EncodingKey::from_secret(secret),
             jwt_check: DecodingKey::from_secret(secret),
+            request_key: Sha256::digest([b"request\0", secret].concat()).into(),
             pool: parts.pool,
             keyring: parts.keyring,
             specs: parts.specs,

@@ -18,6 +18,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::FusedFuture as _;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -59,11 +61,13 @@ pub async fn serve(config: WorkerConfig, shutdown: CancellationToken) -> Result<
     let tasks = Arc::new(Tasks::new(config.connectors.clone(), config.spill_dir.clone(), config.places));
     let jobs = TaskTracker::new();
     let ended = CancellationToken::new();
-    let reporting = tokio::spawn(reports::report(Arc::clone(&client), Arc::clone(&tasks), ended.clone()));
+    let reporting = reports::report(Arc::clone(&client), Arc::clone(&tasks), ended.clone());
+    let mut reporting = tokio::spawn(reporting).fuse();
     let outcome = tokio::select! {
         biased;
         () = shutdown.cancelled() => Ok(()),
         outcome = poll(&client, &tasks, &jobs) => outcome,
+        refused = &mut reporting => refused.unwrap_or(Ok(())),
     };
     tracing::info!(tasks = tasks.count(), "the worker drains");
     tasks.drain();
@@ -72,7 +76,9 @@ pub async fn serve(config: WorkerConfig, shutdown: CancellationToken) -> Result<
     }
     ended.cancel();
     // The last report gives the leases back; without it they lapse.
-    let _ = tokio::time::timeout(Duration::from_secs(5), reporting).await;
+    if !reporting.is_terminated() {
+        let _ = tokio::time::timeout(Duration::from_secs(5), &mut reporting).await;
+    }
     outcome
 }
 

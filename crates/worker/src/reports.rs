@@ -7,12 +7,19 @@ use tokio_util::sync::CancellationToken;
 use wavemark_domain::WorkerId;
 use wavemark_protocol::Report;
 
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 use crate::tasks::Tasks;
 use crate::usage::Usage;
 
 /// Reports until `ended`, then once more to give the leases back.
-pub(crate) async fn report(client: Arc<Client>, tasks: Arc<Tasks>, ended: CancellationToken) {
+///
+/// # Errors
+/// The server refuses this worker for good, as after its token was revoked: nothing more is reported.
+pub(crate) async fn report(
+    client: Arc<Client>,
+    tasks: Arc<Tasks>,
+    ended: CancellationToken,
+) -> Result<(), ClientError> {
     let mut usage = Usage::default();
     let mut failing = false;
     loop {
@@ -29,6 +36,7 @@ pub(crate) async fn report(client: Arc<Client>, tasks: Arc<Tasks>, ended: Cancel
                 tracing::info!("the server answers again");
             }
             Ok(()) => {}
+            Err(error) if error.is_final() => return Err(error),
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
                     tracing::warn!("the report was not taken; tasks run on and reports are kept: {error}");
@@ -37,12 +45,12 @@ pub(crate) async fn report(client: Arc<Client>, tasks: Arc<Tasks>, ended: Cancel
             }
         }
         if last {
-            return;
+            return Ok(());
         }
     }
 }
 
-async fn send(client: &Client, tasks: &Tasks, usage: &mut Usage) -> Result<(), crate::ClientError> {
+async fn send(client: &Client, tasks: &Tasks, usage: &mut Usage) -> Result<(), ClientError> {
     let reports = tasks.reports();
     let (cpu_percent, memory_bytes) = usage.now();
     let report = Report {

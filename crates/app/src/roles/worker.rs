@@ -16,8 +16,11 @@ pub(crate) async fn run(options: WorkerOptions) -> anyhow::Result<()> {
         Some(file) => Some(std::fs::read(file).with_context(|| format!("reading {}", file.display()))?),
         None => None,
     };
-    if options.server.starts_with("http://") && !is_loopback(&options.server) {
-        tracing::warn!("the server is reached without TLS: secrets of endpoints cross the network in the clear");
+    if in_the_clear(&options.server) {
+        tracing::warn!(
+            "the server is reached WITHOUT TLS over a network: this worker's token and the secrets of endpoints cross \
+             it in the clear. Give the server a certificate (--tls-cert, --tls-key) and use https://"
+        );
     }
     let token = options.token.context("no token: set WAVEMARK_WORKER_TOKEN; `wavemark worker token` makes one")?;
     let config = WorkerConfig { server_ca, ..config(options.server, token, options.work) };
@@ -48,9 +51,20 @@ fn host_name() -> String {
     if name.is_empty() { "worker".to_owned() } else { name.to_owned() }
 }
 
-fn is_loopback(server: &str) -> bool {
-    let host = server.trim_start_matches("http://");
-    ["127.", "localhost", "[::1]"].iter().any(|loopback| host.starts_with(loopback))
+/// Whether what is said to the server crosses a network unencrypted.
+fn in_the_clear(server: &str) -> bool {
+    let Some((scheme, rest)) = server.split_once("://") else { return true };
+    if scheme.eq_ignore_ascii_case("https") {
+        return false;
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = match host.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let is_loopback = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
+    !is_loopback && !host.eq_ignore_ascii_case("localhost")
 }
 
 #[cfg(test)]
@@ -58,9 +72,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_loopback_counts_as_private() {
-        assert!(is_loopback("http://127.0.0.1:8080"));
-        assert!(is_loopback("http://localhost:8080"));
-        assert!(!is_loopback("http://wavemark.example:8080"));
+    fn only_tls_and_loopback_count_as_private() {
+        for private in ["http://127.0.0.1:8080", "http://localhost:8080/", "http://[::1]:80", "HTTP://127.9.9.9"] {
+            assert!(!in_the_clear(private), "{private}");
+        }
+        for open in [
+            "http://wavemark.example:8080",
+            "HTTP://10.0.0.1",
+            "http://127.evil.example",
+            "http://localhost.evil.example",
+            "http://127.0.0.1@evil.example",
+            "http://[2001:db8::1]:80",
+        ] {
+            assert!(in_the_clear(open), "{open}");
+        }
+        assert!(!in_the_clear("https://wavemark.example"));
     }
 }

@@ -94,7 +94,8 @@ pub async fn refresh(State(state): State<AppState>, Json(body): Json<RefreshBody
 /// Log out: access and refresh token end at once
 #[utoipa::path(post, path = "/auth/logout", tag = "auth", responses(
     (status = 204, description = "logged out"),
-    (status = 401, body = ProblemBody, description = "not logged in")))]
+    (status = 401, body = ProblemBody, description = "not logged in"),
+    (status = 409, body = ProblemBody, description = "an API token is revoked, not logged out")))]
 pub async fn logout(State(state): State<AppState>, caller: Caller) -> ApiResult<StatusCode> {
     let Via::Session(session) = caller.via else {
         return Err(ApiProblem::conflict("not-a-login", "An API token is revoked, not logged out."));

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod auth;
 mod created;
+mod document;
 pub mod endpoints;
 pub mod events;
 pub mod jobs;
@@ -18,7 +19,9 @@ pub mod users;
 pub mod workers;
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
@@ -53,11 +56,15 @@ impl Modify for Security {
 }
 
 fn described() -> OpenApiRouter<AppState> {
-    let routes = OpenApiRouter::new()
+    // Whoever is not logged in yet says little.
+    let doors = OpenApiRouter::new()
         .routes(routes!(auth::login))
         .routes(routes!(auth::refresh))
-        .routes(routes!(auth::logout))
         .routes(routes!(auth::first_run))
+        .layer(DefaultBodyLimit::max(16 << 10));
+    let routes = OpenApiRouter::new()
+        .merge(doors)
+        .routes(routes!(auth::logout))
         .routes(routes!(auth::me))
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::update, users::delete))
@@ -90,7 +97,9 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(workers::list))
         .routes(routes!(workers::drain))
         .routes(routes!(audit::list));
-    OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", routes)
+    let mut all = OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", routes);
+    document::complete(all.get_openapi_mut());
+    all
 }
 
 /// The OpenAPI 3.1 document of the API.
@@ -105,6 +114,15 @@ pub(crate) fn router() -> Router<AppState> {
         .merge(SwaggerUi::new("/api/docs").url("/api/openapi.json", document))
         .route("/api/v1/{*rest}", axum::routing::any(nothing_here))
         .method_not_allowed_fallback(wrong_method)
+        .layer(kept_by_nobody())
+}
+
+/// Answers hold names, figures, and now and then a token: neither browser nor proxy shall keep them.
+fn kept_by_nobody() -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(
+        HeaderName::from_static("cache-control"),
+        HeaderValue::from_static("no-store"),
+    )
 }
 
 async fn nothing_here() -> ApiProblem {

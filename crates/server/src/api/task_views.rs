@@ -283,6 +283,7 @@ impl From<Sample> for SampleBody {
 #[into_params(parameter_in = Query)]
 pub struct SamplesQuery {
     /// The last so many minutes (1 to 44640, else 60).
+    #[param(value_type = Option<i64>, minimum = 0)]
     pub minutes: Option<u32>,
 }
 

@@ -11,7 +11,7 @@ use wavemark_store::users::Role;
 use wavemark_store::{audit, tokens};
 
 use super::users::role;
-use crate::auth::{Admin, Caller, Viewer, secret};
+use crate::auth::{Admin, Caller, LoggedIn, Viewer, secret};
 use crate::extract::{Json, Page, Paging, Path, Query};
 use crate::problem::{ApiProblem, ApiResult, ProblemBody};
 use crate::state::{AppState, commit};
@@ -100,11 +100,11 @@ pub struct NewTokenBody {
 #[utoipa::path(post, path = "/tokens", tag = "tokens", request_body = NewToken, responses(
     (status = 201, body = NewTokenBody, description = "made"),
     (status = 401, body = ProblemBody, description = "not logged in"),
-    (status = 403, body = ProblemBody, description = "more than you may do yourself"),
+    (status = 403, body = ProblemBody, description = "more than you may do yourself, or asked for by an API token"),
     (status = 422, body = ProblemBody, description = "a field can't be accepted")))]
 pub async fn create(
     State(state): State<AppState>,
-    Viewer(caller): Viewer,
+    LoggedIn(caller): LoggedIn,
     Json(body): Json<NewToken>,
 ) -> ApiResult<(StatusCode, Json<NewTokenBody>)> {
     named(&body.name)?;
@@ -218,7 +218,7 @@ pub async fn create_worker(
     Ok((StatusCode::CREATED, Json(NewTokenBody { id: id.0, token })))
 }
 
-/// Revoke a worker token; workers that use it get no more work, and their leases lapse
+/// Revoke a worker token; workers that use it get no more work and end, and their leases lapse
 #[utoipa::path(delete, path = "/worker-tokens/{id}", tag = "tokens",
     params(("id" = Uuid, Path, description = "the token")), responses(
     (status = 204, description = "revoked"),
@@ -235,6 +235,8 @@ pub async fn revoke_worker(
         return Err(ApiProblem::not_found("worker token"));
     }
     audit::write(&mut transaction, &caller.deed("worker-token.revoke", "worker-token", id, None)).await?;
+    // Polls that wait look again, and are refused.
+    wavemark_store::announce_work(&mut transaction).await?;
     commit(transaction).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -25,8 +25,8 @@ impl Attempts {
     /// 429 with the time to wait.
     pub fn begin(&self, name: &str, address: Option<&str>, now: Instant) -> Result<(), ApiProblem> {
         let mut table = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if table.len() > MOST_KEYS {
-            table.retain(|_, times| times.back().is_some_and(|last| now - *last < WINDOW));
+        if table.len() >= MOST_KEYS {
+            forget(&mut table, now);
         }
         let keys = keys(name, address);
         for (key, most) in &keys {
@@ -55,6 +55,20 @@ impl Attempts {
             times.pop_back();
         }
     }
+}
+
+/// Forgets what is over, and if that is not enough the half that failed least often and longest ago: a flood of names
+/// from many addresses must not fill the memory, and what was tried again and again stays counted.
+fn forget(table: &mut HashMap<String, VecDeque<Instant>>, now: Instant) {
+    table.retain(|_, times| times.back().is_some_and(|last| now - *last < WINDOW));
+    if table.len() < MOST_KEYS {
+        return;
+    }
+    let weight = |times: &VecDeque<Instant>| (times.len(), times.back().copied());
+    let mut weights: Vec<_> = table.values().map(weight).collect();
+    weights.sort_unstable();
+    let middle = weights[weights.len() / 2];
+    table.retain(|_, times| weight(times) > middle);
 }
 
 fn keys(name: &str, address: Option<&str>) -> Vec<(String, usize)> {
@@ -87,6 +101,20 @@ mod tests {
         }
         assert!(attempts.begin("another", Some("10.0.0.1"), now).is_err());
         attempts.begin("another", Some("10.0.0.2"), now).unwrap();
+    }
+
+    #[test]
+    fn a_flood_of_names_and_addresses_is_bounded_and_what_is_pressed_stays_held() {
+        let (attempts, now) = (Attempts::default(), Instant::now());
+        for number in 0..30_000_u64 {
+            let at = now + Duration::from_millis(number);
+            let _ = attempts.begin(&format!("user{number}"), Some(&format!("10.0.{}", number / 50)), at);
+            if number % 2_500 == 0 {
+                let _ = attempts.begin("ann", None, at);
+            }
+        }
+        assert!(attempts.0.lock().unwrap().len() <= MOST_KEYS + 2);
+        assert!(attempts.begin("ann", None, now + Duration::from_secs(31)).is_err());
     }
 
     #[test]

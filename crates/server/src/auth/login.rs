@@ -33,20 +33,24 @@ pub struct Tokens {
 /// # Errors
 /// 401 for a wrong name or password, 429 for too many.
 pub async fn check(state: &AppState, name: &str, given: SecretString, address: Option<&str>) -> ApiResult<User> {
+    // What no user can be named is neither looked up nor kept.
+    let name = if user_name(name).is_ok() { name } else { "" };
     state.attempts.begin(name, address, Instant::now())?;
     let mut connection = state.pool.acquire().await.map_err(wavemark_store::Error::from)?;
     let found = users::by_name(&mut connection, name).await?;
     let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), Some(hash)));
     let fits = password::fits(state, given, hash).await?;
+    // A name that nobody has may be a password in the wrong field.
+    let known = user.as_ref().map(|user: &User| user.name.clone());
     let user = user.filter(|user| fits && !user.disabled);
     let deed = audit::Deed {
-        actor: name,
+        actor: known.as_deref().unwrap_or("unknown"),
         actor_id: user.as_ref().map(|user| user.id.0),
         address,
         action: if user.is_some() { "login" } else { "login.failed" },
         object_kind: "user",
         object_id: user.as_ref().map(|user| user.id.to_string()),
-        object_name: Some(name),
+        object_name: known.as_deref(),
         difference: None,
     };
     audit::write(&mut connection, &deed).await?;

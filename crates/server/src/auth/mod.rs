@@ -34,6 +34,8 @@ pub struct Caller {
     pub via: Via,
     /// From where, if known.
     pub address: Option<String>,
+    /// The digest of its API token, if it showed one.
+    token: Option<[u8; 32]>,
 }
 
 /// How a caller showed who it is.
@@ -56,6 +58,19 @@ impl Caller {
         }
         let text = format!("This needs the role {}; you have {}.", role.word(), self.user.role.word());
         Err(ApiProblem::new(StatusCode::FORBIDDEN, "forbidden", text))
+    }
+
+    /// Whether what it showed still holds, for answers that last.
+    ///
+    /// # Errors
+    /// 503.
+    pub async fn still_holds(&self, state: &AppState) -> Result<bool, ApiProblem> {
+        let mut connection = state.pool.acquire().await.map_err(wavemark_store::Error::from)?;
+        Ok(match (self.via, self.token) {
+            (Via::Session(session), _) => sessions::user(&mut connection, session).await?.is_some(),
+            (Via::Token(_), Some(digest)) => tokens::user(&mut connection, &digest).await?.is_some(),
+            (Via::Token(_), None) => false,
+        })
     }
 
     /// A deed of this caller, for the audit log.
@@ -88,13 +103,18 @@ impl FromRequestParts<AppState> for Caller {
         let authorization = crate::extract::text_header(&parts.headers, "authorization");
         let bearer = authorization
             .map(|value| value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")));
+        let mut shown = None;
         let found = match bearer {
-            Some(Some((_, token))) => by_bearer(state, token.trim()).await?,
+            Some(Some((_, token))) => {
+                let token = token.trim();
+                shown = token.starts_with(secret::API_PREFIX).then(|| secret::digest(token));
+                by_bearer(state, token).await?
+            }
             Some(None) => None,
             None => by_cookie(parts, state).await?,
         };
         let (user, via) = found.ok_or_else(ApiProblem::unauthorized)?;
-        Ok(Self { user, via, address })
+        Ok(Self { user, via, address, token: shown })
     }
 }
 
@@ -123,6 +143,26 @@ async fn by_cookie(parts: &Parts, state: &AppState) -> Result<Option<(User, Via)
     let mut connection = state.pool.acquire().await.map_err(wavemark_store::Error::from)?;
     let found = sessions::by_secret(&mut connection, &secret::digest(&value)).await?;
     Ok(found.map(|(session, user)| (user, Via::Session(session))))
+}
+
+/// Someone who is logged in by name and password, for what an API token must not do: it could outlive its end and its
+/// revocation in tokens that it made.
+#[derive(Clone, Debug)]
+pub struct LoggedIn(pub Caller);
+
+impl FromRequestParts<AppState> for LoggedIn {
+    type Rejection = ApiProblem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiProblem> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        match caller.via {
+            Via::Session(_) => Ok(Self(caller)),
+            Via::Token(_) => {
+                let text = "An API token can't do this: log in for it.";
+                Err(ApiProblem::new(StatusCode::FORBIDDEN, "needs-login", text))
+            }
+        }
+    }
 }
 
 macro_rules! needs_role {

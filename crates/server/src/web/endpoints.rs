@@ -37,8 +37,8 @@ pub(super) async fn list(State(state): State<AppState>, who: Who) -> PageResult 
 
 /// `GET /endpoints/live`
 pub(super) async fn stream_list(State(state): State<AppState>, who: Who) -> Response {
-    let again = state.clone();
-    live::answer(&state, move || {
+    let (again, asked) = (state.clone(), who.clone());
+    live::answer(&state, &asked, move || {
         let (state, who) = (again.clone(), who.clone());
         async move { overview::render(&load_list(&state, &who).await?.as_live()) }
     })
@@ -59,8 +59,8 @@ pub(super) async fn page(State(state): State<AppState>, who: Who, Path(id): Path
 
 /// `GET /endpoints/{id}/live`
 pub(super) async fn stream(State(state): State<AppState>, who: Who, Path(id): Path<EndpointId>) -> Response {
-    let again = state.clone();
-    live::answer(&state, move || {
+    let (again, asked) = (state.clone(), who.clone());
+    live::answer(&state, &asked, move || {
         let (state, who) = (again.clone(), who.clone());
         async move { overview::render(&load(&state, &who, id).await?.as_live()) }
     })

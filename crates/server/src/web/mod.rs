@@ -19,6 +19,7 @@ pub mod view;
 mod workers;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
 use crate::state::AppState;
@@ -27,9 +28,12 @@ use crate::state::AppState;
 pub fn router(_: &AppState) -> Router<AppState> {
     Router::new()
         .route("/static/{*path}", get(view::assets::serve))
-        .route("/login", get(session::form).post(session::log_in))
+        .route("/login", get(session::form).post(session::log_in).layer(DefaultBodyLimit::max(16 << 10)))
         .route("/logout", post(session::log_out))
-        .route("/first-run", get(session::first_run_form).post(session::first_run))
+        .route(
+            "/first-run",
+            get(session::first_run_form).post(session::first_run).layer(DefaultBodyLimit::max(16 << 10)),
+        )
         .route("/", get(overview::page))
         .route("/live", get(overview::stream))
         .merge(task_routes())

@@ -25,8 +25,8 @@ pub(super) async fn page(State(state): State<AppState>, who: Who) -> PageResult 
 
 /// `GET /live`
 pub(super) async fn stream(State(state): State<AppState>, who: Who) -> Response {
-    let again = state.clone();
-    live::answer(&state, move || {
+    let (again, asked) = (state.clone(), who.clone());
+    live::answer(&state, &asked, move || {
         let (state, who) = (again.clone(), who.clone());
         async move { render(&load(&state, &who).await?.as_live()) }
     })

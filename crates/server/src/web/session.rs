@@ -2,8 +2,9 @@
 
 use axum::extract::FromRequestParts;
 use axum::extract::{Form, Query, State};
-use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum_extra::extract::cookie::CookieJar;
 use secrecy::SecretString;
@@ -57,7 +58,11 @@ pub(super) async fn log_in(State(state): State<AppState>, address: Address, Form
         Ok(jar) => (jar, Redirect::to(local(&form.next))).into_response(),
         Err(problem) => {
             let error = Some(problem.detail().to_owned());
-            html(problem.status(), &Door::log_in(&form.name, &form.next, error))
+            let mut response = html(problem.status(), &Door::log_in(&form.name, &form.next, error));
+            if let Some(seconds) = problem.retry_seconds() {
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            response
         }
     }
 }

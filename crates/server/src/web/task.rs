@@ -61,8 +61,8 @@ pub(super) async fn stream(
     Path(id): Path<TaskId>,
     Query(query): Query<TaskQuery>,
 ) -> Response {
-    let again = state.clone();
-    live::answer(&state, move || {
+    let (again, asked) = (state.clone(), who.clone());
+    live::answer(&state, &asked, move || {
         let (state, who, query) = (again.clone(), who.clone(), query.clone());
         async move { overview::render(&load(&state, &who, id, &query).await?.as_live()) }
     })

@@ -34,8 +34,8 @@ pub(super) async fn page(State(state): State<AppState>, who: Who, Query(query): 
 
 /// `GET /tasks/live`
 pub(super) async fn stream(State(state): State<AppState>, who: Who, Query(query): Query<TasksQuery>) -> Response {
-    let again = state.clone();
-    live::answer(&state, move || {
+    let (again, asked) = (state.clone(), who.clone());
+    live::answer(&state, &asked, move || {
         let (state, who, query) = (again.clone(), who.clone(), query.clone());
         async move { overview::render(&load(&state, &who, &query).await?.as_live()) }
     })

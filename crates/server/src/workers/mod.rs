@@ -44,15 +44,28 @@ impl FromRequestParts<AppState> for WorkerToken {
             );
             return Err(ApiProblem::new(StatusCode::UPGRADE_REQUIRED, "protocol-version", text));
         }
-        let refused = || {
-            ApiProblem::new(StatusCode::UNAUTHORIZED, "worker-token", "The worker token is missing or does not hold.")
-        };
-        let token = text_header(&parts.headers, "authorization").and_then(|value| value.strip_prefix("Bearer "));
-        let token = token.ok_or_else(refused)?;
+        let Presented(digest) = Presented::from_request_parts(parts, state).await?;
         let mut connection = state.pool.acquire().await.map_err(wavemark_store::Error::from)?;
-        let known = tokens::worker(&mut connection, &secret::digest(token)).await?;
-        known.map(Self).ok_or_else(refused)
+        let known = tokens::worker(&mut connection, &digest).await?;
+        known.map(Self).ok_or_else(token_refused)
     }
+}
+
+/// The digest of the token that a request carries, whether it holds or not; for those who look again later.
+pub(crate) struct Presented(pub(crate) [u8; 32]);
+
+impl FromRequestParts<AppState> for Presented {
+    type Rejection = ApiProblem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiProblem> {
+        let token = text_header(&parts.headers, "authorization").and_then(|value| value.strip_prefix("Bearer "));
+        token.map(|token| Self(secret::digest(token))).ok_or_else(token_refused)
+    }
+}
+
+/// The answer to a worker without a token that holds: it ends.
+pub(crate) fn token_refused() -> ApiProblem {
+    ApiProblem::new(StatusCode::UNAUTHORIZED, "worker-token", "The worker token is missing or does not hold.")
 }
 
 /// The answer to a worker that isn't known under this token: it shall register again.
@@ -65,8 +78,9 @@ async fn register(
     WorkerToken(token): WorkerToken,
     Json(body): Json<Register>,
 ) -> ApiResult<Json<Registered>> {
-    if body.name.is_empty() || body.name.len() > 200 {
-        return Err(ApiProblem::field("name", "A worker's name has 1 to 200 bytes."));
+    // The name goes into logs, where a line end would begin a line of somebody's own making.
+    if body.name.is_empty() || body.name.len() > 200 || body.name.chars().any(char::is_control) {
+        return Err(ApiProblem::field("name", "A worker's name has 1 to 200 bytes, none of them control characters."));
     }
     let id = WorkerId(Uuid::now_v7());
     let introduction = workers::Introduction {

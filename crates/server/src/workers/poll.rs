@@ -9,9 +9,9 @@ use wavemark_domain::WorkerId;
 use wavemark_domain::ids::TokenId;
 use wavemark_protocol::{Poll, Work};
 use wavemark_store::workers::Known;
-use wavemark_store::{jobs, leases, workers};
+use wavemark_store::{jobs, leases, tokens, workers};
 
-use super::{WorkerToken, grant, unknown_worker};
+use super::{Presented, WorkerToken, grant, token_refused, unknown_worker};
 use crate::extract::Json;
 use crate::problem::ApiResult;
 use crate::state::{AppState, commit};
@@ -21,6 +21,7 @@ const MOST_JOBS: i64 = 4;
 pub(super) async fn poll(
     State(state): State<AppState>,
     WorkerToken(token): WorkerToken,
+    Presented(digest): Presented,
     Json(poll): Json<Poll>,
 ) -> ApiResult<Json<Work>> {
     let until = Instant::now() + Duration::from_secs(u64::from(poll.wait_seconds.min(60)));
@@ -42,6 +43,8 @@ pub(super) async fn poll(
             () = state.shutdown.cancelled() => {}
         }
         let mut transaction = state.begin().await?;
+        // Revoked while it waited: no lease goes out, with its secrets.
+        tokens::worker(&mut transaction, &digest).await?.ok_or_else(token_refused)?;
         known = workers::still_heard(&mut transaction, poll.worker, token).await?;
         commit(transaction).await?;
     }

@@ -6,10 +6,15 @@
 mod cluster;
 mod support;
 
+mod abuse;
 mod auth;
+mod contract;
 mod endpoints;
+mod objects;
 mod openapi;
 mod pages;
+mod revoked;
 mod roles;
 mod tasks;
+mod tls;
 mod workers;
