@@ -116,12 +116,22 @@ fn server_sentence(error: &ServerError) -> String {
 }
 
 fn safe(code: &str, message: &str, names: &[(&str, Option<&str>)]) -> String {
-    if !matches!(code.get(..2), Some("22" | "23" | "P0")) {
+    if names_only(code) {
         return message.trim_end_matches('.').to_owned();
     }
     let known: Vec<_> = names.iter().filter_map(|(kind, name)| name.map(|name| format!("{kind} {name}"))).collect();
     let what = if code.starts_with("23") { "a constraint was violated" } else { "a value was refused" };
     if known.is_empty() { what.to_owned() } else { format!("{what} ({})", known.join(", ")) }
+}
+
+/// Whether the server's sentences of this class never quote values: those of the manual's appendix A but for data
+/// exceptions, violated constraints and whatever functions raise. Other classes are somebody's own.
+fn names_only(code: &str) -> bool {
+    const CLASSES: [&str; 27] = [
+        "01", "03", "08", "0A", "0L", "0P", "24", "25", "26", "28", "2B", "2D", "34", "3B", "3D", "3F", "40", "42",
+        "53", "54", "55", "57", "58", "F0", "HV", "XX", "WM",
+    ];
+    code.get(..2).is_some_and(|class| CLASSES.contains(&class))
 }
 
 /// The error with its causes, outermost first, said once each.
@@ -158,5 +168,9 @@ mod tests {
         let message = "duplicate key value violates unique constraint \"t_pkey\" Key (name)=(secret)";
         let said = safe("23505", message, &[("constraint", Some("t_pkey"))]);
         assert_eq!(said, "a constraint was violated (constraint t_pkey)");
+        for code in ["22P02", "P0001", "38000", "45000", "ZZ001"] {
+            assert_eq!(safe(code, "the value secret", &[]), "a value was refused", "{code}");
+        }
+        assert_eq!(safe("57014", "canceling statement.", &[]), "canceling statement");
     }
 }

@@ -36,6 +36,17 @@ impl Api {
         Ok(Self { base: base.trim_end_matches('/').to_owned(), http, name, password, token: Mutex::new(None) })
     }
 
+    /// The same for a server whose certificate comes from this authority.
+    ///
+    /// # Errors
+    /// The certificate can't be read.
+    pub fn trusting(base: &str, name: &str, password: &str, authority: &str) -> Result<Self> {
+        let mut api = Self::new(base, name, password)?;
+        let authority = reqwest::Certificate::from_pem(authority.as_bytes())?;
+        api.http = Client::builder().timeout(Duration::from_secs(30)).tls_certs_only([authority]).build()?;
+        Ok(api)
+    }
+
     /// The server's address.
     pub fn base(&self) -> &str {
         &self.base

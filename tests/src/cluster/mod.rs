@@ -23,7 +23,7 @@ use crate::guard::Guard;
 use crate::signal::{self, Signal};
 
 pub use programs::Owner;
-pub use tls::Authority;
+pub use tls::{Authority, Validity};
 
 /// How a cluster is made.
 #[derive(Default)]

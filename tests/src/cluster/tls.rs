@@ -8,7 +8,22 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
+use super::Cluster;
 use super::programs::succeed;
+
+/// The names of every server of ours.
+const LOOPBACK: &str = "DNS:localhost,IP:127.0.0.1";
+/// What a cluster with TLS has in its data folder, as PostgreSQL's settings name them by default.
+const FILES: [&str; 3] = ["server.crt", "server.key", "ca.crt"];
+
+/// When a certificate holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Validity {
+    /// From now on for a month.
+    Now,
+    /// No more: it was for a month, two months ago.
+    Over,
+}
 
 /// An authority that lasts as long as this value.
 pub struct Authority {
@@ -40,7 +55,7 @@ impl Authority {
     /// # Errors
     /// openssl fails.
     pub fn client(&self, user: &str) -> Result<(String, String)> {
-        self.sign(user, "extendedKeyUsage=clientAuth")?;
+        self.sign(user, "extendedKeyUsage=clientAuth", Validity::Now)?;
         Ok((self.read(&format!("{user}.crt"))?, self.read(&format!("{user}.key"))?))
     }
 
@@ -50,8 +65,33 @@ impl Authority {
     /// # Errors
     /// openssl or a copy fails.
     pub(super) fn install(&self, data: &Path) -> Result<()> {
-        self.sign("server", "subjectAltName=DNS:localhost,IP:127.0.0.1")?;
-        for name in ["server.crt", "server.key", "ca.crt"] {
+        self.install_for(data, LOOPBACK, Validity::Now)
+    }
+
+    /// A certificate for a server of any kind on loopback and its key, as PEM.
+    ///
+    /// # Errors
+    /// openssl fails.
+    pub fn server(&self) -> Result<(String, String)> {
+        self.sign("server", &format!("subjectAltName={LOOPBACK}"), Validity::Now)?;
+        Ok((self.read("server.crt")?, self.read("server.key")?))
+    }
+
+    /// Gives a running cluster another certificate, for these names (`DNS:…,IP:…`). Sessions that are open stay.
+    ///
+    /// # Errors
+    /// openssl fails, or the cluster does not read its files again.
+    pub fn give(&self, cluster: &Cluster, names: &str, validity: Validity) -> Result<()> {
+        self.install_for(&cluster.data(), names, validity)?;
+        for name in FILES {
+            cluster.give(&cluster.data().join(name))?;
+        }
+        succeed(cluster.pg_ctl().arg("reload")).map(drop)
+    }
+
+    fn install_for(&self, data: &Path, names: &str, validity: Validity) -> Result<()> {
+        self.sign("server", &format!("subjectAltName={names}"), validity)?;
+        for name in FILES {
             let place = data.join(name);
             fs::copy(self.path(name), &place).with_context(|| format!("writing {}", place.display()))?;
             fs::set_permissions(&place, fs::Permissions::from_mode(0o600))?;
@@ -59,12 +99,16 @@ impl Authority {
         Ok(())
     }
 
-    fn sign(&self, name: &str, extension: &str) -> Result<()> {
+    fn sign(&self, name: &str, extension: &str, validity: Validity) -> Result<()> {
         fs::write(self.path("extensions"), format!("basicConstraints=CA:FALSE\n{extension}\n"))?;
         let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
         self.openssl(&format!("req {key} -subj /CN={name} -keyout {name}.key -out {name}.csr"))?;
         let signer = "-CA ca.crt -CAkey ca.key -CAcreateserial -extfile extensions";
-        self.openssl(&format!("x509 -req -sha256 -days 30 -in {name}.csr {signer} -out {name}.crt"))
+        let sign = format!("openssl x509 -req -sha256 -days 30 -in {name}.csr {signer} -out {name}.crt");
+        match validity {
+            Validity::Now => self.run(&sign),
+            Validity::Over => self.run(&format!("faketime -f -60d {sign}")),
+        }
     }
 
     fn read(&self, name: &str) -> Result<String> {
@@ -76,6 +120,12 @@ impl Authority {
     }
 
     fn openssl(&self, arguments: &str) -> Result<()> {
-        succeed(Command::new("openssl").args(arguments.split(' ')).current_dir(self.folder.path())).map(drop)
+        self.run(&format!("openssl {arguments}"))
+    }
+
+    fn run(&self, command: &str) -> Result<()> {
+        let mut words = command.split(' ');
+        let program = words.next().context("a command has a first word")?;
+        succeed(Command::new(program).args(words).current_dir(self.folder.path())).map(drop)
     }
 }

@@ -24,7 +24,12 @@ pub(crate) fn problem(error: &tokio_postgres::Error, doing: &str) -> Problem {
 fn server_problem(error: &DbError, doing: &str) -> Problem {
     let code = error.code().code();
     let fault = fault(code);
-    let text = if fault == Fault::Data { data_text(error) } else { error.message().to_owned() };
+    let text = match fault {
+        Fault::Data => data_text(error),
+        // A class that the manual does not list is somebody's own, raised in a trigger or a function.
+        Fault::Internal => UNQUOTED.to_owned(),
+        _ => error.message().to_owned(),
+    };
     let mut problem = Problem::new(fault, kind(code, fault), format!("Could not {doing}: {text}.")).server_code(code);
     if code == "42501" {
         problem = problem.advice("Grant the missing right to the endpoint's role.");
@@ -72,6 +77,8 @@ fn kind(code: &str, fault: Fault) -> &'static str {
     }
 }
 
+const UNQUOTED: &str = "the server refused a value (its message is left out, since it can hold row values)";
+
 /// The server's sentence for a refused row, made of names only. Messages of classes 22 and P0 quote values.
 fn data_text(error: &DbError) -> String {
     let code = error.code().code();
@@ -85,9 +92,7 @@ fn data_text(error: &DbError) -> String {
         "22003" => "a number is out of its column's range",
         "22021" | "22P05" => "a text can't be represented in the database's encoding",
         "22P02" | "22P03" | "08P01" => "a value is not valid for its column's type",
-        _ if code.starts_with("22") || code.starts_with("P0") || code.starts_with("38") => {
-            "the server refused a value (its message is left out, since it can hold row values)"
-        }
+        _ if code.starts_with("22") || code.starts_with("P0") || code.starts_with("38") => UNQUOTED,
         _ => error.message(),
     };
     let mut text = text.to_owned();
