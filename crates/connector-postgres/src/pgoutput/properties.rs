@@ -79,6 +79,29 @@ proptest! {
     }
 
     #[test]
+    fn a_recorded_message_with_bytes_changed_gives_a_message_or_an_error(
+        number: prop::sample::Index,
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..5, prop::collection::vec(any::<u8>(), 0..5)), 1..4),
+        in_stream: bool,
+    ) {
+        let messages = super::recorded::bytes();
+        let mut bytes = messages[number.index(messages.len())].to_vec();
+        for (place, away, new) in edits {
+            let from = place.index(bytes.len() + 1);
+            let to = bytes.len().min(from + away);
+            bytes.splice(from..to, new);
+        }
+        match decode(&bytes, in_stream) {
+            Ok(Message::Insert(_, insert)) => prop_assert_eq!(insert.new.cells().count(), insert.new.len()),
+            Ok(Message::Update(_, update)) => prop_assert_eq!(update.new.cells().count(), update.new.len()),
+            Ok(Message::Relation(_, relation)) => drop(relation.columns.iter().count()),
+            Ok(Message::Truncate(_, truncate)) => drop(truncate.relations.iter().count()),
+            Ok(_) => {}
+            Err(error) => prop_assert!(error.at <= bytes.len()),
+        }
+    }
+
+    #[test]
     fn an_insert_comes_back(xid: Option<u32>, relation: u32, cells in row()) {
         let bytes = Encoder::new(b'I').xid(xid).int32(relation).int8(b'N').tuple(&cells).finish();
         let Message::Insert(found, insert) = decode(&bytes, xid.is_some()).unwrap() else { panic!("not an insert") };

@@ -17,15 +17,20 @@ const MINUS_ONE: &[u8] = &[0, 1, 0, 0, 0x40, 0, 0, 0, 0, 1];
 /// numeric NaN.
 const NAN: &[u8] = &[0, 0, 0, 0, 0xC0, 0, 0, 0];
 
-fn messages() -> Vec<Message<'static>> {
+/// Each message's bytes.
+pub(super) fn bytes() -> Vec<&'static [u8]> {
     let mut rest = RECORDED;
     let mut messages = Vec::new();
     while let Some((length, tail)) = rest.split_first_chunk::<4>() {
         let (message, tail) = tail.split_at(usize::try_from(u32::from_be_bytes(*length)).unwrap());
-        messages.push(decode(message, false).unwrap());
+        messages.push(message);
         rest = tail;
     }
     messages
+}
+
+fn messages() -> Vec<Message<'static>> {
+    bytes().into_iter().map(|message| decode(message, false).unwrap()).collect()
 }
 
 fn cells(tuple: Tuple<'static>) -> Vec<Cell<'static>> {
