@@ -188,6 +188,6 @@ pub(super) fn no_identity(table: &TableName) -> Problem {
         "Table {table} has neither a primary key nor a replica identity, so the log can't say which row changed."
     );
     Problem::new(Fault::Settings, "no-replica-identity", text)
-        .advice(format!("ALTER TABLE {} REPLICA IDENTITY FULL; then reload the table.", quoted(table)))
+        .advice(format!("ALTER TABLE {} REPLICA IDENTITY FULL;", quoted(table)))
         .table(table)
 }
