@@ -77,10 +77,12 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried) -> Result<Ended, S
         let asked = load::asked(run, &plan);
         if load::is_due(&opened.kept, &asked) {
             let loaders = std::mem::take(&mut opened.loaders);
+            // Why a table was to be parked is over once it is loaded again.
+            let half = opened.kept.tables.iter().filter(|mark| mark.stage == Stage::Loading);
+            let half: Vec<TableName> = half.map(|mark| mark.source.clone()).collect();
             opened.kept = load::load(run, &plan, opened.kept, opened.session.as_mut(), loaders, &asked).await?;
-            // Why such a table was to be parked is over with its new load.
-            for table in &asked {
-                carried.parks.remove(plan[table.index()].name());
+            for name in asked.iter().map(|table| plan[table.index()].name()).chain(&half) {
+                carried.parks.remove(name);
             }
         }
         run.status.update(|progress| progress.waiting_for = None);
