@@ -16,6 +16,9 @@ use crate::proxy::{Proxy, Trouble, Way};
 
 /// Longer than any side waits for a peer that is gone (30 s), so that connections end in the hole.
 const LONG: Duration = Duration::from_secs(40);
+/// A peer that takes everything and is not heard ends no connection at all: it goes on with the peer's next attempt to
+/// send again, and these get rarer the longer it lasts.
+const SILENT: Duration = Duration::from_secs(20);
 /// What was sent before the link died is applied within this time.
 const SETTLED: Duration = Duration::from_secs(3);
 
@@ -50,9 +53,9 @@ impl Network {
             for trouble in [Trouble::Cut, Trouble::Reset] {
                 add(place, trouble, Duration::from_millis(random.random_range(4_000..9_000)));
             }
-            for trouble in [Trouble::Hole, Trouble::HalfOpen(Way::Up), Trouble::HalfOpen(Way::Down)] {
-                add(place, trouble, LONG);
-            }
+            add(place, Trouble::Hole, LONG);
+            add(place, Trouble::HalfOpen(Way::Up), LONG);
+            add(place, Trouble::HalfOpen(Way::Down), SILENT);
             for bytes in [random.random_range(100..5_000), random.random_range(5_000..200_000)] {
                 add(place, Trouble::CutAfter(bytes), Duration::from_secs(8));
             }
@@ -120,6 +123,9 @@ impl Arena {
             self.installation.api.wait_ready(RECOVERY).await?;
         }
         self.caught_up(RECOVERY).await?;
+        if network.trouble == Trouble::Hole && network.hold >= LONG {
+            self.no_session_is_left_over().await?;
+        }
         let runs = |task: &crate::api::Task| task.status == "running";
         self.installation.api.wait_task(self.task, RECOVERY, "the task to run", runs).await?;
         let in_flight = format!("{}; {felt}", before.in_words(Phase::Following));
@@ -163,6 +169,25 @@ impl Arena {
         let news = |state: &State| state.wave > now.wave + 1;
         let after = self.until_target("waves in spite of the trouble", RECOVERY, news).await?;
         Ok(format!("{} waves meanwhile", after.wave - before.wave))
+    }
+
+    /// Source and target end the sessions whose client vanished in the hole: a part of a task has one session each.
+    async fn no_session_is_left_over(&self) -> Result<()> {
+        let sql = "select coalesce(string_agg(application_name, ', '), '') from (select application_name
+            from pg_stat_activity where application_name like 'wavemark %' group by 1 having count(*) > 1) twice";
+        let end = Instant::now() + RECOVERY;
+        for (place, cluster) in [("source", &self.pair.source), ("target", &self.pair.target)] {
+            let client = cluster.connect("postgres").await?;
+            loop {
+                let twice: String = client.query_one(sql, &[]).await?.get(0);
+                if twice.is_empty() {
+                    break;
+                }
+                ensure!(Instant::now() < end, "at the {place} sessions are left over: {twice}");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+        Ok(())
     }
 
     async fn until_swallowed(&self, swallowed: u64) -> Result<String> {

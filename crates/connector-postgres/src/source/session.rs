@@ -30,7 +30,9 @@ pub(super) async fn replication(settings: &Settings, name: &str, part: &str) -> 
     let doing = format!("open a replication connection to endpoint {} at {}", settings.endpoint, settings.address());
     let connect = replication_settings(settings, name, part)?;
     let mut connection = Connection::connect(&connect).await.map_err(|error| error::wire(&error, &doing))?;
-    connection.query(NO_LIMITS).await.map_err(|error| error::wire(&error, &doing))?;
+    for parameters in [NO_LIMITS, client::GONE_CLIENTS] {
+        connection.query(parameters).await.map_err(|error| error::wire(&error, &doing))?;
+    }
     Ok(connection)
 }
 

@@ -228,3 +228,19 @@ async fn many_openings_at_once_leave_one_that_can_write() {
     let fence = database.rows("SELECT epoch FROM wavemark.fence").await;
     assert!(fence.parse::<i64>().unwrap() >= 2);
 }
+
+#[tokio::test]
+async fn the_server_looks_after_clients_that_vanish() {
+    let database = Database::new().await;
+    let purpose = crate::client::Purpose {
+        name: "orders to mart",
+        part: "waves",
+        lock_timeout: Duration::from_secs(1),
+        writes: true,
+    };
+    let session = crate::client::connect(&database.settings(), &purpose).await.unwrap();
+    let sql = "SELECT concat_ws(' ', current_setting('tcp_keepalives_idle'), \
+        current_setting('tcp_keepalives_interval'), current_setting('tcp_keepalives_count'))";
+    let row = session.client.query_one(sql, &[]).await.unwrap();
+    assert_eq!(row.get::<_, String>(0), "10 5 3");
+}
