@@ -118,7 +118,7 @@ async fn status(pool: &PgPool, task: TaskId) -> TaskStatus {
 #[tokio::test]
 async fn an_order_is_repeated_until_a_worker_has_done_it() {
     let pool = support::metadata().await;
-    let (worker, task) = (worker(&mut *pool.acquire().await.unwrap(), "one").await, started(&pool, "orders").await);
+    let (worker, task) = (worker(&mut pool.acquire().await.unwrap(), "one").await, started(&pool, "orders").await);
     assert_eq!(claim(&pool, worker).await.len(), 1);
     let mut connection = pool.acquire().await.unwrap();
     let tables = [TableName::new("shop", "b"), TableName::new("shop", "a")];

@@ -182,7 +182,10 @@ pub async fn drain(
     }
     let config = tasks::config(&mut transaction, id, task.config_version).await?;
     if !config.ok_or_else(|| ApiProblem::not_found("configuration"))?.kind.follows() {
-        return Err(ApiProblem::conflict("follows-nothing", "The task only loads: it ends by itself when all is there."));
+        return Err(ApiProblem::conflict(
+            "follows-nothing",
+            "The task only loads: it ends by itself when all is there.",
+        ));
     }
     audit::write(&mut transaction, &caller.deed("task.drain", "task", id, Some(&task.name))).await?;
     let number = tasks::ask_drain(&mut transaction, &task).await?;

@@ -111,7 +111,6 @@ impl From<Drained> for DrainedBody {
     }
 }
 
-
 impl From<TaskProgress> for ProgressBody {
     fn from(progress: TaskProgress) -> Self {
         Self {

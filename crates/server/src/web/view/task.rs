@@ -318,7 +318,8 @@ fn drain(task: &Task) -> Option<Notice> {
     let drained = task.progress.as_ref()?.drained.as_ref().filter(|_| task.status.wants_worker())?;
     let up_to = format!("The target has everything up to {} and its counters are raised", drained.position);
     if drained.written_since {
-        let text = format!("{up_to}, but changes have come since: something still writes. Stop that, then drain again.");
+        let text =
+            format!("{up_to}, but changes have come since: something still writes. Stop that, then drain again.");
         return notice(Tone::Warn, text);
     }
     if drained.behind > 0 {
