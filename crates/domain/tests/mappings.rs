@@ -58,7 +58,7 @@ proptest! {
     fn a_changed_document_is_refused_or_applied(
         seed in prop::sample::select(SEEDS.to_vec()),
         edits in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..6, "[\\[\\]%_a-z0-9\\-😀ß]{0,4}"), 1..4),
-        name in "\\PC{0,70}",
+        name in "\\PC{1,70}",
     ) {
         let mut characters: Vec<char> = document(seed).chars().collect();
         for (place, away, new) in edits {

@@ -462,7 +462,7 @@ mod tests {
     #[test]
     fn only_what_a_status_allows_has_a_button() {
         assert_eq!(labels(TaskStatus::Ready), ["Edit", "Delete…", "Start"]);
-        assert_eq!(labels(TaskStatus::Running), ["Stop"]);
+        assert_eq!(labels(TaskStatus::Running), ["Drain", "Stop"]);
         assert_eq!(labels(TaskStatus::Failed), ["Edit", "Delete…", "Reload all…", "Resume"]);
         assert_eq!(labels(TaskStatus::Stopping), Vec::<String>::new());
     }
