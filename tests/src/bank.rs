@@ -74,7 +74,7 @@ impl Watch {
                 number += 1;
                 let end = stopped.wait_for(|stop| *stop);
                 // A shop that has grown must not be busy with being looked at.
-                if tokio::time::timeout(pause.max(begun.elapsed() * 4), end).await.is_ok() {
+                if tokio::time::timeout(pause.max(begun.elapsed() * 9), end).await.is_ok() {
                     break;
                 }
             }

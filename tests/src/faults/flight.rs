@@ -12,6 +12,10 @@ use crate::pair::SOURCE;
 
 /// The lag of a task that is well.
 const LAG: Duration = Duration::from_secs(2);
+/// How often the target is looked at for something in flight, which is over in a moment.
+const CLOSELY: Duration = Duration::from_millis(3);
+/// How often for what stays. Several worlds share the machine, and what looks is not what is tested.
+const NOW_AND_THEN: Duration = Duration::from_millis(30);
 
 /// What the target holds of the task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +88,16 @@ impl Arena {
         limit: Duration,
         done: impl Fn(&State) -> bool,
     ) -> Result<State> {
+        self.watch_target(what, limit, NOW_AND_THEN, done).await
+    }
+
+    async fn watch_target(
+        &self,
+        what: &str,
+        limit: Duration,
+        pause: Duration,
+        done: impl Fn(&State) -> bool,
+    ) -> Result<State> {
         let end = Instant::now() + limit;
         let mut client = None;
         loop {
@@ -103,14 +117,14 @@ impl Arena {
                 let task = task.map_or_else(|error| format!("{error:#}"), |task| task.in_words());
                 bail!("waited {limit:?} for {what}; the target has {now:?}; the task: {task}");
             }
-            tokio::time::sleep(Duration::from_millis(3)).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
     /// Waits until something is in flight.
     pub(super) async fn in_flight(&self, phase: Phase) -> Result<State> {
         let limit = Duration::from_secs(30);
-        self.until_target("work in flight", limit, |now| now.is_in_flight(phase)).await
+        self.watch_target("work in flight", limit, CLOSELY, |now| now.is_in_flight(phase)).await
     }
 
     /// Waits until the target is again at most [`LAG`] behind the source.

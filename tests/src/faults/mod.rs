@@ -226,8 +226,8 @@ impl Arena {
     /// Strikes once and waits until the task goes on.
     ///
     /// # Errors
-    /// Nothing was in flight in time, the fault was not felt, another worker took longer than [`TAKEOVER`], or the task
-    /// did not go on.
+    /// Nothing was in flight in time, the fault was not felt, or the task did not go on. Another worker that took
+    /// longer than [`TAKEOVER`] is a violation.
     pub async fn cycle(&mut self, fault: Fault) -> Result<Cycle> {
         let survived = self.survive(fault).await;
         let phase = fault.phase();
