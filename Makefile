@@ -4,7 +4,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench faults sim security fuzz fmt lint sqlx sqlx-check openapi openapi-check deny clean
+.PHONY: help demo test bench faults sim mutants security fuzz fmt lint sqlx sqlx-check openapi openapi-check deny clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ faults: ## every kind of harm to a running task, for half an hour; what is left 
 sim: ## the engine on simulated systems, 100,000 seeds on every core; SEEDS=… how many, FIRST=… with which to begin
 	WAVEMARK_SIM_SEEDS=$(or $(SEEDS),100000) WAVEMARK_SIM_FIRST=$(or $(FIRST),1) \
 		cargo test --profile sim --locked --package wavemark-engine --test simulation -- --nocapture nothing_is_lost
+
+mutants: ## changes of the code that keeps rows exact, one at a time: does a test notice; PART=netting, engine, postgres
+	@.ci/install mutants
+	@.ci/mutants $(PART) $(ARGS)
 
 security: ## the API by generated requests in every role (schemathesis, from PyPI); EXAMPLES=… of each kind
 	@.ci/install test

@@ -37,6 +37,8 @@ mod run;
 mod table;
 
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod multiset;
@@ -125,22 +127,10 @@ impl NetTable {
         }
     }
 
-    /// How many rows the target loses.
+    /// How many rows a table without a key loses.
     #[must_use]
     pub fn removals(&self) -> usize {
-        if self.times.is_empty() { self.deletes.len() } else { self.times.iter().sum() }
-    }
-
-    /// How many rows the sets touch.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.removals() + self.inserts.len() + self.updates.iter().map(|group| group.rows.len()).sum::<usize>()
-    }
-
-    /// Whether nothing is left.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        !self.ordered && self.len() == 0
+        self.times.iter().sum()
     }
 }
 

@@ -129,6 +129,8 @@ fn equal_rows_are_counted() {
     }
     log(&mut batch, ChangeKind::Insert, None, Some(row(1, 1)));
     assert_eq!(net_of(&batch), (vec![(row(1, 1), 2)], vec![row(2, 2); 3]));
+    let nets = net(&batch, batch.changes().iter().enumerate(), |_| LAYOUT);
+    assert_eq!(nets[0].removals(), 2);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the source did while nobody followed: three kinds of work, made by pgbench.
+//! What the source did while nobody followed: kinds of work, made by pgbench.
 
 use std::io::Write as _;
 
@@ -16,6 +16,8 @@ pub(crate) enum Backlog {
     Tpcb,
     /// 200,000 transactions of one update of a random row.
     Single,
+    /// 68,000 transactions of four updates, of which two hit few rows, and two inserts.
+    Six,
     /// 400 transactions of 1,000 updates of neighbouring rows.
     Thousand,
 }
@@ -25,6 +27,7 @@ impl Backlog {
         match self {
             Self::Tpcb => "tpcb",
             Self::Single => "single",
+            Self::Six => "six",
             Self::Thousand => "thousand",
         }
     }
@@ -33,6 +36,7 @@ impl Backlog {
         match self {
             Self::Tpcb => "100,000 transactions of three updates and an insert",
             Self::Single => "200,000 transactions of one random update",
+            Self::Six => "68,000 transactions of four updates and two inserts",
             Self::Thousand => "400 transactions of 1,000 updates",
         }
     }
@@ -42,14 +46,15 @@ impl Backlog {
         match self {
             Self::Tpcb | Self::Thousand => 400_000,
             Self::Single => 200_000,
+            Self::Six => 408_000,
         }
     }
 
-    /// The ratio of rates to the native subscription that is asked for now.
-    pub(crate) fn wanted(self) -> Option<f64> {
+    /// The least ratio of rates to the native subscription.
+    pub(crate) fn wanted(self) -> f64 {
         match self {
-            Self::Tpcb | Self::Single => Some(0.8),
-            Self::Thousand => None,
+            Self::Tpcb | Self::Single => 1.0,
+            Self::Six | Self::Thousand => 0.7,
         }
     }
 
@@ -58,6 +63,7 @@ impl Backlog {
         match self {
             Self::Tpcb => 12_500,
             Self::Single => 25_000,
+            Self::Six => 8_500,
             Self::Thousand => 50,
         }
     }
@@ -68,6 +74,19 @@ impl Backlog {
             Self::Single => Some(
                 "\\set aid random(1, 100000 * :scale)\n\\set delta random(-5000, 5000)\n\
                  update pgbench_accounts set abalance = abalance + :delta where aid = :aid;\n",
+            ),
+            // Accounts from the lower half, then from the upper: so nobody waits for each other in a circle.
+            Self::Six => Some(
+                "\\set low random(1, 50000 * :scale)\n\\set high random(50000 * :scale + 1, 100000 * :scale)\n\
+                 \\set tid random(1, 10 * :scale)\n\\set bid random(1, :scale)\n\\set delta random(-5000, 5000)\n\
+                 begin;\n\
+                 update pgbench_accounts set abalance = abalance + :delta where aid = :low;\n\
+                 update pgbench_accounts set abalance = abalance - :delta where aid = :high;\n\
+                 insert into pgbench_history (tid, bid, aid, delta, mtime) values (:tid, :bid, :low, :delta, now());\n\
+                 insert into pgbench_history (tid, bid, aid, delta, mtime) values (:tid, :bid, :high, 0 - :delta, now());\n\
+                 update pgbench_tellers set tbalance = tbalance + :delta where tid = :tid;\n\
+                 update pgbench_branches set bbalance = bbalance + :delta where bid = :bid;\n\
+                 commit;\n",
             ),
             Self::Thousand => Some(
                 "\\set aid random(1, 100000 * :scale - 1000)\n\

@@ -18,20 +18,52 @@ use crate::backlog::Backlog;
 use crate::report::{Contestant, Section, Unit, Wanted};
 use crate::usage::{self, Meter, Usage};
 
-const FROM: &str = "bench_follow";
-const TO_NATIVE: &str = "bench_native";
-const TO_WAVEMARK: &str = "bench_wavemark";
+pub(crate) const FROM: &str = "bench_follow";
+pub(crate) const TO_NATIVE: &str = "bench_native";
+pub(crate) const TO_WAVEMARK: &str = "bench_wavemark";
 const SUBSCRIPTION: &str = "bench_native";
-const TABLES: [&str; 5] =
-    ["pgbench_accounts", "pgbench_branches", "pgbench_tellers", "pgbench_history", "bench_marker"];
+const TABLES: [&str; 6] =
+    ["pgbench_accounts", "pgbench_branches", "pgbench_tellers", "pgbench_history", "bench_marker", "bench_probe"];
 /// The progress of a task that tells which of its stages is slow.
 const STAGES: [&str; 8] =
     ["waves", "changes_written", "wave_changes", "wave_ms", "read_wait_us", "apply_us", "commit_us", "blocked_us"];
 
+/// One of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Follower {
+    Wavemark,
+    Native,
+}
+
+impl Follower {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Wavemark => "wavemark",
+            Self::Native => "native subscription",
+        }
+    }
+
+    /// Its database.
+    pub(crate) fn database(self) -> &'static str {
+        match self {
+            Self::Wavemark => TO_WAVEMARK,
+            Self::Native => TO_NATIVE,
+        }
+    }
+
+    /// What its slot's name is like.
+    fn slot(self) -> &'static str {
+        match self {
+            Self::Wavemark => "wavemark%",
+            Self::Native => SUBSCRIPTION,
+        }
+    }
+}
+
 /// A source with two followers that have all of it and are stopped.
 pub(crate) struct Race<'a> {
-    arena: &'a Arena,
-    scale: u32,
+    pub(crate) arena: &'a Arena,
+    pub(crate) scale: u32,
     task: Uuid,
     source: Client,
     native: Client,
@@ -46,10 +78,11 @@ impl<'a> Race<'a> {
         }
         succeed(arena.source.program("pgbench").args(["-i", "-q", "-s", &scale.to_string(), FROM]))?;
         let marker = "create table bench_marker (id bigint primary key)";
+        let probe = "create table bench_probe (seq bigint primary key)";
         // Wavemark refuses a table whose changed rows nothing names; inserts, all that this one gets, cost the same.
         let whole_rows = "alter table pgbench_history replica identity full";
         let publication = "create publication bench_native for all tables";
-        arena.source.execute(FROM, &[marker, whole_rows, publication]).await?;
+        arena.source.execute(FROM, &[marker, probe, whole_rows, publication]).await?;
         let task = arena.make_task("follow", FROM, TO_WAVEMARK, "%").await?;
         let race = Self {
             arena,
@@ -79,9 +112,9 @@ impl<'a> Race<'a> {
             "create subscription {SUBSCRIPTION} connection '{connection}' publication bench_native with (binary = true)"
         );
         self.native.batch_execute(&sql).await.context("making the subscription")?;
-        let ready = "select 1 from pg_subscription_rel having bool_and(srsubstate = 'r') and count(*) = 5";
+        let ready = "select 1 from pg_subscription_rel having bool_and(srsubstate = 'r') and count(*) = 6";
         wait_for(&self.native, ready).await.context("the subscription copies the tables")?;
-        self.pause_native().await
+        self.pause(Follower::Native).await
     }
 
     async fn load(&self) -> Result<()> {
@@ -91,7 +124,7 @@ impl<'a> Race<'a> {
         let ended = |task: &Task| following(task) || task.status == "failed";
         let task = api.wait_task(self.task, LIMIT, "the load", ended).await?;
         ensure!(following(&task) && task.tables_parked == 0, "the load failed: {}", task.in_words());
-        self.pause_wavemark().await
+        self.pause(Follower::Wavemark).await
     }
 
     /// Rounds of one kind of backlog.
@@ -124,24 +157,23 @@ impl<'a> Race<'a> {
             unit: Unit::Changes,
             count: kind.changes(),
             contestants: contestants.into(),
-            wanted: vec![Wanted { against: 1, at_most_time: None, at_least_rate: kind.wanted() }],
+            wanted: vec![Wanted { against: 1, at_most_time: None, at_least_rate: Some(kind.wanted()) }],
             worker_peak_bytes: peak,
             stages,
         })
     }
 
     /// The last row of a backlog.
-    async fn write_marker(&self) -> Result<i64> {
+    pub(crate) async fn write_marker(&self) -> Result<i64> {
         let sql = "insert into bench_marker select coalesce(max(id), 0) + 1 from bench_marker returning id";
         Ok(self.source.query_one(sql, &[]).await?.get(0))
     }
 
-    async fn run_wavemark(&self, marker: i64) -> Result<(Usage, Option<Value>)> {
+    pub(crate) async fn run_wavemark(&self, marker: i64) -> Result<(Usage, Option<Value>)> {
         let api = &self.arena.installation.api;
         usage::forget_peak(self.arena.worker()?)?;
         let roots = self.arena.roots()?;
-        api.act(self.task, "resume").await?;
-        self.wait_slot("wavemark%", true).await.context("the task takes its slot")?;
+        self.resume(Follower::Wavemark).await?;
         let meter = Meter::start(roots)?;
         arrived(&self.wavemark, marker).await.context("the marker comes through Wavemark")?;
         let usage = meter.stop()?;
@@ -149,29 +181,55 @@ impl<'a> Race<'a> {
         tokio::time::sleep(Duration::from_millis(2_500)).await;
         let task: Value = api.get(&format!("/tasks/{}", self.task)).await?;
         let stages = STAGES.iter().map(|name| ((*name).to_owned(), task["progress"][name].clone())).collect();
-        self.pause_wavemark().await?;
+        self.pause(Follower::Wavemark).await?;
         Ok((usage, Some(Value::Object(stages))))
     }
 
-    async fn run_native(&self, marker: i64) -> Result<Usage> {
+    pub(crate) async fn run_native(&self, marker: i64) -> Result<Usage> {
         let roots = self.arena.roots()?;
-        self.native.batch_execute(&format!("alter subscription {SUBSCRIPTION} enable")).await?;
-        self.wait_slot(SUBSCRIPTION, true).await.context("the subscription takes its slot")?;
+        self.resume(Follower::Native).await?;
         let meter = Meter::start(roots)?;
         arrived(&self.native, marker).await.context("the marker comes through the subscription")?;
         let usage = meter.stop()?;
-        self.pause_native().await?;
+        self.pause(Follower::Native).await?;
         Ok(usage)
     }
 
-    async fn pause_native(&self) -> Result<()> {
-        self.native.batch_execute(&format!("alter subscription {SUBSCRIPTION} disable")).await?;
-        self.wait_slot(SUBSCRIPTION, false).await
+    /// Lets one of the two follow; returns when its slot is active.
+    pub(crate) async fn resume(&self, follower: Follower) -> Result<()> {
+        match follower {
+            Follower::Wavemark => self.arena.installation.api.act(self.task, "resume").await?,
+            Follower::Native => {
+                self.native.batch_execute(&format!("alter subscription {SUBSCRIPTION} enable")).await?;
+            }
+        }
+        let name = follower.name();
+        self.wait_slot(follower.slot(), true).await.with_context(|| format!("{name} takes its slot"))
     }
 
-    async fn pause_wavemark(&self) -> Result<()> {
-        self.arena.stop_task(self.task).await?;
-        self.wait_slot("wavemark%", false).await
+    /// Stops it; returns when its slot is free.
+    pub(crate) async fn pause(&self, follower: Follower) -> Result<()> {
+        match follower {
+            Follower::Wavemark => self.arena.stop_task(self.task).await?,
+            Follower::Native => {
+                self.native.batch_execute(&format!("alter subscription {SUBSCRIPTION} disable")).await?;
+            }
+        }
+        self.wait_slot(follower.slot(), false).await
+    }
+
+    /// Waits until one that follows has everything that was committed before.
+    pub(crate) async fn catch_up(&self, follower: Follower) -> Result<()> {
+        let marker = self.write_marker().await?;
+        self.wait_for_marker(follower, marker).await
+    }
+
+    async fn wait_for_marker(&self, follower: Follower, marker: i64) -> Result<()> {
+        let target = match follower {
+            Follower::Wavemark => &self.wavemark,
+            Follower::Native => &self.native,
+        };
+        arrived(target, marker).await.with_context(|| format!("the marker comes through {}", follower.name()))
     }
 
     async fn wait_slot(&self, like: &str, active: bool) -> Result<()> {
@@ -185,8 +243,14 @@ impl<'a> Race<'a> {
         tokio::time::timeout(LIMIT, wait).await.with_context(|| format!("slot {like}: waiting for active {active}"))?
     }
 
-    /// Whether both targets are what the source is.
+    /// Lets both have the rest, and fails unless both targets are what the source is.
     pub(crate) async fn compare(&self) -> Result<()> {
+        let marker = self.write_marker().await?;
+        for follower in [Follower::Wavemark, Follower::Native] {
+            self.resume(follower).await?;
+            self.wait_for_marker(follower, marker).await?;
+            self.pause(follower).await?;
+        }
         for table in TABLES {
             let source = digest(&self.source, table).await?;
             ensure!(digest(&self.native, table).await? == source, "the subscription's {table} is another");

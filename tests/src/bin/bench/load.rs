@@ -60,7 +60,7 @@ pub(crate) async fn measure(arena: &Arena, scale: u32, rounds: Rounds) -> Result
         count: rows,
         contestants: contestants.into(),
         wanted: vec![
-            Wanted { against: 1, at_most_time: Some(1.5), at_least_rate: None },
+            Wanted { against: 1, at_most_time: Some(1.3), at_least_rate: None },
             Wanted { against: 2, at_most_time: None, at_least_rate: None },
         ],
         worker_peak_bytes: peak,

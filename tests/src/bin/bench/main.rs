@@ -2,16 +2,24 @@
 //!
 //! 1. Load: `pgbench_accounts` against pgcopydb and against a binary `COPY | COPY` with the key made after.
 //! 2. Follow: the same backlog through Wavemark and through a native subscription, for each kind of backlog.
-//! 3. The contestants take turns in changing order; a first round is discarded; what counts is the median of the
+//! 3. Snapshot: our own rate while a report keeps a snapshot open on the target, and how the latency grows meanwhile.
+//! 4. Latency at a steady stream of small transactions, ours and the subscription's.
+//! 5. Idle: the CPU of a task that has nothing to do.
+//! 6. The contestants take turns in changing order; a first round is discarded; what counts is the median of the
 //!    ratios within a round. Every target is compared with its source at the end.
 //!
 //! Speeds of a shared machine say little; `foreign` tells how busy it was with other things.
 
 mod arena;
 mod backlog;
+mod figures;
 mod follow;
+mod idle;
+mod latency;
 mod load;
 mod report;
+mod snapshot;
+mod stream;
 mod usage;
 
 use std::path::PathBuf;
@@ -25,7 +33,7 @@ use arena::Arena;
 use backlog::Backlog;
 use report::Report;
 
-/// Measures load and follow against pgcopydb, COPY | COPY and a native subscription.
+/// Measures load, follow, latency and idling, against pgcopydb, COPY | COPY and a native subscription.
 #[derive(Parser)]
 struct Options {
     /// pgbench's scale for the load: 100,000 rows each
@@ -43,6 +51,18 @@ struct Options {
     /// Only these
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
+    /// Seconds of each turn of the latency
+    #[arg(long, default_value_t = 30)]
+    latency_seconds: u32,
+    /// Minutes for which the latency is watched while a snapshot is open on the target; 0 for not at all
+    #[arg(long, default_value_t = 0)]
+    snapshot_minutes: u32,
+    /// Seconds for which idle processes are watched
+    #[arg(long, default_value_t = 60)]
+    idle_seconds: u32,
+    /// Tasks that have nothing to do
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    idle_tasks: u32,
     /// Where the figures go as JSON (beside the programs, unless given)
     #[arg(long)]
     json: Option<PathBuf>,
@@ -57,8 +77,16 @@ enum Part {
     Tpcb,
     /// Transactions of one random update
     Single,
+    /// Transactions of four updates and two inserts
+    Six,
     /// Transactions of a thousand updates
     Thousand,
+    /// With a snapshot open on the target
+    Snapshot,
+    /// From commit to commit, at a steady stream
+    Latency,
+    /// With nothing to do
+    Idle,
 }
 
 /// How often each measurement is repeated.
@@ -110,15 +138,32 @@ async fn measure(
     if wanted(Part::Load) {
         report.add(&load::measure(arena, options.scale, rounds).await?);
     }
-    let kinds = [(Part::Tpcb, Backlog::Tpcb), (Part::Single, Backlog::Single), (Part::Thousand, Backlog::Thousand)];
+    let kinds = [
+        (Part::Tpcb, Backlog::Tpcb),
+        (Part::Single, Backlog::Single),
+        (Part::Six, Backlog::Six),
+        (Part::Thousand, Backlog::Thousand),
+    ];
     let kinds: Vec<_> = kinds.into_iter().filter(|(part, _)| wanted(*part)).map(|(_, kind)| kind).collect();
-    if !kinds.is_empty() {
+    if !kinds.is_empty() || wanted(Part::Snapshot) || wanted(Part::Latency) {
         let race = follow::Race::prepare(arena, options.follow_scale).await?;
         for kind in kinds {
             report.add(&race.measure(kind, rounds).await?);
         }
+        if wanted(Part::Snapshot) {
+            report.add(&snapshot::rate(&race, rounds).await?);
+            if options.snapshot_minutes > 0 {
+                report.add_figures(&snapshot::latency(&race, options.snapshot_minutes).await?);
+            }
+        }
+        if wanted(Part::Latency) {
+            report.add_figures(&latency::measure(&race, rounds, options.latency_seconds).await?);
+        }
         race.compare().await?;
         println!("\nSource, subscription's and Wavemark's target are equal, row by row.");
+    }
+    if wanted(Part::Idle) {
+        report.add_figures(&idle::measure(arena, options.idle_seconds, options.idle_tasks).await?);
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::arena::Arena;
+use crate::figures::Figures;
 use crate::usage::{Usage, load_average};
 
 /// What is counted.
@@ -172,13 +173,19 @@ impl Report {
         self.sections.push(value);
     }
 
+    /// The same for figures that are no race.
+    pub(crate) fn add_figures(&mut self, figures: &Figures) {
+        figures.print();
+        self.sections.push(serde_json::json!(figures));
+    }
+
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)?;
         fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let (low, high) = (values.len().saturating_sub(1) / 2, values.len() / 2);
     match (values.get(low), values.get(high)) {

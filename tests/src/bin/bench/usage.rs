@@ -3,6 +3,7 @@
 //! A process' line in /proc also counts the children that it has waited for, so a postmaster with its living
 //! children is the whole of its cluster, and this program's waited-for children are the clients that it started.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -99,10 +100,48 @@ fn of(pid: &str) -> Result<Process> {
 }
 
 /// A child that ends between the two looks is counted in neither or by the postmaster; hundredths of a second.
-fn cluster(postmaster: u32) -> Result<Duration> {
+pub(crate) fn cluster(postmaster: u32) -> Result<Duration> {
     let children = signal::children(postmaster);
     let living = children.iter().filter_map(|pid| of(&pid.to_string()).ok()).map(|child| child.whole());
     Ok(living.sum::<Duration>() + of(&postmaster.to_string())?.whole())
+}
+
+/// CPU time of a process to the nanosecond, from the scheduler's own account of its threads. What a thread that ends
+/// used since the last look is lost, so one looks now and then.
+pub(crate) struct Exact {
+    pid: u32,
+    began: u64,
+    /// Of each thread that was ever seen.
+    threads: BTreeMap<u32, u64>,
+}
+
+impl Exact {
+    /// Begins to count.
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let mut exact = Self { pid, began: 0, threads: BTreeMap::new() };
+        exact.look()?;
+        exact.began = exact.threads.values().sum();
+        Ok(exact)
+    }
+
+    pub(crate) fn look(&mut self) -> Result<()> {
+        let folder = format!("/proc/{}/task", self.pid);
+        for entry in fs::read_dir(&folder).with_context(|| format!("reading {folder}"))? {
+            let entry = entry?;
+            let thread = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            // A thread that ends between the two looks has no file any more.
+            let Ok(text) = fs::read_to_string(entry.path().join("schedstat")) else { continue };
+            let nanos = text.split(' ').next().and_then(|word| word.parse().ok());
+            let (thread, nanos) = thread.zip(nanos).with_context(|| format!("{folder} has another form"))?;
+            self.threads.insert(thread, nanos);
+        }
+        Ok(())
+    }
+
+    /// What was used since the beginning, up to the last look.
+    pub(crate) fn spent(&self) -> Duration {
+        Duration::from_nanos(self.threads.values().sum::<u64>() - self.began)
+    }
 }
 
 /// What all cores did so far that was work: user, nice, system, interrupts, and what the host took.
