@@ -99,11 +99,12 @@ impl KeylessState {
         for Counted { row, count } in self.counted {
             let row = NetRow { key: 0, row: RowRef::Merged(row) };
             let times = usize::try_from(count.unsigned_abs()).expect("a run has fewer changes than usize counts");
-            if count > 0 {
-                net.inserts.extend(std::iter::repeat_n(row, times));
-            } else if count < 0 {
+            // What came as often as it went is inserted no time.
+            if count < 0 {
                 net.deletes.push(row);
                 net.times.push(times);
+            } else {
+                net.inserts.extend(std::iter::repeat_n(row, times));
             }
         }
         net

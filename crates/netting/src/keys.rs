@@ -184,6 +184,13 @@ fn an_update_that_changes_nothing_still_asks_for_its_row() {
 }
 
 #[test]
+fn a_column_of_the_key_that_the_log_left_out_is_not_set() {
+    let mut batch = Batch::default();
+    moved(&mut batch, (7, 1), [Is(1), Unchanged, Unchanged]);
+    assert_eq!(text(&batch), "update 7/1 columns [0] to 1 - -");
+}
+
+#[test]
 fn updates_of_the_same_columns_are_one_statement() {
     let mut batch = Batch::default();
     update(&mut batch, [Is(1), Is(9), Is(7)]);

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use wavemark_domain::ChangeKind;
+
 use super::Mishap;
 use super::log::Entry;
 use super::model::{Logged, Row, SourceState, Transaction, What};
@@ -11,6 +13,22 @@ impl SourceState {
     pub fn write_transaction(&mut self, most: u64) {
         let changes = self.some_changes(most);
         self.commit_whole(changes);
+    }
+
+    /// Commits one transaction of exactly these changes, each of some row. What has no row to work on is left out.
+    pub fn write(&mut self, changes: &[(usize, ChangeKind)]) {
+        let logged = changes.iter().filter_map(|(table, kind)| {
+            let what = match kind {
+                ChangeKind::Insert => Some(self.insert(*table)),
+                ChangeKind::Update => self.update(*table),
+                ChangeKind::Delete => self.delete(*table),
+                ChangeKind::Truncate => return self.truncate_now(*table),
+                ChangeKind::Barrier => None,
+            };
+            what.map(|what| Logged { table: *table, layout: self.heaps[*table].layout, what })
+        });
+        let logged = logged.collect();
+        self.commit_whole(logged);
     }
 
     /// Changes a table's layout, by itself or in the middle of a transaction that writes it before and after. Storage

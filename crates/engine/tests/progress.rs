@@ -1,0 +1,91 @@
+//! What a run tells of itself while it follows: counted by hand.
+
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+mod support;
+
+use std::time::Duration;
+
+use support::World;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use wavemark_connector::Source as _;
+use wavemark_connector::testkit::model::{place, position};
+use wavemark_domain::ChangeKind::{Delete, Insert, Truncate, Update};
+use wavemark_domain::progress::TaskProgress;
+use wavemark_engine::{Ended, Failure, Run};
+
+type Running = JoinHandle<Result<Ended, Failure>>;
+
+/// Starts a run and waits until it follows.
+async fn following(world: &World) -> (Run, Running) {
+    let run = world.run(1);
+    let running = run.clone();
+    let running = tokio::spawn(async move { running.run().await });
+    while run.status.progress().wave.is_none() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    (run, running)
+}
+
+/// Waits until the target has all that was written, and the progress after that.
+async fn caught_up(world: &World, run: &Run) -> TaskProgress {
+    world.source.written.notify_waiters();
+    let end = world.source.state().end;
+    let reached = async {
+        while run.status.progress().bookmark_key.is_none_or(|bookmark| place(&bookmark) < end) {
+            sleep(Duration::from_millis(10)).await;
+        }
+        sleep(Duration::from_millis(500)).await;
+    };
+    timeout(Duration::from_mins(10), reached).await.unwrap();
+    run.status.progress()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_is_counted_by_table_and_kind() {
+    for seed in 1..20 {
+        let world = World::new(seed, 0);
+        let (run, running) = following(&world).await;
+        let before = run.status.progress();
+        world.source.state().write(&[(0, Insert), (0, Insert), (1, Insert)]);
+        world.source.state().write(&[(0, Update), (1, Update), (0, Delete)]);
+        world.source.state().write(&[(1, Truncate)]);
+        let after = caught_up(&world, &run).await;
+
+        assert_eq!(after.changes_read - before.changes_read, 7, "seed {seed}");
+        assert_eq!(after.changes_written - before.changes_written, 7, "seed {seed}");
+        assert_eq!(after.transactions_written - before.transactions_written, 3, "seed {seed}");
+        assert!(after.bytes_written > before.bytes_written, "seed {seed}");
+        let committed = after.wave.unwrap() - before.wave.unwrap();
+        assert_eq!(after.waves - before.waves, committed.cast_unsigned(), "seed {seed}");
+        assert!((1..=7).contains(&after.wave_changes), "seed {seed}: {}", after.wave_changes);
+        let tables: Vec<[u64; 4]> =
+            after.tables.iter().map(|table| [table.inserts, table.updates, table.deletes, table.truncates]).collect();
+        assert_eq!(tables, [[2, 1, 1, 0], [1, 1, 0, 1], [0, 0, 0, 0]], "seed {seed}");
+        assert_eq!(after.retries, 0, "seed {seed}");
+        let end = world.source.describe(&position(world.source.state().end));
+        assert_eq!((after.read_position, after.bookmark), (Some(end.clone()), Some(end)), "seed {seed}");
+
+        run.stop.cancel();
+        assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
+        world.assert_exact();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_batch_of_changes_is_added_to_the_first() {
+    let world = World::new(5, 0);
+    let (run, running) = following(&world).await;
+    world.source.state().write(&[(0, Insert), (2, Insert)]);
+    let first = caught_up(&world, &run).await;
+    world.source.state().write(&[(0, Insert), (0, Insert), (0, Update)]);
+    let second = caught_up(&world, &run).await;
+    assert_eq!((first.changes_written, second.changes_written), (2, 5));
+    assert_eq!((first.transactions_written, second.transactions_written), (1, 2));
+    assert_eq!((second.tables[0].inserts, second.tables[0].updates, second.tables[2].inserts), (3, 1, 1));
+    assert!(second.waves > first.waves && second.bytes_written > first.bytes_written);
+    assert_eq!(second.wave_changes, 3);
+    run.stop.cancel();
+    assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
+}

@@ -1,0 +1,62 @@
+//! One task between a simulated source and a simulated target where only the source's values go wrong, if told to.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use wavemark_connector::TaskContext;
+use wavemark_connector::testkit::model::SourceState;
+use wavemark_connector::testkit::source::SimulatedSource;
+use wavemark_connector::testkit::target::{SimulatedTarget, TargetState};
+use wavemark_connector::testkit::{Chance, Odds, oracle};
+use wavemark_domain::ids::Generation;
+use wavemark_domain::mapping::Mappings;
+use wavemark_domain::task::{TaskKind, TaskSettings};
+use wavemark_domain::{Epoch, TaskId};
+use wavemark_engine::{Orders, Run, Status};
+
+pub(crate) struct World {
+    pub(crate) source: SimulatedSource,
+    pub(crate) target: SimulatedTarget,
+}
+
+impl World {
+    /// `poison`: how often of a thousand the source writes a value that the target can't take.
+    pub(crate) fn new(seed: u64, poison: u32) -> Self {
+        let odds = |poison| Odds { lost_call: 0, lost_answer: 0, poison };
+        Self {
+            source: SimulatedSource::new(SourceState::new(3, 0, Chance::new(seed, odds(poison))), None),
+            target: SimulatedTarget::new(TargetState::new(3, Chance::new(seed, odds(0))), None),
+        }
+    }
+
+    pub(crate) fn run(&self, epoch: i64) -> Run {
+        let rules = serde_json::json!({"rules": [{
+            "rule-type": "selection", "rule-id": "1", "rule-name": "all", "rule-action": "include",
+            "object-locator": {"schema-name": "%", "table-name": "%"}
+        }]});
+        Run {
+            task: TaskContext {
+                task: TaskId::default(),
+                name: "simulated".to_owned(),
+                generation: Generation(1),
+                epoch: Epoch(epoch),
+                first_grant: epoch == 1,
+                kind: TaskKind::FullLoadAndCdc,
+                settings: TaskSettings { load_parallelism: 1, ..TaskSettings::default() },
+                spill_dir: std::env::temp_dir(),
+            },
+            mappings: Mappings::parse(&rules).unwrap(),
+            source_engine: "simulated".to_owned(),
+            source: Arc::new(self.source.clone()),
+            target: Arc::new(self.target.clone()),
+            status: Status::default(),
+            orders: Orders::default(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    pub(crate) fn assert_exact(&self) {
+        let found = oracle::differences(&self.source.state(), &self.target.state());
+        assert!(found.is_empty(), "{found:?}");
+    }
+}
