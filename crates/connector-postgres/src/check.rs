@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio_postgres::{Client, Row};
 use wavemark_connector::EndpointSettings;
 use wavemark_domain::Problem;
-use wavemark_domain::check::Step;
+use wavemark_domain::check::{Step, Weight};
 
 use crate::assess::LEAST_SOURCE_VERSION;
-use crate::settings::Settings;
+use crate::settings::{ConfirmAfter, Settings};
 use crate::source::replication_settings;
 use crate::tls::TlsMode;
 use crate::wire::{Connection, WireError, quote_identifier};
@@ -40,6 +40,7 @@ pub(crate) async fn test(endpoint: &EndpointSettings, as_source: bool, as_target
     }
     if as_target {
         target(&client, steps).await;
+        durability(&settings, &client, steps).await;
     }
 }
 
@@ -248,6 +249,23 @@ async fn slot(settings: &Settings) -> Step {
             "replication",
             "The slot was not made within 10 s: it waits for a transaction that has been open for long.".to_owned(),
         ),
+    }
+}
+
+/// What the setting *confirm after* needs of the server.
+async fn durability(settings: &Settings, client: &Client, steps: Steps<'_>) {
+    if settings.confirm_after == ConfirmAfter::LocalFlush {
+        return;
+    }
+    match crate::target::assess_durability(client, settings).await {
+        Ok(found) if found.is_empty() => {
+            steps(passed("confirm after", "The standbys are there, and how far they are can be seen.".to_owned()));
+        }
+        Ok(found) => found.into_iter().for_each(|finding| {
+            let passed = finding.weight != Weight::Blocker;
+            steps(Step { name: "confirm after".to_owned(), passed, text: finding.text, mend: finding.mend });
+        }),
+        Err(problem) => steps(failed("confirm after", &problem)),
     }
 }
 

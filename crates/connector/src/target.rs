@@ -44,6 +44,13 @@ pub trait Target: Send + Sync {
     /// a tombstone is never reopened in the same generation.
     async fn open(&self, task: &TaskContext) -> Result<Opened, OpenError>;
 
+    /// Who says which bookmarks are durable, where the settings ask for more than a commit of this target gives.
+    /// None: a bookmark is durable when [`Session::commit`] returns. No I/O.
+    fn durability(&self, task: &TaskContext) -> Option<Box<dyn Durability>> {
+        let _ = task;
+        None
+    }
+
     /// Raises the fence, removes what is kept for the task and leaves a tombstone. The user's tables stay.
     /// Repeating it is safe.
     async fn clean_up(&self, task: &TaskContext) -> Result<(), LeftBehind>;
@@ -198,8 +205,9 @@ pub trait Session: Send {
     ) -> Result<(), Problem>;
 
     /// Commits the open wave (or an empty one) together with its end: bookmark, parked tables. When it returns,
-    /// the wave is durable as the settings say. After an error that is not *data* it is unknown whether the wave is there: open the target
-    /// again and read the bookmark.
+    /// the wave is there for good as far as this one server goes; [`Target::durability`] says whether more is asked
+    /// for. After an error that is not *data* it is unknown whether the wave is there: open the target again and read
+    /// the bookmark.
     async fn commit(&mut self, end: &WaveEnd<'_>) -> Result<(), Problem>;
 
     /// Takes the open wave back. Does nothing without one.
@@ -222,6 +230,25 @@ pub trait Loader: Send {
     /// Makes primary key, indexes, unique constraints, checks and defaults of a table whose chunks are all done,
     /// and marks it loaded. What can't be made is a *data* problem that names it. Safe to repeat.
     async fn finish_table(&mut self, table: &TablePlan) -> Result<(), Problem>;
+}
+
+/// Knows which bookmarks would still be there if the target as it is now were lost and what takes its place went on.
+/// The source is never told to forget more than that.
+#[async_trait]
+pub trait Durability: Send {
+    /// Looks once at what is durable by now, and returns within seconds. Asked again and again while a committed
+    /// bookmark is not durable. Must be true of the very server that is asked, whatever went before. After an error the
+    /// next call begins afresh.
+    async fn durable(&mut self) -> Result<Durable, Problem>;
+}
+
+/// What is durable.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Durable {
+    /// The newest position of a bookmark that is.
+    pub position: Option<Position>,
+    /// What keeps newer ones from it, if that is known.
+    pub waits_for: Option<Problem>,
 }
 
 /// Changes to apply: a run of one batch, less what is left out.

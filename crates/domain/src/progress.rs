@@ -89,6 +89,9 @@ pub struct TaskProgress {
     pub retries: u64,
     /// The passing problem that is being waited out.
     pub waiting_for: Option<Problem>,
+    /// Why the source is not told to forget what the target has committed: it isn't durable as the settings say.
+    #[serde(default)]
+    pub confirm_waits_for: Option<Problem>,
     /// The newest drain that is done.
     pub drained: Option<Drained>,
     /// Each table.

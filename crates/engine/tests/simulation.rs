@@ -190,6 +190,11 @@ fn rows_of_one_layout_read_with_another_are_caught() {
     is_caught(Sabotage::LayoutIgnored);
 }
 
+#[test]
+fn a_confirm_of_what_no_standby_has_is_caught() {
+    is_caught(Sabotage::ConfirmBeforeDurable);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_simulated_target_keeps_the_contract_of_targets() {
     for seed in 0..200 {

@@ -14,6 +14,7 @@ mod careful;
 mod copy;
 mod counters;
 mod create;
+mod durable;
 mod fault;
 mod fence;
 mod finish;
@@ -39,7 +40,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use wavemark_connector::TaskContext;
 use wavemark_connector::source::{BlockFormat, LeftBehind};
-use wavemark_connector::target::{Loader, OpenError, Opened, Target};
+use wavemark_connector::target::{Durability, Loader, OpenError, Opened, Target};
 use wavemark_domain::catalog::{Column, Table};
 use wavemark_domain::check::Finding;
 use wavemark_domain::{Encoding, Problem, TablePlan};
@@ -48,6 +49,7 @@ use crate::client::{Backend, Connected, Purpose, connect};
 use crate::encoding::{BINARY, COPY_BINARY};
 use crate::native::{ColumnNative, TypeRef};
 use crate::settings::{ENGINE, Settings};
+pub(crate) use durable::assess as assess_durability;
 use fault::problem;
 use fence::Grant;
 use loader::PgLoader;
@@ -128,13 +130,19 @@ impl Target for PostgresTarget {
 
     async fn assess(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Vec<Finding>, Problem> {
         let connected = self.connect(task, "assess").await?;
-        assess::assess(&connected, task, plan).await
+        let mut findings = durable::assess(&connected.client, &self.settings).await?;
+        findings.extend(assess::assess(&connected, task, plan).await?);
+        Ok(findings)
     }
 
     async fn open(&self, task: &TaskContext) -> Result<Opened, OpenError> {
         let (kept, session, loaders) = self.open_session(task).await?;
         let loaders = loaders.into_iter().map(|loader| Box::new(loader) as Box<dyn Loader>).collect();
         Ok(Opened { kept, session: Box::new(session), loaders })
+    }
+
+    fn durability(&self, task: &TaskContext) -> Option<Box<dyn Durability>> {
+        durable::of(&self.settings, task)
     }
 
     async fn clean_up(&self, task: &TaskContext) -> Result<(), LeftBehind> {

@@ -16,6 +16,7 @@ mod reader;
 mod rows;
 mod session;
 pub mod source;
+pub mod standby;
 pub mod target;
 mod view;
 mod writes;
@@ -59,6 +60,8 @@ pub enum Sabotage {
     OpenTransactionLeftAlone,
     /// Rows that were written with another layout are read with the plan's.
     LayoutIgnored,
+    /// What is committed is said to be durable although no standby has it.
+    ConfirmBeforeDurable,
 }
 
 /// What goes wrong. Some concern one table, the others the task as a whole.
@@ -88,6 +91,8 @@ pub enum Mishap {
     TransactionInParts,
     /// A row is written that the target can't take.
     Poison,
+    /// The target's standby does not have what the target committed.
+    StandbyBehind,
 }
 
 /// Hears of mishaps: what, and to which table if it concerns one. It is called while a simulated system is locked, so

@@ -9,7 +9,8 @@ use crate::target::Stage;
 /// * A table that is loaded equals the source as of its load or the bookmark, whichever is later.
 /// * A parked table equals the source as of where it was parked, and the source gave a reason to park it.
 /// * A table that is loaded again: nothing is said about its rows until that is over.
-/// * Bookmarks and epochs only go forward; the source has forgotten nothing beyond the bookmark.
+/// * Bookmarks and epochs only go forward; the source has forgotten nothing beyond the bookmark, and nothing that a
+///   standby of the target doesn't have.
 /// * Without a bookmark nothing is said about rows: the load is under way.
 #[must_use]
 pub fn differences(source: &SourceState, target: &TargetState) -> Vec<String> {
@@ -21,6 +22,12 @@ pub fn differences(source: &SourceState, target: &TargetState) -> Vec<String> {
     }
     if let Some(slot) = source.slot.filter(|slot| *slot > bookmark) {
         found.push(format!("the source has forgotten up to {slot}, beyond the bookmark {bookmark}"));
+    }
+    let durable = target.durable().map(place);
+    if let (Some(slot), Some(durable)) = (source.slot, durable.filter(|durable| *durable < bookmark))
+        && slot > durable
+    {
+        found.push(format!("the source has forgotten up to {slot}, and the target's standby has {durable}"));
     }
     if let [.., before, last] = &target.progress[..] {
         found.extend(backwards(before, last));

@@ -14,10 +14,11 @@ use super::backend::{Backends, Connection};
 use super::model::Row;
 use super::session::{SimulatedLoader, SimulatedSession};
 use super::source::ENCODING;
+use super::standby::{Standby, Watch};
 use super::{Chance, Mishap, Sabotage};
 use crate::TaskContext;
 use crate::source::{BlockFormat, LeftBehind};
-use crate::target::{Bookmark, Kept, Loader, OpenError, Opened, Stage, TableMark, Target};
+use crate::target::{Bookmark, Durability, Kept, Loader, OpenError, Opened, Stage, TableMark, Target};
 
 /// A mark and how it came to be.
 #[derive(Clone, Debug)]
@@ -56,6 +57,8 @@ pub struct TargetState {
     pub chance: Chance,
     /// Every bookmark.
     pub progress: Vec<Progress>,
+    /// Its standby, if it has one.
+    pub(super) standby: Option<Standby>,
     /// The layout that each table was made with.
     pub(super) layouts: Vec<u64>,
     pub(super) backends: Backends,
@@ -74,6 +77,7 @@ impl TargetState {
             committed: None,
             chance,
             progress: Vec::new(),
+            standby: None,
             layouts: vec![0; tables],
             backends: Backends::default(),
             held_until: vec![None; tables],
@@ -192,6 +196,11 @@ impl Target for SimulatedTarget {
             session: Box::new(SimulatedSession::new(connection(backends[0]))),
             loaders: backends[1..].iter().map(loader).collect(),
         })
+    }
+
+    fn durability(&self, _task: &TaskContext) -> Option<Box<dyn Durability>> {
+        let watch = || Box::new(Watch { target: self.clone() }) as Box<dyn Durability>;
+        self.state().standby.is_some().then(watch)
     }
 
     async fn clean_up(&self, task: &TaskContext) -> Result<(), LeftBehind> {

@@ -4,10 +4,12 @@
 //! what is at hand becomes a wave ([`wave`]), the target commits it with the bookmark, and only then the source is
 //! told. A wave closes when nothing more is at hand or when it is large enough, never inside a transaction.
 //!
-//! Invariant: `confirmed` is only ever given a bookmark that the target committed.
+//! Invariant: `committed` is only ever given a bookmark that the target committed, and the source hears of it only
+//! once it is durable ([`durable`]).
 
 mod asked;
 mod capture;
+mod durable;
 mod tables;
 mod wave;
 
@@ -45,7 +47,7 @@ struct Follower<'a> {
     /// The drain that is asked for, and where the source's log ended then.
     draining: Option<(i64, Position)>,
     committed_at: Instant,
-    confirmed: watch::Sender<Option<Position>>,
+    committed: watch::Sender<Position>,
 }
 
 /// Follows the log from the bookmark until the run is stopped or something breaks.
@@ -59,9 +61,10 @@ pub(crate) async fn follow(
     let bookmark = kept.bookmark.clone().ok_or_else(|| Problem::internal("following without a bookmark"))?;
     let reader = run.source.follow(&run.task, plan, &bookmark.position).await?;
     run.status.phase(Phase::Following);
-    let (confirmed, confirm) = watch::channel(Some(bookmark.position.clone()));
+    let (committed, of_target) = watch::channel(bookmark.position.clone());
     let (batches, received) = mpsc::unbounded_channel();
     let mut capturing = JoinSet::new();
+    let confirm = durable::confirmed(run, of_target, &mut capturing);
     capturing.spawn(capture::capture(run.clone(), reader, batches, confirm));
     let mut follower = Follower {
         run,
@@ -76,7 +79,7 @@ pub(crate) async fn follow(
         committed_at: Instant::now(),
         bookmark,
         carried,
-        confirmed,
+        committed,
     };
     follower.show_bookmark();
     follower.park_carried();
@@ -153,12 +156,12 @@ impl Follower<'_> {
         let wave = self.bookmark.wave.next();
         let end = WaveEnd { wave, position: &position, position_text: &text, committed_at, parked: &self.parks };
         let began = Instant::now();
-        self.session.commit(&end).await?;
+        durable::patiently(&self.run.status, self.session.commit(&end)).await?;
         self.parks.clear();
         self.idle_position = None;
         self.committed_at = Instant::now();
         self.bookmark = Bookmark { wave, position };
-        self.confirmed.send_replace(Some(self.bookmark.position.clone()));
+        self.committed.send_replace(self.bookmark.position.clone());
         self.show_bookmark();
         self.run.status.update(|progress| {
             progress.waves += 1;

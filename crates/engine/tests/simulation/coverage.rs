@@ -33,7 +33,7 @@ pub(crate) enum Fault {
     Mishap(Mishap),
 }
 
-const FAULTS: [Fault; 19] = [
+const FAULTS: [Fault; 20] = [
     Fault::Crash,
     Fault::Overtaken,
     Fault::Frozen,
@@ -53,6 +53,7 @@ const FAULTS: [Fault; 19] = [
     Fault::Mishap(Mishap::AbortedSubtransaction),
     Fault::Mishap(Mishap::TransactionInParts),
     Fault::Mishap(Mishap::Poison),
+    Fault::Mishap(Mishap::StandbyBehind),
 ];
 
 const STATES: [TableState; 5] =
@@ -62,7 +63,9 @@ const STATES: [TableState; 5] =
 fn is_possible(fault: Fault, state: TableState) -> bool {
     match fault {
         // The log is read while no table is loaded, and none is left to be.
-        Fault::Mishap(Mishap::TransactionInParts) => !matches!(state, TableState::Waiting | TableState::Loading),
+        Fault::Mishap(Mishap::TransactionInParts | Mishap::StandbyBehind) => {
+            !matches!(state, TableState::Waiting | TableState::Loading)
+        }
         // The same; and what the target has comes first of all, when no table is shown as live yet.
         Fault::Mishap(Mishap::Resend) => matches!(state, TableState::CatchingUp | TableState::Parked),
         _ => true,

@@ -128,6 +128,9 @@ impl World {
         source.alters = plan.alters;
         let source = SimulatedSource::new(source, sabotage);
         let mut target = TargetState::new(TABLES, chance(0x7a96));
+        if plan.seed % 2 == 1 {
+            target.stand_by();
+        }
         let violations = Arc::new(Mutex::new(Vec::new()));
         target.committed = Some(watcher(&source, &violations, &coverage));
         Self {

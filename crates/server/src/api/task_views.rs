@@ -80,6 +80,9 @@ pub struct ProgressBody {
     pub retries: u64,
     /// The passing problem that is being waited out.
     pub waiting_for: Option<TaskProblem>,
+    /// Why the source is not told to forget what the target has committed: a standby that the target endpoint's
+    /// settings name does not have it yet.
+    pub confirm_waits_for: Option<TaskProblem>,
     /// The newest drain that is done.
     pub drained: Option<DrainedBody>,
 }
@@ -143,6 +146,7 @@ impl From<TaskProgress> for ProgressBody {
             spilled_bytes: progress.spilled_bytes,
             retries: progress.retries,
             waiting_for: progress.waiting_for.map(TaskProblem::from),
+            confirm_waits_for: progress.confirm_waits_for.map(TaskProblem::from),
             drained: progress.drained.map(DrainedBody::from),
         }
     }

@@ -60,6 +60,7 @@ pub fn of_task(
     }
     cards.extend(parked.iter().map(|(since, table)| parked_table(task, *since, table, eye)));
     cards.extend(waiting(task, eye));
+    cards.extend(confirm_waits(task, eye));
     cards.extend(log_kept(task, warning_mib, eye));
     cards
 }
@@ -216,6 +217,15 @@ fn waiting(task: &Task, eye: Eye) -> Option<ProblemCard> {
     if progress.retries > 0 {
         card.facts.insert(0, format!("{} so far", format::counted(progress.retries, "try", "tries")));
     }
+    Some(capitalized(card, eye).actions(task, eye, []))
+}
+
+fn confirm_waits(task: &Task, eye: Eye) -> Option<ProblemCard> {
+    let progress = task.progress.as_ref().filter(|_| task.status.wants_worker())?;
+    let problem = progress.confirm_waits_for.as_ref()?;
+    let title = format!("the source keeps its log although the target has it: {}", problem.text);
+    let mut card = ProblemCard::new(task, "confirm-waits", Tone::Warn, title, eye).problem(problem);
+    card.since = task.progress_at.map(|at| When::new(at, eye.now));
     Some(capitalized(card, eye).actions(task, eye, []))
 }
 
