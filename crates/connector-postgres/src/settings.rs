@@ -32,6 +32,49 @@ pub struct Settings {
     pub tls: TlsSettings,
     /// How long one attempt to connect may take.
     pub connect_timeout: Duration,
+    /// As a source: how long its log may be silent, also when it is asked for an answer.
+    pub silence_limit: Duration,
+    /// As a target: what must have a bookmark before the source is told of it.
+    pub confirm_after: ConfirmAfter,
+}
+
+/// What must have a target's commit before the source may forget what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfirmAfter {
+    /// The target's own disk.
+    LocalFlush,
+    /// As many standbys as the server's `synchronous_standby_names` says: COMMIT waits for them.
+    SynchronousStandby,
+    /// The disks of all standbys of these application names; only the confirmation waits for them.
+    NamedStandbys(Vec<String>),
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+enum After {
+    LocalFlush,
+    SynchronousStandby,
+    NamedStandbys,
+}
+
+impl ConfirmAfter {
+    fn parse(after: Option<After>, names: Option<&str>) -> Result<Self, String> {
+        let names: Vec<String> = names
+            .unwrap_or_default()
+            .split(',')
+            .map(|name| name.trim().to_owned())
+            .filter(|name| !name.is_empty())
+            .collect();
+        match after.unwrap_or(After::LocalFlush) {
+            After::NamedStandbys if names.is_empty() => {
+                Err("confirm_after is named-standbys, and confirm_standbys names none".to_owned())
+            }
+            After::NamedStandbys => Ok(Self::NamedStandbys(names)),
+            _ if !names.is_empty() => Err("confirm_standbys is only for a confirm_after of named-standbys".to_owned()),
+            After::LocalFlush => Ok(Self::LocalFlush),
+            After::SynchronousStandby => Ok(Self::SynchronousStandby),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -46,6 +89,9 @@ struct Values {
     tls_ca: Option<String>,
     tls_client_certificate: Option<String>,
     connect_timeout_seconds: Option<u64>,
+    silence_limit_seconds: Option<u64>,
+    confirm_after: Option<After>,
+    confirm_standbys: Option<String>,
 }
 
 fn default_port() -> u16 {
@@ -70,6 +116,8 @@ impl Settings {
             .map_err(|error| refused(error.to_string()))?;
         let values: Values =
             serde_json::from_value(endpoint.values.clone()).map_err(|error| refused(error.to_string()))?;
+        let confirm_after =
+            ConfirmAfter::parse(values.confirm_after, values.confirm_standbys.as_deref()).map_err(refused)?;
         Ok(Self {
             endpoint: endpoint.name.clone(),
             host: values.host,
@@ -84,6 +132,8 @@ impl Settings {
                 client_key: endpoint.secrets.get("tls_client_key").cloned(),
             },
             connect_timeout: Duration::from_secs(values.connect_timeout_seconds.unwrap_or(10)),
+            silence_limit: Duration::from_secs(values.silence_limit_seconds.unwrap_or(60)),
+            confirm_after,
         })
     }
 
@@ -147,6 +197,30 @@ fn fields() -> Vec<FieldSpec> {
             Some("10"),
             "How many seconds one attempt to connect may take.",
         ),
+        optional(
+            "silence_limit_seconds",
+            "Silence limit",
+            FieldKind::Integer { min: 2, max: 3_600 },
+            Some("60"),
+            "As a source, how many seconds its log may be silent; it is asked for an answer at half of that, and \
+             connected to anew when none came.",
+        ),
+        optional(
+            "confirm_after",
+            "Confirm after",
+            FieldKind::Choice { words: &["local-flush", "synchronous-standby", "named-standbys"] },
+            Some("local-flush"),
+            "As a target, what must have a change before the source may forget it: this server's disk; a synchronous \
+             standby, which each commit waits for; or the disks of the standbys named below, without waiting.",
+        ),
+        optional(
+            "confirm_standbys",
+            "Standbys",
+            FieldKind::Text,
+            None,
+            "For named-standbys: the application names of the standbys, separated by commas, as pg_stat_replication \
+             of this server shows them.",
+        ),
     ]
 }
 
@@ -197,6 +271,27 @@ mod tests {
             .unwrap_err();
         assert_eq!(problem.fault, Fault::Settings);
         assert!(problem.text.contains("options"), "{problem}");
+    }
+
+    #[test]
+    fn what_must_be_confirmed_after_is_read_with_its_names() {
+        let parse = |after: &str, names: Option<&str>| {
+            let mut values = json!({"host": "db", "database": "d", "user": "u", "confirm_after": after});
+            if let Some(names) = names {
+                values["confirm_standbys"] = names.into();
+            }
+            Settings::parse(&endpoint(values)).map(|settings| settings.confirm_after)
+        };
+        let two = ConfirmAfter::NamedStandbys(vec!["berlin".to_owned(), "oslo 2".to_owned()]);
+        assert_eq!(parse("named-standbys", Some(" berlin, oslo 2 ,")).unwrap(), two);
+        assert_eq!(parse("synchronous-standby", None).unwrap(), ConfirmAfter::SynchronousStandby);
+        assert_eq!(parse("local-flush", Some("")).unwrap(), ConfirmAfter::LocalFlush);
+        for (after, names) in [("named-standbys", None), ("named-standbys", Some(" , ")), ("local-flush", Some("oslo"))]
+        {
+            let problem = parse(after, names).unwrap_err();
+            assert!(problem.text.contains("confirm_standbys"), "{problem}");
+        }
+        assert!(parse("remote-apply", None).unwrap_err().text.contains("confirm_after"));
     }
 
     #[test]

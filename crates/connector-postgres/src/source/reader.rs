@@ -3,12 +3,15 @@
 //! While the reader is behind it lets the socket fill for a few milliseconds between reads: a server whose socket is
 //! emptied after every message sends message by message, which costs it three times the work. When it is up to date
 //! it reads at once.
+//!
+//! A server that is frozen, or whose answers get lost on their way, ends no connection. So silence has a limit, as
+//! `wal_receiver_timeout` is one for PostgreSQL's own standbys: at half of it the server is asked for a sign of life.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_postgres::Client;
 use wavemark_connector::source::{ChangeReader, InHand, Read};
 use wavemark_connector::{TaskContext, crash};
@@ -25,6 +28,8 @@ use crate::wire::{Frame, Lsn, ReplicationStream, WireError};
 const GULP: Duration = Duration::from_millis(4);
 /// A read of at least so many bytes probably left more in the socket.
 const LARGE: usize = 128 * 1024;
+/// How long a heartbeat may take; meanwhile nothing is read.
+const BEAT: Duration = Duration::from_secs(4);
 /// Progress without changes is told at most this often.
 const PROGRESS: Duration = Duration::from_millis(100);
 
@@ -45,6 +50,10 @@ pub(super) struct LogReader {
     clock: Option<i64>,
     progress_told: Instant,
     heart: Option<Client>,
+    /// Until when something must be heard of the server.
+    patience: Instant,
+    /// Whether it was asked for a sign of life since it was heard last.
+    asked: bool,
 }
 
 impl LogReader {
@@ -68,6 +77,8 @@ impl LogReader {
             clock: None,
             progress_told: Instant::now(),
             heart: None,
+            patience: Instant::now() + settings.silence_limit / 2,
+            asked: false,
         }
     }
 
@@ -111,6 +122,7 @@ impl LogReader {
         let filled = self.stream.reader.fill().now_or_never();
         if filled.is_some() {
             self.gulp = 0;
+            self.hear();
         }
         filled.transpose().map(|filled| filled.is_some()).map_err(|error| lost(&error))
     }
@@ -121,13 +133,36 @@ impl LogReader {
             sleep(GULP).await;
         }
         self.gulp = 0;
-        if !self.assembler.has_progress() {
-            return self.stream.reader.fill().await.map(|_| true).map_err(|error| lost(&error));
+        let told = self.assembler.has_progress().then(|| self.progress_told + PROGRESS);
+        let until = told.map_or(self.patience, |told| told.min(self.patience));
+        match timeout_at(until, self.stream.reader.fill()).await {
+            Ok(filled) => {
+                filled.map_err(|error| lost(&error))?;
+                self.hear();
+                Ok(true)
+            }
+            Err(_) if told == Some(until) => Ok(false),
+            Err(_) => self.ask().await.map(|()| true),
         }
-        match timeout_at(self.progress_told + PROGRESS, self.stream.reader.fill()).await {
-            Ok(filled) => filled.map(|_| true).map_err(|error| lost(&error)),
-            Err(_) => Ok(false),
+    }
+
+    fn hear(&mut self) {
+        self.patience = Instant::now() + self.settings.silence_limit / 2;
+        self.asked = false;
+    }
+
+    /// Asks a silent server for a sign of life; gives it up if it was asked before.
+    async fn ask(&mut self) -> Result<(), Problem> {
+        if self.asked {
+            let limit = self.settings.silence_limit.as_secs();
+            let text = format!("The source's log was silent for {limit} s, also when asked for an answer.");
+            return Err(Problem::transient("source-silent", text)
+                .advice("Look whether the server hangs (pg_stat_replication there) and what the network does."));
         }
+        self.asked = true;
+        // Nobody may have listened for long, so the time for the answer begins now.
+        self.patience = Instant::now() + self.settings.silence_limit / 2;
+        self.report(true).await
     }
 
     fn give(&mut self, more: bool) -> Read {
@@ -215,8 +250,10 @@ impl ChangeReader for LogReader {
     }
 
     async fn heartbeat(&mut self) -> Result<(), Problem> {
-        if let Err(problem) = self.beat().await {
-            tracing::debug!(task.id = %self.task.task, %problem, "no heartbeat at the source");
+        match timeout(BEAT, self.beat()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(problem)) => tracing::debug!(task.id = %self.task.task, %problem, "no heartbeat at the source"),
+            Err(_) => self.heart = None,
         }
         Ok(())
     }
