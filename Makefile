@@ -24,7 +24,7 @@ bench: ## load and follow against pgcopydb, COPY | COPY and a native subscriptio
 	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin bench
 	@$(TARGET)/release/bench $(ARGS)
 
-faults: ## every kind of harm to a running task, for half an hour; what is left compared; ARGS=--help
+faults: ## every kind of harm to running tasks in several worlds at once; what is left compared; ARGS=--help
 	@.ci/install test
 	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin faults
 	@$(TARGET)/release/faults $(ARGS)

@@ -2,16 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing step of a test is the test's failure")]
 
+mod at_the_target;
 mod bad_input;
 mod crash_points;
 mod faults;
 mod harness;
+mod limits;
 mod outages;
 mod pages;
 mod replication;
 mod security_canaries;
 mod security_revoked;
 mod security_tls;
+mod silence;
+mod standbys;
+mod storms;
 mod switch;
 mod tables;
 mod upheaval;

@@ -129,6 +129,19 @@ impl Installation {
         Ok(self.workers.len() - 1)
     }
 
+    /// Starts one more worker that the kernel gives at most so many bytes of writable memory (`ulimit -d`).
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn add_limited_worker(&mut self, bytes: u64) -> Result<usize> {
+        let place = self.add_worker()?;
+        let worker = &mut self.workers[place];
+        worker.kill()?;
+        worker.limit_memory(bytes);
+        worker.start()?;
+        Ok(place)
+    }
+
     /// The place of the worker that holds a task's lease.
     ///
     /// # Errors

@@ -72,6 +72,14 @@ impl Process {
         self.environment.push((name.to_owned(), value.into()));
     }
 
+    /// Limits its writable memory, from the next start on: the shell that sets the limit becomes the program.
+    pub fn limit_memory(&mut self, bytes: u64) {
+        let program = std::mem::replace(&mut self.program, PathBuf::from("/bin/sh"));
+        let script = format!("ulimit -d {}; exec \"$0\" \"$@\"", bytes / 1_024);
+        let before = ["-c".to_owned(), script, program.to_string_lossy().into_owned()];
+        self.arguments.splice(0..0, before);
+    }
+
     /// Takes a variable out of its environment, from the next start on.
     pub fn unset_env(&mut self, name: &str) {
         self.environment.retain(|(known, _)| known != name);

@@ -80,6 +80,20 @@ impl Api {
         self.made("/endpoints", &body).await
     }
 
+    /// Changes settings of an endpoint as it is now; its secrets stay.
+    pub async fn change_endpoint(&self, id: Uuid, changes: &Value) -> Result<()> {
+        let mut endpoint: Value = self.get(&format!("/endpoints/{id}")).await?;
+        for (name, value) in changes.as_object().context("changes are an object")? {
+            endpoint["settings"][name] = value.clone();
+        }
+        let field = |name: &str| endpoint[name].clone();
+        let body = json!({
+            "name": field("name"), "engine": field("engine"), "role": field("role"), "settings": field("settings"),
+        });
+        let request = self.http.put(self.url(&format!("/endpoints/{id}"))).header("if-match", "*").json(&body);
+        self.send::<Value>(request).await.map(drop)
+    }
+
     /// Has a worker test an endpoint and waits for the outcome.
     pub async fn test_endpoint(&self, id: Uuid) -> Result<Job> {
         self.job(&format!("/endpoints/{id}/test")).await

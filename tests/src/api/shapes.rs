@@ -170,6 +170,8 @@ pub struct Progress {
     pub retries: u64,
     /// The passing problem that is being waited out.
     pub waiting_for: Option<Problem>,
+    /// Why the source still keeps what the target has.
+    pub confirm_waits_for: Option<Problem>,
     /// The newest drain that is done.
     pub drained: serde_json::Value,
 }

@@ -5,6 +5,7 @@
 //! A machine without PostgreSQL's programs is an error, never a skipped test.
 
 mod programs;
+mod standby;
 mod tls;
 
 use std::fs;
@@ -78,10 +79,7 @@ impl Cluster {
     pub fn start(name: &str, options: &Options<'_>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix(&format!("wavemark-{name}-")).tempdir()?;
         let bin = programs::folder()?;
-        let guard = Guard::with_script(
-            "pid=$(head -n 1 \"$1/data/postmaster.pid\" 2>/dev/null) && kill -QUIT \"$pid\"; sleep 1; rm -rf \"$1\"",
-            &[&folder.path().to_string_lossy()],
-        )?;
+        let guard = guard(folder.path())?;
         let password = Alphanumeric.sample_string(&mut rand::rng(), 24);
         let mut cluster = Self { bin, owner: Owner::find()?, port: free_port()?, password, folder, _guard: guard };
         cluster.initialize(options)?;
@@ -305,6 +303,14 @@ impl Drop for Cluster {
             drop(self.stop(Mode::Immediate));
         }
     }
+}
+
+/// Ends the server of a folder and removes it when this process ends.
+fn guard(folder: &Path) -> Result<Guard> {
+    Guard::with_script(
+        "pid=$(head -n 1 \"$1/data/postmaster.pid\" 2>/dev/null) && kill -QUIT \"$pid\"; sleep 1; rm -rf \"$1\"",
+        &[&folder.to_string_lossy()],
+    )
 }
 
 /// A port that nothing listens on now.

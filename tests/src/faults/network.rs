@@ -105,6 +105,7 @@ impl fmt::Display for Network {
             Trouble::Rate(rate) => write!(f, "{} kB/s {place}", rate / 1_000),
             Trouble::CutAfter(bytes) => write!(f, "cut after {bytes} {place}"),
             Trouble::SwallowCommit => write!(f, "COMMIT reply lost {place}"),
+            Trouble::FlipBit => write!(f, "bit flipped {place}"),
         }
     }
 }

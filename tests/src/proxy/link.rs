@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::reply::CommitReply;
-use super::{Shared, Trouble, Way, dark};
+use super::{FLIPPED, Shared, Trouble, Way, dark};
 
 /// The most that is read at once, and how many such pieces wait while they are delayed.
 const CHUNK: usize = 16 * 1024;
@@ -103,7 +103,7 @@ impl Link {
     ) -> Result<(), Close> {
         let mut trouble = shared.trouble.subscribe();
         let mut reply = CommitReply::default();
-        while let Some((taken, chunk)) = due.recv().await {
+        while let Some((taken, mut chunk)) = due.recv().await {
             match until_due(&mut trouble, way, taken).await {
                 Some(Trouble::Rate(rate)) => slowly(to, &chunk, rate, &trouble).await?,
                 Some(Trouble::CutAfter(most)) => {
@@ -123,6 +123,13 @@ impl Link {
                     }
                     _ => write(to, &chunk).await?,
                 },
+                Some(Trouble::FlipBit)
+                    if way == Way::Down && chunk.len() >= FLIPPED && shared.take(Trouble::FlipBit) =>
+                {
+                    let middle = chunk.len() / 2;
+                    chunk[middle] ^= 0x10;
+                    write(to, &chunk).await?;
+                }
                 _ => write(to, &chunk).await?,
             }
         }

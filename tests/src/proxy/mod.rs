@@ -55,7 +55,13 @@ pub enum Trouble {
     /// The next reply of a server that says "COMMIT" is dropped, and its connection ends with FIN. With that the
     /// trouble is over.
     SwallowCommit,
+    /// One bit of the next piece of at least [`FLIPPED`] bytes from the server is another one when it arrives. With that
+    /// the trouble is over.
+    FlipBit,
 }
+
+/// How much at least comes at once when a bit of it flips: more than a sign of life has.
+const FLIPPED: usize = 60;
 
 impl Trouble {
     /// Whether what one side sends is lost before it arrives here.
@@ -165,15 +171,20 @@ impl Shared {
 
     /// Ends the trouble if it is to swallow a reply: true for one caller.
     fn take_swallow(&self) -> bool {
-        let taken = self.trouble.send_if_modified(|trouble| {
-            let armed = *trouble == Some(Trouble::SwallowCommit);
+        let taken = self.take(Trouble::SwallowCommit);
+        self.swallowed.fetch_add(taken.into(), Ordering::Relaxed);
+        taken
+    }
+
+    /// Ends the trouble if it is this one: true for one caller.
+    fn take(&self, which: Trouble) -> bool {
+        self.trouble.send_if_modified(|trouble| {
+            let armed = *trouble == Some(which);
             if armed {
                 *trouble = None;
             }
             armed
-        });
-        self.swallowed.fetch_add(taken.into(), Ordering::Relaxed);
-        taken
+        })
     }
 
     fn links(&self) -> MutexGuard<'_, HashMap<u64, Arc<Link>>> {

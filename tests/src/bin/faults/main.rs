@@ -58,6 +58,8 @@ enum Kind {
     Crashes,
     /// Deadlocks with others at the target, and its stop in the middle of a COMMIT
     Others,
+    /// The metadata database is away for ten minutes
+    MetadataAway,
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -1,12 +1,18 @@
 //! Which faults there are, in which order, and which world gets which.
 
+use std::time::Duration;
+
 use clap::ValueEnum as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
-use wavemark_tests::faults::{Fault, Network, Phase, Strike, points};
+use wavemark_tests::faults::{Fault, Network, Phase, Place, Strike, points};
+use wavemark_tests::proxy::Trouble;
 
 use crate::{Kind, Options};
+
+/// How long the metadata database is away: longer than every lease, token and patience.
+const AWAY: Duration = Duration::from_mins(10);
 
 /// What one world has to go through.
 pub(crate) struct Part {
@@ -29,6 +35,9 @@ pub(crate) fn draw(options: &Options, seed: u64) -> Vec<Fault> {
         if options.kinds.contains(&Kind::Others) {
             all.extend([Fault::Deadlock, Fault::StopInCommit, Fault::StopInCommit]);
         }
+    }
+    if options.kinds.contains(&Kind::MetadataAway) {
+        all.push(Fault::Network(Network { place: Place::Metadata, trouble: Trouble::Hole, hold: AWAY }));
     }
     if options.kinds.contains(&Kind::Crashes) {
         (0..options.fires).for_each(|_| all.extend(points().iter().map(|point| Fault::Crash(point))));
