@@ -20,12 +20,17 @@ enum Life {
     FirstLoad,
     ResumedLoad,
     Waves,
+    Reload,
 }
+
+/// What a table that is loaded aside passes, besides its own points.
+const AGAIN: [&str; 3] = ["chunk.committed", "forward.before-commit", "table.completed"];
 
 fn life(point: &str) -> Life {
     match point.split('.').next().unwrap() {
         "forward" => Life::ResumedLoad,
         "wave" => Life::Waves,
+        "aside" => Life::Reload,
         _ if point == "source.confirmed" => Life::Waves,
         _ => Life::FirstLoad,
     }
@@ -46,11 +51,18 @@ async fn a_crash_at_every_point_of_a_wave_is_survived() {
     survive_all(Life::Waves).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_at_every_point_of_a_reload_is_survived() {
+    survive_all(Life::Reload).await;
+}
+
 async fn survive_all(in_life: Life) {
     let mut world = World::start().await;
     world.installation.workers[0].kill().unwrap();
     let endpoints = world.pair.make_endpoints(&world.installation.api).await.unwrap();
-    let points: Vec<_> = POINTS.iter().filter(|point| life(point) == in_life).collect();
+    // A reload passes the points of a load once more.
+    let passed = |point: &&&str| life(point) == in_life || in_life == Life::Reload && AGAIN.contains(*point);
+    let points: Vec<_> = POINTS.iter().filter(passed).collect();
     assert!(points.len() >= 2, "{in_life:?} has only {points:?}");
     for (number, point) in points.into_iter().enumerate() {
         let task = make_task(&world, &format!("p{number}"), endpoints).await;
@@ -65,11 +77,22 @@ async fn survive(world: &mut World, schema: &str, task: Uuid, point: &str, in_li
         world.installation.api.act(task, "start").await.unwrap();
         dies_at(world, first, "chunk.committed", schema).await;
     }
+    if in_life == Life::Reload {
+        world.installation.workers[0].start().unwrap();
+        world.installation.api.act(task, "start").await.unwrap();
+        world.live(task).await;
+        world.installation.workers[0].kill().unwrap();
+    }
     // The third of everything while following is a wave with changes, not the bookmark of the load.
     let count = if in_life == Life::Waves { 3 } else { 1 };
     let armed = arm(world, &format!("{point}:{count}"));
-    if in_life != Life::ResumedLoad {
-        world.installation.api.act(task, "start").await.unwrap();
+    match in_life {
+        Life::ResumedLoad => {}
+        Life::Reload => {
+            let tables = [(schema, "t"), (schema, "pairs")];
+            world.installation.api.ask_of_tables(task, "reload", &tables).await.unwrap();
+        }
+        _ => world.installation.api.act(task, "start").await.unwrap(),
     }
     dies_at(world, armed, point, schema).await;
 

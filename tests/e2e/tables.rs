@@ -126,10 +126,59 @@ async fn the_layout_may_change_between_the_bookmark_and_the_reload() {
     world.source("insert into kept values (2, 2)").await;
     world.installation.api.ask_of_tables(task, "reload", &[("public", "changed")]).await.unwrap();
     world.installation.api.act(task, "resume").await.unwrap();
+    let made =
+        "select count(*)::text from information_schema.columns where table_name = 'changed' and column_name = 'word'";
+    until(|| async { world.target_value(made).await.as_deref() == Some("1") }).await;
     world.live(task).await;
     world.source("update changed set word = 'one' where id = 1; insert into kept values (3, 3)").await;
     until(|| async { world.compared("public").await.is_equal() }).await;
-    assert_eq!(state(&world, task, "changed").await, "live");
+    reaches(&world, task, "changed", "live").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_other_tables_go_on_while_one_is_loaded_aside() {
+    let world = World::start().await;
+    world
+        .source(
+            "create table kept (id int primary key); create table big (id int primary key, n int, pad text);
+             insert into big select n, 0, repeat('x', 500) from generate_series(1, 5000) n",
+        )
+        .await;
+    let task = world.replicate("public", &json!({"preparation": "truncate", "chunk_mib": 1})).await;
+    world.live(task).await;
+    // Its chunks wait for whoever has this lock.
+    world
+        .target(
+            "create function wait() returns trigger language plpgsql as \
+             $$ begin perform pg_advisory_xact_lock_shared(42); return null; end $$;
+             create trigger wait before insert on big for each statement execute function wait();
+             alter table big enable always trigger wait",
+        )
+        .await;
+    let holder = world.pair.target_client().await.unwrap();
+    holder.batch_execute("select pg_advisory_lock(42)").await.unwrap();
+    world.installation.api.ask_of_tables(task, "reload", &[("public", "big")]).await.unwrap();
+    let waiting = "select count(*)::text from pg_locks where locktype = 'advisory' and not granted";
+    until(|| async { world.target_value(waiting).await.is_some_and(|count| count != "0") }).await;
+
+    world
+        .source(
+            "insert into kept values (1); update big set n = 1 where id % 7 = 0; delete from big where id % 11 = 0;
+             update big set id = id + 100000 where id % 13 = 0; insert into big values (200000, 2, 'new')",
+        )
+        .await;
+    let arrived = "select count(*)::text from kept";
+    until(|| async { world.target_value(arrived).await.as_deref() == Some("1") }).await;
+    assert_eq!(state(&world, task, "big").await, "loading");
+    assert_eq!(state(&world, task, "kept").await, "live");
+
+    holder.batch_execute("select pg_advisory_unlock(42)").await.unwrap();
+    reaches(&world, task, "big", "live").await;
+    world.source("update big set n = 3 where id = 200000; insert into kept values (2)").await;
+    until(|| async { world.compared("public").await.is_equal() }).await;
+    let source = world.pair.source_client().await.unwrap();
+    let slots: i64 = source.query_one("select count(*) from pg_replication_slots", &[]).await.unwrap().get(0);
+    assert_eq!(slots, 1, "what was kept for the load is let go");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use support::Cluster;
 use task::{Fixture, bytes_of, client, integers, load, planned, rows_of, transactions};
-use wavemark_connector::source::{BlockFormat, KeySet, Touched};
+use wavemark_connector::TaskContext;
+use wavemark_connector::source::{BlockFormat, KeptFor, KeySet, Touched};
 use wavemark_connector_postgres::encoding::{BINARY, COPY_BINARY};
 use wavemark_connector_postgres::native::{ColumnNative, Identity, TableNative, TypeCategory, TypeShape};
 use wavemark_domain::catalog::{TableKind, TableName};
-use wavemark_domain::{Fault, Table, TableId};
+use wavemark_domain::{Epoch, Fault, Table, TableId};
 
 const HARD: &str = r#"
     create schema "Sch.ema ""q""";
@@ -285,7 +286,11 @@ async fn rows_are_fetched_by_keys_of_every_kind() {
     cluster.sql("update odd set note = 'again'");
     let from = view.position().clone();
     let to = fixture.source.view_again(&fixture.task, &plan).await.unwrap();
-    let touched = fixture.source.touched(&fixture.task, &plan, &[TableId(0)], &from, to.position()).await.unwrap();
+    let touched = fixture
+        .source
+        .touched(&fixture.task, &plan, &[TableId(0)], (&from, to.position()), KeptFor::Task)
+        .await
+        .unwrap();
     let [Touched::Keys(keys)] = &touched[..] else { panic!("{touched:?}") };
     assert_eq!(keys.len(), 3000);
     to.enter(&plan[0]).await.unwrap();
@@ -329,17 +334,15 @@ async fn the_touched_keys_are_exactly_those_between_two_views() {
     let second = fixture.source.view_again(&fixture.task, &plan).await.unwrap();
     cluster.sql("update t set note = 'after' where id = 20; update p set note = 'after' where id = 5");
     let tables: Vec<TableId> = plan.iter().map(|table| table.id).collect();
-    let found = fixture.source.touched(&fixture.task, &plan, &tables, &p1, second.position()).await.unwrap();
+    let found =
+        fixture.source.touched(&fixture.task, &plan, &tables, (&p1, second.position()), KeptFor::Task).await.unwrap();
     let keys = |at: usize| match &found[at] {
         Touched::Keys(keys) => integers(keys),
         Touched::StartOver(why) => panic!("{why}"),
     };
     assert_eq!(keys(0), [1, 7, 9, 150, 300, 400]);
     assert_eq!(keys(1), [3, 500]);
-    assert_eq!(
-        found[2],
-        Touched::StartOver("table public.cut was truncated while its load was interrupted".to_owned())
-    );
+    assert_eq!(found[2], Touched::StartOver("table public.cut was truncated after its load began".to_owned()));
     assert!(matches!(found[3], Touched::StartOver(_)));
     assert_eq!(keys(4), [2]);
     assert_eq!(second.enter(&plan[0]).await.unwrap().storage, storage);
@@ -387,6 +390,50 @@ async fn a_table_rewritten_after_the_view_is_not_read_in_it() {
     other.batch_execute("rollback").await.unwrap();
     assert!(again.enter(&plan[1]).await.unwrap().readable);
     assert_eq!(load(&*again, &plan[1], 1 << 20).await, ["+rewritten 1,1"]);
+}
+
+#[tokio::test]
+async fn what_is_loaded_aside_keeps_its_log_whatever_the_task_confirms() {
+    let cluster = Cluster::start(&[]);
+    cluster.sql("create table t (id int primary key, note text); insert into t values (1, 'a'), (2, 'b')");
+    let fixture = Fixture::new(&cluster);
+    let plan = fixture.plan(&["t"]).await;
+    let begun = fixture.begin(&plan).await.position().clone();
+    assert!(!fixture.source.keeps_aside(&fixture.task, &begun).await.unwrap());
+    cluster.sql("update t set note = 'before' where id = 1");
+
+    let aside = fixture.source.begin_aside(&fixture.task, &plan).await.unwrap();
+    let from = aside.position().clone();
+    aside.enter(&plan[0]).await.unwrap();
+    assert_eq!(load(&*aside, &plan[0], 1 << 20).await, ["+t 2,b", "+t 1,before"]);
+    drop(aside);
+    cluster.sql("update t set note = 'later' where id = 2");
+    let slots = "select pg_replication_slot_advance(slot_name, pg_current_wal_lsn()) from pg_replication_slots \
+                 where slot_name not like '%a'";
+    cluster.sql(slots);
+    let later = fixture.source.view_again(&fixture.task, &plan).await.unwrap();
+    assert!(fixture.source.keeps_aside(&fixture.task, &from).await.unwrap());
+    assert!(!fixture.source.keeps_aside(&fixture.task, &begun).await.unwrap(), "it begins after that");
+    let between = (&from, later.position());
+    let found = fixture.source.touched(&fixture.task, &plan, &[TableId(0)], between, KeptFor::Aside).await.unwrap();
+    let [Touched::Keys(keys)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!(integers(keys), [2]);
+
+    let overtaken = TaskContext { epoch: Epoch(fixture.task.epoch.0 - 1), ..fixture.task.clone() };
+    for late in
+        [fixture.source.begin_aside(&overtaken, &plan).await.map(drop), fixture.source.end_aside(&overtaken).await]
+    {
+        assert_eq!(late.unwrap_err().fault, Fault::Fenced);
+    }
+    fixture.source.end_aside(&fixture.task).await.unwrap();
+    fixture.source.end_aside(&fixture.task).await.unwrap();
+    assert!(!fixture.source.keeps_aside(&fixture.task, &from).await.unwrap());
+    let gone = fixture.source.touched(&fixture.task, &plan, &[TableId(0)], between, KeptFor::Aside).await.unwrap_err();
+    assert_eq!(gone.fault, Fault::Transient, "the task as a whole has lost nothing: {gone}");
+
+    drop(fixture.source.begin_aside(&fixture.task, &plan).await.unwrap());
+    fixture.source.clean_up(&fixture.task).await.unwrap();
+    assert_eq!(cluster.sql("select count(*) from pg_replication_slots where not temporary"), "0");
 }
 
 #[tokio::test]

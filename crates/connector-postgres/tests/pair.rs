@@ -201,6 +201,7 @@ async fn load(opened: &mut Opened, view: &dyn View, plan: &[TablePlan]) {
             opened.loaders[0].load(table, number, &mut *reader, &|_| {}).await.unwrap();
         }
         opened.loaders[0].finish_table(table).await.unwrap();
+        opened.loaders[0].complete_table(table).await.unwrap();
     }
     assert_eq!(opened.session.finish_load(plan).await.unwrap(), []);
 }

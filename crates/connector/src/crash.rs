@@ -15,12 +15,14 @@ pub const POINTS: &[&str] = &[
     "forward.before-commit",
     "forward.committed",
     "table.finished",
+    "table.completed",
     "load.finished",
     "wave.read",
     "wave.applied",
     "wave.commit-sent",
     "wave.committed",
     "source.confirmed",
+    "aside.begun",
 ];
 
 struct Armed {

@@ -7,7 +7,9 @@
 //! 2. The load reads chunks from the view. If it is interrupted and the view is gone, [`Source::view_again`] fixes
 //!    another one at a later position and [`Source::touched`] says which keys changed between the two.
 //! 3. [`Source::follow`] reads the log from a position; [`ChangeReader::confirm`] lets the source forget.
-//! 4. [`Source::clean_up`] removes all of it.
+//! 4. Tables that are loaded later are loaded aside: [`Source::begin_aside`] fixes a view for them and keeps the log
+//!    from there on, whatever is confirmed; [`Source::touched`] says what to fetch again; [`Source::end_aside`] ends it.
+//! 5. [`Source::clean_up`] removes all of it.
 
 use std::sync::Arc;
 
@@ -49,19 +51,31 @@ pub trait Source: Send + Sync {
     /// Of several, the one with the highest epoch is the task's.
     async fn begin(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem>;
 
-    /// Another view, as of now, for a load that was interrupted and for tables that are loaded later. What the source
-    /// keeps stays; from the view's position on its log has every table of the plan.
+    /// Another view, as of now, for a load that was interrupted or that is to catch up. What the source keeps stays.
     async fn view_again(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem>;
 
+    /// Makes afresh what the source keeps for tables that are loaded aside, while the others are followed: log from
+    /// now on, whatever is confirmed meanwhile, and a view at the position from which it is kept. From there on the
+    /// log has every table of the plan. What an earlier call made is dropped, unless a higher epoch made it: that is
+    /// [`wavemark_domain::Fault::Fenced`].
+    async fn begin_aside(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem>;
+
+    /// Whether what [`Source::begin_aside`] made is there and keeps the log after `since`.
+    async fn keeps_aside(&self, task: &TaskContext, since: &Position) -> Result<bool, Problem>;
+
+    /// Lets go of what [`Source::begin_aside`] made under the task's epoch or a lower one. Repeating it is safe.
+    async fn end_aside(&self, task: &TaskContext) -> Result<(), Problem>;
+
     /// Reads the log after `from` up to and including `to` without confirming anything, and returns for each of
-    /// `tables` what it did. Transactions whose end is ≤ `from` or > `to` don't count.
+    /// `tables` what it did. Transactions whose end is ≤ `from` or > `to` don't count. `kept` says for whom that part
+    /// of the log is kept.
     async fn touched(
         &self,
         task: &TaskContext,
         plan: &[TablePlan],
         tables: &[TableId],
-        from: &Position,
-        to: &Position,
+        between: (&Position, &Position),
+        kept: KeptFor,
     ) -> Result<Vec<Touched>, Problem>;
 
     /// Opens the log: the reader gives every transaction whose end is > `from`, whole, in commit order, and none
@@ -84,6 +98,15 @@ pub trait Source: Send + Sync {
     /// Removes what the task made at the source, all generations up to the given one. Repeating it is safe.
     /// When something can't be removed, [`LeftBehind`] holds the statements for a person.
     async fn clean_up(&self, task: &TaskContext) -> Result<(), LeftBehind>;
+}
+
+/// For whom a part of the log is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeptFor {
+    /// The task as a whole, from its bookmark on.
+    Task,
+    /// Tables that are loaded aside, from where that began.
+    Aside,
 }
 
 /// Where the log stands.

@@ -7,7 +7,7 @@
 //! 2. [`Session::attach`] looks at the tables of the plan.
 //! 3. For a load: [`Session::begin_table`] makes a table together with the marks of its chunks, several
 //!    [`Loader`]s copy chunks, each chunk with its mark in one commit, [`Loader::finish_table`] makes keys and
-//!    indexes, [`Session::finish_load`] the foreign keys.
+//!    indexes, [`Loader::complete_table`] lets the log take over, [`Session::finish_load`] makes the foreign keys.
 //! 4. Waves: [`Session::apply`] any number of times, then [`Session::commit`] with the bookmark in the same commit.
 //!    The first wave is empty and says that the load is over.
 //! 5. [`Target::clean_up`] removes all of it but the tombstone.
@@ -170,17 +170,6 @@ pub trait Session: Send {
     /// there is none.
     async fn park_table(&mut self, table: &TablePlan, at: &Position, problem: &Problem) -> Result<(), Problem>;
 
-    /// Brings a half-loaded table to a later position, in one commit: removes `stale` keys, adds `rows`, and
-    /// sets the mark's position and storage. Returns how many rows were added.
-    async fn bring_forward(
-        &mut self,
-        table: &TablePlan,
-        stale: &KeySet,
-        rows: &mut dyn RowReader,
-        to: &Position,
-        storage: &str,
-    ) -> Result<u64, Problem>;
-
     /// Makes the foreign keys between loaded tables, validated. What can't be made is returned per table; the
     /// rest is there. Safe to repeat.
     async fn finish_load(&mut self, plan: &[TablePlan]) -> Result<Vec<(TableId, Problem)>, Problem>;
@@ -217,7 +206,7 @@ pub trait Session: Send {
 /// A session of its own for chunks and indexes; works beside the [`Session`] under the same opening.
 #[async_trait]
 pub trait Loader: Send {
-    /// Copies one chunk and its mark in one commit, with the fence held shared. Not cancel safe: after it is
+    /// Copies one chunk and its mark in one commit, with the fence held beside others, waves too. Not cancel safe: after it is
     /// dropped in the middle the loader is of no more use. `progress` hears of bytes on their way.
     async fn load(
         &mut self,
@@ -227,9 +216,24 @@ pub trait Loader: Send {
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<Loaded, Problem>;
 
-    /// Makes primary key, indexes, unique constraints, checks and defaults of a table whose chunks are all done,
-    /// and marks it loaded. What can't be made is a *data* problem that names it. Safe to repeat.
+    /// Brings a table whose load isn't over to a later position, in one commit: removes `stale` keys, adds `rows`,
+    /// and sets the mark's position and storage. Returns how many rows were added.
+    async fn bring_forward(
+        &mut self,
+        table: &TablePlan,
+        stale: &KeySet,
+        rows: &mut dyn RowReader,
+        to: &Position,
+        storage: &str,
+    ) -> Result<u64, Problem>;
+
+    /// Makes primary key, indexes, unique constraints, checks and defaults of a table whose chunks are all done.
+    /// What can't be made is a *data* problem that names it. Safe to repeat.
     async fn finish_table(&mut self, table: &TablePlan) -> Result<(), Problem>;
+
+    /// Marks a finished table loaded: from here on it takes the log after its mark's position. The caller knows that
+    /// the bookmark is not beyond that. Does nothing to a table that is loaded or parked.
+    async fn complete_table(&mut self, table: &TablePlan) -> Result<(), Problem>;
 }
 
 /// Knows which bookmarks would still be there if the target as it is now were lost and what takes its place went on.

@@ -74,9 +74,10 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried) -> Result<Ended, S
         }
         let mut helpers = JoinSet::new();
         helpers.spawn(watch_log(run.clone()));
-        let asked = load::asked(run, &plan);
-        if load::is_due(&opened.kept, &asked) {
-            let loaders = std::mem::take(&mut opened.loaders);
+        let asked = load::asked(run, &plan, &opened.kept);
+        let loaders = std::mem::take(&mut opened.loaders);
+        let mut aside = (follow::Loading::default(), Vec::new());
+        if load::is_due(&opened.kept) {
             // Why a table was to be parked is over once it is loaded again.
             let half = opened.kept.tables.iter().filter(|mark| mark.stage == Stage::Loading);
             let half: Vec<TableName> = half.map(|mark| mark.source.clone()).collect();
@@ -84,11 +85,18 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried) -> Result<Ended, S
             for name in asked.iter().map(|table| plan[table.index()].name()).chain(&half) {
                 carried.parks.remove(name);
             }
+        } else {
+            aside = (load::aside::tables(&plan, &opened.kept, &asked), loaders);
+            if aside.0.is_empty() && run.task.kind.follows() {
+                // What a load left there that was over when its worker died.
+                run.source.end_aside(&run.task).await?;
+                aside.1.clear();
+            }
         }
         run.status.update(|progress| progress.waiting_for = None);
-        Ok::<_, Stop>((plan, opened, helpers))
+        Ok::<_, Stop>((plan, opened, aside, helpers))
     };
-    let (plan, mut opened, _helpers) = tokio::select! {
+    let (plan, mut opened, aside, _helpers) = tokio::select! {
         biased;
         () = run.stop.cancelled() => return Ok(Ended::Stopped),
         prepared = work => prepared?,
@@ -96,7 +104,7 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried) -> Result<Ended, S
     if !run.task.kind.follows() {
         return Ok(Ended::Finished);
     }
-    follow::follow(run, &plan, &opened.kept, opened.session.as_mut(), carried).await
+    follow::follow(run, &plan, &opened.kept, opened.session.as_mut(), carried, aside).await
 }
 
 async fn make_plan(run: &Run) -> Result<Planned, Problem> {

@@ -17,11 +17,17 @@ pub struct Orders {
 struct State {
     open: BTreeMap<i64, TableOrder>,
     done: BTreeSet<i64>,
+    /// Open ones that the attempt at hand is carrying out.
+    taken: BTreeSet<i64>,
     /// The number of the drain that is asked for.
     drain: Option<i64>,
 }
 
 impl State {
+    fn has_more(&self) -> bool {
+        self.open.keys().any(|number| !self.taken.contains(number))
+    }
+
     fn drop_superseded(&mut self) {
         let last: BTreeMap<_, _> = self.open.values().map(|order| (order.table.clone(), order.number)).collect();
         let superseded = |order: &TableOrder| last[&order.table] != order.number;
@@ -71,13 +77,26 @@ impl Orders {
     }
 
     /// Those that are open, in the order in which they were given.
-    pub(crate) fn open(&self) -> Vec<TableOrder> {
+    #[cfg(test)]
+    fn open(&self) -> Vec<TableOrder> {
         self.state().open.values().cloned().collect()
     }
 
     /// The open ones of one kind.
     pub(crate) fn wishing(&self, wish: TableWish) -> Vec<TableOrder> {
         self.state().open.values().filter(|order| order.wish == wish).cloned().collect()
+    }
+
+    /// Whether one is open that the attempt at hand doesn't carry out.
+    pub(crate) fn has_more(&self) -> bool {
+        self.state().has_more()
+    }
+
+    /// The open ones of one kind, which the attempt at hand carries out from now on.
+    pub(crate) fn take(&self, wish: TableWish) -> Vec<TableOrder> {
+        let orders = self.wishing(wish);
+        self.state().taken = orders.iter().map(|order| order.number).collect();
+        orders
     }
 
     /// An order is done.
@@ -87,7 +106,7 @@ impl Orders {
         state.done.insert(number);
     }
 
-    /// Waits until an order is open or a drain is asked for.
+    /// Waits until an order is open that nobody carries out, or a drain is asked for.
     pub(crate) async fn news(&self) {
         while self.has_none() {
             self.news.notified().await;
@@ -96,7 +115,7 @@ impl Orders {
 
     fn has_none(&self) -> bool {
         let state = self.state();
-        state.open.is_empty() && state.drain.is_none()
+        !state.has_more() && state.drain.is_none()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

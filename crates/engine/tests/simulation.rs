@@ -195,6 +195,16 @@ fn a_confirm_of_what_no_standby_has_is_caught() {
     is_caught(Sabotage::ConfirmBeforeDurable);
 }
 
+#[test]
+fn log_that_is_not_kept_for_a_table_loaded_aside_is_caught() {
+    is_caught(Sabotage::AsideNotKept);
+}
+
+#[test]
+fn a_table_marked_loaded_before_it_has_caught_up_is_caught() {
+    is_caught(Sabotage::LoadedBeforeHandOver);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_simulated_target_keeps_the_contract_of_targets() {
     for seed in 0..200 {

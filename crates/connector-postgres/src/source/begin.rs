@@ -64,7 +64,8 @@ pub(super) async fn begin(
     let control = session::ordinary(settings, task, "control").await?;
     let found = slot::find(&control, task).await?;
     slot::newest(&found, task)?;
-    for leftover in found.iter().filter(|artefact| artefact.generation <= task.generation.0) {
+    let aside = slot::find_aside(&control, task).await?;
+    for leftover in aside.iter().chain(&found).filter(|artefact| artefact.generation <= task.generation.0) {
         slot::remove(&control, &leftover.name).await?;
     }
     slot::publish(&control, task, &name, plan).await?;
@@ -75,24 +76,46 @@ pub(super) async fn begin(
 }
 
 /// Another view, by a slot that goes with its session.
-///
-/// Tables that were chosen since the publication was made are added to it, and that is committed, before the snapshot.
-pub(super) async fn again(
-    settings: &Settings,
-    task: &TaskContext,
-    plan: &[TablePlan],
-) -> Result<SnapshotView, Problem> {
+pub(super) async fn again(settings: &Settings, task: &TaskContext) -> Result<SnapshotView, Problem> {
     let exported = if task.kind.follows() {
-        let control = session::ordinary(settings, task, "control").await?;
-        let found = slot::find(&control, task).await?;
-        if let Some(own) = slot::newest(&found, task)? {
-            slot::publish_more(&control, &own.name, plan).await?;
-        }
         export(settings, task, &names::temporary(task), true).await?
     } else {
         unkept(settings, task).await?
     };
     SnapshotView::open(settings, task, exported).await
+}
+
+/// A view with a slot of its own that keeps the log from there on, for tables that are loaded while others are followed.
+///
+/// Tables that were chosen since the publication was made are added to it, and that is committed, before the slot.
+pub(super) async fn aside(
+    settings: &Settings,
+    task: &TaskContext,
+    plan: &[TablePlan],
+) -> Result<SnapshotView, Problem> {
+    let control = session::ordinary(settings, task, "control").await?;
+    if let Some(own) = slot::newest(&slot::find(&control, task).await?, task)? {
+        slot::publish_more(&control, &own.name, plan).await?;
+    }
+    end_aside_with(&control, task).await?;
+    let exported = export(settings, task, &names::aside(task), false).await?;
+    let view = SnapshotView::open(settings, task, exported).await?;
+    crash::point("aside.begun");
+    Ok(view)
+}
+
+/// Drops the slots for tables loaded aside, unless a successor made one.
+pub(super) async fn end_aside(settings: &Settings, task: &TaskContext) -> Result<(), Problem> {
+    end_aside_with(&session::ordinary(settings, task, "control").await?, task).await
+}
+
+async fn end_aside_with(control: &Client, task: &TaskContext) -> Result<(), Problem> {
+    let found = slot::find_aside(control, task).await?;
+    slot::newest(&found, task)?;
+    for leftover in found.iter().filter(|artefact| artefact.generation <= task.generation.0) {
+        slot::remove(control, &leftover.name).await?;
+    }
+    Ok(())
 }
 
 fn waits(name: &str) -> Problem {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 use wavemark_connector::TaskContext;
+use wavemark_connector::source::KeptFor;
 use wavemark_connector::spill::Spill;
 use wavemark_domain::catalog::TableKind;
 use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
@@ -23,23 +24,32 @@ use crate::wire::{Connection, Lsn, PgoutputOptions, ReplicationStream, Streaming
 
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Opens the log after `from`.
+/// Opens the log after `from`, as it is kept for the task or for what is loaded aside.
 pub(super) async fn open(
     settings: &Settings,
     task: &TaskContext,
     plan: &[TablePlan],
     from: &Position,
+    kept: KeptFor,
     streaming: Streaming,
 ) -> Result<LogReader, Problem> {
     let bookmark = Place::from_position(from).ok_or_else(|| {
         lost("another-system", "The bookmark is not a position of a PostgreSQL server.".to_owned(), from)
     })?;
     let control = session::ordinary(settings, task, "control").await?;
-    let name = own(&control, task, from).await?;
-    let confirmed = check_slot(&control, &name, bookmark, from).await?;
+    let publication = own(&control, task, from).await?;
+    let name = match kept {
+        KeptFor::Task => publication.clone(),
+        KeptFor::Aside => own_aside(&control, task).await?,
+    };
+    let confirmed = check_slot(&control, &name, bookmark, from).await.map_err(|problem| match kept {
+        KeptFor::Task => problem,
+        // Only the load that goes on aside has lost its position: it begins again.
+        KeptFor::Aside => Problem { fault: Fault::Transient, ..problem },
+    })?;
     let mut connection = session::replication(settings, &task.name, "follow").await?;
     let place = check_system(&mut connection, bookmark, from).await?;
-    let published = published(&control, &name, from).await?;
+    let published = published(&control, &publication, from).await?;
     let mut writer = Writer::new(expected(plan)?, doubtful(&control, plan).await?);
     for table in plan.iter().filter(|table| is_followed(table)) {
         let oid = oid(table)?;
@@ -47,7 +57,8 @@ pub(super) async fn open(
             writer.unpublished(table.id);
         }
     }
-    let stream = start(settings, task, &control, connection, &name, (bookmark.lsn, streaming)).await?;
+    let slot = Slot { name: &name, publication: &publication };
+    let stream = start(settings, task, &control, connection, slot, (bookmark.lsn, streaming)).await?;
     let budget = (task.settings.memory_mib as usize) << 18;
     let spill = Spill::new(task.spill_dir.clone(), u64::from(task.settings.spill_mib) << 20);
     let widths = plan.iter().map(|table| table.columns.len()).collect();
@@ -67,6 +78,26 @@ async fn own(control: &Client, task: &TaskContext, from: &Position) -> Result<St
         slot::remove(control, &stale.name).await?;
     }
     Ok(newest.name.clone())
+}
+
+/// The name of the slot for tables that are loaded aside.
+async fn own_aside(control: &Client, task: &TaskContext) -> Result<String, Problem> {
+    let found = slot::find_aside(control, task).await?;
+    let gone = || Problem::transient("slot-missing", "The replication slot of the load that goes on aside is gone.");
+    slot::newest(&found, task)?.map(|newest| newest.name.clone()).ok_or_else(gone)
+}
+
+/// Whether the slot for tables that are loaded aside is there and keeps the log after `since`.
+pub(super) async fn keeps_aside(settings: &Settings, task: &TaskContext, since: &Position) -> Result<bool, Problem> {
+    let Some(place) = Place::from_position(since) else { return Ok(false) };
+    let control = session::ordinary(settings, task, "control").await?;
+    let found = slot::find_aside(&control, task).await?;
+    let Some(newest) = slot::newest(&found, task)? else { return Ok(false) };
+    match check_slot(&control, &newest.name, place, since).await {
+        Ok(_) => Ok(true),
+        Err(problem) if problem.fault == Fault::PositionLost => Ok(false),
+        Err(problem) => Err(problem),
+    }
 }
 
 fn is_followed(table: &TablePlan) -> bool {
@@ -227,16 +258,24 @@ async fn doubtful(control: &Client, plan: &[TablePlan]) -> Result<Vec<(TableId, 
     Ok(doubtful)
 }
 
+/// A slot, and the publication that it is read with.
+#[derive(Clone, Copy)]
+struct Slot<'a> {
+    name: &'a str,
+    publication: &'a str,
+}
+
 /// Streams the slot; whoever holds it is ended. A connection that was refused is opened again.
 async fn start(
     settings: &Settings,
     task: &TaskContext,
     control: &Client,
     first: Connection,
-    name: &str,
+    Slot { name, publication }: Slot<'_>,
     (from, streaming): (Lsn, Streaming),
 ) -> Result<ReplicationStream, Problem> {
-    let options = PgoutputOptions { publications: vec![name.to_owned()], binary: true, streaming, messages: false };
+    let publications = vec![publication.to_owned()];
+    let options = PgoutputOptions { publications, binary: true, streaming, messages: false };
     let deadline = Instant::now() + PATIENCE;
     let mut connection = first;
     loop {

@@ -30,7 +30,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_postgres::Client;
 use wavemark_connector::TaskContext;
-use wavemark_connector::source::{BlockFormat, ChangeReader, Counter, LeftBehind, LogState, Source, Touched, View};
+use wavemark_connector::source::{
+    BlockFormat, ChangeReader, Counter, KeptFor, LeftBehind, LogState, Source, Touched, View,
+};
 use wavemark_domain::catalog::{Column, Table, TableKind};
 use wavemark_domain::check::Finding;
 use wavemark_domain::{Encoding, Fault, Position, Problem, TableId, TablePlan};
@@ -97,8 +99,20 @@ impl Source for PostgresSource {
         Ok(Box::new(begin::begin(&self.settings, task, plan).await?))
     }
 
-    async fn view_again(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
-        Ok(Box::new(begin::again(&self.settings, task, plan).await?))
+    async fn view_again(&self, task: &TaskContext, _plan: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
+        Ok(Box::new(begin::again(&self.settings, task).await?))
+    }
+
+    async fn begin_aside(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
+        Ok(Box::new(begin::aside(&self.settings, task, plan).await?))
+    }
+
+    async fn keeps_aside(&self, task: &TaskContext, since: &Position) -> Result<bool, Problem> {
+        follow::keeps_aside(&self.settings, task, since).await
+    }
+
+    async fn end_aside(&self, task: &TaskContext) -> Result<(), Problem> {
+        begin::end_aside(&self.settings, task).await
     }
 
     async fn touched(
@@ -106,10 +120,10 @@ impl Source for PostgresSource {
         task: &TaskContext,
         plan: &[TablePlan],
         tables: &[TableId],
-        from: &Position,
-        to: &Position,
+        between: (&Position, &Position),
+        kept: KeptFor,
     ) -> Result<Vec<Touched>, Problem> {
-        touched::touched(&self.settings, task, plan, tables, from, to).await
+        touched::touched(&self.settings, task, plan, tables, between, kept).await
     }
 
     async fn follow(
@@ -118,7 +132,7 @@ impl Source for PostgresSource {
         plan: &[TablePlan],
         from: &Position,
     ) -> Result<Box<dyn ChangeReader>, Problem> {
-        Ok(Box::new(follow::open(&self.settings, task, plan, from, Streaming::On).await?))
+        Ok(Box::new(follow::open(&self.settings, task, plan, from, KeptFor::Task, Streaming::On).await?))
     }
 
     async fn log_state(&self, task: &TaskContext, bookmark: Option<&Position>) -> Result<LogState, Problem> {

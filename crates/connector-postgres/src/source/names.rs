@@ -1,5 +1,7 @@
 //! Names of what a task keeps at its source, and names as SQL takes them.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use wavemark_connector::TaskContext;
 use wavemark_domain::{TableName, TaskId};
 
@@ -23,10 +25,20 @@ pub(super) fn task_prefix(task: TaskId) -> String {
     format!("wavemark_{}_", task.0.simple())
 }
 
-/// The name of the temporary slot that fixes another view.
+/// A name for a temporary slot that fixes another view: one of its own each time, for the slot before may still be
+/// there until the server notices that its session has ended.
 pub(super) fn temporary(task: &TaskContext) -> String {
-    format!("{}_v", artefact(task))
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{}_v{}", artefact(task), NEXT.fetch_add(1, Ordering::Relaxed) % 10_000)
 }
+
+/// The name of the slot that keeps log for tables that are loaded aside.
+pub(super) fn aside(task: &TaskContext) -> String {
+    format!("{}{ASIDE}", artefact(task))
+}
+
+/// What the names of slots for tables that are loaded aside end with.
+pub(super) const ASIDE: &str = "_a";
 
 /// The generation and epoch in a name that begins with the task's prefix.
 pub(super) fn numbers(name: &str, task: TaskId) -> Option<(i32, i64)> {
@@ -60,7 +72,8 @@ mod tests {
         let task = TaskId(uuid::Uuid::from_u128(0xabcd));
         let name = "wavemark_0000000000000000000000000000abcd_3_17";
         assert_eq!(numbers(name, task), Some((3, 17)));
-        assert_eq!(numbers(&format!("{name}_v"), task), None);
+        assert_eq!(numbers(&format!("{name}_v7"), task), None);
+        assert_eq!(numbers(&format!("{name}_a"), task), None);
         assert_eq!(numbers(name, TaskId(uuid::Uuid::from_u128(1))), None);
     }
 }

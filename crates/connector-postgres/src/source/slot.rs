@@ -8,7 +8,7 @@ use wavemark_connector::TaskContext;
 use wavemark_domain::catalog::TableKind;
 use wavemark_domain::{Fault, Problem, TableName, TablePlan};
 
-use super::names::{literal, numbers, quoted, task_prefix};
+use super::names::{ASIDE, literal, numbers, quoted, task_prefix};
 use crate::error;
 use crate::native::TableNative;
 use crate::wire::quote_identifier;
@@ -17,7 +17,7 @@ use crate::wire::quote_identifier;
 const PATIENCE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What a task keeps at its source: a slot and a publication of one name.
+/// What a task keeps at its source: a slot and a publication of one name, or a slot alone for tables loaded aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Artefact {
     pub(super) name: String,
@@ -26,8 +26,30 @@ pub(super) struct Artefact {
     pub(super) epoch: i64,
 }
 
-/// Every slot or publication of a task, the newest last.
+/// Every slot or publication of a task, the newest last; without the slots for tables that are loaded aside.
 pub(super) async fn find(client: &Client, task: &TaskContext) -> Result<Vec<Artefact>, Problem> {
+    let found = find_named(client, task).await?;
+    Ok(artefacts(&found, task, |name| Some(name)))
+}
+
+/// Every slot for tables that are loaded aside, the newest last.
+pub(super) async fn find_aside(client: &Client, task: &TaskContext) -> Result<Vec<Artefact>, Problem> {
+    let found = find_named(client, task).await?;
+    Ok(artefacts(&found, task, |name| name.strip_suffix(ASIDE)))
+}
+
+/// The names that have a generation and an epoch where `of` finds them.
+fn artefacts(names: &[String], task: &TaskContext, of: impl Fn(&str) -> Option<&str>) -> Vec<Artefact> {
+    let artefact = |name: &String| {
+        let (generation, epoch) = numbers(of(name)?, task.task)?;
+        Some(Artefact { name: name.clone(), generation, epoch })
+    };
+    let mut found: Vec<Artefact> = names.iter().filter_map(artefact).collect();
+    found.sort_by_key(|artefact| (artefact.generation, artefact.epoch));
+    found
+}
+
+async fn find_named(client: &Client, task: &TaskContext) -> Result<Vec<String>, Problem> {
     let statement = "\
         SELECT slot_name::text FROM pg_replication_slots WHERE starts_with(slot_name::text, $1) AND NOT temporary \
         UNION SELECT pubname::text FROM pg_publication WHERE starts_with(pubname::text, $1)";
@@ -35,13 +57,7 @@ pub(super) async fn find(client: &Client, task: &TaskContext) -> Result<Vec<Arte
         .query(statement, &[&task_prefix(task.task)])
         .await
         .map_err(|error| error::driver(&error, "look up slots and publications of the task"))?;
-    let artefact = |row: &tokio_postgres::Row| {
-        let name: String = row.get(0);
-        numbers(&name, task.task).map(|(generation, epoch)| Artefact { name, generation, epoch })
-    };
-    let mut found: Vec<Artefact> = rows.iter().filter_map(artefact).collect();
-    found.sort_by_key(|artefact| (artefact.generation, artefact.epoch));
-    Ok(found)
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// The task's own of this generation: that of the highest epoch. One above the task's epoch was made by a successor.

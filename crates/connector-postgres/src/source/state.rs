@@ -83,7 +83,8 @@ pub(super) async fn counters(client: &Client, plan: &[TablePlan]) -> Result<Vec<
 pub(super) async fn clean_up(settings: &Settings, task: &TaskContext) -> Result<(), LeftBehind> {
     let left = |problem: Problem| LeftBehind { problem, statements: statements(task) };
     let client = session::ordinary(settings, task, "control").await.map_err(left)?;
-    let found = slot::find(&client, task).await.map_err(left)?;
+    let mut found = slot::find_aside(&client, task).await.map_err(left)?;
+    found.extend(slot::find(&client, task).await.map_err(left)?);
     for artefact in found.iter().filter(|artefact| artefact.generation <= task.generation.0) {
         slot::remove(&client, &artefact.name).await.map_err(left)?;
     }

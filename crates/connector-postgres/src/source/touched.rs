@@ -1,13 +1,13 @@
-//! Which rows the log touched between two views of an interrupted load.
+//! Which rows the log touched between two views of a load that was interrupted or goes on aside.
 //!
-//! A pass of its own over the log of the task's slot, which confirms nothing: the slot stands where it stood when it
+//! A pass of its own over the log of the slot that keeps it for that load, which confirms nothing: the slot stands where it stood when it
 //! ends. Transactions in progress aren't streamed, so that only committed ones come, each whole and in order.
 
 use std::time::Duration;
 
 use tokio::time::timeout;
 use wavemark_connector::TaskContext;
-use wavemark_connector::source::{ChangeReader, KeySet, Touched};
+use wavemark_connector::source::{ChangeReader, KeptFor, KeySet, Touched};
 use wavemark_domain::{Batch, Change, ChangeKind, Position, Problem, TableId, TablePlan};
 
 use super::follow;
@@ -28,8 +28,8 @@ pub(super) async fn touched(
     task: &TaskContext,
     plan: &[TablePlan],
     tables: &[TableId],
-    from: &Position,
-    to: &Position,
+    (from, to): (&Position, &Position),
+    kept: KeptFor,
 ) -> Result<Vec<Touched>, Problem> {
     let mut found: Vec<Touched> = tables.iter().map(|table| first(plan, *table)).collect();
     if !task.kind.follows() {
@@ -40,7 +40,7 @@ pub(super) async fn touched(
     if lsn(from)? >= end || found.iter().all(|touched| matches!(touched, Touched::StartOver(_))) {
         return Ok(found);
     }
-    let mut reader = follow::open(settings, task, plan, from, Streaming::Off).await?;
+    let mut reader = follow::open(settings, task, plan, from, kept, Streaming::Off).await?;
     reader.heartbeat().await?;
     let mut gathering = Gathering { plan, tables, found: &mut found };
     loop {
@@ -111,7 +111,7 @@ impl Gathering<'_> {
                 return;
             }
         };
-        let text = format!("table {} {why} while its load was interrupted", table.name());
+        let text = format!("table {} {why} after its load began", table.name());
         self.found[at] = Touched::StartOver(text);
     }
 }

@@ -43,12 +43,12 @@ impl Grant {
         Self { task: task.task.0, generation: task.generation.0, epoch: task.epoch.0 }
     }
 
-    /// Takes the fence beside others: chunks and changes of tables.
+    /// Takes the fence beside others, a wave too: chunks and changes of tables.
     pub(crate) fn share(&self) -> String {
         format!("SELECT wavemark.share('{}', {}, {})", self.task, self.generation, self.epoch)
     }
 
-    /// Takes the fence alone: waves.
+    /// Takes the fence beside no other wave.
     pub(crate) fn hold(&self) -> String {
         format!("SELECT wavemark.hold('{}', {}, {})", self.task, self.generation, self.epoch)
     }

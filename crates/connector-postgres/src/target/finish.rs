@@ -17,7 +17,7 @@ use super::table::quote_table;
 use crate::native::{ColumnNative, ForeignKey, Key, Sequence, TableNative};
 use crate::wire::quote_identifier;
 
-/// Makes what is missing and marks the table loaded, in one commit.
+/// Makes what is missing, in one commit.
 pub(crate) async fn table(client: &mut Client, grant: &Grant, table: &TablePlan) -> Result<(), Problem> {
     let failed = |error: tokio_postgres::Error| {
         problem(&error, &format!("make keys and indexes of {}", table.target)).table(table.name())
@@ -32,11 +32,26 @@ pub(crate) async fn table(client: &mut Client, grant: &Grant, table: &TablePlan)
                 }
             }
             transaction.batch_execute(&format!("ANALYZE {}", quote_table(&table.target))).await.map_err(failed)?;
-            marks::set_stage(&transaction, grant.task, table.name(), &Stage::Loaded).await.map_err(failed)?;
             transaction.commit().await.map_err(failed)
         }
         Some(_) => Ok(()),
         None => Err(Problem::internal(format!("Table {} is finished but was never begun.", table.target))),
+    }
+}
+
+/// Marks a table loaded whose load is under way.
+pub(crate) async fn complete(client: &mut Client, grant: &Grant, table: &TablePlan) -> Result<(), Problem> {
+    let failed =
+        |error: tokio_postgres::Error| problem(&error, &format!("mark {} as loaded", table.target)).table(table.name());
+    let transaction = client.transaction().await.map_err(failed)?;
+    transaction.batch_execute(&grant.share()).await.map_err(failed)?;
+    match marks::stage_of(&transaction, grant.task, table).await.map_err(failed)? {
+        Some((stage, _)) if stage == "loading" => {
+            marks::set_stage(&transaction, grant.task, table.name(), &Stage::Loaded).await.map_err(failed)?;
+            transaction.commit().await.map_err(failed)
+        }
+        Some(_) => Ok(()),
+        None => Err(Problem::internal(format!("Table {} is completed but was never begun.", table.target))),
     }
 }
 

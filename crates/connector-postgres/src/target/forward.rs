@@ -1,4 +1,4 @@
-//! Bringing a half-loaded table to a later position.
+//! Bringing a table whose load isn't over to a later position.
 
 use bytes::Bytes;
 use futures_util::{SinkExt, pin_mut};
@@ -43,7 +43,7 @@ pub(crate) async fn bring(
     Ok(loaded)
 }
 
-/// The table has no index yet, so the keys are joined as a set. Keys without a row are all right: they were
+/// The table may have no index yet, so the keys are joined as a set. Keys without a row are all right: they were
 /// inserted or deleted in between.
 async fn remove(
     transaction: &Transaction<'_>,

@@ -5,15 +5,15 @@ use bytes::Bytes;
 use futures_util::{SinkExt, pin_mut};
 use tokio_postgres::{CopyInSink, Transaction};
 use wavemark_connector::crash;
-use wavemark_connector::source::{Block, RowReader};
+use wavemark_connector::source::{Block, KeySet, RowReader};
 use wavemark_connector::target::{Loaded, Loader};
-use wavemark_domain::{Problem, TablePlan};
+use wavemark_domain::{Position, Problem, TablePlan};
 
 use super::copy::{Rewriter, Writer};
 use super::fault::problem;
 use super::fence::Grant;
 use super::table::TargetTable;
-use super::{finish, marks, table};
+use super::{finish, forward, marks, table};
 use crate::client::Connected;
 
 /// One session for chunks and indexes.
@@ -50,9 +50,28 @@ impl Loader for PgLoader {
         Ok(loaded)
     }
 
+    async fn bring_forward(
+        &mut self,
+        table: &TablePlan,
+        stale: &KeySet,
+        rows: &mut dyn RowReader,
+        to: &Position,
+        storage: &str,
+    ) -> Result<u64, Problem> {
+        let Connected { client, version, .. } = &mut self.connected;
+        let brought = forward::bring(client, *version, &self.grant, table, stale, rows, to, storage).await?;
+        Ok(brought.rows)
+    }
+
     async fn finish_table(&mut self, table: &TablePlan) -> Result<(), Problem> {
         finish::table(&mut self.connected.client, &self.grant, table).await?;
         crash::point("table.finished");
+        Ok(())
+    }
+
+    async fn complete_table(&mut self, table: &TablePlan) -> Result<(), Problem> {
+        finish::complete(&mut self.connected.client, &self.grant, table).await?;
+        crash::point("table.completed");
         Ok(())
     }
 }

@@ -118,12 +118,12 @@ CREATE FUNCTION wavemark.share(a_task uuid, a_generation integer, an_epoch bigin
 BEGIN
     PERFORM FROM wavemark.fence f
       WHERE f.task = a_task AND f.generation = a_generation AND f.epoch = an_epoch AND NOT f.tombstone
-      FOR SHARE;
+      FOR KEY SHARE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'another epoch holds this target' USING ERRCODE = 'WM001';
     END IF;
 END $$;
-COMMENT ON FUNCTION wavemark.share IS 'Takes the fence of a task for a chunk or a change of a table, beside others that do the same.';
+COMMENT ON FUNCTION wavemark.share IS 'Takes the fence of a task for a chunk or a change of a table, beside others and beside a wave.';
 
 CREATE FUNCTION wavemark.mismatch(what text, found bigint, expected bigint) RETURNS bigint LANGUAGE plpgsql AS $$
 BEGIN

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use tokio_postgres::Client;
 use wavemark_connector::crash;
-use wavemark_connector::source::{Counter, KeySet, RowReader};
-use wavemark_connector::target::{Loaded, Segment, Session, TableMark, Verdict, WaveEnd};
+use wavemark_connector::source::Counter;
+use wavemark_connector::target::{Segment, Session, TableMark, Verdict, WaveEnd};
 use wavemark_domain::task::Preparation;
 use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
 
@@ -12,7 +12,7 @@ use super::create::{self, Before};
 use super::fault::problem;
 use super::fence::Grant;
 use super::wave::Waves;
-use super::{careful, counters, finish, forward, marks, table};
+use super::{careful, counters, finish, marks, table};
 use crate::client::{Backend, Connected};
 
 /// Two connections: one whose transactions are waves, one for everything else.
@@ -117,20 +117,6 @@ impl Session for PgSession {
         transaction.batch_execute(&grant.share()).await.map_err(failed)?;
         marks::park(&transaction, grant.task, table, at, reason).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)
-    }
-
-    async fn bring_forward(
-        &mut self,
-        table: &TablePlan,
-        stale: &KeySet,
-        rows: &mut dyn RowReader,
-        to: &Position,
-        storage: &str,
-    ) -> Result<u64, Problem> {
-        let (grant, version) = (self.grant(), self.control.version);
-        let Loaded { rows, .. } =
-            forward::bring(&mut self.control.client, version, &grant, table, stale, rows, to, storage).await?;
-        Ok(rows)
     }
 
     async fn finish_load(&mut self, plan: &[TablePlan]) -> Result<Vec<(TableId, Problem)>, Problem> {

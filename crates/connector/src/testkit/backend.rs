@@ -1,6 +1,6 @@
 //! Transactions at the simulated target, and the server processes that carry them out.
 //!
-//! - A transaction that writes takes the fence first: waves alone, chunks and tables beside each other. The epoch is
+//! - A transaction that writes takes the fence first: one wave at a time, chunks and tables beside all. The epoch is
 //!   looked at then; from there on only the lock, and the end of its backend, keep it from being committed.
 //! - A commit is carried out by the backend: it goes on when the client is dropped, as a server's process does.
 //! - A client that is dropped with a transaction open leaves a backend that notices, or one that lives on and keeps its
@@ -17,9 +17,9 @@ use crate::target::OpenError;
 /// How the fence is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lock {
-    /// Beside others.
+    /// Beside all others.
     Shared,
-    /// Alone.
+    /// Beside all but another like this.
     Alone,
 }
 
@@ -113,7 +113,7 @@ impl Backends {
         let others = self.all.iter().filter(|(other, _)| **other != id);
         others.into_iter().any(|(_, backend)| match backend.phase {
             Phase::Idle => false,
-            Phase::Open(lock) | Phase::Committing { lock, .. } => lock == Lock::Alone || wanted == Lock::Alone,
+            Phase::Open(lock) | Phase::Committing { lock, .. } => lock == Lock::Alone && wanted == Lock::Alone,
         })
     }
 }

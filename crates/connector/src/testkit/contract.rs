@@ -11,7 +11,7 @@ use wavemark_domain::task::Preparation;
 use wavemark_domain::{Batch, Cell, ChangeKind, Epoch, Fault, Position, Problem, TableId, TablePlan, WaveNumber};
 
 use crate::TaskContext;
-use crate::source::{Block, ChunkRange, RowReader};
+use crate::source::{Block, ChunkRange, KeySet, RowReader};
 use crate::target::{
     Bookmark, ChunkMark, Kept, OpenError, Opened, Segment, Session, Stage, TableMark, Target, Verdict, WaveEnd,
 };
@@ -35,6 +35,7 @@ pub type Numbers = [i64; 3];
 /// Where the target does not do what the contract says.
 pub async fn check(subject: &Subject, rows: impl AsyncFn() -> Vec<Numbers>) {
     subject.a_load_goes_on_from_its_finished_chunks(&rows).await;
+    subject.loaders_work_beside_a_wave().await;
     subject.a_wave_is_there_with_its_bookmark_or_not_at_all(&rows).await;
     subject.changes_that_do_not_fit_the_rows_are_refused(&rows).await;
     subject.nothing_of_a_predecessor_can_be_committed(&rows).await;
@@ -87,15 +88,37 @@ impl Subject {
         assert!(again.is_err(), "a chunk that is done is not loaded again");
         let mut third = self.open(1).await;
         third.loaders[0]
-            .load(&self.plan, 1, &mut Given::rows(&[[3, 30, 300]]), &|_| {})
+            .load(&self.plan, 1, &mut Given::rows(&[[3, 31, 301], [4, 40, 400]]), &|_| {})
             .await
             .expect("a chunk is loaded");
         third.loaders[0].finish_table(&self.plan).await.expect("the table gets its keys");
-        commit(third.session.as_mut(), 1, &[]).await.expect("the first wave is empty");
+        let mut touched = KeySet::default();
+        for key in [3_i64, 4, 5] {
+            touched.insert([&key.to_be_bytes()[..]]);
+        }
+        let mut fresh = Given::rows(&[[3, 30, 300]]);
+        let forward = third.loaders[0].bring_forward(&self.plan, &touched, &mut fresh, &at(2), "later").await;
+        assert_eq!(forward.expect("a finished table is brought forward"), 1);
+        let mut fourth = self.open(1).await;
+        let kept = &fourth.kept.tables[0];
+        assert_eq!((&kept.stage, &kept.position), (&Stage::Loading, &at(2)), "it does not take the log yet");
+        fourth.loaders[0].complete_table(&self.plan).await.expect("a finished table is completed");
+        commit(fourth.session.as_mut(), 1, &[]).await.expect("the first wave is empty");
         let kept = self.open(1).await.kept;
         assert_eq!(kept.bookmark, Some(bookmark(1)));
         assert_eq!(kept.tables[0].stage, Stage::Loaded);
         assert_eq!(rows().await, [[1, 10, 100], [2, 20, 200], [3, 30, 300]]);
+    }
+
+    async fn loaders_work_beside_a_wave(&self) {
+        let mut opened = self.open(1).await;
+        self.apply(opened.session.as_mut(), &[Change::Insert([6, 60, 600])]).await.expect("an insert is applied");
+        let beside = opened.loaders[0].finish_table(&self.plan);
+        tokio::time::timeout(std::time::Duration::from_secs(10), beside)
+            .await
+            .expect("a wave that is open must not hold up a loader")
+            .expect("a finished table stays as it is");
+        opened.session.roll_back().await.expect("a wave is taken back");
     }
 
     async fn a_wave_is_there_with_its_bookmark_or_not_at_all(&self, rows: &impl AsyncFn() -> Vec<Numbers>) {

@@ -62,6 +62,10 @@ pub enum Sabotage {
     LayoutIgnored,
     /// What is committed is said to be durable although no standby has it.
     ConfirmBeforeDurable,
+    /// The log is not kept for tables that are loaded aside.
+    AsideNotKept,
+    /// A table is marked loaded with its keys, before it has caught up with the bookmark.
+    LoadedBeforeHandOver,
 }
 
 /// What goes wrong. Some concern one table, the others the task as a whole.

@@ -94,6 +94,8 @@ pub struct SourceState {
     pub end: u64,
     /// Up to where the source may forget, while something of ours makes it remember.
     pub slot: Option<u64>,
+    /// From where the log is kept for tables that are loaded aside, and the epoch that asked for it.
+    pub(super) aside: Option<(u64, i64)>,
     /// The dice of its calls.
     pub chance: Chance,
     /// The dice of what is written.
@@ -149,6 +151,7 @@ impl SourceState {
             heaps: (0..tables).map(heap).collect(),
             end: 100,
             slot: None,
+            aside: None,
             chance,
             writes,
             alters: false,
@@ -229,7 +232,7 @@ impl SourceState {
     pub fn forget(&mut self, up_to: u64) {
         if let Some(slot) = self.slot.as_mut() {
             *slot = (*slot).max(up_to);
-            self.log.forget(up_to);
+            self.log.forget(self.aside.map_or(up_to, |(from, _)| from.min(up_to)));
         }
     }
 

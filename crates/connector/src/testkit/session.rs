@@ -125,36 +125,6 @@ impl Session for SimulatedSession {
         self.connection.write(Lock::Shared, "parking a table", park).await
     }
 
-    async fn bring_forward(
-        &mut self,
-        table: &TablePlan,
-        stale: &KeySet,
-        rows: &mut dyn RowReader,
-        to: &Position,
-        storage: &str,
-    ) -> Result<u64, Problem> {
-        let begun = self.connection.begin(Lock::Shared, "bringing a table forward").await?;
-        let fresh = match read_all(rows, table).await {
-            Ok(fresh) => fresh,
-            Err(problem) => return begun.roll_back().and(Err(problem)),
-        };
-        let added = fresh.len() as u64;
-        let (plan, stale, to, storage) = (table.clone(), stale.clone(), to.clone(), storage.to_owned());
-        let forward = move |state: &mut TargetState| {
-            let index = plan.id.index();
-            state.must_fit(&plan)?;
-            let mark = state.marks.get_mut(&index).ok_or_else(|| Problem::internal("no mark to bring forward"))?;
-            mark.mark.position = to;
-            mark.mark.storage = storage;
-            let mut scratch = Vec::new();
-            state.tables[index].retain(|row| !stale.contains([&row.id.to_be_bytes()[..]], &mut scratch));
-            state.tables[index].extend(fresh);
-            Ok(())
-        };
-        begun.commit("bringing a table forward", forward).await?;
-        Ok(added)
-    }
-
     async fn finish_load(&mut self, _plan: &[TablePlan]) -> Result<Vec<(TableId, Problem)>, Problem> {
         Ok(Vec::new())
     }
@@ -324,8 +294,39 @@ impl Loader for SimulatedLoader {
         Ok(copied)
     }
 
+    async fn bring_forward(
+        &mut self,
+        table: &TablePlan,
+        stale: &KeySet,
+        rows: &mut dyn RowReader,
+        to: &Position,
+        storage: &str,
+    ) -> Result<u64, Problem> {
+        let begun = self.connection.begin(Lock::Shared, "bringing a table forward").await?;
+        let fresh = match read_all(rows, table).await {
+            Ok(fresh) => fresh,
+            Err(problem) => return begun.roll_back().and(Err(problem)),
+        };
+        let added = fresh.len() as u64;
+        let (plan, stale, to, storage) = (table.clone(), stale.clone(), to.clone(), storage.to_owned());
+        let forward = move |state: &mut TargetState| {
+            let index = plan.id.index();
+            state.must_fit(&plan)?;
+            let mark = state.marks.get_mut(&index).ok_or_else(|| Problem::internal("no mark to bring forward"))?;
+            mark.mark.position = to;
+            mark.mark.storage = storage;
+            let mut scratch = Vec::new();
+            state.tables[index].retain(|row| !stale.contains([&row.id.to_be_bytes()[..]], &mut scratch));
+            state.tables[index].extend(fresh);
+            Ok(())
+        };
+        begun.commit("bringing a table forward", forward).await?;
+        Ok(added)
+    }
+
     async fn finish_table(&mut self, table: &TablePlan) -> Result<(), Problem> {
         let plan = table.clone();
+        let too_early = self.connection.target.sabotage == Some(Sabotage::LoadedBeforeHandOver);
         let finish = move |state: &mut TargetState| {
             let index = plan.id.index();
             state.must_fit(&plan)?;
@@ -335,9 +336,23 @@ impl Loader for SimulatedLoader {
                 return Err(Problem::new(Fault::Data, "key-twice", "simulated: a key is there twice after the load"));
             }
             let mark = state.marks.get_mut(&index).ok_or_else(|| Problem::internal("no mark to finish"))?;
-            mark.mark.stage = Stage::Loaded;
+            if too_early {
+                mark.mark.stage = Stage::Loaded;
+            }
             Ok(())
         };
         self.connection.write(Lock::Shared, "finishing a table", finish).await
+    }
+
+    async fn complete_table(&mut self, table: &TablePlan) -> Result<(), Problem> {
+        let index = table.id.index();
+        let complete = move |state: &mut TargetState| {
+            let mark = state.marks.get_mut(&index).ok_or_else(|| Problem::internal("no mark to complete"))?;
+            if mark.mark.stage == Stage::Loading {
+                mark.mark.stage = Stage::Loaded;
+            }
+            Ok(())
+        };
+        self.connection.write(Lock::Shared, "completing a table", complete).await
     }
 }

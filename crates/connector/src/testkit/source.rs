@@ -13,7 +13,7 @@ use super::model::{SourceState, Transaction, What, layout_of, place, position};
 use super::reader::Reader;
 use super::view::SimulatedView;
 use crate::TaskContext;
-use crate::source::{BlockFormat, ChangeReader, Counter, KeySet, LeftBehind, LogState, Source, Touched, View};
+use crate::source::{BlockFormat, ChangeReader, Counter, KeptFor, KeySet, LeftBehind, LogState, Source, Touched, View};
 
 /// The encoding of every simulated column: eight bytes, the highest first.
 pub const ENCODING: Encoding = Encoding::named("simulated");
@@ -89,6 +89,7 @@ impl Source for SimulatedSource {
             state.slot_epoch = task.epoch.0;
             let end = state.end;
             state.slot = Some(end);
+            state.aside = None;
             state.log.begin_anew();
             state.readings += 1;
         }
@@ -102,16 +103,48 @@ impl Source for SimulatedSource {
         Ok(self.view())
     }
 
+    async fn begin_aside(&self, task: &TaskContext, _plan: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
+        self.pause("making a slot aside").await?;
+        {
+            let mut state = self.state();
+            if state.aside.is_some_and(|(_, epoch)| epoch > task.epoch.0) || state.slot_epoch > task.epoch.0 {
+                return Err(Problem::new(Fault::Fenced, "fenced", "simulated: a later worker made a slot"));
+            }
+            state.aside = (self.sabotage != Some(Sabotage::AsideNotKept)).then_some((state.end, task.epoch.0));
+        }
+        let view = self.view();
+        self.state().chance.lose_answer("making a slot aside")?;
+        Ok(view)
+    }
+
+    async fn keeps_aside(&self, _task: &TaskContext, since: &Position) -> Result<bool, Problem> {
+        self.pause("looking for a slot aside").await?;
+        Ok(self.state().aside.is_some_and(|(from, _)| from <= place(since)))
+    }
+
+    async fn end_aside(&self, task: &TaskContext) -> Result<(), Problem> {
+        self.pause("dropping a slot aside").await?;
+        let mut state = self.state();
+        if state.aside.is_some_and(|(_, epoch)| epoch <= task.epoch.0) {
+            state.aside = None;
+        }
+        state.chance.lose_answer("dropping a slot aside")
+    }
+
     async fn touched(
         &self,
         _task: &TaskContext,
         plan: &[TablePlan],
         tables: &[TableId],
-        from: &Position,
-        to: &Position,
+        (from, to): (&Position, &Position),
+        kept: KeptFor,
     ) -> Result<Vec<Touched>, Problem> {
         self.pause("reading what was touched").await?;
         let state = self.state();
+        let begins = if kept == KeptFor::Aside { state.aside.map(|(from, _)| from) } else { state.slot };
+        if begins.is_none_or(|begins| begins > place(from)) && self.sabotage != Some(Sabotage::AsideNotKept) {
+            return Err(Problem::transient("log-gone", "simulated: that part of the log is not kept"));
+        }
         let between = |transaction: &&Arc<Transaction>| transaction.end > place(from) && transaction.end <= place(to);
         let log: Vec<_> = state.log.committed().filter(between).cloned().collect();
         Ok(tables.iter().map(|table| touched_in(&log, &plan[table.index()])).collect())
@@ -146,7 +179,9 @@ impl Source for SimulatedSource {
     }
 
     async fn clean_up(&self, _task: &TaskContext) -> Result<(), LeftBehind> {
-        self.state().slot = None;
+        let mut state = self.state();
+        state.slot = None;
+        state.aside = None;
         Ok(())
     }
 }

@@ -18,10 +18,18 @@ impl Follower<'_> {
             self.finish_drain().await?;
         }
         let parks = self.run.orders.wishing(TableWish::Park);
+        let mut disturbs = false;
         for order in &parks {
-            match self.plan.iter().find(|table| *table.name() == order.table) {
-                Some(table) if !self.tables.is_parked(table.id) => self.park(table.id, parked_by_hand(&order.table)),
-                _ => {}
+            let Some(table) = self.plan.iter().find(|table| *table.name() == order.table) else { continue };
+            let problem = parked_by_hand(&order.table);
+            disturbs |= self.loading.contains_key(&table.id);
+            if self.tables.is_aside(table.id) {
+                // Nothing is said about the rows of a table whose load isn't over.
+                self.session.park_table(table, &self.bookmark.position, &problem).await?;
+                self.run.status.parked(table, &problem);
+                self.tables.park(table.id);
+            } else if !self.tables.is_parked(table.id) {
+                self.park(table.id, problem);
             }
         }
         if !self.parks.is_empty() {
@@ -30,12 +38,14 @@ impl Follower<'_> {
         for order in &parks {
             self.run.orders.finish(order.number);
         }
-        if self.run.orders.open().is_empty() { Ok(()) } else { Err(Stop::Again) }
+        if disturbs || self.run.orders.has_more() { Err(Stop::Again) } else { Ok(()) }
     }
 
     /// Says that a drain is done once the target has everything up to where the log ended when it was asked for.
     pub(super) async fn finish_drain(&mut self) -> Result<(), Stop> {
-        let Some((number, end)) = self.draining.clone().filter(|_| !self.streaming) else { return Ok(()) };
+        let Some((number, end)) = self.draining.clone().filter(|_| !self.streaming && !self.held) else {
+            return Ok(());
+        };
         if self.bookmark.position < end && self.idle_position.as_ref().is_some_and(|idle| *idle >= end) {
             self.commit_idle().await?;
         }

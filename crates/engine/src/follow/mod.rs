@@ -7,23 +7,26 @@
 //! Invariant: `committed` is only ever given a bookmark that the target committed, and the source hears of it only
 //! once it is durable ([`durable`]).
 
+mod aside;
 mod asked;
 mod capture;
 mod durable;
 mod tables;
 mod wave;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use wavemark_connector::target::{Bookmark, Kept, Session, WaveEnd};
+use wavemark_connector::target::{Bookmark, Kept, Loader, Session, TableMark, WaveEnd};
 use wavemark_domain::progress::{Phase, Severity};
 use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
 
 use crate::attempt::{Carried, Stop};
+use crate::load::aside::Aside;
 use crate::run::{Ended, Run};
 use capture::Captured;
 use tables::Tables;
@@ -44,11 +47,19 @@ struct Follower<'a> {
     keys_due: bool,
     /// Read with nothing pending, and beyond the bookmark.
     idle_position: Option<Position>,
+    /// Tables that are loaded aside, with their marks if they were begun before.
+    loading: Loading,
+    aside: Option<Aside>,
+    /// Whether the bookmark stays where it is, for the load aside.
+    held: bool,
     /// The drain that is asked for, and where the source's log ended then.
     draining: Option<(i64, Position)>,
     committed_at: Instant,
     committed: watch::Sender<Position>,
 }
+
+/// Tables that are loaded aside, with their marks if they were begun before.
+pub(crate) type Loading = BTreeMap<TableId, Option<TableMark>>;
 
 /// Follows the log from the bookmark until the run is stopped or something breaks.
 pub(crate) async fn follow(
@@ -57,6 +68,7 @@ pub(crate) async fn follow(
     kept: &Kept,
     session: &mut dyn Session,
     carried: &mut Carried,
+    (loading, loaders): (Loading, Vec<Box<dyn Loader>>),
 ) -> Result<Ended, Stop> {
     let bookmark = kept.bookmark.clone().ok_or_else(|| Problem::internal("following without a bookmark"))?;
     let reader = run.source.follow(&run.task, plan, &bookmark.position).await?;
@@ -75,6 +87,9 @@ pub(crate) async fn follow(
         streaming: false,
         keys_due: run.task.kind.loads(),
         idle_position: None,
+        aside: (!loading.is_empty()).then(|| Aside::start(run, plan, loaders, loading.clone())),
+        loading,
+        held: false,
         draining: None,
         committed_at: Instant::now(),
         bookmark,
@@ -90,15 +105,20 @@ pub(crate) async fn follow(
 impl Follower<'_> {
     async fn run(&mut self, mut received: mpsc::UnboundedReceiver<Result<Captured, Problem>>) -> Result<Ended, Stop> {
         loop {
+            let (idle_at, has_idle_news) = (self.idle_at(), self.has_idle_news());
             let first = tokio::select! {
                 biased;
                 () = self.run.stop.cancelled() => return self.end().await,
-                () = self.run.orders.news(), if !self.streaming => {
+                () = self.run.orders.news(), if !self.streaming && !self.held => {
                     self.obey().await?;
                     continue;
                 }
-                first = received.recv() => first,
-                () = tokio::time::sleep_until(self.idle_at()), if self.has_idle_news() => {
+                request = aside::request(&mut self.aside), if !self.streaming => {
+                    self.serve(request).await?;
+                    continue;
+                }
+                first = received.recv(), if !self.held => first,
+                () = tokio::time::sleep_until(idle_at), if has_idle_news => {
                     self.commit_idle().await?;
                     continue;
                 }
@@ -135,7 +155,7 @@ impl Follower<'_> {
     }
 
     fn has_idle_news(&self) -> bool {
-        !self.streaming && (self.idle_position.is_some() || !self.parks.is_empty())
+        !self.streaming && !self.held && (self.idle_position.is_some() || !self.parks.is_empty())
     }
 
     /// An empty wave, so that the source can let go of log that holds nothing for this task.
@@ -198,6 +218,9 @@ impl Follower<'_> {
     /// A table that matches the mapping and was never loaded can't be followed: it is parked until it is.
     fn begin_new_tables(&mut self, kept: &Kept) {
         for plan in self.plan {
+            if self.loading.contains_key(&plan.id) {
+                continue;
+            }
             if !kept.tables.iter().any(|mark| mark.source == *plan.name()) {
                 let text = format!("{} appeared after the load and has no rows in the target yet", plan.name());
                 let problem = Problem::new(Fault::Data, "table-not-loaded", text);

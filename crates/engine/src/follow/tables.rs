@@ -9,13 +9,15 @@ pub(super) struct Tables {
     followed: Vec<Followed>,
     /// The highest position that any table has from its load: beyond it only parked tables are left out.
     loaded_up_to: Option<Position>,
-    any_parked: bool,
+    any_left_out: bool,
 }
 
 struct Followed {
     /// What the load gave: transactions that ended up to here are in the table already.
     from: Option<Position>,
     parked: bool,
+    /// It is loaded aside: all of it is left out until the log is opened anew.
+    aside: bool,
     live: bool,
     /// The reader ended the table before `from`, where the log still has an older layout: it is read again from there.
     rejoins: bool,
@@ -30,6 +32,7 @@ impl Tables {
                 Followed {
                     from: mark.map(|mark| mark.position.clone()),
                     parked: mark.is_some_and(|mark| matches!(mark.stage, Stage::Parked(_))),
+                    aside: mark.is_some_and(|mark| mark.stage == Stage::Loading),
                     live: false,
                     rejoins: false,
                 }
@@ -37,15 +40,28 @@ impl Tables {
             .collect();
         Self {
             loaded_up_to: followed.iter().filter_map(|table| table.from.clone()).max(),
-            any_parked: followed.iter().any(|table| table.parked),
+            any_left_out: followed.iter().any(|table| table.parked || table.aside),
             followed,
         }
     }
 
     /// Leaves the table out from now on; false if it was left out already.
     pub(super) fn park(&mut self, table: TableId) -> bool {
-        self.any_parked = true;
-        !std::mem::replace(&mut self.followed[table.index()].parked, true)
+        self.any_left_out = true;
+        let table = &mut self.followed[table.index()];
+        table.aside = false;
+        !std::mem::replace(&mut table.parked, true)
+    }
+
+    /// Leaves the table out from now on, because it is loaded aside.
+    pub(super) fn take_aside(&mut self, table: TableId) {
+        self.any_left_out = true;
+        let table = &mut self.followed[table.index()];
+        *table = Followed { from: None, parked: false, aside: true, live: false, rejoins: false };
+    }
+
+    pub(super) fn is_aside(&self, table: TableId) -> bool {
+        self.followed[table.index()].aside
     }
 
     /// The layout of the table changes in a transaction with this end. If the table has that from its load, it is left
@@ -68,7 +84,7 @@ impl Tables {
     /// Whether barriers of the table are known already.
     pub(super) fn is_left_out(&self, table: TableId) -> bool {
         let table = &self.followed[table.index()];
-        table.parked || table.rejoins
+        table.parked || table.aside || table.rejoins
     }
 
     pub(super) fn is_parked(&self, table: TableId) -> bool {
@@ -80,7 +96,7 @@ impl Tables {
         let mut news = Vec::new();
         for (index, table) in (0..).zip(&mut self.followed) {
             let has_its_load = table.from.as_ref().is_some_and(|from| from <= position);
-            if !table.parked && !table.rejoins && !table.live && has_its_load {
+            if !table.parked && !table.aside && !table.rejoins && !table.live && has_its_load {
                 table.live = true;
                 news.push(TableId(index));
             }
@@ -102,7 +118,7 @@ impl Tables {
     /// For each change of the batch whether it is left out; `None` if none is. All ends are > `after`.
     pub(super) fn leave_out(&self, read: &Read, after: &Position) -> Option<Vec<bool>> {
         let in_load = self.loaded_up_to.as_ref().is_some_and(|loaded| after < loaded);
-        if !self.any_parked && !in_load && read.barriers.is_empty() {
+        if !self.any_left_out && !in_load && read.barriers.is_empty() {
             return None;
         }
         let batch = &read.batch;
@@ -122,6 +138,6 @@ impl Tables {
             (Some(end), Some(from)) => end <= from,
             _ => false,
         };
-        table.parked || kind == ChangeKind::Barrier || from_load()
+        table.parked || table.aside || kind == ChangeKind::Barrier || from_load()
     }
 }

@@ -10,14 +10,24 @@ use wavemark_connector::target::{ChunkMark, Loader};
 use wavemark_domain::state::TableState;
 use wavemark_domain::{Fault, Problem, TablePlan};
 
-use super::{Job, format_for};
+use super::{Job, format_for, no_loader};
 use crate::run::Run;
+
+/// What becomes of a table that has its rows, keys and indexes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// The log takes over.
+    Complete,
+    /// It has to catch up before that.
+    Wait,
+}
 
 /// What the loaders share.
 struct Shared {
     run: Run,
     plan: Arc<[TablePlan]>,
     view: Arc<dyn View>,
+    then: Then,
     queue: Mutex<Queue>,
 }
 
@@ -28,36 +38,39 @@ struct Queue {
     failed: Vec<Option<Problem>>,
 }
 
-/// Copies all jobs and finishes each table after its last. Returns the tables that failed on data; any other
-/// problem ends the load.
+/// Copies all jobs and finishes each table after its last. Returns the tables that failed on data, and the loaders; any
+/// other problem ends the load.
 pub(super) async fn copy(
     run: &Run,
     plan: &Arc<[TablePlan]>,
     view: Arc<dyn View>,
     loaders: Vec<Box<dyn Loader>>,
     jobs: Vec<Job>,
-) -> Result<Vec<(usize, Problem)>, Problem> {
+    then: Then,
+) -> Result<(Vec<(usize, Problem)>, Vec<Box<dyn Loader>>), Problem> {
     let mut left = vec![0; plan.len()];
     for job in &jobs {
         left[job.table] += 1;
     }
     let queue = Queue { jobs: jobs.into(), left, failed: vec![None; plan.len()] };
-    let shared = Arc::new(Shared { run: run.clone(), plan: Arc::clone(plan), view, queue: Mutex::new(queue) });
+    let shared = Arc::new(Shared { run: run.clone(), plan: Arc::clone(plan), view, then, queue: Mutex::new(queue) });
     let mut working = JoinSet::new();
     for loader in loaders {
         working.spawn(work(Arc::clone(&shared), loader));
     }
     if working.is_empty() {
-        return Err(Problem::internal("the target gave no loader for a task that loads"));
+        return Err(no_loader());
     }
+    let mut loaders = Vec::with_capacity(working.len());
     while let Some(ended) = working.join_next().await {
-        ended.map_err(|error| Problem::internal(format!("a loader broke: {error}")))??;
+        loaders.push(ended.map_err(|error| Problem::internal(format!("a loader broke: {error}")))??);
     }
     let failed = std::mem::take(&mut shared.queue().failed);
-    Ok(failed.into_iter().enumerate().filter_map(|(table, problem)| Some((table, problem?))).collect())
+    let failed = failed.into_iter().enumerate().filter_map(|(table, problem)| Some((table, problem?)));
+    Ok((failed.collect(), loaders))
 }
 
-async fn work(shared: Arc<Shared>, mut loader: Box<dyn Loader>) -> Result<(), Problem> {
+async fn work(shared: Arc<Shared>, mut loader: Box<dyn Loader>) -> Result<Box<dyn Loader>, Problem> {
     while let Some(job) = shared.next_job() {
         let table = &shared.plan[job.table];
         let copied = match &job.chunk {
@@ -73,7 +86,7 @@ async fn work(shared: Arc<Shared>, mut loader: Box<dyn Loader>) -> Result<(), Pr
             other => other?,
         }
     }
-    Ok(())
+    Ok(loader)
 }
 
 async fn copy_chunk(
@@ -102,6 +115,10 @@ async fn copy_chunk(
 async fn finish(shared: &Shared, table: &TablePlan, loader: &mut dyn Loader) -> Result<(), Problem> {
     loader.finish_table(table).await?;
     crash::point("table.finished");
+    if shared.then == Then::Complete {
+        loader.complete_table(table).await?;
+        crash::point("table.completed");
+    }
     let follows = shared.run.task.kind.follows();
     shared.run.status.table_state(table, if follows { TableState::CatchingUp } else { TableState::Done });
     Ok(())

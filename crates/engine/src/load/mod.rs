@@ -8,11 +8,11 @@
 //! 4. Counters, and the first bookmark: the lowest position of any table. Foreign keys are made once all tables stand
 //!    at one position: here if the task ends here, else when the log has passed every table's load.
 //!
-//! Tables that a person asks to reload or to add later ([`asked`]) go the same way from a view of their own, while the
-//! log waits: the bookmark stays, and each ignores the log up to its own position.
+//! Tables that a person asks to reload or to add later ([`asked`]) are loaded [`aside`], while the others are followed.
 //!
-//! Invariant: the log is not followed before the first bookmark is there, nor while a table is half loaded.
+//! Invariant: the log is not followed before the first bookmark is there.
 
+pub(crate) mod aside;
 mod chunks;
 mod resume;
 
@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use wavemark_connector::crash;
-use wavemark_connector::source::{BlockFormat, KeySet, View};
+use wavemark_connector::source::{BlockFormat, KeptFor, KeySet, View};
 use wavemark_connector::target::{Bookmark, ChunkMark, Kept, Loader, Session, Stage, TableMark, WaveEnd};
 use wavemark_domain::progress::{Phase, Severity};
 use wavemark_domain::state::TableState;
@@ -46,11 +46,12 @@ fn jobs_of(table: usize, mark: &TableMark, without: Option<&Arc<KeySet>>) -> Vec
 }
 
 /// The tables that a person asks to load again, or for the first time. An order that can't be done is told and done with.
-pub(crate) fn asked(run: &Run, plan: &[TablePlan]) -> BTreeSet<TableId> {
+pub(crate) fn asked(run: &Run, plan: &[TablePlan], kept: &Kept) -> BTreeSet<TableId> {
+    let loads = run.task.kind.loads() && (run.task.kind.follows() || is_due(kept));
     let mut asked = BTreeSet::new();
-    for order in run.orders.wishing(TableWish::Reload) {
+    for order in run.orders.take(TableWish::Reload) {
         match plan.iter().find(|table| *table.name() == order.table) {
-            Some(table) if run.task.kind.loads() => {
+            Some(table) if loads => {
                 asked.insert(table.id);
             }
             _ => {
@@ -63,19 +64,19 @@ pub(crate) fn asked(run: &Run, plan: &[TablePlan]) -> BTreeSet<TableId> {
 }
 
 fn not_loaded(table: &TableName) -> Problem {
-    let text = format!("{table} can't be loaded: it is not among the tables that the task loads");
-    Problem::new(Fault::Settings, "order-refused", text)
-        .table(table)
-        .advice("See the task's mapping, and why the table is refused, if it is.")
+    let text = format!("{table} can't be loaded: it is not among the tables that the task loads, or its load is over");
+    Problem::new(Fault::Settings, "order-refused", text).table(table).advice(
+        "See the task's mapping, and why the table is refused, if it is. A task that only loads is reloaded whole.",
+    )
 }
 
-/// Whether something is to be loaded before the log is followed.
-pub(crate) fn is_due(kept: &Kept, asked: &BTreeSet<TableId>) -> bool {
-    kept.bookmark.is_none() || !asked.is_empty() || kept.tables.iter().any(|mark| mark.stage == Stage::Loading)
+/// Whether the first load is still to be done, or to be gone on with.
+pub(crate) fn is_due(kept: &Kept) -> bool {
+    kept.bookmark.is_none()
 }
 
-/// Loads what is missing and what is asked for, and returns what the target then holds: each of these tables marked,
-/// and a bookmark.
+/// Loads what is missing and what is asked for, and returns what the target then holds: every table marked, and a
+/// bookmark.
 pub(crate) async fn load(
     run: &Run,
     plan: &Arc<[TablePlan]>,
@@ -85,37 +86,30 @@ pub(crate) async fn load(
     asked: &BTreeSet<TableId>,
 ) -> Result<Kept, Problem> {
     run.status.phase(Phase::Loading);
-    let first = kept.bookmark.is_none();
     let mut marks = resume::marks_by_table(plan, kept.tables);
     // A log is begun only where nothing depends on the one before: also not what is asked to be loaded again, for the
     // order may be taken back before it is done.
-    let fresh = first && marks.iter().all(Option::is_none);
+    let fresh = marks.iter().all(Option::is_none);
     for table in asked {
         marks[table.index()] = None;
     }
     let start = if run.task.kind.loads() {
-        let wanted: Vec<bool> = (0..marks.len())
-            .map(|at| match &marks[at] {
-                None => first || asked.contains(&plan[at].id),
-                Some(mark) => mark.stage == Stage::Loading,
-            })
-            .collect();
-        let view = view_for(run, plan, fresh, &wanted).await?;
+        let view = view_for(run, plan, fresh, &marks).await?;
         if let Some(view) = &view {
-            let jobs = begin_tables(run, plan, view, session, &mut marks, &wanted).await?;
+            let (jobs, loaders) = begin_tables(run, plan, view, session, loaders, &mut marks).await?;
             finish_orders(run, asked, plan);
-            let failed = chunks::copy(run, plan, Arc::clone(view), loaders, jobs).await?;
+            let (failed, _) = chunks::copy(run, plan, Arc::clone(view), loaders, jobs, chunks::Then::Complete).await?;
             park_failed(run, plan, session, &mut marks, failed).await?;
         }
         view.map(|view| view.position().clone())
     } else {
         Some(adopt_tables(run, plan, session, &mut marks).await?)
     };
-    finish(run, plan, session, marks, (kept.bookmark, start)).await
+    finish(run, plan, session, marks, start).await
 }
 
 /// What was asked is in the target's marks now: another worker would go on with it.
-fn finish_orders(run: &Run, asked: &BTreeSet<TableId>, plan: &[TablePlan]) {
+pub(crate) fn finish_orders(run: &Run, asked: &BTreeSet<TableId>, plan: &[TablePlan]) {
     for order in run.orders.wishing(TableWish::Reload) {
         if asked.iter().any(|table| *plan[table.index()].name() == order.table) {
             run.orders.finish(order.number);
@@ -127,10 +121,10 @@ fn finish_orders(run: &Run, asked: &BTreeSet<TableId>, plan: &[TablePlan]) {
 async fn view_for(
     run: &Run,
     plan: &[TablePlan],
-    first: bool,
-    wanted: &[bool],
+    fresh: bool,
+    marks: &[Option<TableMark>],
 ) -> Result<Option<Arc<dyn View>>, Problem> {
-    if first {
+    if fresh {
         let view = run.source.begin(&run.task, plan).await?;
         crash::point("source.begun");
         run.status.event(
@@ -140,7 +134,7 @@ async fn view_for(
         );
         return Ok(Some(view.into()));
     }
-    if !wanted.contains(&true) {
+    if marks.iter().flatten().filter(|mark| mark.stage != Stage::Loading).count() == marks.len() {
         return Ok(None);
     }
     let view = run.source.view_again(&run.task, plan).await?;
@@ -155,27 +149,56 @@ async fn begin_tables(
     plan: &Arc<[TablePlan]>,
     view: &Arc<dyn View>,
     session: &mut dyn Session,
+    mut loaders: Vec<Box<dyn Loader>>,
     marks: &mut [Option<TableMark>],
-    wanted: &[bool],
-) -> Result<Vec<Job>, Problem> {
-    let mut jobs = resume::bring_forward(run, plan, view.as_ref(), session, marks).await?;
+) -> Result<(Vec<Job>, Vec<Box<dyn Loader>>), Problem> {
+    let loader = loaders.first_mut().ok_or_else(no_loader)?;
+    // A table whose chunks are all done is exact as of its own position; only its keys and indexes are missing.
+    let since = |mark: &TableMark| resume::has_open_chunks(mark).then(|| mark.began.clone());
+    let forward = resume::bring_forward(run, plan, view.as_ref(), loader.as_mut(), marks, KeptFor::Task, since).await?;
+    let mut jobs = forward.jobs;
+    let mut again = forward.again;
+    park_failed(run, plan, session, marks, forward.failed).await?;
     for (index, table) in plan.iter().enumerate() {
-        if marks[index].is_some() || !wanted[index] {
+        let why = again.remove(&index);
+        if marks[index].is_some() && why.is_none() {
             continue;
         }
-        match begin_table(run, table, view.as_ref(), session).await {
-            Ok(mark) => {
-                jobs.extend(jobs_of(index, &mark, None));
-                marks[index] = Some(mark);
-            }
-            Err(problem) => {
-                let mark = park(run, table, session, view.position(), problem).await?;
-                marks[index] = Some(mark);
-            }
+        let begun = begin_or_park(run, table, view.as_ref(), session, why.as_deref()).await?;
+        if begun.stage == Stage::Loading {
+            jobs.extend(jobs_of(index, &begun, None));
         }
+        marks[index] = Some(begun);
     }
+    sort_by_size(plan, &mut jobs);
+    Ok((jobs, loaders))
+}
+
+fn no_loader() -> Problem {
+    Problem::internal("the target gave no loader for a task that loads")
+}
+
+fn sort_by_size(plan: &[TablePlan], jobs: &mut [Job]) {
     jobs.sort_by_key(|job| std::cmp::Reverse(plan[job.table].source.bytes_estimated));
-    Ok(jobs)
+}
+
+/// Begins a table from nothing; with `why` it was begun before and its rows go. Its mark says whether it is loading or
+/// had to be parked.
+pub(crate) async fn begin_or_park(
+    run: &Run,
+    table: &TablePlan,
+    view: &dyn View,
+    session: &mut dyn Session,
+    why: Option<&str>,
+) -> Result<TableMark, Problem> {
+    if let Some(why) = why {
+        let text = format!("The load of {} starts over: {why}", table.name());
+        run.status.table_event(Severity::Warning, "load-restarted", table, text);
+    }
+    match begin_table(run, table, view, session).await {
+        Ok(mark) => Ok(mark),
+        Err(problem) => park(run, table, session, view.position(), problem).await,
+    }
 }
 
 async fn begin_table(
@@ -258,7 +281,7 @@ async fn park_failed(
 }
 
 /// Parks a table whose load failed on data, unless the policy or the kind of problem stops the task.
-async fn park(
+pub(crate) async fn park(
     run: &Run,
     table: &TablePlan,
     session: &mut dyn Session,
@@ -286,7 +309,7 @@ async fn finish(
     plan: &[TablePlan],
     session: &mut dyn Session,
     marks: Vec<Option<TableMark>>,
-    (bookmark, start): (Option<Bookmark>, Option<Position>),
+    start: Option<Position>,
 ) -> Result<Kept, Problem> {
     run.status.phase(Phase::Finishing);
     let mut tables: Vec<TableMark> = marks.into_iter().flatten().collect();
@@ -303,10 +326,6 @@ async fn finish(
         }
         let counters = run.source.counters(plan).await?;
         session.raise_counters(plan, &counters).await?;
-    }
-    if bookmark.is_some() {
-        show_loaded(run, plan, &tables);
-        return Ok(Kept { bookmark, tables });
     }
     let lowest = tables.iter().filter(|mark| mark.stage == Stage::Loaded).map(|mark| mark.position.clone()).min();
     let position = lowest.or(start).or_else(|| tables.iter().map(|mark| mark.position.clone()).min());
@@ -358,17 +377,4 @@ fn show_loaded(run: &Run, plan: &[TablePlan], tables: &[TableMark]) {
 fn format_for(run: &Run, table: &TablePlan) -> BlockFormat {
     let takes = run.target.block_formats(table);
     run.source.block_formats(table).into_iter().find(|format| takes.contains(format)).unwrap_or(BlockFormat::Rows)
-}
-
-/// A half-loaded table that can't be continued starts over: its rows go, its chunks are cut again.
-async fn start_over(
-    run: &Run,
-    table: &TablePlan,
-    view: &dyn View,
-    session: &mut dyn Session,
-    why: &str,
-) -> Result<TableMark, Problem> {
-    let text = format!("The load of {} starts over: {why}", table.name());
-    run.status.table_event(Severity::Warning, "load-restarted", table, text);
-    begin_table(run, table, view, session).await
 }

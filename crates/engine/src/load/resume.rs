@@ -16,12 +16,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wavemark_connector::crash;
-use wavemark_connector::source::{KeySet, Touched, View};
-use wavemark_connector::target::{Session, Stage, TableMark};
+use wavemark_connector::source::{KeptFor, KeySet, Touched, View};
+use wavemark_connector::target::{Loader, Stage, TableMark};
 use wavemark_domain::progress::Severity;
-use wavemark_domain::{Position, Problem, TableId, TablePlan};
+use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
 
-use super::{Job, format_for, jobs_of, park, rewritten, start_over};
+use super::{Job, format_for, jobs_of, rewritten};
 use crate::run::Run;
 
 /// The marks in the plan's order.
@@ -30,48 +30,63 @@ pub(super) fn marks_by_table(plan: &[TablePlan], kept: Vec<TableMark>) -> Vec<Op
     plan.iter().map(|table| by_name.remove(table.name())).collect()
 }
 
-/// Brings every half-loaded table to the view's position and lists its unfinished chunks.
+/// What bringing tables forward gave.
+#[derive(Default)]
+pub(super) struct Forward {
+    /// Chunks left to copy.
+    pub(super) jobs: Vec<Job>,
+    /// Tables that have to start over, and why.
+    pub(super) again: BTreeMap<usize, String>,
+    /// Tables that failed on data.
+    pub(super) failed: Vec<(usize, Problem)>,
+}
+
+pub(super) fn has_open_chunks(mark: &TableMark) -> bool {
+    mark.chunks.iter().any(|chunk| chunk.done.is_none())
+}
+
+/// Brings tables whose load isn't over to the view's position, by what was touched `since` then; a table without such
+/// a place stays where it is. Lists what is left to do for each.
 pub(super) async fn bring_forward(
     run: &Run,
     plan: &Arc<[TablePlan]>,
     view: &dyn View,
-    session: &mut dyn Session,
+    loader: &mut dyn Loader,
     marks: &mut [Option<TableMark>],
-) -> Result<Vec<Job>, Problem> {
-    let mut touched = touched_since(run, plan, view.position(), marks).await?;
-    let mut jobs = Vec::new();
+    kept: KeptFor,
+    since: impl Fn(&TableMark) -> Option<Position>,
+) -> Result<Forward, Problem> {
+    let mut touched = touched_since(run, plan, view.position(), marks, kept, &since).await?;
+    let mut forward = Forward::default();
     for (index, table) in plan.iter().enumerate() {
         let Some(mark) = marks[index].as_mut().filter(|mark| mark.stage == Stage::Loading) else { continue };
-        if mark.chunks.iter().all(|chunk| chunk.done.is_some()) {
-            // Exact as of its own position; only its keys and indexes are missing.
-            jobs.extend(jobs_of(index, mark, None));
+        if since(mark).is_none() {
+            forward.jobs.extend(jobs_of(index, mark, None));
             continue;
         }
         let what = touched.remove(&index).unwrap_or_else(|| Touched::StartOver("it has no log to go by".to_owned()));
-        let continued = match continue_table(run, table, view, session, mark, what).await {
-            Ok(Err(why)) => match start_over(run, table, view, session, &why).await {
-                Ok(fresh) => {
-                    *mark = fresh;
-                    Ok(None)
-                }
-                Err(problem) => Err(problem),
-            },
-            other => other.map(Result::ok),
-        };
-        match continued {
-            Ok(without) => jobs.extend(jobs_of(index, mark, without.as_ref().filter(|keys| !keys.is_empty()))),
-            Err(problem) => *mark = park(run, table, session, view.position(), problem).await?,
+        match continue_table(run, table, view, loader, mark, what).await {
+            Ok(Ok(without)) => {
+                forward.jobs.extend(jobs_of(index, mark, Some(&without).filter(|keys| !keys.is_empty())))
+            }
+            Ok(Err(why)) => {
+                forward.again.insert(index, why);
+            }
+            Err(problem) if problem.fault == Fault::Data => forward.failed.push((index, problem)),
+            Err(problem) => return Err(problem),
         }
     }
-    Ok(jobs)
+    Ok(forward)
 }
 
-/// What the log did to each half-loaded table since its load began. One pass over the log per distinct beginning.
+/// What the log did to each table whose load isn't over. One pass over the log per distinct beginning.
 async fn touched_since(
     run: &Run,
     plan: &[TablePlan],
     to: &Position,
     marks: &[Option<TableMark>],
+    kept: KeptFor,
+    since: impl Fn(&TableMark) -> Option<Position>,
 ) -> Result<BTreeMap<usize, Touched>, Problem> {
     let mut touched = BTreeMap::new();
     if !run.task.kind.follows() {
@@ -79,14 +94,12 @@ async fn touched_since(
     }
     let mut by_beginning: BTreeMap<Position, Vec<TableId>> = BTreeMap::new();
     for (index, mark) in marks.iter().enumerate() {
-        if let Some(mark) = mark.as_ref().filter(|mark| mark.stage == Stage::Loading)
-            && mark.chunks.iter().any(|chunk| chunk.done.is_none())
-        {
-            by_beginning.entry(mark.began.clone()).or_default().push(plan[index].id);
+        if let Some(from) = mark.as_ref().filter(|mark| mark.stage == Stage::Loading).and_then(&since) {
+            by_beginning.entry(from).or_default().push(plan[index].id);
         }
     }
     for (from, tables) in by_beginning {
-        let found = run.source.touched(&run.task, plan, &tables, &from, to).await?;
+        let found = run.source.touched(&run.task, plan, &tables, (&from, to), kept).await?;
         touched.extend(tables.into_iter().map(TableId::index).zip(found));
     }
     Ok(touched)
@@ -97,7 +110,7 @@ async fn continue_table(
     run: &Run,
     table: &TablePlan,
     view: &dyn View,
-    session: &mut dyn Session,
+    loader: &mut dyn Loader,
     mark: &mut TableMark,
     touched: Touched,
 ) -> Result<Result<Arc<KeySet>, String>, Problem> {
@@ -114,18 +127,20 @@ async fn continue_table(
         return Ok(Err("its storage was rewritten meanwhile".to_owned()));
     }
     let mut rows = view.read_keys(table, &keys, format_for(run, table)).await?;
-    let added = session.bring_forward(table, &keys, rows.as_mut(), view.position(), &entered.storage).await?;
+    let added = loader.bring_forward(table, &keys, rows.as_mut(), view.position(), &entered.storage).await?;
     crash::point("forward.committed");
     mark.position = view.position().clone();
     mark.storage = entered.storage;
-    let done = mark.chunks.iter().filter(|chunk| chunk.done.is_some()).count();
-    let text = format!(
-        "The load of {} goes on after {done} of {} chunks; {} touched keys were fetched again",
-        table.name(),
-        mark.chunks.len(),
-        keys.len()
-    );
     run.status.update_table(table.id, |progress| progress.rows_refetched += added);
-    run.status.table_event(Severity::Info, "load-continued", table, text);
+    if has_open_chunks(mark) {
+        let done = mark.chunks.iter().filter(|chunk| chunk.done.is_some()).count();
+        let text = format!(
+            "The load of {} goes on after {done} of {} chunks; {} touched keys were fetched again",
+            table.name(),
+            mark.chunks.len(),
+            keys.len()
+        );
+        run.status.table_event(Severity::Info, "load-continued", table, text);
+    }
     Ok(Ok(Arc::new(keys)))
 }

@@ -62,12 +62,10 @@ const STATES: [TableState; 5] =
 /// Whether a fault can meet a table in this state at all.
 fn is_possible(fault: Fault, state: TableState) -> bool {
     match fault {
-        // The log is read while no table is loaded, and none is left to be.
-        Fault::Mishap(Mishap::TransactionInParts | Mishap::StandbyBehind) => {
-            !matches!(state, TableState::Waiting | TableState::Loading)
-        }
-        // The same; and what the target has comes first of all, when no table is shown as live yet.
-        Fault::Mishap(Mishap::Resend) => matches!(state, TableState::CatchingUp | TableState::Parked),
+        // The log is read once the first load is over; what the target has comes first of all, when no table is shown
+        // as live yet.
+        Fault::Mishap(Mishap::TransactionInParts | Mishap::StandbyBehind) => state != TableState::Waiting,
+        Fault::Mishap(Mishap::Resend) => !matches!(state, TableState::Waiting | TableState::Live),
         _ => true,
     }
 }

@@ -79,9 +79,15 @@ async fn a_table_is_made_loaded_and_finished() {
         .unwrap();
     assert_eq!(copied.rows, 2);
     loader.load(&plan[0], 1, &mut Ready(Vec::new()), &|_| {}).await.unwrap();
+    let stage = "SELECT stage FROM wavemark.tables";
     for _ in 0..2 {
         loader.finish_table(&plan[0]).await.unwrap();
     }
+    assert_eq!(database.rows(stage).await, "loading");
+    for _ in 0..2 {
+        loader.complete_table(&plan[0]).await.unwrap();
+    }
+    assert_eq!(database.rows(stage).await, "loaded");
     session
         .raise_counters(&plan, &[Counter { table: TableId(0), column: "id".into(), last_value: Some(40) }])
         .await
@@ -150,6 +156,7 @@ async fn a_reload_removes_the_rows_of_the_load_before_and_of_nobody_else() {
     session.begin_table(&plan[0], Preparation::Nothing, &mark(&plan[0], 1)).await.unwrap();
     loader.load(&plan[0], 0, &mut Ready::rows(some(&[product(1, "A", 3)])), &|_| {}).await.unwrap();
     loader.finish_table(&plan[0]).await.unwrap();
+    loader.complete_table(&plan[0]).await.unwrap();
     commit(&mut session, 1).await.unwrap();
 
     let reload = TaskContext { generation: Generation(2), ..task(2, true) };
@@ -240,6 +247,7 @@ async fn load(session: &mut PgSession, loader: &mut PgLoader, plan: &TablePlan, 
     session.begin_table(plan, preparation, &mark(plan, 1)).await.unwrap();
     loader.load(plan, 0, &mut Ready::rows(rows), &|_| {}).await.unwrap();
     loader.finish_table(plan).await.unwrap();
+    loader.complete_table(plan).await.unwrap();
 }
 
 fn rows(table: u32, rows: &[&[V]]) -> Batch {
@@ -315,7 +323,7 @@ async fn a_half_loaded_table_is_brought_forward() {
         stale.insert([&id.to_be_bytes()[..]]);
     }
     let fresh = some(&[product(1, "A2", 30), product(9, "I", 9)]);
-    let added = session.bring_forward(&plan[0], &stale, &mut Ready::rows(fresh), &position(5), "1").await.unwrap();
+    let added = loader.bring_forward(&plan[0], &stale, &mut Ready::rows(fresh), &position(5), "1").await.unwrap();
     assert_eq!(added, 2);
     assert_eq!(database.rows("SELECT id AS a, sku AS b FROM shop.products ORDER BY id").await, "1|A2\n2|B\n9|I");
     let kept = database.target().open(&task(2, false)).await.unwrap().kept;
