@@ -15,12 +15,31 @@ pub(super) struct Tables {
 struct Followed {
     /// What the load gave: transactions that ended up to here are in the table already.
     from: Option<Position>,
-    parked: bool,
-    /// It is loaded aside: all of it is left out until the log is opened anew.
-    aside: bool,
+    part: Part,
     live: bool,
+}
+
+/// Whether the waves take a table's changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// They do, after its `from`.
+    Taken,
+    /// Its changes are not kept.
+    Parked,
+    /// It is loaded aside: all of it is left out until the log is opened anew.
+    Aside,
     /// The reader ended the table before `from`, where the log still has an older layout: it is read again from there.
-    rejoins: bool,
+    Rejoins,
+}
+
+impl Part {
+    fn of(mark: Option<&TableMark>) -> Self {
+        match mark.map(|mark| &mark.stage) {
+            Some(Stage::Parked(_)) => Self::Parked,
+            Some(Stage::Loading) => Self::Aside,
+            Some(Stage::Loaded) | None => Self::Taken,
+        }
+    }
 }
 
 impl Tables {
@@ -29,18 +48,12 @@ impl Tables {
             .iter()
             .map(|table| {
                 let mark = marks.iter().find(|mark| mark.source == *table.name());
-                Followed {
-                    from: mark.map(|mark| mark.position.clone()),
-                    parked: mark.is_some_and(|mark| matches!(mark.stage, Stage::Parked(_))),
-                    aside: mark.is_some_and(|mark| mark.stage == Stage::Loading),
-                    live: false,
-                    rejoins: false,
-                }
+                Followed { from: mark.map(|mark| mark.position.clone()), part: Part::of(mark), live: false }
             })
             .collect();
         Self {
             loaded_up_to: followed.iter().filter_map(|table| table.from.clone()).max(),
-            any_left_out: followed.iter().any(|table| table.parked || table.aside),
+            any_left_out: followed.iter().any(|table| matches!(table.part, Part::Parked | Part::Aside)),
             followed,
         }
     }
@@ -48,47 +61,42 @@ impl Tables {
     /// Leaves the table out from now on; false if it was left out already.
     pub(super) fn park(&mut self, table: TableId) -> bool {
         self.any_left_out = true;
-        let table = &mut self.followed[table.index()];
-        table.aside = false;
-        !std::mem::replace(&mut table.parked, true)
+        std::mem::replace(&mut self.followed[table.index()].part, Part::Parked) != Part::Parked
     }
 
     /// Leaves the table out from now on, because it is loaded aside.
     pub(super) fn take_aside(&mut self, table: TableId) {
         self.any_left_out = true;
-        let table = &mut self.followed[table.index()];
-        *table = Followed { from: None, parked: false, aside: true, live: false, rejoins: false };
+        self.followed[table.index()] = Followed { from: None, part: Part::Aside, live: false };
     }
 
     pub(super) fn is_aside(&self, table: TableId) -> bool {
-        self.followed[table.index()].aside
+        self.followed[table.index()].part == Part::Aside
     }
 
     /// The layout of the table changes in a transaction with this end. If the table has that from its load, it is left
     /// out up to its own position, where the log must be read anew; false if the change is news to it.
     pub(super) fn rejoin_after(&mut self, table: TableId, end: &Position) -> bool {
         let table = &mut self.followed[table.index()];
-        table.rejoins = table.from.as_ref().is_some_and(|from| end <= from);
-        table.rejoins
+        let has_it = table.from.as_ref().is_some_and(|from| end <= from);
+        if has_it {
+            table.part = Part::Rejoins;
+        }
+        has_it
     }
 
     /// Where the log must be read anew, if it must: the lowest position of any table that rejoins.
     pub(super) fn rejoin_at(&self) -> Option<&Position> {
-        self.followed
-            .iter()
-            .filter(|table| table.rejoins && !table.parked)
-            .filter_map(|table| table.from.as_ref())
-            .min()
+        self.followed.iter().filter(|table| table.part == Part::Rejoins).filter_map(|table| table.from.as_ref()).min()
     }
 
     /// Whether barriers of the table are known already.
     pub(super) fn is_left_out(&self, table: TableId) -> bool {
-        let table = &self.followed[table.index()];
-        table.parked || table.aside || table.rejoins
+        self.followed[table.index()].part != Part::Taken
     }
 
     pub(super) fn is_parked(&self, table: TableId) -> bool {
-        self.followed[table.index()].parked
+        self.followed[table.index()].part == Part::Parked
     }
 
     /// The tables that become live with a bookmark at `position`, given that nothing more is at hand.
@@ -96,7 +104,7 @@ impl Tables {
         let mut news = Vec::new();
         for (index, table) in (0..).zip(&mut self.followed) {
             let has_its_load = table.from.as_ref().is_some_and(|from| from <= position);
-            if !table.parked && !table.aside && !table.rejoins && !table.live && has_its_load {
+            if table.part == Part::Taken && !table.live && has_its_load {
                 table.live = true;
                 news.push(TableId(index));
             }
@@ -106,13 +114,13 @@ impl Tables {
 
     /// Whether every table that isn't parked is live, so that they all stand at the bookmark.
     pub(super) fn all_live(&self) -> bool {
-        self.followed.iter().all(|table| table.live || table.parked)
+        self.followed.iter().all(|table| table.live || table.part == Part::Parked)
     }
 
     /// Whether the table is live.
     pub(super) fn is_live(&self, table: TableId) -> bool {
         let table = &self.followed[table.index()];
-        table.live && !table.parked
+        table.live && table.part != Part::Parked
     }
 
     /// For each change of the batch whether it is left out; `None` if none is. All ends are > `after`.
@@ -138,6 +146,6 @@ impl Tables {
             (Some(end), Some(from)) => end <= from,
             _ => false,
         };
-        table.parked || table.aside || kind == ChangeKind::Barrier || from_load()
+        matches!(table.part, Part::Parked | Part::Aside) || kind == ChangeKind::Barrier || from_load()
     }
 }

@@ -67,7 +67,8 @@ pub(super) async fn bring_forward(
         let what = touched.remove(&index).unwrap_or_else(|| Touched::StartOver("it has no log to go by".to_owned()));
         match continue_table(run, table, view, loader, mark, what).await {
             Ok(Ok(without)) => {
-                forward.jobs.extend(jobs_of(index, mark, Some(&without).filter(|keys| !keys.is_empty())))
+                let without = Some(&without).filter(|keys| !keys.is_empty());
+                forward.jobs.extend(jobs_of(index, mark, without));
             }
             Ok(Err(why)) => {
                 forward.again.insert(index, why);
