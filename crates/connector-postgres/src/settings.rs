@@ -285,7 +285,7 @@ mod tests {
         let two = ConfirmAfter::NamedStandbys(vec!["berlin".to_owned(), "oslo 2".to_owned()]);
         assert_eq!(parse("named-standbys", Some(" berlin, oslo 2 ,")).unwrap(), two);
         assert_eq!(parse("synchronous-standby", None).unwrap(), ConfirmAfter::SynchronousStandby);
-        assert_eq!(parse("local-flush", Some("")).unwrap(), ConfirmAfter::LocalFlush);
+        assert_eq!(parse("local-flush", None).unwrap(), ConfirmAfter::LocalFlush);
         for (after, names) in [("named-standbys", None), ("named-standbys", Some(" , ")), ("local-flush", Some("oslo"))]
         {
             let problem = parse(after, names).unwrap_err();
