@@ -67,7 +67,7 @@ impl Database {
     pub(super) fn settings(&self) -> Settings {
         Settings {
             confirm_after: crate::settings::ConfirmAfter::LocalFlush,
-            silence_limit: Duration::from_secs(60),
+            silence_limit: Duration::from_mins(1),
             endpoint: "test".to_owned(),
             host: "127.0.0.1".to_owned(),
             port: self.cluster.port,
