@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing step of a test is the test's failure")]
 
+mod adoption;
 mod at_the_target;
 mod bad_input;
 mod crash_points;
@@ -15,9 +16,11 @@ mod security_canaries;
 mod security_revoked;
 mod security_tls;
 mod silence;
+mod source_safety;
 mod standbys;
 mod storms;
 mod switch;
 mod tables;
+mod tampering;
 mod upheaval;
 mod world;

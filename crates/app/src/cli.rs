@@ -266,6 +266,14 @@ pub(crate) enum TaskCommand {
         /// Its name or id
         task: String,
     },
+    /// Go on as a task whose metadata was lost, from its bookmark in the target; for a task that never ran
+    Adopt {
+        /// Its name or id
+        task: String,
+        /// The identity to go on as; without it what the target holds is only shown
+        #[arg(long)]
+        from: Option<String>,
+    },
     /// Start it for the first time
     Start {
         /// Its name or id

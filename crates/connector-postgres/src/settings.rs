@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
-use wavemark_connector::spec::{FieldKind, FieldSpec, Role};
+use wavemark_connector::spec::{FieldKind, FieldSpec, Role, load_rate};
 use wavemark_connector::{EndpointSettings, SettingsSpec};
 use wavemark_domain::{Fault, Problem};
 
@@ -92,6 +92,9 @@ struct Values {
     silence_limit_seconds: Option<u64>,
     confirm_after: Option<After>,
     confirm_standbys: Option<String>,
+    /// The worker's to keep to.
+    #[expect(dead_code, reason = "read by the worker, which shares it between tasks")]
+    load_mib_per_second: Option<u64>,
 }
 
 fn default_port() -> u16 {
@@ -221,6 +224,7 @@ fn fields() -> Vec<FieldSpec> {
             "For named-standbys: the application names of the standbys, separated by commas, as pg_stat_replication \
              of this server shows them.",
         ),
+        load_rate(),
     ]
 }
 

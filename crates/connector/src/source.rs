@@ -89,8 +89,15 @@ pub trait Source: Send + Sync {
         from: &Position,
     ) -> Result<Box<dyn ChangeReader>, Problem>;
 
+    /// Whether the log could be opened from there, by everything that [`Source::follow`] checks. Changes nothing.
+    async fn still_has(&self, task: &TaskContext, from: &Position) -> Result<(), Problem>;
+
     /// Where the log ends now and how much of it is kept for the task.
     async fn log_state(&self, task: &TaskContext, bookmark: Option<&Position>) -> Result<LogState, Problem>;
+
+    /// Lets the log go that is kept for the task if it is more than so many bytes, as seen when it is let go: the
+    /// position is lost then. Returns how much it was; `None` if it was less, and nothing is changed.
+    async fn let_go(&self, task: &TaskContext, more_than: u64) -> Result<Option<u64>, Problem>;
 
     /// The counters (sequences, identities) that belong to the tables, with their present values.
     async fn counters(&self, plan: &[TablePlan]) -> Result<Vec<Counter>, Problem>;

@@ -48,6 +48,23 @@ pub struct FieldSpec {
     pub doc: &'static str,
 }
 
+/// The name of the setting that [`load_rate`] makes.
+pub const LOAD_RATE: &str = "load_mib_per_second";
+
+/// The setting by which every system has its loads slowed down: the worker keeps to it, for all its tasks together.
+#[must_use]
+pub fn load_rate() -> FieldSpec {
+    FieldSpec {
+        name: LOAD_RATE,
+        label: "Load at most, MiB a second",
+        kind: FieldKind::Integer { min: 1, max: 100_000 },
+        required: false,
+        secret: false,
+        default: None,
+        doc: "All loads that one worker reads from here or writes to here together are no faster.",
+    }
+}
+
 /// What a setting may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "is")]

@@ -15,9 +15,11 @@
 use std::ops::Range;
 
 use async_trait::async_trait;
+use wavemark_domain::adopt::KeptTask;
 use wavemark_domain::batch::Change;
 use wavemark_domain::catalog::{Column, Table, TableName};
 use wavemark_domain::check::Finding;
+use wavemark_domain::ids::Generation;
 use wavemark_domain::task::Preparation;
 use wavemark_domain::{Batch, Encoding, Epoch, Position, Problem, TableId, TablePlan, WaveNumber};
 
@@ -41,7 +43,7 @@ pub trait Target: Send + Sync {
     /// Raises the stored epoch with a short lock timeout, ending the sessions of a predecessor (also one of the
     /// same epoch) until it can; waits until they are gone; **then** reads what is kept. After this returns,
     /// nothing that an earlier opening began can be committed. Only `task.first_grant` may make the fence's row;
-    /// a tombstone is never reopened in the same generation.
+    /// a tombstone is never reopened in the same generation: that is a *settings* problem.
     async fn open(&self, task: &TaskContext) -> Result<Opened, OpenError>;
 
     /// Who says which bookmarks are durable, where the settings ask for more than a commit of this target gives.
@@ -51,6 +53,9 @@ pub trait Target: Send + Sync {
         None
     }
 
+    /// What it holds of any task, deleted ones too, for one that lost its metadata. Changes nothing.
+    async fn kept_tasks(&self) -> Result<Vec<(KeptTask, Kept)>, Problem>;
+
     /// Raises the fence, removes what is kept for the task and leaves a tombstone. The user's tables stay.
     /// Repeating it is safe.
     async fn clean_up(&self, task: &TaskContext) -> Result<(), LeftBehind>;
@@ -59,11 +64,13 @@ pub trait Target: Send + Sync {
 /// Why a target could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The target holds a higher epoch, or a tombstone.
+    /// The target holds a higher epoch or a later generation.
     #[error("the target is held by epoch {held}, which is above ours")]
     Fenced {
         /// What it holds.
         held: Epoch,
+        /// In which life of the task's artefacts, if it keeps that.
+        generation: Option<Generation>,
     },
     /// Anything else.
     #[error(transparent)]

@@ -3,12 +3,14 @@
 //! No I/O and no clock: everything here is a plain function over values, so that the engine, the server and
 //! every connector agree on what the words mean.
 
+pub mod adopt;
 pub mod batch;
 pub mod catalog;
 pub mod check;
 pub mod encoding;
 pub mod fault;
 pub mod ids;
+pub mod kept_log;
 pub mod mapping;
 pub mod order;
 pub mod plan;

@@ -44,6 +44,13 @@ impl TablePlan {
         self.key.is_empty()
     }
 
+    /// The columns that are written: the name at the source and the name in the target.
+    #[must_use]
+    pub fn column_names(&self) -> Vec<(String, String)> {
+        let name = |column: &ColumnPlan| (self.source.columns[column.source].name.clone(), column.target_name.clone());
+        self.columns.iter().map(name).collect()
+    }
+
     /// The source's name.
     #[must_use]
     pub fn name(&self) -> &TableName {

@@ -51,6 +51,14 @@ pub struct TaskProgress {
     pub log_kept_bytes: Option<u64>,
     /// Bytes of log that the source would keep at most, if it has a limit.
     pub log_limit_bytes: Option<u64>,
+    /// Bytes of log that the task's settings allow.
+    pub log_budget_bytes: Option<u64>,
+    /// Seconds until the source's limit is reached, at the rate of late.
+    pub log_seconds_left: Option<u64>,
+    /// What people must know about the log that is kept.
+    pub log_problem: Option<Problem>,
+    /// When a task that does not run was looked at for that (microseconds since 1970, the server's clock).
+    pub log_seen_at: Option<i64>,
     /// Changes read from the log.
     pub changes_read: u64,
     /// Bytes of log messages read.

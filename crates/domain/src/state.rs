@@ -65,7 +65,10 @@ impl TaskStatus {
             (Self::Starting | Self::Running | Self::Degraded, E::LeaseLapsed) => Self::Starting,
             (Self::Starting | Self::Running | Self::Degraded | Self::Stopping, E::Ended) => Self::Stopped,
             (Self::Starting | Self::Running | Self::Degraded | Self::Stopping, E::Broke) => Self::Failed,
-            (Self::Deleting, E::CleanUpFailed) => Self::CleanUpPending,
+            // Its log was let go while nobody ran it.
+            (Self::Stopped, E::Broke) => Self::Failed,
+            (Self::Deleting | Self::CleanUpPending, E::CleanUpFailed) => Self::CleanUpPending,
+            (Self::CleanUpPending, E::LeaseLapsed) => Self::CleanUpPending,
             (Self::Deleting, E::LeaseLapsed) => Self::Deleting,
             _ => return None,
         })
@@ -75,6 +78,12 @@ impl TaskStatus {
     #[must_use]
     pub fn wants_worker(self) -> bool {
         matches!(self, Self::Starting | Self::Running | Self::Degraded | Self::Stopping | Self::Deleting)
+    }
+
+    /// Whether a worker removes what the task left: as soon as it can, and again and again while something is away.
+    #[must_use]
+    pub fn is_cleaned_up(self) -> bool {
+        matches!(self, Self::Deleting | Self::CleanUpPending)
     }
 
     /// The word used in the API, on pages and in the database.

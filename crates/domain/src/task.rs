@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::kept_log::OverBudget;
+
 /// What a task does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -105,8 +107,13 @@ pub struct TaskSettings {
     pub idle_seconds: u32,
     /// How long a lock on a source or target table is waited for (1 to 600 seconds).
     pub lock_timeout_seconds: u32,
-    /// Source log kept for the task above which a warning is shown (MiB; 0: never).
-    pub log_kept_warning_mib: u32,
+    /// Source log that may be kept for the task (MiB; 0: any). From 70 % of it on people are told.
+    #[serde(alias = "log_kept_warning_mib")]
+    pub log_budget_mib: u32,
+    /// What happens when more is kept.
+    pub log_over_budget: OverBudget,
+    /// People are told when the source's own limit is nearer than that (minutes at the rate of late; 0: never).
+    pub log_warning_minutes: u32,
 }
 
 impl Default for TaskSettings {
@@ -123,7 +130,9 @@ impl Default for TaskSettings {
             wave_changes: 50_000,
             idle_seconds: 10,
             lock_timeout_seconds: 10,
-            log_kept_warning_mib: 4_096,
+            log_budget_mib: 4_096,
+            log_over_budget: OverBudget::default(),
+            log_warning_minutes: 60,
         }
     }
 }
@@ -164,6 +173,12 @@ mod tests {
         assert_eq!(settings.preparation, Preparation::Truncate);
         assert_eq!(settings.wave_changes, 50_000);
         assert_eq!(settings.out_of_range(), None);
+    }
+
+    #[test]
+    fn the_budget_is_read_under_the_name_that_it_had() {
+        let settings: TaskSettings = serde_json::from_str(r#"{"log_kept_warning_mib": 7}"#).unwrap();
+        assert_eq!(settings.log_budget_mib, 7);
     }
 
     #[test]

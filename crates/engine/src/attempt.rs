@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::task::JoinSet;
-use wavemark_connector::source::LogState;
 use wavemark_connector::target::{Kept, OpenError, Stage};
+use wavemark_domain::ids::Generation;
 use wavemark_domain::progress::{Phase, Severity, TableProgress};
 use wavemark_domain::state::TableState;
 use wavemark_domain::{Epoch, Fault, Position, Problem, TableName, TablePlan};
@@ -37,6 +35,8 @@ pub(crate) enum Stop {
     Fenced {
         /// The epoch found in the target, if it is known.
         held: Option<Epoch>,
+        /// The generation found there, if it is known.
+        generation: Option<Generation>,
     },
     /// A problem; its fault says what is done about it.
     Problem(Problem),
@@ -51,14 +51,11 @@ impl From<Problem> for Stop {
 impl From<OpenError> for Stop {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::Fenced { held } => Self::Fenced { held: Some(held) },
+            OpenError::Fenced { held, generation } => Self::Fenced { held: Some(held), generation },
             OpenError::Problem(problem) => Self::Problem(problem),
         }
     }
 }
-
-/// How often the source is asked how much log it keeps.
-const LOG_STATE_EVERY: Duration = Duration::from_secs(5);
 
 pub(crate) async fn attempt(run: &Run, carried: &mut Carried) -> Result<Ended, Stop> {
     let work = async {
@@ -72,8 +69,6 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried) -> Result<Ended, S
         if is_new && !std::mem::replace(&mut carried.assessed, true) {
             assess::tell(run, &planned).await;
         }
-        let mut helpers = JoinSet::new();
-        helpers.spawn(watch_log(run.clone()));
         let asked = load::asked(run, &plan, &opened.kept);
         let loaders = std::mem::take(&mut opened.loaders);
         let mut aside = (follow::Loading::default(), Vec::new());
@@ -94,9 +89,9 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried) -> Result<Ended, S
             }
         }
         run.status.update(|progress| progress.waiting_for = None);
-        Ok::<_, Stop>((plan, opened, aside, helpers))
+        Ok::<_, Stop>((plan, opened, aside))
     };
-    let (plan, mut opened, aside, _helpers) = tokio::select! {
+    let (plan, mut opened, aside) = tokio::select! {
         biased;
         () = run.stop.cancelled() => return Ok(Ended::Stopped),
         prepared = work => prepared?,
@@ -186,64 +181,5 @@ fn fresh(table: &TableName, target: &TableName) -> TableProgress {
         exceptions: 0,
         applied_commit_at: None,
         problem: None,
-    }
-}
-
-/// Shows where the source's log ends and how much of it is kept for the task, for as long as the attempt lasts; says
-/// so once when that grows above the task's limit.
-async fn watch_log(run: Run) {
-    let mut warned = false;
-    loop {
-        let bookmark = run.status.progress().bookmark_key;
-        match run.source.log_state(&run.task, bookmark.as_ref()).await {
-            Ok(state) => {
-                show_log(&run, &state);
-                let above = is_above(state.kept_bytes, run.task.settings.log_kept_warning_mib);
-                if above && !warned {
-                    run.status.problem(Severity::Warning, &too_much_kept(&run, state.kept_bytes.unwrap_or_default()));
-                }
-                warned = above;
-            }
-            Err(problem) => tracing::debug!("the source's log state is not known: {problem}"),
-        }
-        tokio::time::sleep(LOG_STATE_EVERY).await;
-    }
-}
-
-fn show_log(run: &Run, state: &LogState) {
-    let end = run.source.describe(&state.end);
-    run.status.update(|progress| {
-        progress.source_position = Some(end);
-        progress.behind_bytes = state.behind_bytes;
-        progress.log_kept_bytes = state.kept_bytes;
-        progress.log_limit_bytes = state.limit_bytes;
-    });
-}
-
-/// Whether so many bytes are more than so many MiB; 0 MiB is no limit.
-fn is_above(bytes: Option<u64>, limit_mib: u32) -> bool {
-    limit_mib > 0 && bytes.is_some_and(|bytes| bytes > u64::from(limit_mib) << 20)
-}
-
-fn too_much_kept(run: &Run, bytes: u64) -> Problem {
-    let text = format!(
-        "The source keeps {} MiB of log for this task, more than the {} MiB that its settings allow without a warning",
-        bytes >> 20,
-        run.task.settings.log_kept_warning_mib
-    );
-    Problem::transient("log-kept", text)
-        .advice("See what the task waits for; if it can't go on, stop and delete it, and the source lets its log go.")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn log_kept_is_above_its_limit_only_where_there_is_one() {
-        assert!(is_above(Some((4 << 20) + 1), 4));
-        assert!(!is_above(Some(4 << 20), 4));
-        assert!(!is_above(Some(u64::MAX), 0));
-        assert!(!is_above(None, 4));
     }
 }

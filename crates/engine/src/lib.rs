@@ -11,17 +11,22 @@
 //! The engine knows the traits of `wavemark-connector` and no database. It has no clock of its own but tokio's, so
 //! that a simulation runs it on virtual time.
 
+mod adopt;
 mod assess;
 mod attempt;
 pub mod follow;
 pub mod load;
+mod log_watch;
 mod orders;
+mod pace;
 pub mod plan;
 mod run;
 pub mod status;
 
+pub use adopt::adoptable;
 pub use assess::assess;
 pub use attempt::Carried;
 pub use orders::Orders;
+pub use pace::Pace;
 pub use run::{Ended, Failure, Run, clean_up};
 pub use status::Status;

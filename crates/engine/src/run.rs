@@ -3,15 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use wavemark_connector::source::LeftBehind;
 use wavemark_connector::{Source, Target, TaskContext};
+use wavemark_domain::ids::Generation;
 use wavemark_domain::mapping::Mappings;
 use wavemark_domain::progress::{Phase, Severity};
 use wavemark_domain::{Epoch, Fault, Problem};
 
 use crate::attempt::{Carried, Stop, attempt};
+use crate::log_watch;
 use crate::orders::Orders;
+use crate::pace::Pace;
 use crate::status::Status;
 
 /// A task with everything to run it.
@@ -31,6 +35,8 @@ pub struct Run {
     pub status: Status,
     /// What is asked of single tables.
     pub orders: Orders,
+    /// How fast its loads may be, for its source and for its target.
+    pub paces: Vec<Arc<Pace>>,
     /// Asks the run to finish its wave and end.
     pub stop: CancellationToken,
 }
@@ -51,6 +57,8 @@ pub enum Failure {
     Fenced {
         /// The epoch found in the target, if it is known.
         held: Option<Epoch>,
+        /// The generation found there, if it is known.
+        generation: Option<Generation>,
     },
     /// A person must act.
     Problem(Problem),
@@ -63,6 +71,26 @@ impl Run {
     /// Runs the task. Passing problems are waited out for as long as it takes, each attempt starting from what the
     /// target holds. May be dropped at any await: the next run continues.
     pub async fn run(&self) -> Result<Ended, Failure> {
+        let mut watch = JoinSet::new();
+        if self.task.kind.follows() {
+            watch.spawn(log_watch::until_over_budget(self.clone()));
+        }
+        loop {
+            // Whatever an attempt was doing when its log is let go is over, as if the worker had died there.
+            let budget = tokio::select! {
+                biased;
+                Some(Ok(budget)) = watch.join_next() => budget,
+                outcome = self.attempts() => return outcome,
+            };
+            if let Some(problem) = log_watch::let_go(self, budget).await {
+                self.status.problem(Severity::Error, &problem);
+                return Err(Failure::Problem(problem));
+            }
+            watch.spawn(log_watch::until_over_budget(self.clone()));
+        }
+    }
+
+    async fn attempts(&self) -> Result<Ended, Failure> {
         let mut carried = Carried::default();
         let mut wait = FIRST_WAIT;
         let mut lost_before = false;
@@ -75,9 +103,9 @@ impl Run {
             let problem = match stop {
                 Stop::Again => continue,
                 Stop::Asked => return Ok(Ended::Stopped),
-                Stop::Fenced { held } => return Err(Failure::Fenced { held }),
+                Stop::Fenced { held, generation } => return Err(Failure::Fenced { held, generation }),
                 Stop::Problem(problem) if problem.fault == Fault::Fenced => {
-                    return Err(Failure::Fenced { held: None });
+                    return Err(Failure::Fenced { held: None, generation: None });
                 }
                 // Another worker may have taken the task, and the log with it, since the target was opened: only a
                 // target that is opened again and still ours says that the position is lost.
@@ -121,10 +149,16 @@ impl Run {
     }
 }
 
-/// Removes what the task made at the source and at the target. Both are tried, whatever happens to the other.
+/// Removes what the task made at the source and at the target. Both are tried, whatever happens to the other, unless
+/// the target is another's: then the slot is, too.
 pub async fn clean_up(run: &Run) -> Result<(), LeftBehind> {
     run.status.phase(Phase::CleaningUp);
     let target = run.target.clean_up(&run.task).await;
+    if let Err(left) = &target
+        && left.problem.fault == Fault::Fenced
+    {
+        return target;
+    }
     let source = run.source.clean_up(&run.task).await;
     match (target, source) {
         (Ok(()), Ok(())) => Ok(()),

@@ -1,11 +1,12 @@
 //! Short work for a worker: it really connects, looks, and says what it found.
 
 use serde::{Deserialize, Serialize};
+use wavemark_domain::adopt::Adoptable;
 use wavemark_domain::catalog::Table;
 use wavemark_domain::check::{Finding, Step};
-use wavemark_domain::ids::JobId;
+use wavemark_domain::ids::{Generation, JobId};
 use wavemark_domain::task::{TaskKind, TaskSettings};
-use wavemark_domain::{Problem, TaskId};
+use wavemark_domain::{Epoch, Problem, TaskId};
 
 use crate::EndpointConfig;
 
@@ -54,6 +55,40 @@ pub enum JobWork {
         /// Its settings.
         settings: TaskSettings,
     },
+    /// Say which of the tasks that the target knows this one could go on as.
+    Adoptable {
+        /// Which task.
+        task: TaskId,
+        /// Its name.
+        name: String,
+        /// What it does.
+        kind: TaskKind,
+        /// Where from.
+        source: EndpointConfig,
+        /// Where to.
+        target: EndpointConfig,
+        /// The table mappings.
+        mappings: serde_json::Value,
+        /// Its settings.
+        settings: TaskSettings,
+    },
+    /// See how much log the source keeps for a task that no worker runs, and let it go if it is more than so much.
+    LookAtLog {
+        /// Which task.
+        task: TaskId,
+        /// Its name.
+        name: String,
+        /// Which life of its artefacts.
+        generation: Generation,
+        /// Its newest grant.
+        epoch: Epoch,
+        /// What it does.
+        kind: TaskKind,
+        /// Where from.
+        source: EndpointConfig,
+        /// Above how many bytes the log is let go.
+        let_go_above: Option<u64>,
+    },
 }
 
 /// What a job found. A job that could not even begin says so with a problem.
@@ -74,6 +109,22 @@ pub enum JobOutcome {
     Assessed {
         /// What was found, worst first; empty is good.
         findings: Vec<Finding>,
+    },
+    /// Of a look at what the target holds.
+    Adoptable {
+        /// Each task that it knows.
+        found: Vec<Adoptable>,
+    },
+    /// Of a look at the log that is kept.
+    LookedAtLog {
+        /// Where it ends, as the source writes it.
+        position: String,
+        /// How much is kept for the task.
+        kept_bytes: Option<u64>,
+        /// The most that the source would keep.
+        limit_bytes: Option<u64>,
+        /// How much was kept when it was let go.
+        let_go: Option<u64>,
     },
     /// It could not be done.
     Failed {

@@ -1,7 +1,8 @@
 //! What server and worker say to each other: JSON over HTTPS, the worker always dials.
 //!
 //! Every path is below [`PREFIX`] and carries the worker's token as `Authorization: Bearer`. Each request carries
-//! [`VERSION`] in the header [`VERSION_HEADER`]; a server that speaks another one answers 426 with a sentence that names both.
+//! [`spoken`] in the header [`VERSION_HEADER`]; a server that speaks another major version answers 426 with a sentence that
+//! names both.
 //!
 //! | path | message | answer |
 //! |---|---|---|
@@ -21,12 +22,30 @@ pub use report::{Instruction, Report, ReportAnswer, RunState, TaskAnswer, TaskRe
 use serde::{Deserialize, Serialize};
 use wavemark_domain::WorkerId;
 
-/// The version of this protocol. A change that an older peer would misread makes the next.
-pub const VERSION: u32 = 1;
-/// The header that carries [`VERSION`].
+/// The major version of this protocol: peers of the same one work together, others refuse each other. A change that an
+/// older peer would misread makes the next: a new kind of job, a new setting of a task, a new word of an enum, another
+/// default.
+pub const VERSION: u32 = 2;
+/// Counts what was added since the major version began and an older peer does no harm by not knowing: a field that has a
+/// default, a message that is not needed.
+pub const MINOR: u32 = 0;
+/// The header that carries [`spoken`].
 pub const VERSION_HEADER: &str = "wavemark-protocol";
 /// What every path starts with.
 pub const PREFIX: &str = "/worker/v1";
+
+/// What a peer of this version says that it speaks: `major.minor`.
+#[must_use]
+pub fn spoken() -> String {
+    format!("{VERSION}.{MINOR}")
+}
+
+/// Whether a peer that speaks this is understood. The first version said its number alone.
+#[must_use]
+pub fn understands(spoken: &str) -> bool {
+    let major = spoken.split_once('.').map_or(spoken, |(major, _)| major);
+    major.parse() == Ok(VERSION)
+}
 
 /// A worker introduces itself; sent at start and whenever the server says that it doesn't know the worker (404).
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! The report that renews leases and carries progress, and its answer.
 
 use serde::{Deserialize, Serialize};
+use wavemark_domain::ids::Generation;
 use wavemark_domain::progress::{TaskEventRecord, TaskProgress};
 use wavemark_domain::{Epoch, Problem, TableOrder, TaskId, WorkerId};
 
@@ -58,6 +59,9 @@ pub enum RunState {
     Fenced {
         /// The epoch found in the target, if it is known.
         held: Option<Epoch>,
+        /// The generation found there, if it is known.
+        #[serde(default)]
+        generation: Option<Generation>,
     },
     /// Clean-up is done.
     CleanedUp,

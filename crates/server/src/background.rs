@@ -7,7 +7,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::task::TaskTracker;
 use wavemark_domain::Problem;
 use wavemark_protocol::JobOutcome;
-use wavemark_store::{CHANGE_CHANNEL, PgListener, Result, WORK_CHANNEL, jobs, leases, samples, sessions};
+use wavemark_store::{CHANGE_CHANNEL, PgListener, Result, WORK_CHANNEL, jobs, kept_log, leases, samples, sessions};
 
 use crate::state::AppState;
 
@@ -82,7 +82,13 @@ async fn lapse(state: &AppState, reached_before: bool) -> Result<()> {
     }
     let nobody = failed("no-worker", "No worker took the job within a minute.");
     let silent = failed("worker-silent", "The worker that took the job did not answer within two minutes.");
-    jobs::give_up(&mut transaction, &nobody, &silent).await?;
+    for kind in jobs::give_up(&mut transaction, &nobody, &silent).await? {
+        if let jobs::JobKind::LookAtLog(task) = kind {
+            let why = Problem::transient("no-worker", "no worker looked at it");
+            kept_log::not_looked(&mut transaction, task, &why).await?;
+        }
+    }
+    kept_log::ask(&mut transaction).await?;
     transaction.commit().await?;
     Ok(())
 }

@@ -71,6 +71,18 @@ const TASK: &[Family<TaskProgress>] = &[
     ("wavemark_task_log_limit_bytes", "gauge", "Log that the source would keep at most", |task, _| {
         task.log_limit_bytes.map(to_f64)
     }),
+    ("wavemark_task_log_budget_bytes", "gauge", "Log that the task's settings allow", |task, _| {
+        task.log_budget_bytes.map(to_f64)
+    }),
+    (
+        "wavemark_task_log_seconds_left",
+        "gauge",
+        "Until the source's limit is reached, at the rate of late",
+        |task, _| task.log_seconds_left.map(to_f64),
+    ),
+    ("wavemark_task_log_alarm", "gauge", "Whether people must know about the log that is kept", |task, _| {
+        task.log_kept_bytes.map(|_| f64::from(u8::from(task.log_problem.is_some())))
+    }),
     ("wavemark_task_changes_read_total", "counter", "Changes read from the log", |task, _| {
         Some(to_f64(task.changes_read))
     }),

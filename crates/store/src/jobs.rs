@@ -17,6 +17,10 @@ pub enum JobKind {
     Discover(EndpointId),
     /// Look for what stands in a task's way.
     Assess(TaskId),
+    /// See which of the tasks that its target knows a task could go on as.
+    Adoptable(TaskId),
+    /// See how much log the source keeps for a task that no worker runs.
+    LookAtLog(TaskId),
 }
 
 impl JobKind {
@@ -27,19 +31,21 @@ impl JobKind {
             Self::Test(_) => "test",
             Self::Discover(_) => "discover",
             Self::Assess(_) => "assess",
+            Self::Adoptable(_) => "adoptable",
+            Self::LookAtLog(_) => "look-at-log",
         }
     }
 
     fn endpoint(self) -> Option<EndpointId> {
         match self {
             Self::Test(id) | Self::Discover(id) => Some(id),
-            Self::Assess(_) => None,
+            Self::Assess(_) | Self::Adoptable(_) | Self::LookAtLog(_) => None,
         }
     }
 
     fn task(self) -> Option<TaskId> {
         match self {
-            Self::Assess(id) => Some(id),
+            Self::Assess(id) | Self::Adoptable(id) | Self::LookAtLog(id) => Some(id),
             Self::Test(_) | Self::Discover(_) => None,
         }
     }
@@ -49,6 +55,8 @@ impl JobKind {
             ("test", Some(id), _) => Ok(Self::Test(EndpointId(id))),
             ("discover", Some(id), _) => Ok(Self::Discover(EndpointId(id))),
             ("assess", _, Some(id)) => Ok(Self::Assess(TaskId(id))),
+            ("adoptable", _, Some(id)) => Ok(Self::Adoptable(TaskId(id))),
+            ("look-at-log", _, Some(id)) => Ok(Self::LookAtLog(TaskId(id))),
             _ => Err(Error::unreadable("a job's kind")),
         }
     }
@@ -179,20 +187,21 @@ pub async fn finish(
     row.map(|row| JobKind::read(&row.kind, row.endpoint_id, row.task_id)).transpose()
 }
 
-/// Fails jobs that no worker took within a minute, or whose worker has been silent about them for two.
+/// Fails jobs that no worker took within a minute, or whose worker has been silent about them for two; returns them.
 ///
 /// # Errors
 /// The statement failed.
-pub async fn give_up(connection: &mut PgConnection, unclaimed: &Value, silent: &Value) -> Result<u64> {
-    let done = sqlx::query!(
+pub async fn give_up(connection: &mut PgConnection, unclaimed: &Value, silent: &Value) -> Result<Vec<JobKind>> {
+    let rows = sqlx::query!(
         "update jobs set outcome = case when status = 'waiting' then $1::jsonb else $2::jsonb end, status = 'failed',
                 finished_at = clock_timestamp()
          where (status = 'waiting' and created_at < clock_timestamp() - interval '60 seconds')
-            or (status = 'running' and started_at < clock_timestamp() - interval '120 seconds')",
+            or (status = 'running' and started_at < clock_timestamp() - interval '120 seconds')
+         returning kind, endpoint_id, task_id",
         unclaimed,
         silent
     )
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(done.rows_affected())
+    rows.into_iter().map(|row| JobKind::read(&row.kind, row.endpoint_id, row.task_id)).collect()
 }

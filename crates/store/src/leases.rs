@@ -27,7 +27,8 @@ pub struct Granted {
     pub generation: Generation,
     /// Whether no worker is known to have opened the target in this generation.
     pub first_grant: bool,
-    /// What the task is in now: `starting` (run it), `stopping` (raise the epoch, then end) or `deleting` (clean up).
+    /// What the task is in now: `starting` (run it), `stopping` (raise the epoch, then end) or `deleting` and
+    /// `clean-up-pending` (clean up).
     pub status: TaskStatus,
     /// Which configuration.
     pub config_version: ConfigVersion,
@@ -52,7 +53,7 @@ pub async fn claim(
          join endpoints s on s.id = t.source_id
          join endpoints d on d.id = t.target_id
          left join leases l on l.task_id = t.id
-         where t.status in ('starting', 'running', 'degraded', 'stopping', 'deleting')
+         where t.status in ('starting', 'running', 'degraded', 'stopping', 'deleting', 'clean-up-pending')
            and (t.not_before is null or t.not_before <= clock_timestamp())
            and s.engine = any($1) and d.engine = any($1)
            and (l.task_id is null
@@ -94,7 +95,9 @@ async fn grant(
     )
     .fetch_optional(&mut *connection)
     .await?;
-    if lapsed.as_ref().is_some_and(|lease| !lease.lapsed) || !task.status.wants_worker() {
+    if lapsed.as_ref().is_some_and(|lease| !lease.lapsed)
+        || !(task.status.wants_worker() || task.status.is_cleaned_up())
+    {
         return Ok(None);
     }
     if let Some(before) = lapsed {
@@ -125,9 +128,12 @@ async fn write(connection: &mut PgConnection, task: &Locked, worker: WorkerId) -
     )
     .execute(&mut *connection)
     .await?;
-    let about = About { worker: Some(worker), epoch: Some(Epoch(epoch)), ..task.about() };
-    let text = format!("A worker was given the task \"{}\" under epoch {epoch}.", task.name);
-    events::note(connection, about, Severity::Info, "lease-granted", &text, None).await?;
+    // A clean-up that is tried again and again is told once.
+    if task.status != TaskStatus::CleanUpPending {
+        let about = About { worker: Some(worker), epoch: Some(Epoch(epoch)), ..task.about() };
+        let text = format!("A worker was given the task \"{}\" under epoch {epoch}.", task.name);
+        events::note(connection, about, Severity::Info, "lease-granted", &text, None).await?;
+    }
     Ok(Granted {
         task: task.id,
         epoch: Epoch(epoch),
@@ -169,11 +175,22 @@ pub(crate) async fn end(connection: &mut PgConnection, task: TaskId) -> Result<(
 }
 
 /// Raises a task's epoch to what was found in its target, so that the next grant is above it, a little later.
-pub(crate) async fn raise(connection: &mut PgConnection, task: TaskId, held: Epoch) -> Result<()> {
+///
+/// So is its generation, which the target holds too: somebody opened it in that life.
+pub(crate) async fn raise(
+    connection: &mut PgConnection,
+    task: TaskId,
+    held: Epoch,
+    generation: Option<Generation>,
+) -> Result<()> {
     sqlx::query!(
-        "update tasks set epoch = greatest(epoch, $2), not_before = clock_timestamp() + interval '2 seconds' where id = $1",
+        "update tasks set epoch = greatest(epoch, $2), not_before = clock_timestamp() + interval '2 seconds',
+                granted_generation = case when $3::int > generation then $3 else granted_generation end,
+                generation = greatest(generation, $3::int)
+         where id = $1",
         task.0,
-        held.0
+        held.0,
+        generation.map(|generation| generation.0)
     )
     .execute(connection)
     .await?;

@@ -4,6 +4,7 @@
 //! database's clock, never by ours. Rules (who may do what, what a status may become) live in `domain` and in
 //! the server; what must hold in one statement or under one row lock lives here.
 
+pub mod adopt;
 pub mod audit;
 pub mod background;
 pub mod crypt;
@@ -13,6 +14,7 @@ pub mod events;
 pub mod idempotency;
 pub mod instance;
 pub mod jobs;
+pub mod kept_log;
 pub mod leases;
 pub mod orders;
 pub mod pages;

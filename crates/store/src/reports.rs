@@ -2,13 +2,15 @@
 //! transaction around all tasks of a report.
 
 use sqlx::PgConnection;
+use wavemark_domain::ids::Generation;
+use wavemark_domain::kept_log::LET_GO;
 use wavemark_domain::progress::{Phase, Severity, TableProgress, TaskEventRecord, TaskProgress};
 use wavemark_domain::state::{TableState, TaskEvent, TaskStatus};
 use wavemark_domain::{Epoch, Problem, TableOrder, TaskId, WorkerId};
 
 use crate::events::{self, About};
 use crate::tasks::{self, CleanUp, Locked};
-use crate::{Result, leases, orders, samples};
+use crate::{Result, kept_log, leases, orders, samples};
 
 /// How a task stands, as its worker says.
 #[derive(Clone, Debug)]
@@ -21,8 +23,8 @@ pub enum Stand {
     Failed(Problem),
     /// The worker goes away; its sessions on the target are closed.
     Released,
-    /// The target holds a higher epoch.
-    Fenced(Epoch),
+    /// The target holds a higher epoch, or a later generation.
+    Fenced(Epoch, Option<Generation>),
     /// Clean-up is done.
     CleanedUp,
     /// Clean-up left something behind.
@@ -93,11 +95,14 @@ async fn stand(connection: &mut PgConnection, task: &mut Locked, report: &Report
             leases::end(connection, task.id).await?;
             tasks::transition(connection, task, TaskEvent::Ended, None).await?;
         }
-        Stand::Failed(problem) if task.status == TaskStatus::Deleting => {
+        Stand::Failed(problem) if task.status.is_cleaned_up() => {
             let left = CleanUp { problem: problem.clone(), statements: Vec::new() };
             leave_behind(connection, task, &left).await?;
         }
         Stand::Failed(problem) => {
+            if problem.code == LET_GO {
+                kept_log::must_reload(connection, task).await?;
+            }
             leases::end(connection, task.id).await?;
             tasks::transition(connection, task, TaskEvent::Broke, Some(problem)).await?;
         }
@@ -108,8 +113,8 @@ async fn stand(connection: &mut PgConnection, task: &mut Locked, report: &Report
             tasks::transition(connection, task, event, None).await?;
             crate::announce_work(connection).await?;
         }
-        Stand::Fenced(held) => fenced(connection, task, *held).await?,
-        Stand::CleanedUp if task.status == TaskStatus::Deleting => tasks::delete(connection, task).await?,
+        Stand::Fenced(held, generation) => fenced(connection, task, *held, *generation).await?,
+        Stand::CleanedUp if task.status.is_cleaned_up() => tasks::delete(connection, task).await?,
         Stand::CleanedUp => leases::end(connection, task.id).await?,
         Stand::CleanUpPending(left) => leave_behind(connection, task, left).await?,
     }
@@ -131,7 +136,12 @@ async fn running(connection: &mut PgConnection, task: &mut Locked, progress: &Ta
 
 /// The newest grant met a higher epoch: the metadata is older than the target (it was restored), or two
 /// installations share a target. The next grant goes above what was found.
-async fn fenced(connection: &mut PgConnection, task: &mut Locked, held: Epoch) -> Result<()> {
+async fn fenced(
+    connection: &mut PgConnection,
+    task: &mut Locked,
+    held: Epoch,
+    generation: Option<Generation>,
+) -> Result<()> {
     let text = format!(
         "The target holds epoch {held}, above the {} granted for \"{}\": the metadata is older than the target. \
          The next grant goes above it.",
@@ -139,7 +149,7 @@ async fn fenced(connection: &mut PgConnection, task: &mut Locked, held: Epoch) -
     );
     events::note(connection, task.about(), Severity::Warning, "epoch-raised", &text, None).await?;
     leases::end(connection, task.id).await?;
-    leases::raise(connection, task.id, held).await?;
+    leases::raise(connection, task.id, held, generation).await?;
     tasks::transition(connection, task, TaskEvent::LeaseLapsed, None).await?;
     Ok(())
 }
@@ -147,7 +157,17 @@ async fn fenced(connection: &mut PgConnection, task: &mut Locked, held: Epoch) -
 async fn leave_behind(connection: &mut PgConnection, task: &mut Locked, left: &CleanUp) -> Result<()> {
     leases::end(connection, task.id).await?;
     let value = serde_json::to_value(left)?;
-    sqlx::query!("update tasks set clean_up = $2 where id = $1", task.id.0, value).execute(&mut *connection).await?;
+    // It is tried again for as long as it takes, at ever longer intervals.
+    sqlx::query!(
+        "update tasks set clean_up = $2, not_before = clock_timestamp() + least(interval '10 minutes',
+             greatest(interval '5 seconds', case when status = 'clean-up-pending'
+                                                 then (clock_timestamp() - status_since) / 4 end))
+         where id = $1",
+        task.id.0,
+        value
+    )
+    .execute(&mut *connection)
+    .await?;
     tasks::transition(connection, task, TaskEvent::CleanUpFailed, Some(&left.problem)).await?;
     Ok(())
 }

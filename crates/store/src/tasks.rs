@@ -320,6 +320,8 @@ pub struct Locked {
     pub ordered: bool,
     /// The number of the drain that is asked for and not done.
     pub drain: Option<i64>,
+    /// Whether its log was let go, so that its next start loads everything again.
+    pub must_reload: bool,
 }
 
 impl Locked {
@@ -334,7 +336,7 @@ impl Locked {
 /// The statement failed.
 pub async fn lock(connection: &mut PgConnection, id: TaskId) -> Result<Option<Locked>> {
     let row = sqlx::query!(
-        r#"select name, status, config_version, generation, granted_generation, epoch, drain_asked, drain_done,
+        r#"select name, status, config_version, generation, granted_generation, epoch, drain_asked, drain_done, must_reload,
                   exists (select from table_orders o where o.task_id = tasks.id) as "ordered!"
            from tasks where id = $1 for update"#,
         id.0
@@ -352,6 +354,7 @@ pub async fn lock(connection: &mut PgConnection, id: TaskId) -> Result<Option<Lo
             opened: row.granted_generation >= row.generation,
             ordered: row.ordered,
             drain: (row.drain_asked > row.drain_done).then_some(row.drain_asked),
+            must_reload: row.must_reload,
         })
     })
     .transpose()
@@ -377,6 +380,7 @@ pub async fn transition(
         "update tasks set status = $2, status_since = clock_timestamp(),
                 problem = case when $3 then null else coalesce($4, problem) end,
                 started_at = case when $3 then clock_timestamp() else started_at end,
+                not_before = case when $3 or $2 = 'deleting' then null else not_before end,
                 stopped_at = case when $5 then clock_timestamp() when $3 then null else stopped_at end
          where id = $1",
         task.id.0,
@@ -411,7 +415,8 @@ pub async fn transition(
 /// The statement failed.
 pub async fn begin_generation(connection: &mut PgConnection, task: &mut Locked) -> Result<()> {
     let generation = sqlx::query_scalar!(
-        "update tasks set generation = generation + 1, progress = null, progress_at = null where id = $1
+        "update tasks set generation = generation + 1, progress = null, progress_at = null,
+                must_reload = false where id = $1
          returning generation",
         task.id.0
     )
@@ -421,6 +426,7 @@ pub async fn begin_generation(connection: &mut PgConnection, task: &mut Locked) 
     crate::orders::clear(connection, task.id).await?;
     task.generation = Generation(generation);
     task.opened = false;
+    task.must_reload = false;
     Ok(())
 }
 
@@ -546,7 +552,7 @@ pub async fn all_tables(connection: &mut PgConnection) -> Result<Vec<(String, Ta
 pub async fn fail(connection: &mut PgConnection, id: TaskId, problem: &Problem) -> Result<()> {
     let Some(mut task) = lock(connection, id).await? else { return Ok(()) };
     crate::leases::end(connection, id).await?;
-    let event = if task.status == TaskStatus::Deleting { TaskEvent::CleanUpFailed } else { TaskEvent::Broke };
+    let event = if task.status.is_cleaned_up() { TaskEvent::CleanUpFailed } else { TaskEvent::Broke };
     transition(connection, &mut task, event, Some(problem)).await?;
     Ok(())
 }

@@ -259,7 +259,7 @@ async fn a_fence_above_the_metadata_is_granted_above() {
     let first = worker(&mut connection, "first").await;
     claim(&pool, first).await;
     assert_eq!(
-        report(&pool, first, task, Epoch(1), Stand::Fenced(Epoch(41))).await,
+        report(&pool, first, task, Epoch(1), Stand::Fenced(Epoch(41), None)).await,
         Answer::Continue(Asked::default())
     );
     assert_eq!(claim(&pool, first).await, [], "not at once: two installations must not chase each other");

@@ -160,7 +160,7 @@ impl Client {
             .http
             .post(format!("{}{PREFIX}{path}", self.server))
             .bearer_auth(self.token.expose_secret())
-            .header(VERSION_HEADER, VERSION)
+            .header(VERSION_HEADER, wavemark_protocol::spoken())
             .timeout(patience)
             .json(body)
             .send()

@@ -1,10 +1,14 @@
 //! Short work: test an endpoint, discover its tables, assess a task.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wavemark_connector::TaskContext;
 use wavemark_domain::ids::{ConfigVersion, Generation};
-use wavemark_domain::{Epoch, Problem};
+use wavemark_domain::task::{TaskKind, TaskSettings};
+use wavemark_domain::{Epoch, Problem, TaskId};
+use wavemark_engine::Run;
 use wavemark_protocol::{EndpointConfig, JobGrant, JobOutcome, JobWork, LeaseGrant, LeaseWork};
 
 use crate::client::Client;
@@ -39,26 +43,69 @@ async fn work(tasks: &Tasks, work: JobWork) -> Result<JobOutcome, Problem> {
             let tables = tasks.connector(&endpoint)?.discover(&settings_of(&endpoint)).await?;
             Ok(JobOutcome::Discovered { tables })
         }
+        JobWork::LookAtLog { task, name, generation, epoch, kind, source, let_go_above } => {
+            let settings = TaskSettings::default();
+            let spill_dir = PathBuf::new();
+            let task = TaskContext { task, name, generation, epoch, first_grant: false, kind, settings, spill_dir };
+            look_at_log(tasks, task, &source, let_go_above).await
+        }
         JobWork::Assess { task, name, kind, source, target, mappings, settings } => {
-            let lease = LeaseGrant {
-                task,
-                name,
-                epoch: Epoch(0),
-                generation: Generation(0),
-                first_grant: true,
-                work: LeaseWork::Run,
-                config_version: ConfigVersion(0),
-                kind,
-                source,
-                target,
-                mappings,
-                settings,
-                orders: Vec::new(),
-            };
-            let run = tasks.run_of(lease, Told::default())?;
+            let run = run_for(tasks, (task, name, kind), (source, target), mappings, settings)?;
             Ok(JobOutcome::Assessed { findings: wavemark_engine::assess(&run).await? })
         }
+        JobWork::Adoptable { task, name, kind, source, target, mappings, settings } => {
+            let run = run_for(tasks, (task, name, kind), (source, target), mappings, settings)?;
+            Ok(JobOutcome::Adoptable { found: wavemark_engine::adoptable(&run).await? })
+        }
     }
+}
+
+/// A task with everything to look at it, and no right to change anything.
+fn run_for(
+    tasks: &Tasks,
+    (task, name, kind): (TaskId, String, TaskKind),
+    (source, target): (EndpointConfig, EndpointConfig),
+    mappings: serde_json::Value,
+    settings: TaskSettings,
+) -> Result<Run, Problem> {
+    let lease = LeaseGrant {
+        task,
+        name,
+        epoch: Epoch(0),
+        generation: Generation(0),
+        first_grant: true,
+        work: LeaseWork::Run,
+        config_version: ConfigVersion(0),
+        kind,
+        source,
+        target,
+        mappings,
+        settings,
+        orders: Vec::new(),
+    };
+    tasks.run_of(lease, Told::default())
+}
+
+/// Looks at the log that a task's source keeps. Only the source is asked: the target may be away.
+async fn look_at_log(
+    tasks: &Tasks,
+    task: TaskContext,
+    source: &EndpointConfig,
+    let_go_above: Option<u64>,
+) -> Result<JobOutcome, Problem> {
+    let source = tasks.connector(source)?.source(&settings_of(source))?;
+    let state = source.log_state(&task, None).await?;
+    let over = let_go_above.filter(|most| state.kept_bytes.is_some_and(|kept| kept > *most));
+    let let_go = match over {
+        Some(most) => source.let_go(&task, most).await?,
+        None => None,
+    };
+    Ok(JobOutcome::LookedAtLog {
+        position: source.describe(&state.end),
+        kept_bytes: state.kept_bytes,
+        limit_bytes: state.limit_bytes,
+        let_go,
+    })
 }
 
 async fn test(

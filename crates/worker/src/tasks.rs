@@ -9,10 +9,12 @@ use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use wavemark_connector::spec::LOAD_RATE;
+use wavemark_connector::target::OpenError;
 use wavemark_connector::{Connector, EndpointSettings, TaskContext};
 use wavemark_domain::mapping::Mappings;
 use wavemark_domain::{Epoch, Fault, Problem, TaskId};
-use wavemark_engine::{Ended, Failure, Orders, Run, Status};
+use wavemark_engine::{Ended, Failure, Orders, Pace, Run, Status};
 use wavemark_protocol::{EndpointConfig, Instruction, LeaseGrant, LeaseWork, RunState, TaskAnswer, TaskReport};
 
 /// All tasks of this worker.
@@ -20,6 +22,8 @@ pub(crate) struct Tasks {
     connectors: Vec<Arc<dyn Connector>>,
     spill_dir: PathBuf,
     places: u16,
+    /// By the endpoint's name: MiB a second, and what keeps to it.
+    paces: Mutex<BTreeMap<String, (u64, Arc<Pace>)>>,
     held: Mutex<Held>,
     tracker: TaskTracker,
     /// Woken when a task ends, so that its report goes out at once.
@@ -48,7 +52,15 @@ struct Task {
 
 impl Tasks {
     pub(crate) fn new(connectors: Vec<Arc<dyn Connector>>, spill_dir: PathBuf, places: u16) -> Self {
-        Self { connectors, spill_dir, places, held: Mutex::default(), tracker: TaskTracker::new(), news: Notify::new() }
+        Self {
+            connectors,
+            spill_dir,
+            places,
+            paces: Mutex::default(),
+            held: Mutex::default(),
+            tracker: TaskTracker::new(),
+            news: Notify::new(),
+        }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -95,16 +107,17 @@ impl Tasks {
                 Ok(Ended::Stopped) if self.is_draining() => RunState::Released,
                 Ok(Ended::Stopped) => RunState::Stopped,
                 Ok(Ended::Finished) => RunState::Finished,
-                Err(Failure::Fenced { held }) => RunState::Fenced { held },
+                Err(Failure::Fenced { held, generation }) => RunState::Fenced { held, generation },
                 Err(Failure::Problem(problem)) => RunState::Failed { problem },
             },
-            LeaseWork::Stop => match run.target.open(&run.task).await {
-                Ok(_) => RunState::Stopped,
-                Err(wavemark_connector::target::OpenError::Fenced { held }) => RunState::Fenced { held: Some(held) },
-                Err(wavemark_connector::target::OpenError::Problem(problem)) => RunState::Failed { problem },
-            },
+            LeaseWork::Stop => raise_fence(&run).await,
             LeaseWork::CleanUp => match wavemark_engine::clean_up(&run).await {
                 Ok(()) => RunState::CleanedUp,
+                // Told with what the target holds, so that the next grant is above it.
+                Err(left) if left.problem.fault == Fault::Fenced => match raise_fence(&run).await {
+                    fenced @ RunState::Fenced { .. } => fenced,
+                    _ => RunState::CleanUpPending { problem: left.problem, statements: left.statements },
+                },
                 Err(left) => RunState::CleanUpPending { problem: left.problem, statements: left.statements },
             },
         }
@@ -117,6 +130,7 @@ impl Tasks {
         let source = self.connector(&lease.source)?.source(&settings_of(&lease.source))?;
         let target = self.connector(&lease.target)?.target(&settings_of(&lease.target))?;
         orders.give(lease.orders);
+        let paces = [&lease.source, &lease.target].into_iter().filter_map(|endpoint| self.pace_of(endpoint)).collect();
         Ok(Run {
             task: TaskContext {
                 task: lease.task,
@@ -134,8 +148,19 @@ impl Tasks {
             target,
             status,
             orders,
+            paces,
             stop,
         })
+    }
+
+    /// The pace of an endpoint's loads, one for all tasks of this worker; the newest setting counts.
+    fn pace_of(&self, endpoint: &EndpointConfig) -> Option<Arc<Pace>> {
+        let mib = endpoint.settings.get(LOAD_RATE)?.as_u64()?;
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = paces.get(&endpoint.name).filter(|(known, _)| *known == mib);
+        let pace = known.map_or_else(|| Arc::new(Pace::new(mib << 20)), |(_, pace)| Arc::clone(pace));
+        paces.insert(endpoint.name.clone(), (mib, Arc::clone(&pace)));
+        Some(pace)
     }
 
     /// The connector that an endpoint needs.
@@ -211,6 +236,15 @@ impl Tasks {
 
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Raises the epoch in the target: what an earlier worker still has open can't be committed any more.
+async fn raise_fence(run: &Run) -> RunState {
+    match run.target.open(&run.task).await {
+        Ok(_) => RunState::Stopped,
+        Err(OpenError::Fenced { held, generation }) => RunState::Fenced { held: Some(held), generation },
+        Err(OpenError::Problem(problem)) => RunState::Failed { problem },
     }
 }
 

@@ -179,6 +179,13 @@ impl Api {
         self.call(Method::GET, path, None).await
     }
 
+    /// The HTML of a page.
+    pub async fn page(&self, path: &str) -> Result<String> {
+        let token = self.token().await?;
+        let answer = self.http.get(format!("{}{path}", self.base)).bearer_auth(token).send().await?;
+        Ok(answer.error_for_status()?.text().await?)
+    }
+
     /// Any method and path below `/api/v1`.
     pub async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&Value>) -> Result<T> {
         let request = self.http.request(method, self.url(path));

@@ -101,6 +101,8 @@ pub struct Task {
     pub name: String,
     /// Its status.
     pub status: String,
+    /// Counts the lives of its artefacts.
+    pub generation: i64,
     /// The newest lease's number.
     pub epoch: i64,
     /// Who holds the lease.
@@ -156,6 +158,8 @@ pub struct Progress {
     pub behind_bytes: Option<u64>,
     /// Bytes of log that the source keeps.
     pub log_kept_bytes: Option<u64>,
+    /// What people must know about that.
+    pub log_problem: Option<Problem>,
     /// Changes committed in the target.
     pub changes_written: u64,
     /// Transactions committed in the target.

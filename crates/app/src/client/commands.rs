@@ -39,6 +39,14 @@ const TABLE: &[Column] = &[
 ];
 const STEP: &[Column] = &[("STEP", "name"), ("PASSED", "passed"), ("FOUND", "text"), ("MEND", "mend")];
 const FINDING: &[Column] = &[("WEIGHT", "weight"), ("CODE", "code"), ("FOUND", "text"), ("MEND", "mend")];
+const ADOPTABLE: &[Column] = &[
+    ("NAME", "name"),
+    ("BOOKMARK", "bookmark"),
+    ("EPOCH", "epoch"),
+    ("REFUSED", "refused"),
+    ("NOTES", "notes"),
+    ("TASK", "task"),
+];
 const DISCOVERED: &[Column] =
     &[("SCHEMA", "name/schema"), ("TABLE", "name/table"), ("KIND", "kind"), ("ROWS ABOUT", "rows_estimated")];
 const WORKER: &[Column] = &[
@@ -92,6 +100,7 @@ pub(super) async fn task(api: &mut Api, command: TaskCommand, output: Output) ->
             let path = path_of(api, "/tasks", &task).await?;
             job(api, &format!("{path}/assess"), "findings", FINDING, output).await
         }
+        TaskCommand::Adopt { task, from } => adopt(api, &task, from.as_deref(), output).await,
         TaskCommand::Start { task } => act(api, &task, "start", output).await,
         TaskCommand::Resume { task } => act(api, &task, "resume", output).await,
         TaskCommand::Stop { task } => act(api, &task, "stop", output).await,
@@ -159,6 +168,19 @@ async fn drain(api: &mut Api, task: &str, wait: u32) -> anyhow::Result<()> {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     bail!("After {wait} s the target does not have everything yet; see `wavemark task show {task}`.")
+}
+
+/// Shows what the target holds, and goes on as one of it if one is named.
+async fn adopt(api: &mut Api, task: &str, from: Option<&str>, output: Output) -> anyhow::Result<()> {
+    let path = path_of(api, "/tasks", task).await?;
+    let done = run_job(api, &format!("{path}/adoptable")).await?;
+    let Some(found) = done["outcome"]["found"].as_array() else {
+        bail!("{}", done["outcome"]["problem"]["text"].as_str().unwrap_or("the job found nothing"));
+    };
+    let Some(from) = from else { return print::items(found, ADOPTABLE, output) };
+    let adopted = api.post(&format!("{path}/adopt"), &json!({"job": done["id"], "task": from})).await?;
+    let id = adopted["id"].as_str().context("the server's answer has no id")?;
+    print::item(&api.get(&format!("/tasks/{id}")).await?, TASK, output)
 }
 
 async fn act(api: &mut Api, task: &str, action: &str, output: Output) -> anyhow::Result<()> {

@@ -66,6 +66,21 @@ pub(super) async fn open(
     Ok(LogReader::new(settings, task, stream, assembler, confirmed))
 }
 
+/// Checks what [`open`] does before it opens the log, and changes nothing.
+pub(super) async fn still_has(settings: &Settings, task: &TaskContext, from: &Position) -> Result<(), Problem> {
+    let bookmark = Place::from_position(from).ok_or_else(|| {
+        lost("another-system", "The bookmark is not a position of a PostgreSQL server.".to_owned(), from)
+    })?;
+    let control = session::ordinary(settings, task, "control").await?;
+    let found = slot::find(&control, task).await?;
+    let newest = slot::newest(&found, task)?
+        .ok_or_else(|| lost("slot-missing", format!("The replication slot {}… is gone.", names::prefix(task)), from))?;
+    check_slot(&control, &newest.name, bookmark, from).await?;
+    let mut connection = session::replication(settings, &task.name, "look").await?;
+    check_system(&mut connection, bookmark, from).await?;
+    published(&control, &newest.name, from).await.map(drop)
+}
+
 /// The name of the task's slot. What an overtaken worker made late keeps log for nobody, and goes.
 async fn own(control: &Client, task: &TaskContext, from: &Position) -> Result<String, Problem> {
     let found = slot::find(control, task).await?;

@@ -135,6 +135,10 @@ impl Source for PostgresSource {
         Ok(Box::new(follow::open(&self.settings, task, plan, from, KeptFor::Task, Streaming::On).await?))
     }
 
+    async fn still_has(&self, task: &TaskContext, from: &Position) -> Result<(), Problem> {
+        follow::still_has(&self.settings, task, from).await
+    }
+
     async fn log_state(&self, task: &TaskContext, bookmark: Option<&Position>) -> Result<LogState, Problem> {
         let mut monitor = self.monitor.lock().await;
         if monitor.as_ref().is_none_or(Client::is_closed) {
@@ -144,6 +148,10 @@ impl Source for PostgresSource {
             Some(client) => state::log_state(client, task, bookmark).await,
             None => Err(Problem::internal("The monitor's connection was not made.")),
         }
+    }
+
+    async fn let_go(&self, task: &TaskContext, more_than: u64) -> Result<Option<u64>, Problem> {
+        state::let_go(&self.settings, task, more_than).await
     }
 
     async fn counters(&self, plan: &[TablePlan]) -> Result<Vec<Counter>, Problem> {

@@ -51,6 +51,22 @@ pub(super) async fn log_state(
     })
 }
 
+/// Drops the task's slots and publications if they keep more than so many bytes.
+pub(super) async fn let_go(settings: &Settings, task: &TaskContext, more_than: u64) -> Result<Option<u64>, Problem> {
+    let client = session::ordinary(settings, task, "control").await?;
+    let mut found = slot::find(&client, task).await?;
+    // A successor that began anew has a log of its own, and this one's measure is no longer asked for.
+    slot::newest(&found, task)?;
+    let kept = log_state(&client, task, None).await?.kept_bytes.filter(|kept| *kept > more_than);
+    if kept.is_some() {
+        found.extend(slot::find_aside(&client, task).await?);
+        for artefact in found.iter().filter(|artefact| artefact.generation <= task.generation.0) {
+            slot::remove(&client, &artefact.name).await?;
+        }
+    }
+    Ok(kept)
+}
+
 /// Sequences that columns own, are, or take their defaults from, with the last value that each gave.
 pub(super) async fn counters(client: &Client, plan: &[TablePlan]) -> Result<Vec<Counter>, Problem> {
     let statement = "\

@@ -19,6 +19,7 @@ use tokio_postgres::{Client, Transaction};
 use uuid::Uuid;
 use wavemark_connector::TaskContext;
 use wavemark_connector::target::OpenError;
+use wavemark_domain::ids::Generation;
 use wavemark_domain::{Epoch, Fault, Problem};
 
 use super::fault::problem;
@@ -173,8 +174,8 @@ async fn attempt(
     transaction
         .execute(
             "UPDATE wavemark.fence SET name = $2, generation = $3, epoch = $4, tombstone = false, writers = $5, \
-             opened_at = pg_catalog.clock_timestamp() WHERE task = $1",
-            &[&grant.task, &task.name, &grant.generation, &grant.epoch, &as_json(writers)],
+             kind = $6, opened_at = pg_catalog.clock_timestamp() WHERE task = $1",
+            &[&grant.task, &task.name, &grant.generation, &grant.epoch, &as_json(writers), &task.kind.word()],
         )
         .await?;
     Ok(transaction.commit().await?)
@@ -208,9 +209,17 @@ async fn insert(
     let grant = Grant::of(task);
     let done = transaction
         .execute(
-            "INSERT INTO wavemark.fence (task, name, generation, epoch, writers, tombstone) \
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (task) DO NOTHING",
-            &[&grant.task, &task.name, &grant.generation, &grant.epoch, &as_json(writers), &tombstone],
+            "INSERT INTO wavemark.fence (task, name, generation, epoch, writers, tombstone, kind) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (task) DO NOTHING",
+            &[
+                &grant.task,
+                &task.name,
+                &grant.generation,
+                &grant.epoch,
+                &as_json(writers),
+                &tombstone,
+                &task.kind.word(),
+            ],
         )
         .await?;
     if done == 1 { Ok(()) } else { Err(Attempt::Held) }
@@ -222,12 +231,20 @@ fn forgotten(task: &TaskContext) -> Problem {
         .advice("Check that the endpoint points at the same database as before; else reload the task.")
 }
 
+fn buried(task: &TaskContext) -> Problem {
+    let text = format!("The target database says that task {} was deleted.", task.name);
+    Problem::new(Fault::Settings, "task-deleted", text).advice(
+        "If the metadata was restored from an older backup, delete the task here, too; a reload begins it anew.",
+    )
+}
+
 /// Whether the row lets us in.
 fn judge(row: &Row, task: &TaskContext) -> Result<(), OpenError> {
-    let fenced = Err(OpenError::Fenced { held: Epoch(row.epoch) });
+    let fenced = Err(OpenError::Fenced { held: Epoch(row.epoch), generation: Some(Generation(row.generation)) });
     match row.generation.cmp(&task.generation.0) {
         std::cmp::Ordering::Greater => fenced,
-        std::cmp::Ordering::Equal if row.tombstone || row.epoch > task.epoch.0 => fenced,
+        std::cmp::Ordering::Equal if row.tombstone => Err(buried(task).into()),
+        std::cmp::Ordering::Equal if row.epoch > task.epoch.0 => fenced,
         std::cmp::Ordering::Equal => Ok(()),
         // An epoch counts grants of the task in all its generations, so it may not go back here either.
         std::cmp::Ordering::Less if row.epoch > task.epoch.0 => fenced,

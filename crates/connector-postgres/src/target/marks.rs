@@ -82,6 +82,11 @@ fn word(stage: &Stage) -> (&'static str, Option<serde_json::Value>) {
     }
 }
 
+/// The columns that are written: pairs of the name at the source and the name here.
+fn columns(table: &TablePlan) -> serde_json::Value {
+    serde_json::json!(table.column_names())
+}
+
 /// Puts a table's mark with its chunks in place of the one that is there.
 pub(crate) async fn put(
     client: &impl GenericClient,
@@ -95,7 +100,8 @@ pub(crate) async fn put(
     client
         .execute(
             "INSERT INTO wavemark.tables (task, source_schema, source_table, target_schema, target_table, stage, \
-             position, storage, problem, made, began) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+             position, storage, problem, made, began, columns) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
             &[
                 &task,
                 &mark.source.schema,
@@ -108,6 +114,7 @@ pub(crate) async fn put(
                 &reason,
                 &made,
                 &mark.began.as_bytes(),
+                &columns(table),
             ],
         )
         .await?;

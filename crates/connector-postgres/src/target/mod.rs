@@ -19,6 +19,7 @@ mod fault;
 mod fence;
 mod finish;
 mod forward;
+mod kept;
 mod loader;
 mod marks;
 mod names;
@@ -40,7 +41,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use wavemark_connector::TaskContext;
 use wavemark_connector::source::{BlockFormat, LeftBehind};
-use wavemark_connector::target::{Durability, Loader, OpenError, Opened, Target};
+use wavemark_connector::target::{Durability, Kept, Loader, OpenError, Opened, Target};
+use wavemark_domain::adopt::KeptTask;
 use wavemark_domain::catalog::{Column, Table};
 use wavemark_domain::check::Finding;
 use wavemark_domain::{Encoding, Problem, TablePlan};
@@ -143,6 +145,11 @@ impl Target for PostgresTarget {
 
     fn durability(&self, task: &TaskContext) -> Option<Box<dyn Durability>> {
         durable::of(&self.settings, task)
+    }
+
+    async fn kept_tasks(&self) -> Result<Vec<(KeptTask, Kept)>, Problem> {
+        let purpose = Purpose { name: "job", part: "adopt", lock_timeout: Duration::from_secs(10), writes: false };
+        kept::tasks(&connect(&self.settings, &purpose).await?.client).await
     }
 
     async fn clean_up(&self, task: &TaskContext) -> Result<(), LeftBehind> {

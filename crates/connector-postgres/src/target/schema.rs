@@ -7,12 +7,14 @@ use wavemark_domain::{Fault, Problem};
 use super::fault::problem;
 
 /// The version of the schema that this program writes and reads.
-pub(crate) const VERSION: i32 = 1;
+pub(crate) const VERSION: i32 = 2;
 
 /// Two openings must not make the schema at once: `CREATE … IF NOT EXISTS` is no protection against that.
 const LOCK: &str = "SELECT pg_catalog.pg_advisory_xact_lock(7813457201128641)";
 
-const CREATE: &str = r"
+/// The first version. It is never edited: what came later is in [`MIGRATIONS`], so that a schema that is made now and one
+/// that was made long ago end up the same.
+pub(crate) const FIRST: &str = r"
 CREATE SCHEMA wavemark;
 COMMENT ON SCHEMA wavemark IS 'What Wavemark keeps about the tasks that write into this database. Read it freely; change nothing.';
 
@@ -132,7 +134,18 @@ END $$;
 COMMENT ON FUNCTION wavemark.mismatch IS 'Fails a wave whose change did not find its row.';
 ";
 
-/// Makes the schema if it is missing, and refuses one that is newer than this program.
+/// What leads from each version to the next. A program of the version before goes on writing through the sessions that it
+/// has open, so these add and take nothing away; one that must take something away changes `hold` and `share`, too.
+const MIGRATIONS: [(i32, &str); 1] = [(
+    2,
+    "ALTER TABLE wavemark.fence ADD COLUMN kind text; \
+     COMMENT ON COLUMN wavemark.fence.kind IS 'What the task does: full-load, cdc or full-load-and-cdc.'; \
+     ALTER TABLE wavemark.tables ADD COLUMN columns jsonb; \
+     COMMENT ON COLUMN wavemark.tables.columns IS 'The columns that are written: pairs of the name at the source and the \
+     name here. Without the metadata it says whether a task may go on from this mark.'",
+)];
+
+/// Makes the schema if it is missing, brings an older one to this version, and refuses a newer one.
 pub(crate) async fn ensure(client: &mut Client) -> Result<(), Problem> {
     let doing = "prepare schema wavemark in the target database";
     let refused = |error: tokio_postgres::Error| {
@@ -140,9 +153,14 @@ pub(crate) async fn ensure(client: &mut Client) -> Result<(), Problem> {
             .advice("GRANT CREATE ON DATABASE to the endpoint's role, or make the schema as its owner.")
     };
     let version = match version(client).await.map_err(refused)? {
-        Some(version) => version,
-        None => create(client).await.map_err(refused)?,
+        Some(version) if version >= VERSION => version,
+        _ => bring_forward(client).await.map_err(refused)?,
     };
+    refuse_newer(version)
+}
+
+/// A program does not touch what a newer one made.
+pub(crate) fn refuse_newer(version: i32) -> Result<(), Problem> {
     if version > VERSION {
         let text = format!(
             "Schema wavemark in the target database has version {version}; this program knows versions up to {VERSION}."
@@ -163,14 +181,24 @@ pub(crate) async fn version(client: &Client) -> Result<Option<i32>, tokio_postgr
     }
 }
 
-async fn create(client: &mut Client) -> Result<i32, tokio_postgres::Error> {
+/// Makes the first version if there is none, then runs what is missing, in one commit.
+///
+/// It is done under the fence: while the table is locked no wave and no chunk of any task is under way.
+async fn bring_forward(client: &mut Client) -> Result<i32, tokio_postgres::Error> {
     let transaction = client.transaction().await?;
     transaction.batch_execute(LOCK).await?;
     let there: bool =
         transaction.query_one("SELECT pg_catalog.to_regclass('wavemark.version') IS NOT NULL", &[]).await?.get(0);
     if !there {
-        transaction.batch_execute(CREATE).await?;
+        transaction.batch_execute(FIRST).await?;
     }
+    transaction.batch_execute("LOCK TABLE wavemark.fence IN ACCESS EXCLUSIVE MODE").await?;
+    let found: i32 = transaction.query_one("SELECT version FROM wavemark.version", &[]).await?.get(0);
+    for (_, sql) in MIGRATIONS.iter().filter(|(next, _)| *next > found) {
+        transaction.batch_execute(sql).await?;
+    }
+    let version = found.max(VERSION);
+    transaction.execute("UPDATE wavemark.version SET version = $1 WHERE version < $1", &[&version]).await?;
     transaction.commit().await?;
-    Ok(version(client).await?.unwrap_or(VERSION))
+    Ok(version)
 }

@@ -77,7 +77,7 @@ impl Backends {
     ) -> Result<Option<Vec<u64>>, OpenError> {
         if sabotage != Some(Sabotage::NoEpochCheck) {
             if self.epoch > epoch || self.tombstone {
-                return Err(OpenError::Fenced { held: Epoch(self.epoch) });
+                return Err(OpenError::Fenced { held: Epoch(self.epoch), generation: None });
             }
             for id in self.writers.clone() {
                 self.end(id, epoch, sabotage, &mut ends_at_once);

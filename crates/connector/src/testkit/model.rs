@@ -96,6 +96,8 @@ pub struct SourceState {
     pub slot: Option<u64>,
     /// From where the log is kept for tables that are loaded aside, and the epoch that asked for it.
     pub(super) aside: Option<(u64, i64)>,
+    /// How much log it says that it keeps.
+    pub kept: Option<u64>,
     /// The dice of its calls.
     pub chance: Chance,
     /// The dice of what is written.
@@ -152,6 +154,7 @@ impl SourceState {
             end: 100,
             slot: None,
             aside: None,
+            kept: None,
             chance,
             writes,
             alters: false,

@@ -168,9 +168,28 @@ impl Source for SimulatedSource {
         Ok(Box::new(Reader::new(self.clone(), &state, plan, from)))
     }
 
+    async fn still_has(&self, _task: &TaskContext, from: &Position) -> Result<(), Problem> {
+        let slot = self.state().slot;
+        if slot.is_none_or(|slot| slot > place(from)) {
+            return Err(Problem::new(Fault::PositionLost, "slot-ahead", "simulated: the log was let go"));
+        }
+        Ok(())
+    }
+
     async fn log_state(&self, _task: &TaskContext, _bookmark: Option<&Position>) -> Result<LogState, Problem> {
-        let end = position(self.state().end);
-        Ok(LogState { end, behind_bytes: None, kept_bytes: None, limit_bytes: None })
+        let state = self.state();
+        let kept_bytes = state.slot.and(state.kept);
+        Ok(LogState { end: position(state.end), behind_bytes: None, kept_bytes, limit_bytes: None })
+    }
+
+    async fn let_go(&self, _task: &TaskContext, more_than: u64) -> Result<Option<u64>, Problem> {
+        let mut state = self.state();
+        let kept = state.slot.and(state.kept).filter(|kept| *kept > more_than);
+        if kept.is_some() {
+            state.slot = None;
+            state.aside = None;
+        }
+        Ok(kept)
     }
 
     async fn counters(&self, _plan: &[TablePlan]) -> Result<Vec<Counter>, Problem> {

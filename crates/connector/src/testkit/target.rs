@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
+use wavemark_domain::adopt::KeptTask;
 use wavemark_domain::catalog::{Column, Table};
 use wavemark_domain::check::Finding;
 use wavemark_domain::{Encoding, Fault, Problem, TablePlan};
@@ -201,6 +202,10 @@ impl Target for SimulatedTarget {
     fn durability(&self, _task: &TaskContext) -> Option<Box<dyn Durability>> {
         let watch = || Box::new(Watch { target: self.clone() }) as Box<dyn Durability>;
         self.state().standby.is_some().then(watch)
+    }
+
+    async fn kept_tasks(&self) -> Result<Vec<(KeptTask, Kept)>, Problem> {
+        Ok(Vec::new())
     }
 
     async fn clean_up(&self, task: &TaskContext) -> Result<(), LeftBehind> {

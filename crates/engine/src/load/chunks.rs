@@ -11,6 +11,7 @@ use wavemark_domain::state::TableState;
 use wavemark_domain::{Fault, Problem, TablePlan};
 
 use super::{Job, format_for, no_loader};
+use crate::pace;
 use crate::run::Run;
 
 /// What becomes of a table that has its rows, keys and indexes.
@@ -99,7 +100,8 @@ async fn copy_chunk(
     let status = &shared.run.status;
     status.update_table(table.id, |progress| progress.chunks_read += 1);
     let format = format_for(&shared.run, table);
-    let mut rows = shared.view.read(table, &chunk.range, format, job.without.clone()).await?;
+    let rows = shared.view.read(table, &chunk.range, format, job.without.clone()).await?;
+    let mut rows = pace::paced(rows, &shared.run.paces);
     let heard = |bytes| status.update(|progress| progress.bytes_loaded += bytes);
     let copied = loader.load(table, chunk.number, rows.as_mut(), &heard).await?;
     crash::point("chunk.committed");

@@ -22,6 +22,7 @@ use wavemark_domain::progress::Severity;
 use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
 
 use super::{Job, format_for, jobs_of, rewritten};
+use crate::pace;
 use crate::run::Run;
 
 /// The marks in the plan's order.
@@ -127,7 +128,8 @@ async fn continue_table(
     if entered.storage != mark.storage {
         return Ok(Err("its storage was rewritten meanwhile".to_owned()));
     }
-    let mut rows = view.read_keys(table, &keys, format_for(run, table)).await?;
+    let rows = view.read_keys(table, &keys, format_for(run, table)).await?;
+    let mut rows = pace::paced(rows, &run.paces);
     let added = loader.bring_forward(table, &keys, rows.as_mut(), view.position(), &entered.storage).await?;
     crash::point("forward.committed");
     mark.position = view.position().clone();

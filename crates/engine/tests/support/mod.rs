@@ -51,6 +51,7 @@ impl World {
             target: Arc::new(self.target.clone()),
             status: Status::default(),
             orders: Orders::default(),
+            paces: Vec::new(),
             stop: CancellationToken::new(),
         }
     }

@@ -26,7 +26,7 @@ pub struct JobRef {
 pub struct JobBody {
     /// Its id.
     pub id: Uuid,
-    /// `test`, `discover` or `assess`.
+    /// `test`, `discover`, `assess`, `adoptable`, or `look-at-log`, which the server asks for itself.
     pub kind: &'static str,
     /// The endpoint that it is about.
     pub endpoint_id: Option<Uuid>,
@@ -35,7 +35,8 @@ pub struct JobBody {
     /// `waiting`, `running`, `done` or `failed`.
     pub status: String,
     /// What was found, by `job`: `tested` with `steps` (name, passed, text, mend), `discovered` with `table_count`
-    /// (the tables are at the endpoint), `assessed` with `findings` (weight, code, text, mend), `failed` with `problem`.
+    /// (the tables are at the endpoint), `assessed` with `findings` (weight, code, text, mend),
+    /// `adoptable` with `found` (task, name, generation, epoch, bookmark, tables, refused, notes), `looked-at-log` with `kept_bytes`, `limit_bytes`, `let_go`, `failed` with `problem`.
     #[schema(value_type = Option<Object>)]
     pub outcome: Option<Value>,
     /// When it was asked for.
@@ -53,7 +54,7 @@ impl From<Job> for JobBody {
     fn from(job: Job) -> Self {
         let (endpoint_id, task_id) = match job.kind {
             JobKind::Test(id) | JobKind::Discover(id) => (Some(id.0), None),
-            JobKind::Assess(id) => (None, Some(id.0)),
+            JobKind::Assess(id) | JobKind::Adoptable(id) | JobKind::LookAtLog(id) => (None, Some(id.0)),
         };
         Self {
             id: job.id.0,

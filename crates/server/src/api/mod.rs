@@ -1,5 +1,6 @@
 //! The JSON API under `/api/v1`. The router is the OpenAPI document: a route that isn't described doesn't exist.
 
+pub mod adopt;
 pub mod audit;
 pub mod auth;
 mod created;
@@ -88,6 +89,8 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(task_actions::reload))
         .routes(routes!(task_actions::drain))
         .routes(routes!(task_actions::assess))
+        .routes(routes!(adopt::adoptable))
+        .routes(routes!(adopt::adopt))
         .routes(routes!(table_actions::reload))
         .routes(routes!(table_actions::park))
         .routes(routes!(task_views::tables))

@@ -39,7 +39,7 @@ pub struct DrainBody {
     pub number: i64,
 }
 
-type Accepted = (StatusCode, Json<StatusBody>);
+pub(super) type Accepted = (StatusCode, Json<StatusBody>);
 
 /// How a task is set going.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub async fn start(
     go(&state, &caller, id, Going::First, "task.start").await
 }
 
-/// Go on from the bookmark in the target
+/// Go on from the bookmark in the target; a task whose log was let go over its budget loads everything again
 #[utoipa::path(post, path = "/tasks/{id}/resume", tag = "tasks", params(("id" = Uuid, Path, description = "the task")),
     responses(
     (status = 202, body = StatusBody, description = "a worker takes it soon"),
@@ -105,6 +105,8 @@ async fn go(state: &AppState, caller: &Caller, id: TaskId, going: Going, action:
         let text = format!("The task is {}: it can't be started now.", task.status.word());
         return Err(ApiProblem::conflict("task-busy", text));
     }
+    // The log was let go on purpose: going on means to load everything again.
+    let going = if going == Going::On && task.must_reload { Going::Again } else { going };
     match going {
         Going::First if ran => {
             let text = "The task ran before: resume it from its bookmark, or reload everything.";
@@ -120,6 +122,11 @@ async fn go(state: &AppState, caller: &Caller, id: TaskId, going: Going, action:
     let status = move_on(&mut transaction, &mut task, TaskEvent::StartAsked).await?;
     commit(transaction).await?;
     Ok((StatusCode::ACCEPTED, Json(StatusBody { id: id.0, status })))
+}
+
+/// An adopted task goes on from its bookmark.
+pub(super) async fn resumed(connection: &mut PgConnection, task: &mut Locked) -> ApiResult<TaskStatus> {
+    move_on(connection, task, TaskEvent::StartAsked).await
 }
 
 async fn move_on(connection: &mut PgConnection, task: &mut Locked, event: TaskEvent) -> ApiResult<TaskStatus> {

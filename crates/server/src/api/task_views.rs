@@ -42,6 +42,12 @@ pub struct ProgressBody {
     pub log_kept_bytes: Option<u64>,
     /// Bytes of log that the source would keep at most.
     pub log_limit_bytes: Option<u64>,
+    /// Bytes of log that the task's settings allow.
+    pub log_budget_bytes: Option<u64>,
+    /// Seconds until the source's limit is reached, at the rate of late.
+    pub log_seconds_left: Option<u64>,
+    /// What people must know about the log that is kept.
+    pub log_problem: Option<TaskProblem>,
     /// Changes read from the log.
     pub changes_read: u64,
     /// Bytes of log messages read.
@@ -127,6 +133,9 @@ impl From<TaskProgress> for ProgressBody {
             behind_bytes: progress.behind_bytes,
             log_kept_bytes: progress.log_kept_bytes,
             log_limit_bytes: progress.log_limit_bytes,
+            log_budget_bytes: progress.log_budget_bytes,
+            log_seconds_left: progress.log_seconds_left,
+            log_problem: progress.log_problem.map(TaskProblem::from),
             changes_read: progress.changes_read,
             bytes_read: progress.bytes_read,
             changes_written: progress.changes_written,

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
+use wavemark_domain::kept_log::OverBudget;
 use wavemark_domain::mapping::{MappingError, Mappings};
 use wavemark_domain::state::{TaskEvent, TaskStatus};
 use wavemark_domain::task::{TaskKind, TaskSettings};
@@ -231,6 +232,10 @@ pub(super) async fn accept(connection: &mut PgConnection, input: TaskInput) -> A
     Mappings::parse(&input.mappings).map_err(|error| mapping_problem(&error))?;
     if let Some((field, range)) = input.settings.out_of_range() {
         return Err(ApiProblem::field(format!("settings.{field}"), format!("The setting {field} takes {range}.")));
+    }
+    if input.settings.log_over_budget == OverBudget::DropSlot && input.kind == TaskKind::Cdc {
+        let text = "A task that only follows can't load again what it loses: its slot is not to be dropped.";
+        return Err(ApiProblem::field("settings.log_over_budget", text));
     }
     Ok(Config {
         name: input.name,

@@ -1,8 +1,10 @@
 //! What is sent with a lease or a job: configuration and opened secrets, for the one worker that holds it.
 
 use wavemark_domain::ids::{JobId, TokenId};
+use wavemark_domain::kept_log::{self, OverBudget};
 use wavemark_domain::state::TaskStatus;
-use wavemark_domain::{EndpointId, Fault, Problem};
+use wavemark_domain::task::{TaskKind, TaskSettings};
+use wavemark_domain::{EndpointId, Fault, Problem, TaskId};
 use wavemark_protocol::{EndpointConfig, JobGrant, JobOutcome, JobWork, LeaseGrant, LeaseWork, Secrets};
 use wavemark_store::jobs::JobKind;
 use wavemark_store::leases::Granted;
@@ -39,7 +41,7 @@ async fn lease_message(state: &AppState, connection: &mut PgConnection, granted:
     let config = config.ok_or_else(|| ApiProblem::not_found("configuration"))?;
     let work = match granted.status {
         TaskStatus::Stopping => LeaseWork::Stop,
-        TaskStatus::Deleting => LeaseWork::CleanUp,
+        TaskStatus::Deleting | TaskStatus::CleanUpPending => LeaseWork::CleanUp,
         _ => LeaseWork::Run,
     };
     Ok(LeaseGrant {
@@ -91,21 +93,54 @@ async fn job_message(state: &AppState, connection: &mut PgConnection, id: JobId,
         }
         JobKind::Discover(of) => JobWork::Discover { endpoint: endpoint(state, connection, of).await? },
         JobKind::Assess(of) => {
+            let Looked { name, kind, source, target, mappings, settings } = looked(state, connection, of).await?;
+            JobWork::Assess { task: of, name, kind, source, target, mappings, settings }
+        }
+        JobKind::Adoptable(of) => {
+            let Looked { name, kind, source, target, mappings, settings } = looked(state, connection, of).await?;
+            JobWork::Adoptable { task: of, name, kind, source, target, mappings, settings }
+        }
+        JobKind::LookAtLog(of) => {
             let task = tasks::get(connection, of).await?.ok_or_else(|| ApiProblem::not_found("task"))?;
             let config = tasks::config(connection, of, task.config_version).await?;
             let config = config.ok_or_else(|| ApiProblem::not_found("configuration"))?;
-            JobWork::Assess {
+            let drops = config.settings.log_over_budget == OverBudget::DropSlot;
+            JobWork::LookAtLog {
                 task: of,
                 name: config.name,
+                generation: task.generation,
+                epoch: task.epoch,
                 kind: config.kind,
                 source: endpoint(state, connection, config.source).await?,
-                target: endpoint(state, connection, config.target).await?,
-                mappings: config.mappings,
-                settings: config.settings,
+                let_go_above: kept_log::budget(&config.settings).filter(|_| drops),
             }
         }
     };
     Ok(JobGrant { id, work })
+}
+
+/// A task's newest configuration, for a job that looks at both of its systems.
+struct Looked {
+    name: String,
+    kind: TaskKind,
+    source: EndpointConfig,
+    target: EndpointConfig,
+    mappings: serde_json::Value,
+    settings: TaskSettings,
+}
+
+async fn looked(state: &AppState, connection: &mut PgConnection, of: TaskId) -> ApiResult<Looked> {
+    let task = tasks::get(connection, of).await?.ok_or_else(|| ApiProblem::not_found("task"))?;
+    let config = tasks::config(connection, of, task.config_version).await?;
+    let config = config.ok_or_else(|| ApiProblem::not_found("configuration"))?;
+    Ok(Looked {
+        name: config.name,
+        kind: config.kind,
+        source: endpoint(state, connection, config.source).await?,
+        target: endpoint(state, connection, config.target).await?,
+        mappings: config.mappings,
+        settings: config.settings,
+    })
 }
 
 async fn endpoint(state: &AppState, connection: &mut PgConnection, id: EndpointId) -> ApiResult<EndpointConfig> {

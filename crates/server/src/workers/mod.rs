@@ -12,8 +12,8 @@ use axum::routing::post;
 use uuid::Uuid;
 use wavemark_domain::WorkerId;
 use wavemark_domain::ids::{JobId, TokenId};
-use wavemark_protocol::{JobOutcome, Register, Registered, VERSION, VERSION_HEADER};
-use wavemark_store::{LEASE_SECONDS, endpoints, jobs, tokens, workers};
+use wavemark_protocol::{JobOutcome, Register, Registered, VERSION_HEADER};
+use wavemark_store::{LEASE_SECONDS, endpoints, jobs, kept_log, tokens, workers};
 
 use crate::auth::secret;
 use crate::extract::{Json, Path, text_header};
@@ -37,10 +37,11 @@ impl FromRequestParts<AppState> for WorkerToken {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiProblem> {
         let spoken = text_header(&parts.headers, VERSION_HEADER).unwrap_or("none");
-        if spoken != VERSION.to_string() {
+        if !wavemark_protocol::understands(spoken) {
             let text = format!(
-                "This server speaks version {VERSION} of the worker protocol, the worker version {spoken}. \
-                 Run the same release of Wavemark on both."
+                "This server speaks version {} of the worker protocol, the worker version {spoken}: only the same \
+                 major version works together. Upgrade the older of the two.",
+                wavemark_protocol::spoken()
             );
             return Err(ApiProblem::new(StatusCode::UPGRADE_REQUIRED, "protocol-version", text));
         }
@@ -120,6 +121,18 @@ async fn job_done(
         }
         (jobs::JobKind::Discover(endpoint), JobOutcome::Discovered { tables }) => {
             endpoints::set_discovery(&mut transaction, endpoint, tables).await?;
+        }
+        (jobs::JobKind::LookAtLog(task), JobOutcome::LookedAtLog { position, kept_bytes, limit_bytes, let_go }) => {
+            let found = kept_log::Looked {
+                position: Some(position.clone()),
+                kept_bytes: *kept_bytes,
+                limit_bytes: *limit_bytes,
+                let_go: *let_go,
+            };
+            kept_log::looked(&mut transaction, task, &found).await?;
+        }
+        (jobs::JobKind::LookAtLog(task), JobOutcome::Failed { problem }) => {
+            kept_log::not_looked(&mut transaction, task, problem).await?;
         }
         _ => {}
     }

@@ -53,7 +53,7 @@ fn stand(state: &RunState, epoch: Epoch) -> Stand {
         RunState::Failed { problem } => Stand::Failed(problem.clone()),
         RunState::Released => Stand::Released,
         // Without the number, the next grant is one higher, until it is high enough.
-        RunState::Fenced { held } => Stand::Fenced(held.unwrap_or(epoch)),
+        RunState::Fenced { held, generation } => Stand::Fenced(held.unwrap_or(epoch), *generation),
         RunState::CleanedUp => Stand::CleanedUp,
         RunState::CleanUpPending { problem, statements } => {
             Stand::CleanUpPending(CleanUp { problem: problem.clone(), statements: statements.clone() })

@@ -175,7 +175,7 @@ async fn bodies_that_are_too_large_are_refused_before_they_are_read() {
     let task = admin.request(Method::POST, "/tasks").header("content-type", "application/json");
     assert_eq!(send(task.body(large((8 << 20) + 1))).await.status.as_u16(), 413);
     let report = server.request(Method::POST, "/worker/v1/report").bearer_auth(WORKER_TOKEN);
-    let report = report.header("wavemark-protocol", "1").header("content-type", "application/json");
+    let report = report.header("wavemark-protocol", "2.0").header("content-type", "application/json");
     assert_eq!(send(report.body(large((32 << 20) + 1))).await.status.as_u16(), 413);
     // Who may not is told so before a byte of the body is read.
     let mut stream = TcpStream::connect(server.running.address).await.unwrap();
@@ -254,7 +254,7 @@ async fn very_deep_json_is_refused_and_the_server_lives_on() {
                     assert!(matches!(answer.status.as_u16(), 400 | 422), "{path} {depth}: {}", answer.body);
                 }
                 let report = server.request(Method::POST, "/worker/v1/report").bearer_auth(WORKER_TOKEN);
-                let report = report.header("wavemark-protocol", "1").header("content-type", "application/json");
+                let report = report.header("wavemark-protocol", "2.0").header("content-type", "application/json");
                 assert!(matches!(send(report.body(body)).await.status.as_u16(), 400 | 422));
             }
         }

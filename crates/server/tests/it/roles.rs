@@ -32,6 +32,8 @@ POST /tasks/preview viewer
 GET /tasks/{id} viewer
 PUT /tasks/{id} operator
 DELETE /tasks/{id} operator
+POST /tasks/{id}/adopt operator
+POST /tasks/{id}/adoptable operator
 POST /tasks/{id}/assess operator
 GET /tasks/{id}/events viewer
 POST /tasks/{id}/drain operator

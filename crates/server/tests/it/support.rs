@@ -135,7 +135,7 @@ impl Server {
     /// What a worker sends.
     pub(crate) async fn worker(&self, path: &str, body: &Value) -> Answer {
         let request = self.request(Method::POST, &format!("/worker/v1{path}")).bearer_auth(WORKER_TOKEN);
-        send(request.header("wavemark-protocol", "1").json(body)).await
+        send(request.header("wavemark-protocol", "2.0").json(body)).await
     }
 
     pub(crate) async fn register(&self) -> String {

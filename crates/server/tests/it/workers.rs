@@ -5,18 +5,27 @@ use crate::support::{WORKER_TOKEN, send, start};
 #[tokio::test]
 async fn a_worker_of_another_protocol_version_is_refused_in_words() {
     let server = start().await;
-    let request = server.request(reqwest::Method::POST, "/worker/v1/register").bearer_auth(WORKER_TOKEN);
-    let answer = send(request.header("wavemark-protocol", "2").json(&json!({}))).await;
-    assert_eq!((answer.status.as_u16(), answer.code()), (426, "protocol-version"));
-    let detail = answer.body["detail"].as_str().unwrap();
-    assert!(detail.contains("version 1") && detail.contains("version 2"), "{detail}");
+    let ask = async |spoken: &str| {
+        let request = server.request(reqwest::Method::POST, "/worker/v1/register").bearer_auth(WORKER_TOKEN);
+        send(request.header("wavemark-protocol", spoken).json(&json!({}))).await
+    };
+    for other in ["1", "3.0", "none", "2x"] {
+        let answer = ask(other).await;
+        assert_eq!((answer.status.as_u16(), answer.code()), (426, "protocol-version"), "{other}");
+        let detail = answer.body["detail"].as_str().unwrap();
+        assert!(detail.contains("version 2.0") && detail.contains(&format!("version {other}")), "{detail}");
+    }
+    // A newer or older minor version is heard; what it says is wrong for another reason.
+    for same in ["2.0", "2.9"] {
+        assert_eq!(ask(same).await.status.as_u16(), 422, "{same}");
+    }
 }
 
 #[tokio::test]
 async fn a_worker_token_opens_the_protocol_only_and_an_unknown_worker_registers_again() {
     let server = start().await;
     let request = server.request(reqwest::Method::POST, "/worker/v1/poll").bearer_auth("wmw_wrong");
-    let answer = send(request.header("wavemark-protocol", "1").json(&json!({}))).await;
+    let answer = send(request.header("wavemark-protocol", "2.0").json(&json!({}))).await;
     assert_eq!((answer.status.as_u16(), answer.code()), (401, "worker-token"));
     let api = crate::support::Api { server: &server, token: WORKER_TOKEN.to_owned() };
     api.get("/tasks").await.expect(401);

@@ -23,7 +23,7 @@ fn set(n: i32) -> Batch {
 
 async fn held(database: &Database, task: &TaskContext) -> i64 {
     match database.target().open(task).await {
-        Err(OpenError::Fenced { held }) => held.0,
+        Err(OpenError::Fenced { held, .. }) => held.0,
         Err(OpenError::Problem(problem)) => panic!("{problem}"),
         Ok(_) => panic!("the target was opened"),
     }
@@ -243,4 +243,55 @@ async fn the_server_looks_after_clients_that_vanish() {
         current_setting('tcp_keepalives_interval'), current_setting('tcp_keepalives_count'))";
     let row = session.client.query_one(sql, &[]).await.unwrap();
     assert_eq!(row.get::<_, String>(0), "10 5 3");
+}
+
+/// The schema as its first version made it, with a task in it.
+async fn first_version(database: &Database) {
+    database.sql(super::super::schema::FIRST).await;
+    database
+        .sql(
+            "INSERT INTO wavemark.fence (task, name, generation, epoch) \
+             VALUES ('00000000-0000-0000-0000-000000000007', 'orders to mart', 1, 1); \
+             INSERT INTO wavemark.tables (task, source_schema, source_table, target_schema, target_table, stage, began, \
+             position, storage, made) VALUES ('00000000-0000-0000-0000-000000000007', 'shop', 'counters', 'shop', \
+             'counters', 'loaded', '\\x01', '\\x01', 's', false); \
+             INSERT INTO wavemark.progress (task, wave, position, position_text, epoch) \
+             VALUES ('00000000-0000-0000-0000-000000000007', 4, '\\x05', '5', 1)",
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn an_older_schema_is_brought_forward_by_one_of_two_that_race_and_nothing_is_lost() {
+    let database = Database::new().await;
+    let plan = counters(&database).await;
+    first_version(&database).await;
+    assert_eq!(database.rows("SELECT version FROM wavemark.version").await, "1");
+    let found = database.target().kept_tasks().await.unwrap();
+    assert_eq!((found[0].0.kind, &found[0].0.tables[0].columns), (None, &None), "the first version notes neither");
+    // A program of the first version has a wave open: the change waits for it, and the wave lands.
+    let old = admin(&database.cluster, &database.name).await;
+    let wave_of_old = "BEGIN; SELECT wavemark.hold('00000000-0000-0000-0000-000000000007', 1, 1); \
+        UPDATE shop.counters SET n = 5";
+    old.batch_execute(wave_of_old).await.unwrap();
+    let open = |epoch: i64| {
+        let target = database.target();
+        async move { target.open_session(&task(epoch, false)).await.map(|(kept, ..)| kept) }
+    };
+    let ends = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(database.rows("SELECT count(*) FROM wavemark.fence WHERE to_jsonb(fence) ? 'kind'").await, "0");
+        old.batch_execute("COMMIT").await.unwrap();
+    };
+    let (two, three, ()) = tokio::join!(open(2), open(3), ends);
+    let kept = two.or(three).unwrap();
+    assert_eq!((kept.bookmark.unwrap().wave, kept.tables.len()), (WaveNumber(4), 1));
+    assert_eq!(database.rows("SELECT version FROM wavemark.version").await, "2");
+    assert_eq!(database.rows("SELECT n FROM shop.counters").await, "5");
+    assert_eq!(database.rows("SELECT kind FROM wavemark.fence").await, "full-load-and-cdc");
+
+    let (_, mut session, _) = database.target().open_session(&task(4, false)).await.unwrap();
+    session.attach(&plan).await.unwrap();
+    wave(&mut session, &plan, &set(6), 5).await.unwrap();
+    assert_eq!(database.rows("SELECT n FROM shop.counters").await, "6");
 }

@@ -175,7 +175,7 @@ fn problems(standings: &[Standing], parked: &[Parked], eye: Eye) -> Vec<ProblemC
         .iter()
         .flat_map(|standing| {
             let parked = by_task.get(&standing.task.id).map_or(&[][..], Vec::as_slice);
-            problem::of_task(&standing.task, parked, None, eye)
+            problem::of_task(&standing.task, parked, eye)
         })
         .collect()
 }

@@ -48,12 +48,7 @@ pub struct Eye {
 
 /// All problems of one task, worst first. `parked` are its parked tables with the time since when they are.
 #[must_use]
-pub fn of_task(
-    task: &Task,
-    parked: &[(OffsetDateTime, &TableProgress)],
-    warning_mib: Option<u32>,
-    eye: Eye,
-) -> Vec<ProblemCard> {
+pub fn of_task(task: &Task, parked: &[(OffsetDateTime, &TableProgress)], eye: Eye) -> Vec<ProblemCard> {
     let mut cards: Vec<_> = failed(task, eye).into_iter().chain(clean_up(task, eye)).collect();
     if let Some(card) = silent(task, eye) {
         cards.push(card);
@@ -61,7 +56,7 @@ pub fn of_task(
     cards.extend(parked.iter().map(|(since, table)| parked_table(task, *since, table, eye)));
     cards.extend(waiting(task, eye));
     cards.extend(confirm_waits(task, eye));
-    cards.extend(log_kept(task, warning_mib, eye));
+    cards.extend(log_kept(task, eye));
     cards
 }
 
@@ -144,7 +139,7 @@ fn clean_up(task: &Task, eye: Eye) -> Option<ProblemCard> {
     let title = format!("something could not be removed: {}", left.problem.text);
     let mut card =
         ProblemCard::new(task, "clean-up", Tone::Warn, title, eye).problem(&left.problem).since(task.status_since, eye);
-    let advice = "Run these statements where it can't be reached, or try the deletion again.";
+    let advice = "It is tried again by itself until it can be reached. If it never will be, run these statements there, then forget the task.";
     card.advice = Some(card.advice.map_or_else(|| advice.to_owned(), |own| format!("{own} {advice}")));
     card.statements.clone_from(&left.statements);
     let again = Action::link("Delete again…", format!("/tasks/{}/delete", task.id));
@@ -229,18 +224,17 @@ fn confirm_waits(task: &Task, eye: Eye) -> Option<ProblemCard> {
     Some(capitalized(card, eye).actions(task, eye, []))
 }
 
-fn log_kept(task: &Task, warning_mib: Option<u32>, eye: Eye) -> Option<ProblemCard> {
-    let kept = task.progress.as_ref()?.log_kept_bytes?;
-    let limit = task.progress.as_ref()?.log_limit_bytes;
-    let warn_at = warning_mib.filter(|mib| *mib > 0).map(|mib| u64::from(mib) << 20);
-    let near_limit = limit.is_some_and(|limit| kept > limit / 4 * 3);
-    if !near_limit && warn_at.is_none_or(|warn| kept < warn) {
-        return None;
-    }
-    let title = format!("the source {} keeps {} of log for this task", task.source_name, format::bytes(kept));
+fn log_kept(task: &Task, eye: Eye) -> Option<ProblemCard> {
+    let progress = task.progress.as_ref()?;
+    let problem = progress.log_problem.as_ref()?;
+    let near_limit = matches!(problem.code.as_str(), "log-over-budget" | "log-near-limit");
     let tone = if near_limit { Tone::Bad } else { Tone::Warn };
-    let mut card = ProblemCard::new(task, "log-kept", tone, title, eye);
-    card.since = task.progress_at.map(|at| When::new(at, eye.now));
+    let title = format!("{}: {}", task.source_name, problem.text);
+    let mut card = ProblemCard::new(task, "log-kept", tone, title, eye).problem(problem);
+    let seen =
+        progress.log_seen_at.and_then(|at| OffsetDateTime::from_unix_timestamp_nanos(i128::from(at) * 1_000).ok());
+    card.since = seen.or(task.progress_at).map(|at| When::new(at, eye.now));
+    let limit = progress.log_limit_bytes;
     card.facts.extend(
         limit.map(|limit| {
             format!("the source drops it at {}; then everything must be loaded again", format::bytes(limit))

@@ -158,9 +158,18 @@ fn billing() -> Task {
         status_since: ago(1_860),
         problem: Some(problem),
         tables: 42,
-        progress: Some(TaskProgress { lag_ms: Some(90_000), log_kept_bytes: Some(40 << 30), ..following(90_000) }),
+        progress: Some(TaskProgress {
+            lag_ms: Some(90_000),
+            log_kept_bytes: Some(40 << 30),
+            log_problem: Some(over_budget()),
+            ..following(90_000)
+        }),
         ..task(1, "billing-to-warehouse", "billing-prod", "warehouse", TaskStatus::Failed)
     }
+}
+
+fn over_budget() -> Problem {
+    Problem::transient("log-over-budget", "The source keeps 40960 MiB of log for this task; its budget is 4096 MiB")
 }
 
 fn deleted() -> Task {

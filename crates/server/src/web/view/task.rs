@@ -203,7 +203,7 @@ pub fn task(shell: Shell, material: Material<'_>, body: TaskBody) -> TaskPage {
         head: head(task, now),
         actions: if may_edit { actions(task) } else { Vec::new() },
         asks: if may_edit { vec![ask_reload(task), ask_delete(task)] } else { Vec::new() },
-        problems: problem::of_task(task, &parked, Some(material.settings.log_kept_warning_mib), eye),
+        problems: problem::of_task(task, &parked, eye),
         drain: drain(task),
         flow: flow::flow(standing, material.engines, Some(material.settings.memory_mib)),
         load: load(standing, material.tables),

@@ -95,7 +95,7 @@ const fn number(name: &'static str, label: &'static str, hint: &'static str, min
     Setting { name, label, hint, first: false, range: Some((min, max)), words: &[] }
 }
 
-const SETTINGS: [Setting; 12] = [
+const SETTINGS: [Setting; 14] = [
     Setting {
         name: "preparation",
         label: "Target tables before the load",
@@ -144,7 +144,22 @@ const SETTINGS: [Setting; 12] = [
     number("wave_changes", "Changes in one wave", "At most; a larger transaction is a wave of its own.", 1, 1_000_000),
     number("idle_seconds", "Heartbeat, seconds", "While nothing happens.", 1, 3_600),
     number("lock_timeout_seconds", "Wait for a lock, seconds", "On a source or target table.", 1, 600),
-    number("log_kept_warning_mib", "Warn of source log kept, MiB", "0: never.", 0, 4_294_967_295),
+    number(
+        "log_budget_mib",
+        "Source log that may be kept, MiB",
+        "From 70 % of it on you are told. 0: any.",
+        0,
+        4_294_967_295,
+    ),
+    Setting {
+        name: "log_over_budget",
+        label: "When more is kept",
+        hint: "A dropped slot spares the source's disk; the task then loads everything again.",
+        first: false,
+        range: None,
+        words: &[("warn", "Tell, and go on keeping"), ("drop-slot", "Drop the slot; the next start reloads")],
+    },
+    number("log_warning_minutes", "Warn so long before the source's limit, minutes", "0: never.", 0, 4_294_967_295),
     Setting {
         name: "force_shared_target",
         label: "Another task may write to the same tables",

@@ -72,10 +72,12 @@ impl Standing {
         let progress = self.task.progress.as_ref();
         let waits = progress.is_some_and(|progress| progress.waiting_for.is_some());
         let follows = progress.is_some_and(|progress| progress.phase == Phase::Following);
+        let log_is_much = progress.is_some_and(|progress| progress.log_problem.is_some());
         match self.task.status {
             TaskStatus::Failed => 0,
             TaskStatus::CleanUpPending => 1,
             TaskStatus::Degraded => 2,
+            _ if log_is_much => 3,
             TaskStatus::Running if waits => 3,
             TaskStatus::Starting | TaskStatus::Stopping | TaskStatus::Deleting => 4,
             TaskStatus::Running if !follows => 4,

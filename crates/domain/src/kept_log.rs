@@ -1,0 +1,199 @@
+//! The log that a source keeps because of a task: how much of it is too much, and how long it may still grow.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::progress::Severity;
+use crate::task::TaskSettings;
+use crate::{Fault, Problem};
+
+/// What is done when a task's budget of kept log is exceeded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OverBudget {
+    /// People are told; the source goes on keeping its log.
+    #[default]
+    Warn,
+    /// The slot is dropped. The task ends; its next start loads everything again.
+    DropSlot,
+}
+
+/// The code of the problem with which a task ends whose log was let go: its next start loads everything again.
+pub const LET_GO: &str = "log-let-go";
+/// The share of a budget or a limit, in percent, from which on people are told.
+const LOUD_FROM: u64 = 70;
+
+/// What is known of the log that a source keeps for a task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeptLog {
+    /// How much.
+    pub bytes: u64,
+    /// The most that the source would keep.
+    pub limit: Option<u64>,
+    /// Seconds until that is reached, at the rate of late.
+    pub seconds_left: Option<u64>,
+}
+
+/// The task's budget in bytes, if it has one.
+#[must_use]
+pub fn budget(settings: &TaskSettings) -> Option<u64> {
+    (settings.log_budget_mib > 0).then(|| u64::from(settings.log_budget_mib) << 20)
+}
+
+/// The budget, if it is exceeded and the settings want the slot to be dropped then.
+#[must_use]
+pub fn to_be_let_go(settings: &TaskSettings, bytes: u64) -> Option<u64> {
+    let drops = settings.log_over_budget == OverBudget::DropSlot;
+    budget(settings).filter(|budget| drops && bytes > *budget)
+}
+
+/// What people are told about it, the worst first; nothing if all is well.
+#[must_use]
+pub fn judge(settings: &TaskSettings, kept: &KeptLog) -> Option<(Severity, Problem)> {
+    let budget = budget(settings);
+    if let Some(budget) = budget.filter(|budget| kept.bytes > *budget) {
+        let text = format!("The source keeps {} of log for this task; its budget is {}", mib(kept.bytes), mib(budget));
+        return Some((Severity::Error, told("log-over-budget", text)));
+    }
+    if let Some(limit) = kept.limit.filter(|limit| is_loud(kept.bytes, *limit)) {
+        let text = format!("The source keeps {} of log for this task and gives up at {}", mib(kept.bytes), mib(limit));
+        return Some((Severity::Error, told("log-near-limit", text)));
+    }
+    let soon = |seconds: &u64| *seconds < u64::from(settings.log_warning_minutes) * 60;
+    if let Some(seconds) = kept.seconds_left.filter(soon) {
+        let text = format!(
+            "The source keeps {} of log for this task and at this rate gives up in about {} minutes",
+            mib(kept.bytes),
+            seconds / 60
+        );
+        return Some((Severity::Error, told("log-near-limit", text)));
+    }
+    let budget = budget.filter(|budget| is_loud(kept.bytes, *budget))?;
+    let text = format!("The source keeps {} of log for this task, near its budget of {}", mib(kept.bytes), mib(budget));
+    Some((Severity::Warning, told("log-near-budget", text)))
+}
+
+/// The problem with which a task ends whose log was let go.
+#[must_use]
+pub fn let_go(bytes: u64, budget: u64) -> Problem {
+    let text = format!(
+        "The source kept {} of log for this task, more than its budget of {}: the slot was dropped, as its settings say",
+        mib(bytes),
+        mib(budget)
+    );
+    Problem::new(Fault::PositionLost, LET_GO, text).advice(
+        "Mend what kept the task from going on, then resume it: everything is loaded again. A larger budget leaves \
+         more time.",
+    )
+}
+
+/// Nobody knows how much log the source keeps for a task that may keep some.
+#[must_use]
+pub fn unknown(why: &Problem) -> Problem {
+    let text = format!("Nobody can say how much log the source keeps for this task: {}", why.text);
+    told("log-unknown", text)
+}
+
+fn told(code: &str, text: String) -> Problem {
+    Problem::transient(code, text).advice(
+        "See what the task waits for. If it can't go on, delete it, or let its settings drop the slot, and the source \
+         lets its log go.",
+    )
+}
+
+fn is_loud(bytes: u64, most: u64) -> bool {
+    u128::from(bytes) * 100 >= u128::from(most) * u128::from(LOUD_FROM)
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
+}
+
+/// How fast the log that is kept grows: what was seen over the last ten minutes.
+#[derive(Clone, Debug, Default)]
+pub struct Growth {
+    /// Seconds of any clock that only goes forward, and bytes; the oldest first.
+    seen: VecDeque<(u64, u64)>,
+}
+
+impl Growth {
+    const WINDOW: u64 = 600;
+    /// Over less than that a rate means nothing.
+    const LEAST: u64 = 10;
+
+    /// Notes what is kept at a time.
+    pub fn see(&mut self, seconds: u64, bytes: u64) {
+        self.seen.push_back((seconds, bytes));
+        while self.seen.front().is_some_and(|(at, _)| at + Self::WINDOW < seconds) {
+            self.seen.pop_front();
+        }
+    }
+
+    /// Seconds until so many bytes are kept, if it grows.
+    #[must_use]
+    pub fn seconds_until(&self, limit: u64) -> Option<u64> {
+        let ((then, less), (now, more)) = (self.seen.front()?, self.seen.back()?);
+        let (seconds, bytes) = (now - then, more.checked_sub(*less)?);
+        if seconds < Self::LEAST || bytes == 0 {
+            return None;
+        }
+        let left = u128::from(limit.saturating_sub(*more)) * u128::from(seconds) / u128::from(bytes);
+        u64::try_from(left).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(budget_mib: u32, action: OverBudget) -> TaskSettings {
+        TaskSettings { log_budget_mib: budget_mib, log_over_budget: action, ..TaskSettings::default() }
+    }
+
+    fn code(settings: &TaskSettings, kept: KeptLog) -> Option<(Severity, String)> {
+        judge(settings, &kept).map(|(severity, problem)| (severity, problem.code))
+    }
+
+    #[test]
+    fn seventy_percent_of_a_budget_are_told_and_more_than_all_of_it_louder() {
+        let settings = settings(100, OverBudget::Warn);
+        let kept = |mib: u64| KeptLog { bytes: mib << 20, ..KeptLog::default() };
+        assert_eq!(code(&settings, kept(69)), None);
+        assert_eq!(code(&settings, kept(70)), Some((Severity::Warning, "log-near-budget".to_owned())));
+        assert_eq!(code(&settings, kept(100)), Some((Severity::Warning, "log-near-budget".to_owned())));
+        assert_eq!(code(&settings, kept(101)), Some((Severity::Error, "log-over-budget".to_owned())));
+    }
+
+    #[test]
+    fn without_a_budget_the_sources_own_limit_counts() {
+        let settings = settings(0, OverBudget::DropSlot);
+        let kept = |bytes, seconds_left| KeptLog { bytes, limit: Some(1_000), seconds_left };
+        assert_eq!(code(&settings, kept(699, None)), None);
+        assert_eq!(code(&settings, kept(700, None)).unwrap().1, "log-near-limit");
+        assert_eq!(code(&settings, kept(10, Some(3_599))).unwrap().1, "log-near-limit");
+        assert_eq!(code(&settings, kept(10, Some(3_600))), None);
+        assert_eq!(to_be_let_go(&settings, u64::MAX), None);
+    }
+
+    #[test]
+    fn a_slot_is_dropped_only_above_the_budget_and_only_where_the_settings_say_so() {
+        assert_eq!(to_be_let_go(&settings(1, OverBudget::DropSlot), (1 << 20) + 1), Some(1 << 20));
+        assert_eq!(to_be_let_go(&settings(1, OverBudget::DropSlot), 1 << 20), None);
+        assert_eq!(to_be_let_go(&settings(1, OverBudget::Warn), u64::MAX), None);
+    }
+
+    #[test]
+    fn the_time_that_is_left_follows_from_the_last_ten_minutes() {
+        let mut growth = Growth::default();
+        growth.see(0, 0);
+        assert_eq!(growth.seconds_until(1_000), None);
+        growth.see(100, 500);
+        assert_eq!(growth.seconds_until(1_000), Some(100));
+        // What was long ago is forgotten: from second 100 on it stood still.
+        growth.see(701, 500);
+        assert_eq!(growth.seconds_until(1_000), None);
+        growth.see(702, 400);
+        assert_eq!(growth.seconds_until(1_000), None);
+    }
+}
