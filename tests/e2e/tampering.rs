@@ -16,7 +16,10 @@ const PACE: Pace = Pace { sessions: 2, per_second: 60.0, seed: 81 };
 async fn is_stuck(world: &World, task: Uuid, code: &str) -> Task {
     let says = |task: &Task| {
         let waits = task.progress.as_ref().and_then(|progress| progress.waiting_for.as_ref());
-        waits.into_iter().chain(task.problem.as_ref()).any(|problem| problem.server_code.as_deref().unwrap_or("").contains(code))
+        waits
+            .into_iter()
+            .chain(task.problem.as_ref())
+            .any(|problem| problem.server_code.as_deref().unwrap_or("").contains(code))
     };
     let limit = Duration::from_secs(40);
     world.installation.api.wait_task(task, limit, "the task to say what stands in its way", says).await.unwrap()
