@@ -5,6 +5,7 @@
 mod adoption;
 mod at_the_target;
 mod bad_input;
+mod compare;
 mod crash_points;
 mod faults;
 mod harness;

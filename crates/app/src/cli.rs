@@ -318,6 +318,39 @@ pub(crate) enum TaskCommand {
         #[arg(required = true)]
         tables: Vec<String>,
     },
+    /// Compare source and target at one position while it follows
+    Compare {
+        /// Its name or id
+        task: String,
+        /// The tables at the source, as schema.table; all without them
+        tables: Vec<String>,
+        /// Sessions that read on each side
+        #[arg(long, default_value_t = 2)]
+        sessions: u16,
+        /// Wait until it is over and print it; fails unless all is equal
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Its comparisons, newest first
+    Compares {
+        /// Its name or id
+        task: String,
+    },
+    /// What a comparison found, by key
+    Differences {
+        /// The comparison's id
+        compare: String,
+    },
+    /// Make the rows equal that a comparison found to differ
+    Repair {
+        /// The comparison's id
+        compare: String,
+        /// The tables at the source, as schema.table; all that differ without them
+        tables: Vec<String>,
+        /// Wait until it is over and print it; fails unless all is equal
+        #[arg(long)]
+        wait: bool,
+    },
     /// Delete it with its slot, publication and bookmark
     Delete {
         /// Its name or id

@@ -3,6 +3,7 @@
 mod assess;
 mod check;
 pub mod client;
+mod compare;
 mod discover;
 pub mod encoding;
 mod error;

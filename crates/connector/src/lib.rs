@@ -5,6 +5,7 @@
 //! when, and what may be cancelled. `testkit` holds a simulated source and target that keep the same contracts
 //! in memory, from a seed.
 
+pub mod compare;
 pub mod crash;
 pub mod source;
 pub mod spec;

@@ -20,6 +20,7 @@ use wavemark_domain::check::Finding;
 use wavemark_domain::{Batch, Encoding, Position, Problem, TableId, TablePlan};
 
 use crate::TaskContext;
+use crate::compare::Side;
 
 /// One system to read from.
 #[async_trait]
@@ -65,6 +66,10 @@ pub trait Source: Send + Sync {
 
     /// Lets go of what [`Source::begin_aside`] made under the task's epoch or a lower one. Repeating it is safe.
     async fn end_aside(&self, task: &TaskContext) -> Result<(), Problem>;
+
+    /// A view as of now for a comparison, beside whatever other view there is; it keeps no log. It may take long (open
+    /// transactions at the source are waited for): dropping the future ends what was begun.
+    async fn view_beside(&self, task: &TaskContext) -> Result<Box<dyn View>, Problem>;
 
     /// Reads the log after `from` up to and including `to` without confirming anything, and returns for each of
     /// `tables` what it did. Transactions whose end is ≤ `from` or > `to` don't count. `kept` says for whom that part
@@ -182,6 +187,9 @@ pub trait View: Send + Sync {
         keys: &KeySet,
         format: BlockFormat,
     ) -> Result<Box<dyn RowReader>, Problem>;
+
+    /// The same view to compare, read by so many sessions; stays when this view is dropped.
+    async fn side(&self, sessions: u16) -> Result<Box<dyn Side>, Problem>;
 }
 
 /// What entering a table found.

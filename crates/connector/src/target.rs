@@ -24,6 +24,7 @@ use wavemark_domain::task::Preparation;
 use wavemark_domain::{Batch, Encoding, Epoch, Position, Problem, TableId, TablePlan, WaveNumber};
 
 use crate::TaskContext;
+use crate::compare::Side;
 use crate::source::{BlockFormat, ChunkRange, Counter, KeySet, LeftBehind, RowReader};
 
 /// One system to write to.
@@ -208,6 +209,20 @@ pub trait Session: Send {
 
     /// Takes the open wave back. Does nothing without one.
     async fn roll_back(&mut self) -> Result<(), Problem>;
+
+    /// Puts rows in the place of others, in one commit under the fence: removes what is there under these keys and adds
+    /// `rows`, which the source has under them as of the bookmark. Returns how many rows were added. Not while a wave
+    /// is open. Rows of other tables stay as they are: where that can't be had it is refused with a *data* problem.
+    async fn replace_rows(
+        &mut self,
+        table: &TablePlan,
+        keys: &KeySet,
+        rows: &mut dyn RowReader,
+    ) -> Result<u64, Problem>;
+
+    /// The tables as of the bookmark, to compare, read by so many sessions of their own; goes on beside this session.
+    /// Not while a wave is open. If the target turns out not to stand at `position`, that is a *transient* problem.
+    async fn side(&mut self, sessions: u16, position: &Position) -> Result<Box<dyn Side>, Problem>;
 }
 
 /// A session of its own for chunks and indexes; works beside the [`Session`] under the same opening.

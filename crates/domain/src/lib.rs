@@ -7,6 +7,7 @@ pub mod adopt;
 pub mod batch;
 pub mod catalog;
 pub mod check;
+pub mod compare;
 pub mod encoding;
 pub mod fault;
 pub mod ids;

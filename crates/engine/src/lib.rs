@@ -14,6 +14,7 @@
 mod adopt;
 mod assess;
 mod attempt;
+pub mod compare;
 pub mod follow;
 pub mod load;
 mod log_watch;
@@ -26,6 +27,7 @@ pub mod status;
 pub use adopt::adoptable;
 pub use assess::assess;
 pub use attempt::Carried;
+pub use compare::Compares;
 pub use orders::Orders;
 pub use pace::Pace;
 pub use run::{Ended, Failure, Run, clean_up};

@@ -6,11 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use wavemark_domain::{TableOrder, TableWish};
 
+use crate::compare::Compares;
+
 /// The orders of one run. An order that is done is not taken again until it is forgotten.
 #[derive(Clone, Default)]
 pub struct Orders {
     state: Arc<Mutex<State>>,
     news: Arc<Notify>,
+    /// Comparisons, which are carried out beside the follower.
+    pub compares: Compares,
 }
 
 #[derive(Default)]

@@ -1,6 +1,7 @@
 //! The report that renews leases and carries progress, and its answer.
 
 use serde::{Deserialize, Serialize};
+use wavemark_domain::compare::{CompareOrder, CompareReport};
 use wavemark_domain::ids::Generation;
 use wavemark_domain::progress::{TaskEventRecord, TaskProgress};
 use wavemark_domain::{Epoch, Problem, TableOrder, TaskId, WorkerId};
@@ -36,6 +37,9 @@ pub struct TaskReport {
     /// Orders that are done: the target holds what follows from them.
     #[serde(default)]
     pub orders_done: Vec<i64>,
+    /// The comparisons that the worker has, each with what changed.
+    #[serde(default)]
+    pub compares: Vec<CompareReport>,
 }
 
 /// How a leased task stands.
@@ -104,6 +108,12 @@ pub struct TaskAnswer {
     /// The number of the drain that is asked for; repeated until the progress shows it as done.
     #[serde(default)]
     pub drain: Option<i64>,
+    /// Comparisons that are asked for and that the report did not name.
+    #[serde(default)]
+    pub compares: Vec<CompareOrder>,
+    /// The numbers of all comparisons that are asked for and not over: the worker forgets others.
+    #[serde(default)]
+    pub compares_open: Vec<i64>,
 }
 
 /// What the server wants of a running task.

@@ -7,6 +7,7 @@
 pub mod adopt;
 pub mod audit;
 pub mod background;
+pub mod compares;
 pub mod crypt;
 pub mod endpoints;
 mod error;

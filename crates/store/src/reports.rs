@@ -2,6 +2,7 @@
 //! transaction around all tasks of a report.
 
 use sqlx::PgConnection;
+use wavemark_domain::compare::{CompareOrder, CompareReport};
 use wavemark_domain::ids::Generation;
 use wavemark_domain::kept_log::LET_GO;
 use wavemark_domain::progress::{Phase, Severity, TableProgress, TaskEventRecord, TaskProgress};
@@ -10,7 +11,7 @@ use wavemark_domain::{Epoch, Problem, TableOrder, TaskId, WorkerId};
 
 use crate::events::{self, About};
 use crate::tasks::{self, CleanUp, Locked};
-use crate::{Result, kept_log, leases, orders, samples};
+use crate::{Result, compares, kept_log, leases, orders, samples};
 
 /// How a task stands, as its worker says.
 #[derive(Clone, Debug)]
@@ -46,6 +47,8 @@ pub struct Reported<'a> {
     pub events: &'a [TaskEventRecord],
     /// Orders that are done.
     pub orders_done: &'a [i64],
+    /// Its comparisons.
+    pub compares: &'a [CompareReport],
 }
 
 /// What the worker is to do with a task.
@@ -66,6 +69,10 @@ pub struct Asked {
     pub orders: Vec<TableOrder>,
     /// The number of a drain.
     pub drain: Option<i64>,
+    /// Comparisons that the worker did not name.
+    pub compares: Vec<CompareOrder>,
+    /// The numbers of all that are not over.
+    pub compares_open: Vec<i64>,
 }
 
 /// Takes in one task of a report.
@@ -85,12 +92,15 @@ pub async fn take(connection: &mut PgConnection, worker: WorkerId, report: &Repo
     }
     keep_progress(connection, &task, report).await?;
     orders::done(connection, task.id, report.orders_done).await?;
+    for compare in report.compares {
+        compares::reported(connection, task.id, compare).await?;
+    }
     stand(connection, &mut task, report).await
 }
 
 async fn stand(connection: &mut PgConnection, task: &mut Locked, report: &Reported<'_>) -> Result<Answer> {
     match &report.stand {
-        Stand::Running => return running(connection, task, report.progress).await,
+        Stand::Running => return running(connection, task, report).await,
         Stand::Ended => {
             leases::end(connection, task.id).await?;
             tasks::transition(connection, task, TaskEvent::Ended, None).await?;
@@ -121,7 +131,8 @@ async fn stand(connection: &mut PgConnection, task: &mut Locked, report: &Report
     Ok(Answer::Continue(Asked::default()))
 }
 
-async fn running(connection: &mut PgConnection, task: &mut Locked, progress: &TaskProgress) -> Result<Answer> {
+async fn running(connection: &mut PgConnection, task: &mut Locked, report: &Reported<'_>) -> Result<Answer> {
+    let progress = report.progress;
     leases::renew(connection, task.id).await?;
     let parked = progress.tables.iter().any(|table| table.state == TableState::Parked);
     let event = if parked { TaskEvent::RunsDegraded } else { TaskEvent::Runs };
@@ -131,7 +142,11 @@ async fn running(connection: &mut PgConnection, task: &mut Locked, progress: &Ta
     }
     let orders = if task.ordered { orders::open(connection, task.id).await? } else { Vec::new() };
     let done = progress.drained.as_ref().map_or(0, |drained| drained.number);
-    Ok(Answer::Continue(Asked { orders, drain: task.drain.filter(|number| *number > done) }))
+    let mut compares = if task.compared { compares::open(connection, task.id).await? } else { Vec::new() };
+    let compares_open = compares.iter().map(|order| order.number).collect();
+    compares.retain(|order| !report.compares.iter().any(|known| known.number == order.number));
+    let drain = task.drain.filter(|number| *number > done);
+    Ok(Answer::Continue(Asked { orders, drain, compares, compares_open }))
 }
 
 /// The newest grant met a higher epoch: the metadata is older than the target (it was restored), or two

@@ -322,6 +322,8 @@ pub struct Locked {
     pub drain: Option<i64>,
     /// Whether its log was let go, so that its next start loads everything again.
     pub must_reload: bool,
+    /// Whether a comparison is asked for and not over.
+    pub compared: bool,
 }
 
 impl Locked {
@@ -337,7 +339,9 @@ impl Locked {
 pub async fn lock(connection: &mut PgConnection, id: TaskId) -> Result<Option<Locked>> {
     let row = sqlx::query!(
         r#"select name, status, config_version, generation, granted_generation, epoch, drain_asked, drain_done, must_reload,
-                  exists (select from table_orders o where o.task_id = tasks.id) as "ordered!"
+                  exists (select from table_orders o where o.task_id = tasks.id) as "ordered!",
+                  exists (select from compares c where c.task_id = tasks.id and c.state in ('waiting', 'running'))
+                      as "compared!"
            from tasks where id = $1 for update"#,
         id.0
     )
@@ -355,6 +359,7 @@ pub async fn lock(connection: &mut PgConnection, id: TaskId) -> Result<Option<Lo
             ordered: row.ordered,
             drain: (row.drain_asked > row.drain_done).then_some(row.drain_asked),
             must_reload: row.must_reload,
+            compared: row.compared,
         })
     })
     .transpose()

@@ -104,7 +104,7 @@ async fn report_with(
     progress: &TaskProgress,
 ) -> Answer {
     let mut transaction = pool.begin().await.unwrap();
-    let reported = Reported { task, epoch, stand, progress, events: &[], orders_done: &[] };
+    let reported = Reported { task, epoch, stand, progress, events: &[], orders_done: &[], compares: &[] };
     let answer = reports::take(&mut transaction, worker, &reported).await.unwrap();
     transaction.commit().await.unwrap();
     answer
@@ -131,10 +131,17 @@ async fn an_order_is_repeated_until_a_worker_has_done_it() {
     };
     assert_eq!(given.iter().map(|order| &order.table).collect::<Vec<_>>(), [&tables[0], &tables[1]]);
     let (progress, done) = (TaskProgress::default(), [given[0].number]);
-    let reported =
-        Reported { task, epoch: Epoch(1), stand: Stand::Running, progress: &progress, events: &[], orders_done: &done };
+    let reported = Reported {
+        task,
+        epoch: Epoch(1),
+        stand: Stand::Running,
+        progress: &progress,
+        events: &[],
+        orders_done: &done,
+        compares: &[],
+    };
     let answer = reports::take(&mut connection, worker, &reported).await.unwrap();
-    assert_eq!(answer, Answer::Continue(Asked { orders: vec![given[1].clone()], drain: None }));
+    assert_eq!(answer, Answer::Continue(Asked { orders: vec![given[1].clone()], ..Asked::default() }));
     // Everything is loaded again: nothing is left to ask.
     let mut locked = tasks::lock(&mut connection, task).await.unwrap().unwrap();
     tasks::begin_generation(&mut connection, &mut locked).await.unwrap();
@@ -151,7 +158,7 @@ async fn a_drain_is_asked_for_until_the_progress_shows_it() {
     assert_eq!(tasks::ask_drain(&mut connection, &locked).await.unwrap(), 1);
     for _ in 0..2 {
         let answer = report(&pool, worker, task, Epoch(1), Stand::Running).await;
-        assert_eq!(answer, Answer::Continue(Asked { orders: vec![], drain: Some(1) }));
+        assert_eq!(answer, Answer::Continue(Asked { drain: Some(1), ..Asked::default() }));
     }
     let drained = Drained { number: 1, position: "0/1".to_owned(), behind: 0, written_since: false };
     let progress = TaskProgress { phase: Phase::Following, drained: Some(drained), ..TaskProgress::default() };

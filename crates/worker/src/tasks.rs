@@ -103,7 +103,7 @@ impl Tasks {
             Err(problem) => return RunState::Failed { problem },
         };
         match work {
-            LeaseWork::Run => match run.run().await {
+            LeaseWork::Run => match self.run(&run).await {
                 Ok(Ended::Stopped) if self.is_draining() => RunState::Released,
                 Ok(Ended::Stopped) => RunState::Stopped,
                 Ok(Ended::Finished) => RunState::Finished,
@@ -120,6 +120,18 @@ impl Tasks {
                 },
                 Err(left) => RunState::CleanUpPending { problem: left.problem, statements: left.statements },
             },
+        }
+    }
+
+    /// Runs a task; what a comparison found is told at once.
+    async fn run(&self, run: &Run) -> Result<Ended, Failure> {
+        let running = run.run();
+        tokio::pin!(running);
+        loop {
+            tokio::select! {
+                ended = &mut running => return ended,
+                () = run.orders.compares.over() => self.news.notify_one(),
+            }
         }
     }
 
@@ -189,6 +201,7 @@ impl Tasks {
             progress: task.status.progress(),
             events: task.status.events(),
             orders_done: task.orders.done(),
+            compares: task.orders.compares.reports(),
         };
         held.tasks.iter().map(report).collect()
     }
@@ -204,6 +217,8 @@ impl Tasks {
             if let Some(answer) = answer {
                 task.orders.give(answer.orders.clone());
                 task.orders.ask_drain(answer.drain);
+                report.compares.iter().for_each(|report| task.orders.compares.heard(report));
+                task.orders.compares.give(answer.compares.clone(), &answer.compares_open);
             }
             let answer = answer.map(|answer| answer.instruction);
             match answer {

@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use super::api::Api;
+use super::compares;
 use super::print::{self, Column};
 use crate::cli::{EndpointCommand, EventsOptions, Output, TaskCommand, WorkersCommand};
 
@@ -108,6 +109,16 @@ pub(super) async fn task(api: &mut Api, command: TaskCommand, output: Output) ->
         TaskCommand::Reload { task } => act(api, &task, "reload", output).await,
         TaskCommand::ReloadTable { task, tables } => ask_of_tables(api, &task, &tables, "reload", output).await,
         TaskCommand::ParkTable { task, tables } => ask_of_tables(api, &task, &tables, "park", output).await,
+        TaskCommand::Compare { task, tables, sessions, wait } => {
+            let path = path_of(api, "/tasks", &task).await?;
+            compares::compare(api, &path, &tables, sessions, wait, output).await
+        }
+        TaskCommand::Compares { task } => {
+            let path = path_of(api, "/tasks", &task).await?;
+            compares::list(api, &path, output).await
+        }
+        TaskCommand::Differences { compare } => compares::differences(api, &compare, output).await,
+        TaskCommand::Repair { compare, tables, wait } => compares::repair(api, &compare, &tables, wait, output).await,
         TaskCommand::Delete { task } => {
             let path = path_of(api, "/tasks", &task).await?;
             api.delete(&path).await.map(drop)
@@ -138,13 +149,17 @@ pub(super) async fn events(api: &mut Api, options: &EventsOptions, output: Outpu
 /// The tables are named as the API shows them: `schema.table`, the schema up to the first dot.
 async fn ask_of_tables(api: &mut Api, task: &str, tables: &[String], wish: &str, output: Output) -> anyhow::Result<()> {
     let path = path_of(api, "/tasks", task).await?;
+    api.post(&format!("{path}/tables/{wish}"), &json!({"tables": named(tables)?})).await?;
+    print::items(&api.list(&format!("{path}/tables"), MANY).await?, TABLE, output)
+}
+
+/// Tables as the API takes them.
+pub(super) fn named(tables: &[String]) -> anyhow::Result<Vec<Value>> {
     let named = |name: &String| {
         let (schema, table) = name.split_once('.').with_context(|| format!("{name} is not schema.table"))?;
         Ok(json!({"schema": schema, "table": table}))
     };
-    let tables = tables.iter().map(named).collect::<anyhow::Result<Vec<_>>>()?;
-    api.post(&format!("{path}/tables/{wish}"), &json!({"tables": tables})).await?;
-    print::items(&api.list(&format!("{path}/tables"), MANY).await?, TABLE, output)
+    tables.iter().map(named).collect()
 }
 
 /// Fails unless the target can take over.

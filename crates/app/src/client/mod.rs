@@ -2,6 +2,7 @@
 
 mod api;
 mod commands;
+mod compares;
 mod print;
 mod session;
 

@@ -129,7 +129,12 @@ fn waits(name: &str) -> Problem {
     )
 }
 
-async fn export(settings: &Settings, task: &TaskContext, name: &str, temporary: bool) -> Result<Exported, Problem> {
+pub(super) async fn export(
+    settings: &Settings,
+    task: &TaskContext,
+    name: &str,
+    temporary: bool,
+) -> Result<Exported, Problem> {
     let doing = format!("create the replication slot {name}");
     let mut connection = session::replication(settings, &task.name, "snapshot").await?;
     let identity = connection.identify_system().await.map_err(|error| error::wire(&error, &doing))?;

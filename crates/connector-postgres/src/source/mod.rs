@@ -8,6 +8,7 @@
 
 mod assembler;
 mod begin;
+mod beside;
 mod chunks;
 mod copy;
 mod copyrows;
@@ -113,6 +114,10 @@ impl Source for PostgresSource {
 
     async fn end_aside(&self, task: &TaskContext) -> Result<(), Problem> {
         begin::end_aside(&self.settings, task).await
+    }
+
+    async fn view_beside(&self, task: &TaskContext) -> Result<Box<dyn View>, Problem> {
+        Ok(Box::new(beside::view(&self.settings, task).await?))
     }
 
     async fn touched(

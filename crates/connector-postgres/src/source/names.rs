@@ -40,6 +40,11 @@ pub(super) fn aside(task: &TaskContext) -> String {
 /// What the names of slots for tables that are loaded aside end with.
 pub(super) const ASIDE: &str = "_a";
 
+/// The name of the temporary slot that fixes a view to compare.
+pub(super) fn beside(task: &TaskContext) -> String {
+    format!("{}_c", artefact(task))
+}
+
 /// The generation and epoch in a name that begins with the task's prefix.
 pub(super) fn numbers(name: &str, task: TaskId) -> Option<(i32, i64)> {
     let (generation, epoch) = name.strip_prefix(&task_prefix(task))?.split_once('_')?;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::Client;
 use wavemark_connector::TaskContext;
+use wavemark_connector::compare::Side;
 use wavemark_connector::source::{BlockFormat, ChunkRange, Entered, KeySet, RowReader, View};
 use wavemark_domain::{Position, Problem, TableId, TablePlan};
 
@@ -14,6 +15,7 @@ use super::begin::{Exported, Keeper, settle};
 use super::names::literal;
 use super::storage::Leaf;
 use super::{chunks, copy, keys, session, storage};
+use crate::compare::{Origin, PgSide, Place};
 use crate::error;
 use crate::settings::Settings;
 
@@ -27,7 +29,7 @@ pub(super) struct SnapshotView {
     control: Client,
     /// Has imported the snapshot and holds the locks of entered tables. One statement after the other.
     holder: tokio::sync::Mutex<Client>,
-    _keeper: Mutex<Keeper>,
+    keeper: Mutex<Option<Keeper>>,
 }
 
 /// What readers need.
@@ -64,8 +66,13 @@ impl SnapshotView {
             leaves: Mutex::new(HashMap::new()),
             control,
             holder: tokio::sync::Mutex::new(holder),
-            _keeper: Mutex::new(exported.keeper),
+            keeper: Mutex::new(Some(exported.keeper)),
         })
+    }
+
+    /// Lets the slot go that the view was made with: another session keeps the snapshot.
+    pub(super) fn let_slot_go(&self) {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     fn leaves(&self, table: &TablePlan) -> Result<Arc<[Leaf]>, Problem> {
@@ -164,5 +171,10 @@ impl View for SnapshotView {
     ) -> Result<Box<dyn RowReader>, Problem> {
         let lent = self.shared.lend().await?;
         Ok(Box::new(keys::KeyReader::new(lent, table, keys, format)?))
+    }
+
+    async fn side(&self, sessions: u16) -> Result<Box<dyn Side>, Problem> {
+        let place = Place::new(&self.shared.settings, &self.shared.task);
+        Ok(Box::new(PgSide::open(place, Origin::Source, Some(&self.shared.snapshots[0]), sessions).await?))
     }
 }

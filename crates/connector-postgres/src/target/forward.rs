@@ -6,13 +6,14 @@ use tokio_postgres::{Client, CopyInSink, Transaction};
 use wavemark_connector::crash;
 use wavemark_connector::source::{KeySet, RowReader};
 use wavemark_connector::target::Loaded;
-use wavemark_domain::{Batch, Position, Problem, TablePlan};
+use wavemark_domain::{Batch, Fault, Position, Problem, TablePlan};
 
 use super::copy::Writer;
 use super::fault::problem;
 use super::fence::Grant;
 use super::table::TargetTable;
 use super::{loader, marks, table};
+use crate::client::Connected;
 
 /// Removes the stale keys, adds the rows, and moves the mark, in one commit.
 #[expect(clippy::too_many_arguments, reason = "the trait's own arguments and the session's")]
@@ -41,6 +42,39 @@ pub(crate) async fn bring(
     transaction.commit().await.map_err(failed)?;
     crash::point("forward.committed");
     Ok(loaded)
+}
+
+/// Puts rows in the place of those under the same keys, in one commit.
+///
+/// Removing a row must not remove others by a foreign key's `ON DELETE`: that, and triggers, are off where the role may
+/// set `session_replication_role`; where it may not, a table that others point at is refused.
+pub(crate) async fn replace(
+    connected: &mut Connected,
+    grant: &Grant,
+    plan: &TablePlan,
+    keys: &KeySet,
+    rows: &mut dyn RowReader,
+) -> Result<u64, Problem> {
+    let failed =
+        |error: tokio_postgres::Error| problem(&error, &format!("repair rows of {}", plan.target)).table(plan.name());
+    let transaction = connected.client.transaction().await.map_err(failed)?;
+    transaction.batch_execute(&grant.hold()).await.map_err(failed)?;
+    let target = table::read(&transaction, connected.version, plan).await?;
+    if target.referenced && !connected.replica {
+        let text = format!(
+            "Foreign keys point at {}, and they can't be switched off while its rows are repaired",
+            plan.target
+        );
+        return Err(Problem::new(Fault::Data, "repair-refused", text)
+            .table(plan.name())
+            .advice("Grant the endpoint's role SET on the parameter session_replication_role, or reload the table."));
+    }
+    if !keys.is_empty() {
+        remove(&transaction, plan, &target, keys).await?;
+    }
+    let loaded = loader::copy(&transaction, plan, &target, rows, &|_| {}).await?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(loaded.rows)
 }
 
 /// The table may have no index yet, so the keys are joined as a set. Keys without a row are all right: they were

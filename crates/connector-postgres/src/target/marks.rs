@@ -17,10 +17,13 @@ pub(crate) async fn read(client: &Client, task: Uuid) -> Result<Kept, Problem> {
     })
 }
 
+/// Wave and position of the newest bookmark of a task.
+pub(crate) const BOOKMARK: &str =
+    "SELECT wave, position FROM wavemark.progress WHERE task = $1 ORDER BY wave DESC LIMIT 1";
+
 async fn bookmark(client: &Client, task: Uuid) -> Result<Option<Bookmark>, tokio_postgres::Error> {
-    const SQL: &str = "SELECT wave, position FROM wavemark.progress WHERE task = $1 ORDER BY wave DESC LIMIT 1";
     Ok(client
-        .query_opt(SQL, &[&task])
+        .query_opt(BOOKMARK, &[&task])
         .await?
         .map(|row| Bookmark { wave: WaveNumber(row.get(0)), position: Position::new(row.get::<_, Vec<u8>>(1)) }))
 }

@@ -48,6 +48,7 @@ use wavemark_domain::check::Finding;
 use wavemark_domain::{Encoding, Problem, TablePlan};
 
 use crate::client::{Backend, Connected, Purpose, connect};
+use crate::compare::Place;
 use crate::encoding::{BINARY, COPY_BINARY};
 use crate::native::{ColumnNative, TypeRef};
 use crate::settings::{ENGINE, Settings};
@@ -85,8 +86,9 @@ impl PostgresTarget {
             .batch_execute(&statements::plans("SESSION", Plans::ByIndex))
             .await
             .map_err(|error| problem(&error, "set up the session for waves"))?;
+        let beside = Place::new(&self.settings, task);
         let waves = Waves::new(Arc::new(writer.client), writer.version, Grant::of(task), writer.replica);
-        Ok(PgSession { waves, control, task_name: task.name.clone(), last: 0, writer: writer.backend })
+        Ok(PgSession { waves, control, task_name: task.name.clone(), last: 0, writer: writer.backend, beside })
     }
 
     async fn loaders(&self, task: &TaskContext) -> Result<Vec<PgLoader>, Problem> {

@@ -120,12 +120,12 @@ CREATE FUNCTION wavemark.share(a_task uuid, a_generation integer, an_epoch bigin
 BEGIN
     PERFORM FROM wavemark.fence f
       WHERE f.task = a_task AND f.generation = a_generation AND f.epoch = an_epoch AND NOT f.tombstone
-      FOR KEY SHARE;
+      FOR SHARE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'another epoch holds this target' USING ERRCODE = 'WM001';
     END IF;
 END $$;
-COMMENT ON FUNCTION wavemark.share IS 'Takes the fence of a task for a chunk or a change of a table, beside others and beside a wave.';
+COMMENT ON FUNCTION wavemark.share IS 'Takes the fence of a task for a chunk or a change of a table, beside others that do the same.';
 
 CREATE FUNCTION wavemark.mismatch(what text, found bigint, expected bigint) RETURNS bigint LANGUAGE plpgsql AS $$
 BEGIN
@@ -142,7 +142,19 @@ const MIGRATIONS: [(i32, &str); 1] = [(
      COMMENT ON COLUMN wavemark.fence.kind IS 'What the task does: full-load, cdc or full-load-and-cdc.'; \
      ALTER TABLE wavemark.tables ADD COLUMN columns jsonb; \
      COMMENT ON COLUMN wavemark.tables.columns IS 'The columns that are written: pairs of the name at the source and the \
-     name here. Without the metadata it says whether a task may go on from this mark.'",
+     name here. Without the metadata it says whether a task may go on from this mark.'; \
+     CREATE OR REPLACE FUNCTION wavemark.share(a_task uuid, a_generation integer, an_epoch bigint) RETURNS void \
+     LANGUAGE plpgsql AS $$ \
+     BEGIN \
+         PERFORM FROM wavemark.fence f \
+           WHERE f.task = a_task AND f.generation = a_generation AND f.epoch = an_epoch AND NOT f.tombstone \
+           FOR KEY SHARE; \
+         IF NOT FOUND THEN \
+             RAISE EXCEPTION 'another epoch holds this target' USING ERRCODE = 'WM001'; \
+         END IF; \
+     END $$; \
+     COMMENT ON FUNCTION wavemark.share IS 'Takes the fence of a task for a chunk or a change of a table, beside others \
+     and beside a wave.'",
 )];
 
 /// Makes the schema if it is missing, brings an older one to this version, and refuses a newer one.

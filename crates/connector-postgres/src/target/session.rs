@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use tokio_postgres::Client;
+use wavemark_connector::compare::Side;
 use wavemark_connector::crash;
-use wavemark_connector::source::Counter;
+use wavemark_connector::source::{Counter, KeySet, RowReader};
 use wavemark_connector::target::{Segment, Session, TableMark, Verdict, WaveEnd};
 use wavemark_domain::task::Preparation;
 use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
@@ -12,8 +13,9 @@ use super::create::{self, Before};
 use super::fault::problem;
 use super::fence::Grant;
 use super::wave::Waves;
-use super::{careful, counters, finish, marks, table};
+use super::{careful, counters, finish, forward, marks, table};
 use crate::client::{Backend, Connected};
+use crate::compare::{Origin, PgSide, Place};
 
 /// Two connections: one whose transactions are waves, one for everything else.
 pub(crate) struct PgSession {
@@ -24,6 +26,8 @@ pub(crate) struct PgSession {
     pub(crate) task_name: String,
     /// The newest wave.
     pub(crate) last: i64,
+    /// Where sessions for a comparison are opened.
+    pub(crate) beside: Place,
 }
 
 impl PgSession {
@@ -159,5 +163,26 @@ impl Session for PgSession {
 
     async fn roll_back(&mut self) -> Result<(), Problem> {
         self.waves.roll_back().await
+    }
+
+    async fn replace_rows(
+        &mut self,
+        table: &TablePlan,
+        keys: &KeySet,
+        rows: &mut dyn RowReader,
+    ) -> Result<u64, Problem> {
+        let grant = self.grant();
+        forward::replace(&mut self.control, &grant, table, keys, rows).await
+    }
+
+    async fn side(&mut self, sessions: u16, position: &Position) -> Result<Box<dyn Side>, Problem> {
+        let side = PgSide::open(self.beside.clone(), Origin::Target, None, sessions).await?;
+        let rows = side.ask(marks::BOOKMARK, &[&self.grant().task]).await?;
+        let found = rows.first().map(|row| Position::new(row.get::<_, Vec<u8>>(1)));
+        if found.as_ref() != Some(position) {
+            let text = "The bookmark in the target is not where it was to be compared.";
+            return Err(Problem::transient("bookmark-moved", text));
+        }
+        Ok(Box::new(side))
     }
 }

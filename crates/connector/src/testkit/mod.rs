@@ -15,6 +15,7 @@ pub mod oracle;
 mod reader;
 mod rows;
 mod session;
+mod side;
 pub mod source;
 pub mod standby;
 pub mod target;
@@ -66,6 +67,8 @@ pub enum Sabotage {
     AsideNotKept,
     /// A table is marked loaded with its keys, before it has caught up with the bookmark.
     LoadedBeforeHandOver,
+    /// What the source gives to be compared is read later than its position.
+    ComparedLater,
 }
 
 /// What goes wrong. Some concern one table, the others the task as a whole.

@@ -12,7 +12,9 @@ use super::Sabotage;
 use super::backend::{Begun, Connection, Lock};
 use super::model::{Row, layout_of};
 use super::rows::{apply, read_all};
+use super::side::SimulatedSide;
 use super::target::{Mark, Progress, TargetState};
+use crate::compare::Side;
 use crate::source::{Counter, KeySet, RowReader};
 use crate::target::{Bookmark, Loaded, Loader, Segment, Session, Stage, TableMark, Verdict, WaveEnd};
 
@@ -191,6 +193,38 @@ impl Session for SimulatedSession {
 
     async fn roll_back(&mut self) -> Result<(), Problem> {
         self.wave.take().map_or(Ok(()), |wave| wave.begun.roll_back())
+    }
+
+    async fn replace_rows(
+        &mut self,
+        table: &TablePlan,
+        keys: &KeySet,
+        rows: &mut dyn RowReader,
+    ) -> Result<u64, Problem> {
+        let begun = self.connection.begin(Lock::Alone, "replacing rows").await?;
+        let fresh = match read_all(rows, table).await {
+            Ok(fresh) => fresh,
+            Err(problem) => return begun.roll_back().and(Err(problem)),
+        };
+        let added = fresh.len() as u64;
+        let (index, keys) = (table.id.index(), keys.clone());
+        let replace = move |state: &mut TargetState| {
+            let mut scratch = Vec::new();
+            state.tables[index].retain(|row| !keys.contains([&row.id.to_be_bytes()[..]], &mut scratch));
+            state.tables[index].extend(fresh);
+            Ok(())
+        };
+        begun.commit("replacing rows", replace).await?;
+        Ok(added)
+    }
+
+    async fn side(&mut self, _sessions: u16, position: &Position) -> Result<Box<dyn Side>, Problem> {
+        self.connection.target.pause("a side to compare").await?;
+        let state = self.connection.target.state();
+        if state.bookmark().is_none_or(|bookmark| bookmark.position != *position) {
+            return Err(Problem::transient("bookmark-moved", "simulated: the bookmark is elsewhere"));
+        }
+        Ok(Box::new(SimulatedSide(state.tables.clone())))
     }
 }
 

@@ -131,6 +131,11 @@ impl Source for SimulatedSource {
         state.chance.lose_answer("dropping a slot aside")
     }
 
+    async fn view_beside(&self, _task: &TaskContext) -> Result<Box<dyn View>, Problem> {
+        self.pause("a view to compare").await?;
+        Ok(self.view())
+    }
+
     async fn touched(
         &self,
         _task: &TaskContext,

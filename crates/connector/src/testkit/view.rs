@@ -7,7 +7,9 @@ use wavemark_domain::{Batch, ChangeKind, Fault, Position, Problem, TableId, Tabl
 
 use super::Sabotage;
 use super::model::{Heap, Row, in_layout, layout_of};
+use super::side::SimulatedSide;
 use super::source::SimulatedSource;
+use crate::compare::Side;
 use crate::source::{Block, BlockFormat, ChunkRange, Entered, KeySet, RowReader, View};
 
 /// Rows as of one position.
@@ -94,6 +96,14 @@ impl View for SimulatedView {
         let mut scratch = Vec::new();
         let rows = self.heap(table).places.iter().copied().flatten();
         Ok(self.reader(table, rows.filter(|row| keys.contains([&row.id.to_be_bytes()[..]], &mut scratch)).collect()))
+    }
+
+    async fn side(&self, _sessions: u16) -> Result<Box<dyn Side>, Problem> {
+        self.source.pause("a side to compare").await?;
+        let later = self.source.sabotage == Some(Sabotage::ComparedLater);
+        let heaps = if later { self.source.state().heaps.clone() } else { self.heaps.clone() };
+        let rows = |heap: &Heap| heap.places.iter().copied().flatten().collect();
+        Ok(Box::new(SimulatedSide(heaps.iter().map(rows).collect())))
     }
 }
 

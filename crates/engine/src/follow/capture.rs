@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use wavemark_connector::crash;
 use wavemark_connector::source::{ChangeReader, Read};
@@ -53,6 +53,7 @@ pub(super) async fn capture(
     reader: Box<dyn ChangeReader>,
     batches: mpsc::UnboundedSender<Result<Captured, Problem>>,
     confirmed: watch::Receiver<Option<Position>>,
+    nudge: Arc<Notify>,
 ) {
     let budget = (run.task.settings.memory_mib as usize) << 20;
     let pieces = budget / PIECE;
@@ -63,6 +64,7 @@ pub(super) async fn capture(
         run,
         reader,
         confirmed,
+        nudge,
     };
     // With an idle source this tells at once that nothing more is at hand, so that tables are soon shown as live.
     if let Err(problem) = capture.reader.heartbeat().await {
@@ -81,6 +83,7 @@ struct Capture {
     run: Run,
     reader: Box<dyn ChangeReader>,
     confirmed: watch::Receiver<Option<Position>>,
+    nudge: Arc<Notify>,
     most_bytes: usize,
     memory: Arc<Semaphore>,
     pieces: usize,
@@ -124,6 +127,7 @@ impl Capture {
                 changed = self.confirmed.changed() => confirm(self.reader.as_mut(), &mut self.confirmed, changed.is_ok()).await?,
                 _ = alive.tick() => self.reader.keep_alive().await?,
                 _ = beat.tick() => self.reader.heartbeat().await?,
+                () = self.nudge.notified() => self.reader.heartbeat().await?,
                 read = self.reader.next(self.most_bytes) => {
                     self.run.status.update(|progress| progress.read_wait_us += micros(began.elapsed()));
                     return read;

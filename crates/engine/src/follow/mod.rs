@@ -11,6 +11,7 @@ mod aside;
 mod asked;
 mod capture;
 mod durable;
+mod hold;
 mod tables;
 mod wave;
 
@@ -18,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wavemark_connector::target::{Bookmark, Kept, Loader, Session, TableMark, WaveEnd};
@@ -54,6 +55,12 @@ struct Follower<'a> {
     held: bool,
     /// The drain that is asked for, and where the source's log ended then.
     draining: Option<(i64, Position)>,
+    /// A view that waits for the bookmark to reach its position, to compare.
+    hold: Option<hold::Hold>,
+    /// What is compared beside; ends with the follower.
+    comparing: JoinSet<()>,
+    /// Has the log move, so that what is waited for comes soon.
+    nudge: Arc<Notify>,
     committed_at: Instant,
     committed: watch::Sender<Position>,
 }
@@ -77,7 +84,9 @@ pub(crate) async fn follow(
     let (batches, received) = mpsc::unbounded_channel();
     let mut capturing = JoinSet::new();
     let confirm = durable::confirmed(run, of_target, &mut capturing);
-    capturing.spawn(capture::capture(run.clone(), reader, batches, confirm));
+    let nudge = Arc::new(Notify::new());
+    capturing.spawn(capture::capture(run.clone(), reader, batches, confirm, Arc::clone(&nudge)));
+    run.orders.compares.start_over();
     let mut follower = Follower {
         run,
         plan,
@@ -91,6 +100,9 @@ pub(crate) async fn follow(
         loading,
         held: false,
         draining: None,
+        hold: None,
+        comparing: JoinSet::new(),
+        nudge,
         committed_at: Instant::now(),
         bookmark,
         carried,
@@ -105,7 +117,7 @@ pub(crate) async fn follow(
 impl Follower<'_> {
     async fn run(&mut self, mut received: mpsc::UnboundedReceiver<Result<Captured, Problem>>) -> Result<Ended, Stop> {
         loop {
-            let (idle_at, has_idle_news) = (self.idle_at(), self.has_idle_news());
+            let (idle_at, has_idle_news, may_compare) = (self.idle_at(), self.has_idle_news(), self.may_compare());
             let first = tokio::select! {
                 biased;
                 () = self.run.stop.cancelled() => return self.end().await,
@@ -115,6 +127,11 @@ impl Follower<'_> {
                 }
                 request = aside::request(&mut self.aside), if !self.streaming => {
                     self.serve(request).await?;
+                    continue;
+                }
+                Some(_) = self.comparing.join_next() => continue,
+                () = self.run.orders.compares.due(), if may_compare => {
+                    self.begin_compare().await?;
                     continue;
                 }
                 first = received.recv(), if !self.held => first,
@@ -131,6 +148,7 @@ impl Follower<'_> {
                 taken => taken?,
             }
             self.finish_drain().await?;
+            self.cut_if_there().await?;
             if let Some(problem) = broken {
                 return Err(problem.into());
             }
@@ -148,6 +166,12 @@ impl Follower<'_> {
             Err(problem) => self.run.status.problem(Severity::Warning, &problem),
         }
         Ok(Ended::Stopped)
+    }
+
+    /// One comparison at a time, begun between two waves once all tables that the waves take are live.
+    fn may_compare(&self) -> bool {
+        let between = !self.streaming && !self.held && self.hold.is_none();
+        between && self.comparing.is_empty() && self.tables.all_taken_are_live()
     }
 
     fn idle_at(&self) -> Instant {

@@ -117,6 +117,11 @@ impl Tables {
         self.followed.iter().all(|table| table.live || table.part == Part::Parked)
     }
 
+    /// Whether every table that the waves take is live.
+    pub(super) fn all_taken_are_live(&self) -> bool {
+        self.followed.iter().all(|table| table.live || matches!(table.part, Part::Parked | Part::Aside))
+    }
+
     /// Whether the table is live.
     pub(super) fn is_live(&self, table: TableId) -> bool {
         let table = &self.followed[table.index()];

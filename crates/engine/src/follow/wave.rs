@@ -66,6 +66,9 @@ impl Follower<'_> {
         let (closed, open) = rest.split_at(closed);
         self.apply_closed(closed).await?;
         if let Some(first) = open.first() {
+            if self.is_held(first.end()) {
+                self.cut().await?;
+            }
             if self.is_beyond_rejoin(first) {
                 return self.rejoin().await;
             }
@@ -79,10 +82,15 @@ impl Follower<'_> {
     /// Whole transactions: up to a change of a table's layout, then the rest without that table.
     async fn apply_closed(&mut self, mut pieces: &[Piece<'_>]) -> Result<(), Stop> {
         while !pieces.is_empty() {
-            let is_free = |piece: &&Piece<'_>| self.barred(piece).is_none() && !self.is_beyond_rejoin(piece);
+            let is_free = |piece: &&Piece<'_>| {
+                self.barred(piece).is_none() && !self.is_beyond_rejoin(piece) && !self.is_held(piece.end())
+            };
             let (before, from) = pieces.split_at(pieces.iter().take_while(is_free).count());
             self.apply(before).await?;
             if let Some(piece) = from.first() {
+                if self.is_held(piece.end()) {
+                    self.cut().await?;
+                }
                 if self.is_beyond_rejoin(piece) {
                     return self.rejoin().await;
                 }

@@ -374,7 +374,7 @@ fn show_loaded(run: &Run, plan: &[TablePlan], tables: &[TableMark]) {
 }
 
 /// The first form that both sides have for a table's rows.
-fn format_for(run: &Run, table: &TablePlan) -> BlockFormat {
+pub(crate) fn format_for(run: &Run, table: &TablePlan) -> BlockFormat {
     let takes = run.target.block_formats(table);
     run.source.block_formats(table).into_iter().find(|format| takes.contains(format)).unwrap_or(BlockFormat::Rows)
 }

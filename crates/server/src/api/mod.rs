@@ -3,6 +3,7 @@
 pub mod adopt;
 pub mod audit;
 pub mod auth;
+pub mod compares;
 mod created;
 mod document;
 pub mod endpoints;
@@ -93,6 +94,9 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(adopt::adopt))
         .routes(routes!(table_actions::reload))
         .routes(routes!(table_actions::park))
+        .routes(routes!(compares::list, compares::create))
+        .routes(routes!(compares::get, compares::cancel))
+        .routes(routes!(compares::repair))
         .routes(routes!(task_views::tables))
         .routes(routes!(task_views::samples))
         .routes(routes!(task_views::events))

@@ -124,7 +124,7 @@ async fn may_ask(connection: &mut PgConnection, task: &tasks::Locked, wish: Tabl
     }
 }
 
-async fn are_known(connection: &mut PgConnection, id: TaskId, wanted: &[TableName]) -> ApiResult<()> {
+pub(super) async fn are_known(connection: &mut PgConnection, id: TaskId, wanted: &[TableName]) -> ApiResult<()> {
     if wanted.is_empty() || wanted.len() > MOST {
         return Err(ApiProblem::field("tables", format!("Name one table or more, at most {MOST}.")));
     }

@@ -3,6 +3,7 @@
 //! Each is complete as plain HTML; where scripts run, its live part is replaced by server-sent events. What changes
 //! something goes through the API's own handlers. `view` holds what is shown, the other modules what is asked for.
 
+mod compares;
 mod endpoints;
 mod events;
 mod forms;
@@ -63,6 +64,12 @@ fn task_routes() -> Router<AppState> {
         .route("/tasks/{id}/reload", get(task_actions::ask_reload).post(task_actions::reload))
         .route("/tasks/{id}/tables/reload", get(table_actions::ask_reload).post(table_actions::reload))
         .route("/tasks/{id}/tables/park", get(table_actions::ask_park).post(table_actions::park))
+        .route("/tasks/{id}/tables/compare", get(compares::ask_one).post(compares::one))
+        .route("/tasks/{id}/compares", post(compares::all))
+        .route("/compares/{id}", get(compares::page))
+        .route("/compares/{id}/live", get(compares::stream))
+        .route("/compares/{id}/repair", post(compares::repair))
+        .route("/compares/{id}/cancel", post(compares::cancel))
         .route("/tasks/{id}/delete", get(task_actions::ask_delete).post(task_actions::delete))
         .route("/tasks/{id}/forget", get(task_actions::ask_forget).post(task_actions::forget))
 }

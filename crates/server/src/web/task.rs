@@ -8,7 +8,7 @@ use serde::Deserialize;
 use time::Duration;
 use wavemark_domain::TaskId;
 use wavemark_domain::progress::Severity;
-use wavemark_store::{PgConnection, endpoints, events, samples, tasks};
+use wavemark_store::{PgConnection, compares, endpoints, events, samples, tasks};
 
 use super::page::{PageError, PageResult, Who, html};
 use super::view::chart::Points;
@@ -118,6 +118,7 @@ async fn body(
             task::now(material, &samples::list(connection, id, since, MOST_SAMPLES).await?)
         }
         TabName::Tables => task::all_tables(material),
+        TabName::Compares => task::compares(material, &compares::list(connection, id).await?),
         TabName::Errors | TabName::History => {
             let at_least = (query.tab == TabName::Errors).then_some(Severity::Warning);
             let filter = events::Filter { task: Some(id), at_least, ..events::Filter::default() };

@@ -33,13 +33,15 @@ pub(super) async fn report(
             progress: &task.progress,
             events: &task.events,
             orders_done: &task.orders_done,
+            compares: &task.compares,
         };
         let (instruction, asked) = match reports::take(&mut transaction, report.worker, &reported).await? {
             Answer::Continue(asked) => (Instruction::Continue, asked),
             Answer::Stop => (Instruction::Stop, Asked::default()),
             Answer::Abandon => (Instruction::Abandon, Asked::default()),
         };
-        tasks.push(TaskAnswer { task: task.task, instruction, orders: asked.orders, drain: asked.drain });
+        let Asked { orders, drain, compares, compares_open } = asked;
+        tasks.push(TaskAnswer { task: task.task, instruction, orders, drain, compares, compares_open });
     }
     wavemark_store::announce_change(&mut transaction).await?;
     commit(transaction).await?;

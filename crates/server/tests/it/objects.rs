@@ -59,6 +59,7 @@ fn routes() -> Vec<(Method, String, &'static str)> {
             "endpoints" => "endpoint",
             "tasks" => "task",
             "jobs" => "job",
+            "compares" => "compare",
             "workers" => "worker",
             "users" => "user",
             "tokens" => "token",

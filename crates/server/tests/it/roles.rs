@@ -14,6 +14,9 @@ POST /auth/first-run -
 POST /auth/login -
 POST /auth/logout viewer
 POST /auth/refresh -
+GET /compares/{id} viewer
+DELETE /compares/{id} operator
+POST /compares/{id}/repair operator
 GET /endpoints viewer
 POST /endpoints operator
 GET /endpoints/{id} viewer
@@ -35,6 +38,8 @@ DELETE /tasks/{id} operator
 POST /tasks/{id}/adopt operator
 POST /tasks/{id}/adoptable operator
 POST /tasks/{id}/assess operator
+GET /tasks/{id}/compares viewer
+POST /tasks/{id}/compares operator
 GET /tasks/{id}/events viewer
 POST /tasks/{id}/drain operator
 POST /tasks/{id}/reload operator

@@ -5,13 +5,15 @@
 //! 3. Snapshot: our own rate while a report keeps a snapshot open on the target, and how the latency grows meanwhile.
 //! 4. Latency at a steady stream of small transactions, ours and the subscription's.
 //! 5. Idle: the CPU of a task that has nothing to do.
-//! 6. The contestants take turns in changing order; a first round is discarded; what counts is the median of the
+//! 6. Compare: two equal tables against one statement that hashes the rows of one of them.
+//! 7. The contestants take turns in changing order; a first round is discarded; what counts is the median of the
 //!    ratios within a round. Every target is compared with its source at the end.
 //!
 //! Speeds of a shared machine say little; `foreign` tells how busy it was with other things.
 
 mod arena;
 mod backlog;
+mod compare;
 mod figures;
 mod follow;
 mod idle;
@@ -73,6 +75,8 @@ struct Options {
 enum Part {
     /// Rows that are there
     Load,
+    /// Two equal tables, compared
+    Compare,
     /// Short transactions of four changes, with hot rows
     Tpcb,
     /// Transactions of one random update
@@ -137,6 +141,9 @@ async fn measure(
 ) -> Result<()> {
     if wanted(Part::Load) {
         report.add(&load::measure(arena, options.scale, rounds).await?);
+    }
+    if wanted(Part::Compare) {
+        report.add(&compare::measure(arena, options.scale, rounds).await?);
     }
     let kinds = [
         (Part::Tpcb, Backlog::Tpcb),

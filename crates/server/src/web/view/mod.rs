@@ -5,6 +5,7 @@ pub mod action;
 pub mod assets;
 pub mod chart;
 pub mod chip;
+pub mod compare;
 pub mod door;
 pub mod endpoints;
 pub mod event;

@@ -15,6 +15,13 @@ pub fn href(task: &Task, table: &TableName, wish: TableWish) -> String {
     format!("/tasks/{}/tables/{}?schema={schema}&table={name}", task.id, wish.word())
 }
 
+/// The page that asks before a table is compared, and where its answer goes.
+#[must_use]
+pub fn compare_href(task: &Task, table: &TableName) -> String {
+    let (schema, name) = (encoded(&table.schema), encoded(&table.table));
+    format!("/tasks/{}/tables/compare?schema={schema}&table={name}", task.id)
+}
+
 /// The links of a table, as far as its task can do something now.
 #[must_use]
 pub fn actions(task: &Task, table: &TableProgress) -> Vec<Action> {
@@ -25,7 +32,9 @@ pub fn actions(task: &Task, table: &TableProgress) -> Vec<Action> {
     let park = Action::link("Park…", href(task, &table.table, TableWish::Park));
     let may_park = task.kind.follows() && table.state != TableState::Parked;
     let reload = task.kind.loads().then_some(reload);
-    reload.into_iter().chain(may_park.then_some(park)).collect()
+    let compares = super::compare::is_possible(task) && table.state == TableState::Live;
+    let compare = compares.then(|| Action::link("Compare…", compare_href(task, &table.table)));
+    compare.into_iter().chain(reload).chain(may_park.then_some(park)).collect()
 }
 
 /// Asks before a table is loaded again or left behind.

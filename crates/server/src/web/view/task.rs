@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 use wavemark_domain::progress::{Phase, TableProgress};
 use wavemark_domain::state::TaskStatus;
 use wavemark_domain::task::TaskSettings;
+use wavemark_store::compares::Compare;
 use wavemark_store::events::Event;
 use wavemark_store::samples::Sample;
 use wavemark_store::tasks::Task;
@@ -12,6 +13,7 @@ use wavemark_store::tasks::Task;
 use super::action::{Action, Ask};
 use super::chart::{self, Chart};
 use super::chip::{Chip, Tone};
+use super::compare::{self, CompareLine};
 use super::event::EventLine;
 use super::flow::{self, Stage};
 use super::format;
@@ -101,6 +103,8 @@ pub enum TabName {
     Now,
     /// All tables.
     Tables,
+    /// Comparisons of source and target.
+    Compares,
     /// Only what went wrong.
     Errors,
     /// Everything that happened.
@@ -152,6 +156,13 @@ pub enum TaskBody {
         events: Vec<EventLine>,
         /// Where the older ones are.
         more: Option<String>,
+    },
+    /// Comparisons.
+    Compares {
+        /// The button that begins one.
+        begin: Option<Action>,
+        /// The newest first.
+        lines: Vec<CompareLine>,
     },
     /// Mapping and settings.
     Mapping {
@@ -236,6 +247,15 @@ pub fn now(material: Material<'_>, samples: &[Sample]) -> TaskBody {
 pub fn all_tables(material: Material<'_>) -> TaskBody {
     let tables = tables::rows(&material.standing.task, material.tables, material.may_edit, material.now);
     TaskBody::Tables { tables, more: None }
+}
+
+/// What *Compare* shows.
+#[must_use]
+pub fn compares(material: Material<'_>, found: &[Compare]) -> TaskBody {
+    let task = &material.standing.task;
+    let may = material.may_edit && compare::is_possible(task);
+    let begin = may.then(|| Action::post("Compare all tables", format!("/tasks/{}/compares", task.id)).main());
+    TaskBody::Compares { begin, lines: compare::lines(found, material.now) }
 }
 
 /// What *History* and *Errors* show.
@@ -425,6 +445,7 @@ fn tabs(task: &Task, here: TabName) -> Vec<Tab> {
     [
         ("Now", "", None, TabName::Now),
         ("Tables", "?tab=tables", count, TabName::Tables),
+        ("Compare", "?tab=compares", None, TabName::Compares),
         ("Errors", "?tab=errors", None, TabName::Errors),
         ("History", "?tab=history", None, TabName::History),
         ("Mapping and settings", "?tab=mapping", None, TabName::Mapping),

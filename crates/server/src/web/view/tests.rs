@@ -10,7 +10,7 @@ use super::preview::{self, PreviewBox};
 use super::shell::{Area, Notice, Shell};
 use super::task::{self, AskPage, Material, TabName};
 use super::task_form::{self, TaskForm};
-use super::{chip, door, endpoints, event, overview, samples, tasks, workers};
+use super::{chip, compare, door, endpoints, event, overview, samples, tasks, workers};
 
 fn shell() -> Shell {
     let counts = Counts { tasks: 7, endpoints: 3, workers: 2 };
@@ -43,6 +43,7 @@ fn task_page(tab: TabName) -> task::TaskPage {
     let body = match tab {
         TabName::Now => task::now(material, &samples::samples()),
         TabName::Tables => task::all_tables(material),
+        TabName::Compares => task::compares(material, &compare::invented::compares()),
         TabName::Errors | TabName::History => task::history(material, &samples::events(), Some(1)),
         TabName::Mapping => {
             let json = serde_json::from_str(samples::MAPPING).unwrap();
@@ -148,6 +149,11 @@ fn endpoint_form() -> endpoints::EndpointForm {
     }
 }
 
+fn compare_page() -> compare::ComparePage {
+    let shell = shell().page(Area::Tasks, "Comparison", &[("Tasks", "/tasks"), ("shop-to-analytics", "/tasks/2")]);
+    compare::page(shell, &compare::invented::compares()[0], &samples::shop(), true, samples::NOW)
+}
+
 fn event_list() -> EventList {
     EventList {
         shell: shell().page(Area::Events, "Events", &[]),
@@ -196,6 +202,8 @@ fn pages() -> Vec<(&'static str, String)> {
         ("tasks", render(&noticed)),
         ("task", render(&task_page(TabName::Now))),
         ("task-tables", render(&task_page(TabName::Tables))),
+        ("task-compares", render(&task_page(TabName::Compares))),
+        ("compare", render(&compare_page())),
         ("task-history", render(&task_page(TabName::History))),
         ("task-mapping", render(&task_page(TabName::Mapping))),
         ("task-loading", render(&loading_page())),

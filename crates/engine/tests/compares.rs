@@ -1,0 +1,253 @@
+//! Comparisons while a task follows: never a false difference, every true one, and repair.
+
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use wavemark_connector::TaskContext;
+use wavemark_connector::testkit::model::{Row, SourceState};
+use wavemark_connector::testkit::source::SimulatedSource;
+use wavemark_connector::testkit::target::{SimulatedTarget, TargetState};
+use wavemark_connector::testkit::{Chance, Odds, Sabotage, oracle};
+use wavemark_domain::compare::{
+    CompareOrder, CompareProgress, CompareState, ComparedState, Difference, RepairOrder, RowKey,
+};
+use wavemark_domain::ids::Generation;
+use wavemark_domain::mapping::Mappings;
+use wavemark_domain::task::{TaskKind, TaskSettings};
+use wavemark_domain::{Epoch, TaskId};
+use wavemark_engine::{Ended, Failure, Orders, Run, Status};
+
+const TABLES: usize = 4;
+
+struct World {
+    source: SimulatedSource,
+    target: SimulatedTarget,
+}
+
+struct Worker {
+    run: Run,
+    running: JoinHandle<Result<Ended, Failure>>,
+}
+
+impl World {
+    fn new(seed: u64, lost: u32, sabotage: Option<Sabotage>) -> Self {
+        let odds = Odds { lost_call: lost, lost_answer: lost, poison: 0 };
+        Self {
+            source: SimulatedSource::new(SourceState::new(TABLES, 40, Chance::new(seed, odds)), sabotage),
+            target: SimulatedTarget::new(TargetState::new(TABLES, Chance::new(seed ^ 1, odds)), None),
+        }
+    }
+
+    fn start(&self, epoch: i64) -> Worker {
+        let rules = serde_json::json!({"rules": [{
+            "rule-type": "selection", "rule-id": "1", "rule-name": "all", "rule-action": "include",
+            "object-locator": {"schema-name": "%", "table-name": "%"}
+        }]});
+        let run = Run {
+            task: TaskContext {
+                task: TaskId::default(),
+                name: "simulated".to_owned(),
+                generation: Generation(1),
+                epoch: Epoch(epoch),
+                first_grant: epoch == 1,
+                kind: TaskKind::FullLoadAndCdc,
+                settings: TaskSettings { load_parallelism: 1, idle_seconds: 1, ..TaskSettings::default() },
+                spill_dir: std::env::temp_dir(),
+            },
+            mappings: Mappings::parse(&rules).unwrap(),
+            source_engine: "simulated".to_owned(),
+            source: Arc::new(self.source.clone()),
+            target: Arc::new(self.target.clone()),
+            status: Status::default(),
+            orders: Orders::default(),
+            paces: wavemark_engine::Paces::default(),
+            stop: CancellationToken::new(),
+        };
+        let runs = run.clone();
+        Worker { run, running: tokio::spawn(async move { runs.run().await }) }
+    }
+
+    /// Writes for as long as the handle lives.
+    fn write(&self) -> JoinHandle<()> {
+        let source = self.source.clone();
+        tokio::spawn(async move {
+            loop {
+                source.state().write_transaction(6);
+                source.written.notify_waiters();
+                sleep(Duration::from_millis(20)).await;
+            }
+        })
+    }
+
+    async fn wait_live(&self, worker: &Worker) {
+        let live = || {
+            let tables = worker.run.status.progress().tables;
+            tables.len() == TABLES && tables.iter().all(|table| table.state == wavemark_domain::state::TableState::Live)
+        };
+        while !live() {
+            self.source.state().write_transaction(2);
+            self.source.written.notify_waiters();
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A row of a keyed table of the target, and the place where it is.
+    fn some_row(&self, table: usize) -> (usize, Row) {
+        let target = self.target.state();
+        let at = target.tables[table].len() / 2;
+        (at, target.tables[table][at])
+    }
+}
+
+impl Worker {
+    async fn compared(&self, order: CompareOrder) -> CompareProgress {
+        let number = order.number;
+        self.run.orders.compares.give(vec![order], &[number]);
+        self.wait_compared(number).await
+    }
+
+    async fn wait_compared(&self, number: i64) -> CompareProgress {
+        let over = async {
+            loop {
+                let reports = self.run.orders.compares.reports();
+                let news = reports.into_iter().find(|report| report.number == number).and_then(|report| report.news);
+                if let Some(progress) = news.filter(|progress| progress.state.is_over()) {
+                    return progress;
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_mins(30), over).await.expect("the comparison is over in time")
+    }
+
+    async fn stop(self) {
+        self.run.stop.cancel();
+        assert_eq!(self.running.await.unwrap().unwrap(), Ended::Stopped);
+    }
+}
+
+fn order(number: i64) -> CompareOrder {
+    CompareOrder { number, tables: None, sessions: 2, repair: Vec::new() }
+}
+
+fn differences(progress: &CompareProgress) -> u64 {
+    assert_eq!(progress.state, CompareState::Done, "{progress:?}");
+    progress.tables.iter().map(wavemark_domain::compare::ComparedTable::differences).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn source_and_target_are_equal_at_every_position_at_which_they_are_compared() {
+    for seed in 1..15 {
+        let world = World::new(seed, 0, None);
+        let worker = world.start(1);
+        world.wait_live(&worker).await;
+        let writer = world.write();
+        for number in 1..=6 {
+            let progress = worker.compared(order(number)).await;
+            assert_eq!(differences(&progress), 0, "seed {seed}: {progress:?}");
+            assert!(progress.tables.iter().all(|table| table.state == ComparedState::Done), "{progress:?}");
+            assert!(progress.tables.iter().any(|table| table.rows.unwrap()[0] > 0));
+            sleep(Duration::from_millis(seed * 7)).await;
+        }
+        writer.abort();
+        worker.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_read_later_than_its_position_differs() {
+    let mut caught = 0;
+    for seed in 1..20 {
+        let world = World::new(seed, 0, Some(Sabotage::ComparedLater));
+        let worker = world.start(1);
+        world.wait_live(&worker).await;
+        let writer = world.write();
+        for number in 1..=4 {
+            caught += differences(&worker.compared(order(number)).await);
+        }
+        writer.abort();
+        worker.stop().await;
+    }
+    assert!(caught > 0, "rows that were written after the position must show as differences");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_comparison_survives_lost_calls_and_the_death_of_its_worker() {
+    for seed in 1..10 {
+        let world = World::new(seed, 8, None);
+        let mut worker = world.start(1);
+        world.wait_live(&worker).await;
+        let writer = world.write();
+        worker.run.orders.compares.give(vec![order(1)], &[1]);
+        for epoch in 2..5 {
+            sleep(Duration::from_millis(seed * 3)).await;
+            worker.running.abort();
+            let _ = worker.running.await;
+            worker = world.start(epoch);
+            // The server gives it again to a worker that does not name it.
+            worker.run.orders.compares.give(vec![order(1)], &[1]);
+        }
+        world.wait_live(&worker).await;
+        let progress = worker.wait_compared(1).await;
+        // It may have been begun before every table was live again: those are named.
+        assert_eq!(differences(&progress), 0, "seed {seed}: {progress:?}");
+        writer.abort();
+        worker.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_were_damaged_are_found_by_key_and_made_equal() {
+    for seed in 1..15 {
+        let world = World::new(seed, 0, None);
+        (0..80).for_each(|_| world.source.state().write_transaction(4));
+        let worker = world.start(1);
+        world.wait_live(&worker).await;
+        if world.target.state().tables[0].len() < 4 || world.target.state().tables[1].is_empty() {
+            worker.stop().await;
+            continue;
+        }
+        // One row goes, one comes, one changes, behind the task's back.
+        let (at, gone) = world.some_row(0);
+        world.target.state().tables[0].remove(at);
+        let (at, changed) = world.some_row(0);
+        world.target.state().tables[0][at].large ^= 1;
+        let come = Row { id: 1 << 40, value: 1, large: 2 };
+        world.target.state().tables[1].push(come);
+        // The table without a key has a row twice.
+        let twice = world.target.state().tables[TABLES - 1].first().copied();
+        world.target.state().tables[TABLES - 1].extend(twice);
+
+        let progress = worker.compared(order(1)).await;
+        let found: Vec<(Difference, String)> =
+            progress.tables[0].keys.iter().map(|row| (row.difference, row.key.text[0].clone())).collect();
+        let mut wanted =
+            vec![(Difference::Missing, gone.id.to_string()), (Difference::Different, changed.id.to_string())];
+        wanted.sort_by(|a, b| a.1.cmp(&b.1));
+        assert_eq!(found, wanted, "seed {seed}");
+        assert_eq!((progress.tables[0].missing, progress.tables[0].different, progress.tables[0].extra), (1, 1, 0));
+        assert_eq!((progress.tables[1].extra, progress.tables[1].keys[0].difference), (1, Difference::Extra));
+        let last = &progress.tables[TABLES - 1];
+        assert_eq!((last.extra, last.keys.len()), (u64::from(twice.is_some()), 0));
+        assert_eq!(differences(&progress), 3 + u64::from(twice.is_some()));
+        world.target.state().tables[TABLES - 1].pop().filter(|_| twice.is_some());
+
+        let keys = |at: usize| -> Vec<RowKey> { progress.tables[at].keys.iter().map(|row| row.key.clone()).collect() };
+        let repair = |at: usize| RepairOrder { table: progress.tables[at].table.clone(), keys: keys(at) };
+        let repaired = worker.compared(CompareOrder { repair: vec![repair(0), repair(1)], ..order(2) }).await;
+        assert_eq!(differences(&repaired), 0, "seed {seed}: {repaired:?}");
+        assert_eq!((repaired.tables[0].repaired, repaired.tables[1].repaired), (2, 1));
+        // Changes of the repaired rows are applied strictly, as ever.
+        let writer = world.write();
+        assert_eq!(differences(&worker.compared(order(3)).await), 0);
+        writer.abort();
+        worker.stop().await;
+        let left = oracle::differences(&world.source.state(), &world.target.state());
+        assert!(left.is_empty(), "seed {seed}: {left:?}");
+    }
+}
