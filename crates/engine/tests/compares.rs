@@ -65,7 +65,7 @@ impl World {
             target: Arc::new(self.target.clone()),
             status: Status::default(),
             orders: Orders::default(),
-            paces: wavemark_engine::Paces::default(),
+            paces: Vec::new(),
             stop: CancellationToken::new(),
         };
         let runs = run.clone();
