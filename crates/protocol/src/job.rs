@@ -22,7 +22,6 @@ pub struct JobGrant {
 /// What a job is.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "job")]
-#[expect(clippy::large_enum_variant, reason = "one at a time, on its way to JSON")]
 pub enum JobWork {
     /// Connect and check, step by step.
     Test {

@@ -301,6 +301,7 @@ pub async fn counts(connection: &mut PgConnection) -> Result<Vec<(TaskStatus, i6
 
 /// A task whose row is locked until the transaction ends: the only form on which its status changes.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the row")]
 pub struct Locked {
     /// Its id.
     pub id: TaskId,

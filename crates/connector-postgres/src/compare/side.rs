@@ -180,7 +180,7 @@ impl PgSide {
         begin(client, Some(&self.snapshot)).await?;
         let rows = client.query(statement, values).await.map_err(failed)?;
         let same = client.query_opt(STORAGE, &[&piece.oid]).await.map_err(failed)?;
-        if !same.is_some_and(|row| row.get::<_, Option<bool>>(0) == Some(true)) {
+        if same.is_none_or(|row| row.get::<_, Option<bool>>(0) != Some(true)) {
             let text = format!("Table {table} was truncated or rewritten while it was read.");
             let problem = Problem::new(wavemark_domain::Fault::Data, "table-rewritten", text);
             return Err(problem.table(plan.name()).advice("Compare it again."));

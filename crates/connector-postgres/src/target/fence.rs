@@ -244,10 +244,9 @@ fn judge(row: &Row, task: &TaskContext) -> Result<(), OpenError> {
     match row.generation.cmp(&task.generation.0) {
         std::cmp::Ordering::Greater => fenced,
         std::cmp::Ordering::Equal if row.tombstone => Err(buried(task).into()),
-        std::cmp::Ordering::Equal if row.epoch > task.epoch.0 => fenced,
+        // An epoch counts grants of the task in all its generations, so it may not go back with a later one either.
+        std::cmp::Ordering::Equal | std::cmp::Ordering::Less if row.epoch > task.epoch.0 => fenced,
         std::cmp::Ordering::Equal => Ok(()),
-        // An epoch counts grants of the task in all its generations, so it may not go back here either.
-        std::cmp::Ordering::Less if row.epoch > task.epoch.0 => fenced,
         std::cmp::Ordering::Less if task.first_grant => Ok(()),
         std::cmp::Ordering::Less => Err(forgotten(task).into()),
     }

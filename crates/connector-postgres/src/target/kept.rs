@@ -11,14 +11,15 @@ use wavemark_domain::{Epoch, Problem, TableName, TaskId};
 use super::fault::problem;
 use super::{marks, schema};
 
+/// Before its second version the schema did not note the kind and the columns. Whole rows, so that one text does.
+const FENCES: &str = "SELECT f.task, f.name, f.generation, f.epoch, f.tombstone, pg_catalog.to_jsonb(f) ->> 'kind' \
+    FROM wavemark.fence f ORDER BY f.name, f.task";
+
 /// Every task that was ever opened here.
 pub(crate) async fn tasks(client: &Client) -> Result<Vec<(KeptTask, Kept)>, Problem> {
     let failed = |error: tokio_postgres::Error| problem(&error, "read what the target holds of its tasks");
     let Some(version) = schema::version(client).await.map_err(failed)? else { return Ok(Vec::new()) };
     schema::refuse_newer(version)?;
-    // Before its second version the schema did not note the kind and the columns. Whole rows, so that one text does.
-    const FENCES: &str = "SELECT f.task, f.name, f.generation, f.epoch, f.tombstone, pg_catalog.to_jsonb(f) ->> 'kind' \
-        FROM wavemark.fence f ORDER BY f.name, f.task";
     let mut found = Vec::new();
     for row in client.query(FENCES, &[]).await.map_err(failed)? {
         let id: Uuid = row.get(0);

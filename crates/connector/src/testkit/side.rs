@@ -45,7 +45,7 @@ impl Side for SimulatedSide {
         tokio::task::yield_now().await;
         let mut sums = BTreeMap::<u32, Bucket>::new();
         for (bucket, row) in self.rows(table) {
-            let number = (bucket & u64::from(buckets - 1)) as u32;
+            let number = number(bucket, buckets);
             let sum = sums.entry(number).or_insert(Bucket { number, rows: 0, sum: 0 });
             sum.rows += 1;
             sum.sum += i128::from(hash(&row));
@@ -63,7 +63,7 @@ impl Side for SimulatedSide {
         heard: &(dyn Fn(u64) + Sync),
     ) -> Result<Vec<Listed>, Problem> {
         tokio::task::yield_now().await;
-        let is_chosen = |(bucket, _): &(u64, Row)| chosen.contains(&((bucket & u64::from(buckets - 1)) as u32));
+        let is_chosen = |(bucket, _): &(u64, Row)| chosen.contains(&number(*bucket, buckets));
         let listed = |(_, row): (u64, Row)| {
             heard(1);
             let (text, cells) = if table.is_keyless() {
@@ -75,4 +75,9 @@ impl Side for SimulatedSide {
         };
         Ok(self.rows(table).filter(is_chosen).map(listed).collect())
     }
+}
+
+/// The number of the bucket, of so many, that a hash falls into.
+fn number(hash: u64, buckets: u32) -> u32 {
+    u32::try_from(hash % u64::from(buckets)).unwrap_or_default()
 }

@@ -116,12 +116,12 @@ impl Follower<'_> {
             }
         };
         let position = self.run.source.describe(&hold.at);
-        let held = hold.waited + began.elapsed();
+        let stood_still = hold.waited + began.elapsed();
         compares.update(number, |progress| {
             progress.state = CompareState::Running;
             progress.problem = None;
             progress.position = Some(position);
-            progress.held_ms = u64::try_from(held.as_millis()).ok();
+            progress.held_ms = u64::try_from(stood_still.as_millis()).ok();
             progress.tables = tables;
         });
         self.comparing.spawn(compare::compare(self.run.clone(), self.plan.to_vec().into(), number, sides));
