@@ -136,6 +136,10 @@ async fn a_task_that_many_delete_while_others_start_it_is_gone_with_everything_o
     let client = world.pair.source.connect(SOURCE).await.unwrap();
     until_within(PATIENCE, || async { client.query_one(left, &[]).await.is_ok_and(|row| row.get::<_, i64>(0) == 0) })
         .await;
+    // A task that was deleted before any worker had it never came to its target.
+    if world.target_value("select to_regclass('wavemark.fence')::text").await.is_none() {
+        return;
+    }
     let left = "select (select count(*) from wavemark.progress) || ' ' || (select count(*) from wavemark.fence where not tombstone)";
     assert_eq!(world.target_value(left).await.as_deref(), Some("0 0"));
 }
