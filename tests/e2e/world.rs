@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
-use wavemark_tests::api::Task;
+use wavemark_tests::api::{Table, Task};
 use wavemark_tests::cluster::Options;
 use wavemark_tests::compare::{self, Report};
 use wavemark_tests::installation::Installation;
@@ -69,16 +69,16 @@ impl World {
         api.create_task(&format!("Copy {schema}"), "full-load-and-cdc", endpoints, &rules, settings).await.unwrap()
     }
 
-    /// Waits until the task runs and every table of it is live.
+    /// Waits until the task runs and every table of it is live, with nothing more asked of it.
     pub(crate) async fn live(&self, task: Uuid) {
         let end = std::time::Instant::now() + Duration::from_mins(2);
         loop {
             let tables = self.installation.api.tables(task).await.unwrap_or_default();
-            if !tables.is_empty() && tables.iter().all(|table| table.state == "live") {
+            if !tables.is_empty() && tables.iter().all(Table::is_settled) {
                 return;
             }
             if std::time::Instant::now() > end {
-                let states: Vec<_> = tables.iter().filter(|table| table.state != "live").collect();
+                let states: Vec<_> = tables.iter().filter(|table| !table.is_settled()).collect();
                 let task = self.installation.api.task(task).await.map(|task| task.in_words());
                 panic!("not every table is live after two minutes: {task:?} {states:?}");
             }

@@ -22,6 +22,7 @@ pub mod pages;
 pub mod reports;
 pub mod samples;
 pub mod sessions;
+pub mod task_tables;
 pub mod tasks;
 pub mod tokens;
 pub mod users;

@@ -5,7 +5,7 @@ use wavemark_domain::{TableName, TableOrder, TableWish, TaskId};
 
 use crate::{Error, Result};
 
-/// Notes the same wish for several tables. One that is open already is not noted twice.
+/// Notes the same wish for several tables. One that is the last open one already is not noted twice.
 ///
 /// # Errors
 /// The statement failed.
@@ -21,8 +21,9 @@ pub async fn give(
     sqlx::query!(
         "insert into table_orders (task_id, source_schema, source_table, wish, created_by)
          select $1, n.schema, n.name, $4, $5 from unnest($2::text[], $3::text[]) as n (schema, name)
-         where not exists (select from table_orders o where o.task_id = $1 and o.source_schema = n.schema
-                           and o.source_table = n.name and o.wish = $4)",
+         where $4 is distinct from (
+             select wish from table_orders o where o.task_id = $1 and o.source_schema = n.schema
+                    and o.source_table = n.name order by number desc limit 1)",
         task.0,
         &schemas,
         &names,
@@ -47,14 +48,17 @@ pub async fn open(connection: &mut PgConnection, task: TaskId) -> Result<Vec<Tab
     .await?;
     rows.into_iter()
         .map(|row| {
-            let wish = TableWish::from_word(&row.wish);
             Ok(TableOrder {
                 number: row.number,
                 table: TableName::new(row.source_schema, row.source_table),
-                wish: wish.ok_or_else(|| Error::unreadable(format!("the wish \"{}\"", row.wish)))?,
+                wish: wish(&row.wish)?,
             })
         })
         .collect()
+}
+
+pub(crate) fn wish(word: &str) -> Result<TableWish> {
+    TableWish::from_word(word).ok_or_else(|| Error::unreadable(format!("the wish \"{word}\"")))
 }
 
 /// Forgets orders that a worker has done.

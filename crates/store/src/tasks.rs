@@ -462,30 +462,6 @@ pub async fn delete(connection: &mut PgConnection, task: &Locked) -> Result<()> 
     crate::announce_change(connection).await
 }
 
-/// The tables of a task after a name, by source schema and name.
-///
-/// # Errors
-/// The statement failed.
-pub async fn tables(
-    connection: &mut PgConnection,
-    id: TaskId,
-    after: Option<&TableName>,
-    limit: i64,
-) -> Result<Vec<(OffsetDateTime, TableProgress)>> {
-    let rows = sqlx::query!(
-        "select changed_at, progress from task_tables
-         where task_id = $1 and ($2::text is null or (source_schema, source_table) > ($2, $3::text))
-         order by source_schema, source_table limit $4",
-        id.0,
-        after.map(|name| name.schema.as_str()),
-        after.map(|name| name.table.as_str()),
-        limit
-    )
-    .fetch_all(connection)
-    .await?;
-    rows.into_iter().map(|row| Ok((row.changed_at, serde_json::from_value(row.progress)?))).collect()
-}
-
 /// Another task on the same target endpoint.
 #[derive(Clone, Debug)]
 pub struct Neighbour {

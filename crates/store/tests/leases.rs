@@ -149,6 +149,21 @@ async fn an_order_is_repeated_until_a_worker_has_done_it() {
 }
 
 #[tokio::test]
+async fn what_is_asked_of_a_table_last_counts_whatever_is_open_before_it() {
+    let pool = support::metadata().await;
+    let mut connection = pool.acquire().await.unwrap();
+    let task = started(&pool, "asked").await;
+    let table = [TableName::new("shop", "a")];
+    let asked = [TableWish::Reload, TableWish::Park, TableWish::Park, TableWish::Reload];
+    for wish in asked {
+        orders::give(&mut connection, task, &table, wish, "test").await.unwrap();
+    }
+    let open = orders::open(&mut connection, task).await.unwrap();
+    let wishes: Vec<TableWish> = open.iter().map(|order| order.wish).collect();
+    assert_eq!(wishes, [TableWish::Reload, TableWish::Park, TableWish::Reload]);
+}
+
+#[tokio::test]
 async fn a_drain_is_asked_for_until_the_progress_shows_it() {
     let pool = support::metadata().await;
     let mut connection = pool.acquire().await.unwrap();

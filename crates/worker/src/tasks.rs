@@ -194,14 +194,18 @@ impl Tasks {
     /// What the next report says of each task.
     pub(crate) fn reports(&self) -> Vec<TaskReport> {
         let held = self.held();
-        let report = |(id, task): (&TaskId, &Task)| TaskReport {
-            task: *id,
-            epoch: task.epoch,
-            state: task.state.clone(),
-            progress: task.status.progress(),
-            events: task.status.events(),
-            orders_done: task.orders.done(),
-            compares: task.orders.compares.reports(),
+        let report = |(id, task): (&TaskId, &Task)| {
+            // Before the progress, which then shows what follows from them.
+            let orders_done = task.orders.done();
+            TaskReport {
+                task: *id,
+                epoch: task.epoch,
+                state: task.state.clone(),
+                progress: task.status.progress(),
+                events: task.status.events(),
+                orders_done,
+                compares: task.orders.compares.reports(),
+            }
         };
         held.tasks.iter().map(report).collect()
     }

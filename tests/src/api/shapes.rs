@@ -189,6 +189,8 @@ pub struct Table {
     pub target: TableName,
     /// Where it is in its life.
     pub state: String,
+    /// What was asked of it and is not done yet.
+    pub asked: Option<String>,
     /// Rows copied, over all runs.
     pub rows_loaded: u64,
     /// Chunks of its load.
@@ -211,6 +213,14 @@ pub struct Table {
     pub exceptions: u64,
     /// Why it is parked.
     pub problem: Option<Problem>,
+}
+
+impl Table {
+    /// Whether it is live and nothing more is asked of it.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.state == "live" && self.asked.is_none()
+    }
 }
 
 /// An event.

@@ -11,11 +11,11 @@ use wavemark_domain::adopt::Adoptable;
 use wavemark_domain::ids::JobId;
 use wavemark_domain::state::TaskStatus;
 use wavemark_protocol::JobOutcome;
-use wavemark_store::jobs::{self, JobKind};
+use wavemark_store::jobs::{self as store_jobs, JobKind};
 use wavemark_store::tasks::Locked;
 use wavemark_store::{PgConnection, adopt as store, audit};
 
-use super::jobs::JobRef;
+use super::jobs::{self, Asked, JobRef};
 use super::sharing;
 use super::task_actions::{self, Accepted, StatusBody};
 use super::tasks::lock;
@@ -39,14 +39,10 @@ pub async fn adoptable(
     State(state): State<AppState>,
     Operator(caller): Operator,
     Path(id): Path<TaskId>,
-) -> ApiResult<(StatusCode, Json<JobRef>)> {
-    let job = JobId(Uuid::now_v7());
+) -> ApiResult<Asked> {
     let mut transaction = state.begin().await?;
     let task = lock_new(&mut transaction, id).await?;
-    jobs::create(&mut transaction, job, JobKind::Adoptable(id), &caller.user.name).await?;
-    audit::write(&mut transaction, &caller.deed("task.adoptable", "task", id, Some(&task.name))).await?;
-    commit(transaction).await?;
-    Ok((StatusCode::ACCEPTED, Json(JobRef { job: job.0 })))
+    jobs::ask(transaction, &caller, JobKind::Adoptable(id), ("task", id.0, &task.name)).await
 }
 
 /// Which task to go on as.
@@ -114,7 +110,7 @@ async fn found(
     task: &Locked,
     input: &AdoptInput,
 ) -> ApiResult<Adoptable> {
-    let job = jobs::get(connection, JobId(input.job)).await?;
+    let job = store_jobs::get(connection, JobId(input.job)).await?;
     let job = job.filter(|job| job.kind == JobKind::Adoptable(task.id)).ok_or_else(|| ApiProblem::not_found("job"))?;
     if job.finished_at.is_none_or(|at: OffsetDateTime| at + FRESH < state.now()) {
         return Err(ApiProblem::conflict("job-stale", "What the job found is not known, or is too old: look again."));

@@ -12,16 +12,15 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 use wavemark_connector::spec::{FieldKind, Role, SettingsSpec};
-use wavemark_domain::ids::JobId;
 use wavemark_domain::{EndpointId, Table};
 use wavemark_store::endpoints::{self, Endpoint, EndpointRole};
-use wavemark_store::jobs::{self, JobKind};
+use wavemark_store::jobs::JobKind;
 use wavemark_store::{PgConnection, audit};
 
 use super::created;
-use super::jobs::JobRef;
+use super::jobs::{self, Asked, JobRef};
 use super::shapes::NameBody;
-use crate::auth::{Operator, Viewer};
+use crate::auth::{Caller, Operator, Viewer};
 use crate::extract::{Create, IfMatch, Json, Page, Paging, Path, Query, etag};
 use crate::problem::{ApiProblem, ApiResult, ProblemBody};
 use crate::state::{AppState, commit};
@@ -406,7 +405,7 @@ pub async fn test(
     State(state): State<AppState>,
     Operator(caller): Operator,
     Path(id): Path<EndpointId>,
-) -> ApiResult<(StatusCode, Json<JobRef>)> {
+) -> ApiResult<Asked> {
     ask(&state, &caller, id, JobKind::Test(id)).await
 }
 
@@ -421,24 +420,14 @@ pub async fn discover(
     State(state): State<AppState>,
     Operator(caller): Operator,
     Path(id): Path<EndpointId>,
-) -> ApiResult<(StatusCode, Json<JobRef>)> {
+) -> ApiResult<Asked> {
     ask(&state, &caller, id, JobKind::Discover(id)).await
 }
 
-async fn ask(
-    state: &AppState,
-    caller: &crate::auth::Caller,
-    id: EndpointId,
-    kind: JobKind,
-) -> ApiResult<(StatusCode, Json<JobRef>)> {
-    let job = JobId(Uuid::now_v7());
+async fn ask(state: &AppState, caller: &Caller, id: EndpointId, kind: JobKind) -> ApiResult<Asked> {
     let mut transaction = state.begin().await?;
     let endpoint = read(&mut transaction, id).await?;
-    jobs::create(&mut transaction, job, kind, &caller.user.name).await?;
-    let action = format!("endpoint.{}", kind.word());
-    audit::write(&mut transaction, &caller.deed(&action, "endpoint", id, Some(&endpoint.name))).await?;
-    commit(transaction).await?;
-    Ok((StatusCode::ACCEPTED, Json(JobRef { job: job.0 })))
+    jobs::ask(transaction, caller, kind, ("endpoint", id.0, &endpoint.name)).await
 }
 
 /// One column.

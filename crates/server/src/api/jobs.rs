@@ -1,24 +1,45 @@
 //! Jobs: what workers were asked to look at, and what they found.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
+use sqlx::{Postgres, Transaction};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 use wavemark_domain::ids::JobId;
+use wavemark_store::audit;
 use wavemark_store::jobs::{self, Job, JobKind};
 
-use crate::auth::Viewer;
+use crate::auth::{Caller, Viewer};
 use crate::extract::{Json, Path};
 use crate::problem::{ApiProblem, ApiResult, ProblemBody};
-use crate::state::AppState;
+use crate::state::{AppState, commit};
 
 /// A job that was asked for.
 #[derive(Serialize, ToSchema)]
 pub struct JobRef {
     /// Read it at `/jobs/{id}`.
     pub job: Uuid,
+}
+
+/// The answer to whoever asks for a job.
+pub type Asked = (StatusCode, Json<JobRef>);
+
+/// Asks a worker for a job about something that the transaction holds: its kind in words, its id and its name.
+pub(super) async fn ask(
+    mut transaction: Transaction<'static, Postgres>,
+    caller: &Caller,
+    job: JobKind,
+    (kind, id, name): (&str, Uuid, &str),
+) -> ApiResult<Asked> {
+    let number = JobId(Uuid::now_v7());
+    jobs::create(&mut transaction, number, job, &caller.user.name).await?;
+    let action = format!("{kind}.{}", job.word());
+    audit::write(&mut transaction, &caller.deed(&action, kind, id, Some(name))).await?;
+    commit(transaction).await?;
+    Ok((StatusCode::ACCEPTED, Json(JobRef { job: number.0 })))
 }
 
 /// One job.

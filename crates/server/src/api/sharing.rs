@@ -8,7 +8,7 @@ use wavemark_domain::task::Preparation;
 use wavemark_domain::{EndpointId, TableName};
 use wavemark_store::events::{self, About};
 use wavemark_store::tasks::{self, Locked};
-use wavemark_store::{PgConnection, endpoints};
+use wavemark_store::{PgConnection, endpoints, task_tables};
 
 use crate::problem::{ApiProblem, ApiResult};
 
@@ -17,8 +17,8 @@ use crate::problem::{ApiProblem, ApiResult};
 pub(super) async fn check(connection: &mut PgConnection, task: &Locked, prepares: bool) -> ApiResult<()> {
     let config = tasks::config(connection, task.id, task.config_version).await?;
     let config = config.ok_or_else(|| ApiProblem::not_found("configuration"))?;
-    let reported = tasks::tables(connection, task.id, None, i64::MAX).await?;
-    let mut ours: BTreeSet<TableName> = reported.into_iter().map(|(_, table)| table.target).collect();
+    let reported = task_tables::targets(connection, task.id).await?;
+    let mut ours: BTreeSet<TableName> = reported.into_iter().collect();
     ours.extend(mapped(connection, config.source, &config.mappings).await?);
     for other in tasks::neighbours(connection, task.id, config.target).await? {
         let mut theirs: BTreeSet<TableName> = other.targets.into_iter().collect();

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use wavemark_domain::state::TaskStatus;
 use wavemark_domain::{TableName, TableWish, TaskId};
-use wavemark_store::{PgConnection, audit, orders, tasks};
+use wavemark_store::{PgConnection, audit, orders, task_tables, tasks};
 
 use super::shapes::NameBody;
 use super::tasks::lock;
@@ -18,8 +18,6 @@ use crate::state::{AppState, commit};
 
 /// Most tables in one request.
 const MOST: usize = 1_000;
-/// Tables of a task that are looked through.
-const MANY: i64 = 1_000_000;
 
 /// Which tables.
 #[derive(Deserialize, ToSchema)]
@@ -46,7 +44,7 @@ type Ordered = (StatusCode, Json<OrderedBody>);
 
 /// Load tables again, or for the first time
 ///
-/// A worker that runs the task does it at once, else the next that takes it. The other tables wait in the log meanwhile.
+/// A worker that runs the task does it at once, else the next that takes it. The other tables are followed meanwhile.
 #[utoipa::path(post, path = "/tasks/{id}/tables/reload", tag = "tasks", request_body = TablesBody,
     params(("id" = Uuid, Path, description = "the task")), responses(
     (status = 202, body = OrderedBody, description = "a worker does it soon"),
@@ -128,12 +126,7 @@ pub(super) async fn are_known(connection: &mut PgConnection, id: TaskId, wanted:
     if wanted.is_empty() || wanted.len() > MOST {
         return Err(ApiProblem::field("tables", format!("Name one table or more, at most {MOST}.")));
     }
-    let known = tasks::tables(connection, id, None, MANY).await?;
-    for (at, table) in wanted.iter().enumerate() {
-        if !known.iter().any(|(_, progress)| progress.table == *table) {
-            let text = format!("{table} is not one of the task's tables.");
-            return Err(ApiProblem::field(format!("tables[{at}]"), text));
-        }
-    }
-    Ok(())
+    let Some(at) = task_tables::first_unknown(connection, id, wanted).await? else { return Ok(()) };
+    let text = format!("{} is not one of the task's tables.", wanted[at]);
+    Err(ApiProblem::field(format!("tables[{at}]"), text))
 }

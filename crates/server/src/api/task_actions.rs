@@ -6,13 +6,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 use wavemark_domain::TaskId;
-use wavemark_domain::ids::JobId;
 use wavemark_domain::state::{TaskEvent, TaskStatus};
-use wavemark_store::jobs::{self, JobKind};
+use wavemark_store::jobs::JobKind;
 use wavemark_store::tasks::{self, Locked};
 use wavemark_store::{PgConnection, audit, leases};
 
-use super::jobs::JobRef;
+use super::jobs::{self, Asked, JobRef};
 use super::sharing;
 use super::tasks::lock;
 use crate::auth::{Caller, Operator};
@@ -211,12 +210,8 @@ pub async fn assess(
     State(state): State<AppState>,
     Operator(caller): Operator,
     Path(id): Path<TaskId>,
-) -> ApiResult<(StatusCode, Json<JobRef>)> {
-    let job = JobId(Uuid::now_v7());
+) -> ApiResult<Asked> {
     let mut transaction = state.begin().await?;
     let task = lock(&mut transaction, id).await?;
-    jobs::create(&mut transaction, job, JobKind::Assess(id), &caller.user.name).await?;
-    audit::write(&mut transaction, &caller.deed("task.assess", "task", id, Some(&task.name))).await?;
-    commit(transaction).await?;
-    Ok((StatusCode::ACCEPTED, Json(JobRef { job: job.0 })))
+    jobs::ask(transaction, &caller, JobKind::Assess(id), ("task", id.0, &task.name)).await
 }

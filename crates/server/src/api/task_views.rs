@@ -4,10 +4,11 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
-use wavemark_domain::progress::{Drained, Phase, TableProgress, TaskProgress};
+use wavemark_domain::progress::{Drained, Phase, TaskProgress};
 use wavemark_domain::state::TableState;
-use wavemark_domain::{TableName, TaskId};
+use wavemark_domain::{TableName, TableWish, TaskId};
 use wavemark_store::samples::{self, Sample};
+use wavemark_store::task_tables::{self, TaskTable};
 use wavemark_store::{events, tasks};
 
 use super::events::{EventBody, EventFilter};
@@ -174,6 +175,9 @@ pub struct TaskTableBody {
     /// Since when.
     #[serde(with = "time::serde::rfc3339")]
     pub state_since: OffsetDateTime,
+    /// What was asked of it last and no worker has done yet: `reload` or `park`.
+    #[schema(value_type = Option<String>)]
+    pub asked: Option<TableWish>,
     /// The source's own estimate when the load was planned.
     pub rows_estimated: Option<u64>,
     /// Rows copied, over all runs.
@@ -205,13 +209,14 @@ pub struct TaskTableBody {
     pub problem: Option<TaskProblem>,
 }
 
-impl From<(OffsetDateTime, TableProgress)> for TaskTableBody {
-    fn from((state_since, table): (OffsetDateTime, TableProgress)) -> Self {
+impl From<TaskTable> for TaskTableBody {
+    fn from(TaskTable { since, progress: table, asked }: TaskTable) -> Self {
         Self {
             source: table.table.into(),
             target: table.target.into(),
             state: table.state,
-            state_since,
+            state_since: since,
+            asked,
             rows_estimated: table.rows_estimated,
             rows_loaded: table.rows_loaded,
             bytes_loaded: table.bytes_loaded,
@@ -249,8 +254,8 @@ pub async fn tables(
     let mut connection = state.pool.acquire().await.map_err(wavemark_store::Error::from)?;
     exists(&mut connection, id).await?;
     let after: Option<TableName> = paging.after()?;
-    let rows = tasks::tables(&mut connection, id, after.as_ref(), paging.rows()).await?;
-    Ok(Json(paging.page(rows, |(_, table)| table.table.clone(), TaskTableBody::from)))
+    let rows = task_tables::list(&mut connection, id, after.as_ref(), paging.rows()).await?;
+    Ok(Json(paging.page(rows, |table| table.progress.table.clone(), TaskTableBody::from)))
 }
 
 /// One point of the charts.

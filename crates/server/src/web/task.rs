@@ -8,7 +8,8 @@ use serde::Deserialize;
 use time::Duration;
 use wavemark_domain::TaskId;
 use wavemark_domain::progress::Severity;
-use wavemark_store::{PgConnection, compares, endpoints, events, samples, tasks};
+use wavemark_store::task_tables::TaskTable;
+use wavemark_store::{PgConnection, compares, endpoints, events, samples, task_tables, tasks};
 
 use super::page::{PageError, PageResult, Who, html};
 use super::view::chart::Points;
@@ -89,7 +90,7 @@ async fn load(state: &AppState, who: &Who, id: TaskId, query: &TaskQuery) -> Res
     let shell = shell.live(format!("/tasks/{id}/live?tab={tab}{before}"));
     let engines =
         (engine(state, &mut connection, found.source).await?, engine(state, &mut connection, found.target).await?);
-    let tables = tasks::tables(&mut connection, id, None, MOST_TABLES).await?;
+    let tables = task_tables::list(&mut connection, id, None, MOST_TABLES).await?;
     let mut standings = overview::standings(&mut connection, vec![found], 0).await?;
     let standing = standings.pop().ok_or_else(|| ApiProblem::not_found("task"))?;
     let material = Material {
@@ -131,8 +132,11 @@ async fn body(
             let found = endpoints::discovery(connection, config.source).await?;
             let preview = match &found {
                 None if !material.tables.is_empty() => {
-                    let names: Vec<_> =
-                        material.tables.iter().map(|(_, table)| (table.table.clone(), table.target.clone())).collect();
+                    let names: Vec<_> = material
+                        .tables
+                        .iter()
+                        .map(|TaskTable { progress, .. }| (progress.table.clone(), progress.target.clone()))
+                        .collect();
                     preview::of_names(&names)
                 }
                 found => {

@@ -11,11 +11,12 @@ use wavemark_domain::ids::{ConfigVersion, Generation};
 use wavemark_domain::progress::{Phase, TableProgress, TaskProgress};
 use wavemark_domain::state::{TableState, TaskStatus};
 use wavemark_domain::task::TaskKind;
-use wavemark_domain::{Column, EndpointId, Epoch, Fault, Problem, Table, TableName, TaskId, WorkerId};
+use wavemark_domain::{Column, EndpointId, Epoch, Fault, Problem, Table, TableName, TableWish, TaskId, WorkerId};
 use wavemark_store::endpoints::{Endpoint, EndpointRole};
 use wavemark_store::events::Event;
 use wavemark_store::pages::Figures;
 use wavemark_store::samples::Sample;
+use wavemark_store::task_tables::TaskTable;
 use wavemark_store::tasks::{CleanUp, Holder, Task};
 use wavemark_store::workers::Worker;
 
@@ -263,7 +264,7 @@ fn table(
     }
 }
 
-pub(super) fn tables() -> Vec<(OffsetDateTime, TableProgress)> {
+pub(super) fn tables() -> Vec<TaskTable> {
     let parked = Problem::new(Fault::Data, "row-exists", "a row to insert is already in the target")
         .server_code("23505: duplicate key value violates unique constraint \"audit_log_pkey\"")
         .advice("Someone else writes to this table in the target: find out who.")
@@ -289,7 +290,10 @@ pub(super) fn tables() -> Vec<(OffsetDateTime, TableProgress)> {
         audit,
     ]
     .into_iter()
-    .map(|table| (ago(364), table))
+    .map(|progress| {
+        let asked = (progress.table.table == "orders").then_some(TableWish::Reload);
+        TaskTable { since: ago(364), progress, asked }
+    })
     .collect()
 }
 
@@ -333,7 +337,7 @@ pub(super) fn events() -> Vec<Event> {
         table: problem.as_ref().and_then(|problem| problem.table.clone()),
         problem,
     };
-    let parked = tables().pop().unwrap().1.problem;
+    let parked = tables().pop().unwrap().progress.problem;
     vec![
         event(
             5,

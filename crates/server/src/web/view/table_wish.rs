@@ -50,7 +50,7 @@ pub fn ask(task: &Task, table: &TableName, wish: TableWish) -> Ask {
                      is done.",
                     task.target_name
                 ),
-                "The other tables wait meanwhile; their changes are kept in the source's log.".to_owned(),
+                "The other tables are followed meanwhile; the source keeps the log of the whole load.".to_owned(),
                 "Foreign keys that point at it are taken off, and made and checked again after the load.".to_owned(),
             ],
             "Reload table",

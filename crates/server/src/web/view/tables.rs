@@ -1,8 +1,10 @@
 //! The tables of a task, worst first.
 
 use time::OffsetDateTime;
+use wavemark_domain::TableWish;
 use wavemark_domain::progress::TableProgress;
 use wavemark_domain::state::TableState;
+use wavemark_store::task_tables::TaskTable;
 use wavemark_store::tasks::Task;
 
 use super::action::Action;
@@ -54,6 +56,8 @@ pub struct TableRow {
     pub newest: Option<When>,
     /// For sorting.
     pub newest_sort: String,
+    /// What was asked of it and is not done yet.
+    pub asked: &'static str,
     /// Why it is parked, or how many rows were left out.
     pub error: String,
     /// What can be asked of it.
@@ -73,22 +77,22 @@ fn rank(state: TableState) -> u8 {
 
 /// Rows of tables, worst first; within a state those with errors first, then the largest.
 #[must_use]
-pub fn rows(
-    task: &Task,
-    tables: &[(OffsetDateTime, TableProgress)],
-    may_edit: bool,
-    now: OffsetDateTime,
-) -> Vec<TableRow> {
-    let mut order: Vec<_> = tables.iter().map(|(_, table)| table).collect();
+pub fn rows(task: &Task, tables: &[TaskTable], may_edit: bool, now: OffsetDateTime) -> Vec<TableRow> {
+    let mut order: Vec<_> = tables.iter().collect();
     order.sort_by(|a, b| {
+        let (a, b) = (&a.progress, &b.progress);
         let by_size = b.rows_loaded.max(b.inserts).cmp(&a.rows_loaded.max(a.inserts));
         (rank(a.state).cmp(&rank(b.state)))
             .then(b.exceptions.cmp(&a.exceptions))
             .then(by_size)
             .then_with(|| a.table.cmp(&b.table))
     });
-    let actions = |table| if may_edit { table_wish::actions(task, table) } else { Vec::new() };
-    let row = |table| TableRow { actions: actions(table), ..TableRow::new(table, task.kind.follows(), now) };
+    let actions = |table: &_| if may_edit { table_wish::actions(task, table) } else { Vec::new() };
+    let row = |table: &TaskTable| TableRow {
+        actions: actions(&table.progress),
+        asked: table.asked.map_or("", asked),
+        ..TableRow::new(&table.progress, task.kind.follows(), now)
+    };
     order.into_iter().map(row).collect()
 }
 
@@ -128,6 +132,7 @@ impl TableRow {
             deletes_sort: table.deletes,
             newest: newest.map(|at| When::new(at, now)),
             newest_sort: newest.map_or_else(String::new, |at| at.unix_timestamp().to_string()),
+            asked: "",
             error: error(table),
             actions: Vec::new(),
         }
@@ -155,6 +160,13 @@ fn load_note(table: &TableProgress) -> String {
         format::count(u64::from(table.chunks_done)),
         format::counted(u64::from(table.chunks), "chunk", "chunks")
     )
+}
+
+fn asked(wish: TableWish) -> &'static str {
+    match wish {
+        TableWish::Reload => "A reload is asked for",
+        TableWish::Park => "It is to be parked",
+    }
 }
 
 fn error(table: &TableProgress) -> String {

@@ -8,6 +8,7 @@ use wavemark_domain::task::TaskSettings;
 use wavemark_store::compares::Compare;
 use wavemark_store::events::Event;
 use wavemark_store::samples::Sample;
+use wavemark_store::task_tables::TaskTable;
 use wavemark_store::tasks::Task;
 
 use super::action::{Action, Ask};
@@ -184,8 +185,8 @@ pub struct Material<'a> {
     pub engines: (&'a str, &'a str),
     /// Its settings.
     pub settings: &'a TaskSettings,
-    /// Its tables with the time since when each is in its state.
-    pub tables: &'a [(OffsetDateTime, TableProgress)],
+    /// Its tables.
+    pub tables: &'a [TaskTable],
     /// Which tab is shown.
     pub tab: TabName,
     /// Whether buttons are shown.
@@ -200,12 +201,8 @@ pub fn task(shell: Shell, material: Material<'_>, body: TaskBody) -> TaskPage {
     let Material { standing, may_edit, now, .. } = material;
     let task = &standing.task;
     let eye = Eye { may_edit, on_task: true, now };
-    let parked: Vec<_> = material
-        .tables
-        .iter()
-        .filter(|(_, table)| table.problem.is_some() || is_parked(table))
-        .map(|(at, table)| (*at, table))
-        .collect();
+    let all = material.tables.iter().map(|table| (table.since, &table.progress));
+    let parked: Vec<_> = all.filter(|(_, table)| table.problem.is_some() || is_parked(table)).collect();
     let phase = task.progress.as_ref().map(|progress| progress.phase);
     TaskPage {
         name: task.name.clone(),
@@ -417,14 +414,14 @@ pub fn ask_forget(task: &Task) -> Ask {
 }
 
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate")]
-fn load(standing: &Standing, tables: &[(OffsetDateTime, TableProgress)]) -> Option<LoadBar> {
+fn load(standing: &Standing, tables: &[TaskTable]) -> Option<LoadBar> {
     let progress = standing.task.progress.as_ref().filter(|_| super::task_row::runs(standing.task.status))?;
     if !matches!(progress.phase, Phase::Loading | Phase::Finishing) {
         return None;
     }
     let percent = standing.loaded()?;
-    let rows: u64 = tables.iter().map(|(_, table)| table.rows_loaded).sum();
-    let expected: Option<u64> = tables.iter().map(|(_, table)| table.rows_estimated).sum();
+    let rows: u64 = tables.iter().map(|table| table.progress.rows_loaded).sum();
+    let expected: Option<u64> = tables.iter().map(|table| table.progress.rows_estimated).sum();
     let left = expected.map(|expected| expected.saturating_sub(rows)).filter(|left| *left > 0);
     let ends = left
         .zip(standing.figures.load_rate.filter(|rate| *rate > 1.0))

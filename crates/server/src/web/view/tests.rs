@@ -3,6 +3,7 @@
 use askama::Template;
 use wavemark_domain::task::TaskSettings;
 use wavemark_store::pages::{Counts, Parked};
+use wavemark_store::task_tables::TaskTable;
 
 use super::events::EventList;
 use super::field::choices;
@@ -18,7 +19,7 @@ fn shell() -> Shell {
 }
 
 fn parked() -> Vec<Parked> {
-    let (since, table) = samples::tables().pop().unwrap();
+    let TaskTable { since, progress: table, .. } = samples::tables().pop().unwrap();
     vec![Parked { task: samples::shop().id, since, table }]
 }
 
