@@ -9,6 +9,7 @@ mod compare;
 mod crash_points;
 mod faults;
 mod harness;
+mod held_load;
 mod limits;
 mod outages;
 mod pages;

@@ -6,6 +6,7 @@ use serde_json::json;
 use uuid::Uuid;
 use wavemark_tests::shop::{Pace, Size, Writers};
 
+use crate::held_load::HeldLoad;
 use crate::world::{World, small_chunks, until};
 
 const PACE: Pace = Pace { sessions: 2, per_second: 60.0, seed: 33 };
@@ -146,21 +147,7 @@ async fn the_other_tables_go_on_while_one_is_loaded_aside() {
         .await;
     let task = world.replicate("public", &json!({"preparation": "truncate", "chunk_mib": 1})).await;
     world.live(task).await;
-    // Its chunks wait for whoever has this lock.
-    world
-        .target(
-            "create function wait() returns trigger language plpgsql as \
-             $$ begin perform pg_advisory_xact_lock_shared(42); return null; end $$;
-             create trigger wait before insert on big for each statement execute function wait();
-             alter table big enable always trigger wait",
-        )
-        .await;
-    let holder = world.pair.target_client().await.unwrap();
-    holder.batch_execute("select pg_advisory_lock(42)").await.unwrap();
-    world.installation.api.ask_of_tables(task, "reload", &[("public", "big")]).await.unwrap();
-    let waiting = "select count(*)::text from pg_locks where locktype = 'advisory' and not granted";
-    until(|| async { world.target_value(waiting).await.is_some_and(|count| count != "0") }).await;
-
+    let load = HeldLoad::begin(&world, task, "big").await;
     world
         .source(
             "insert into kept values (1); update big set n = 1 where id % 7 = 0; delete from big where id % 11 = 0;
@@ -173,7 +160,7 @@ async fn the_other_tables_go_on_while_one_is_loaded_aside() {
     reaches(&world, task, "big", "loading").await;
     assert_eq!(state(&world, task, "kept").await, "live");
 
-    holder.batch_execute("select pg_advisory_unlock(42)").await.unwrap();
+    load.release().await;
     reaches(&world, task, "big", "live").await;
     world.source("update big set n = 3 where id = 200000; insert into kept values (2)").await;
     until(|| async { world.compared("public").await.is_equal() }).await;

@@ -10,13 +10,6 @@ use crate::attempt::Stop;
 impl Follower<'_> {
     /// Does what is asked of single tables: parks here, between two waves; a reload begins with the load.
     pub(super) async fn obey(&mut self) -> Result<(), Stop> {
-        // It is asked for again until it is done; the end that counts is that of the first time.
-        let known = self.draining.as_ref().map(|(number, _)| *number);
-        if let Some(number) = self.run.orders.take_drain().filter(|number| Some(*number) != known) {
-            let end = self.run.source.log_state(&self.run.task, Some(&self.bookmark.position)).await?.end;
-            self.draining = Some((number, end));
-            self.finish_drain().await?;
-        }
         let parks = self.run.orders.wishing(TableWish::Park);
         let mut disturbs = false;
         for order in &parks {
@@ -38,14 +31,26 @@ impl Follower<'_> {
         for order in &parks {
             self.run.orders.finish(order.number);
         }
-        if disturbs || self.run.orders.has_more() { Err(Stop::Again) } else { Ok(()) }
+        if disturbs || self.run.orders.has_more() { Err(Stop::Again) } else { self.begin_drain().await }
     }
 
-    /// Says that a drain is done once the target has everything up to where the log ended when it was asked for.
+    /// Drains after what was asked of tables before: what follows from that belongs to what the target has.
+    async fn begin_drain(&mut self) -> Result<(), Stop> {
+        // It is asked for again until it is done; the end that counts is that of the first time.
+        let known = self.draining.as_ref().map(|(number, _)| *number);
+        if let Some(number) = self.run.orders.take_drain().filter(|number| Some(*number) != known) {
+            let end = self.run.source.log_state(&self.run.task, Some(&self.bookmark.position)).await?.end;
+            self.draining = Some((number, end));
+            self.finish_drain().await?;
+        }
+        Ok(())
+    }
+
+    /// Says that a drain is done once the target has everything up to where the log ended when it was asked for,
+    /// tables that are loaded aside included: their load ends this attempt, and the drain is asked for again.
     pub(super) async fn finish_drain(&mut self) -> Result<(), Stop> {
-        let Some((number, end)) = self.draining.clone().filter(|_| !self.streaming && !self.held) else {
-            return Ok(());
-        };
+        let is_possible = !self.streaming && !self.held && self.aside.is_none();
+        let Some((number, end)) = self.draining.clone().filter(|_| is_possible) else { return Ok(()) };
         if self.bookmark.position < end && self.idle_position.as_ref().is_some_and(|idle| *idle >= end) {
             self.commit_idle().await?;
         }
