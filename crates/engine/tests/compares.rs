@@ -2,13 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
-use std::sync::Arc;
+mod support;
+
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
-use wavemark_connector::TaskContext;
 use wavemark_connector::testkit::model::{Row, SourceState, place};
 use wavemark_connector::testkit::source::SimulatedSource;
 use wavemark_connector::testkit::target::{SimulatedTarget, TargetState};
@@ -16,11 +15,8 @@ use wavemark_connector::testkit::{Chance, Odds, Sabotage, oracle};
 use wavemark_domain::compare::{
     CompareOrder, CompareProgress, CompareState, ComparedState, Difference, RepairOrder, RowKey,
 };
-use wavemark_domain::ids::Generation;
-use wavemark_domain::mapping::Mappings;
-use wavemark_domain::task::{TaskKind, TaskSettings};
-use wavemark_domain::{Epoch, TaskId};
-use wavemark_engine::{Ended, Failure, Orders, Run, Status};
+use wavemark_domain::task::TaskSettings;
+use wavemark_engine::{Ended, Failure, Run};
 
 const TABLES: usize = 4;
 
@@ -44,30 +40,8 @@ impl World {
     }
 
     fn start(&self, epoch: i64) -> Worker {
-        let rules = serde_json::json!({"rules": [{
-            "rule-type": "selection", "rule-id": "1", "rule-name": "all", "rule-action": "include",
-            "object-locator": {"schema-name": "%", "table-name": "%"}
-        }]});
-        let run = Run {
-            task: TaskContext {
-                task: TaskId::default(),
-                name: "simulated".to_owned(),
-                generation: Generation(1),
-                epoch: Epoch(epoch),
-                first_grant: epoch == 1,
-                kind: TaskKind::FullLoadAndCdc,
-                settings: TaskSettings { load_parallelism: 1, idle_seconds: 1, ..TaskSettings::default() },
-                spill_dir: std::env::temp_dir(),
-            },
-            mappings: Mappings::parse(&rules).unwrap(),
-            source_engine: "simulated".to_owned(),
-            source: Arc::new(self.source.clone()),
-            target: Arc::new(self.target.clone()),
-            status: Status::default(),
-            orders: Orders::default(),
-            paces: Vec::new(),
-            stop: CancellationToken::new(),
-        };
+        let settings = TaskSettings { load_parallelism: 1, idle_seconds: 1, ..TaskSettings::default() };
+        let run = support::run(&self.source, &self.target, epoch, settings);
         let runs = run.clone();
         Worker { run, running: tokio::spawn(async move { runs.run().await }) }
     }

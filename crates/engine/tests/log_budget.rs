@@ -2,52 +2,26 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
-use std::sync::Arc;
+mod support;
+
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
-use wavemark_connector::TaskContext;
 use wavemark_connector::testkit::model::SourceState;
 use wavemark_connector::testkit::source::SimulatedSource;
 use wavemark_connector::testkit::target::{SimulatedTarget, TargetState};
 use wavemark_connector::testkit::{Chance, Odds, oracle};
-use wavemark_domain::ids::Generation;
+use wavemark_domain::Fault;
 use wavemark_domain::kept_log::OverBudget;
-use wavemark_domain::mapping::Mappings;
-use wavemark_domain::task::{TaskKind, TaskSettings};
-use wavemark_domain::{Epoch, Fault, TaskId};
-use wavemark_engine::{Failure, Orders, Run, Status};
+use wavemark_domain::task::TaskSettings;
+use wavemark_engine::{Failure, Run};
 
 const NOTHING: Odds = Odds { lost_call: 0, lost_answer: 0, poison: 0 };
 
 fn run_on(source: &SimulatedSource, target: &SimulatedTarget, epoch: i64, over: OverBudget) -> Run {
-    let rules = serde_json::json!({"rules": [{
-        "rule-type": "selection", "rule-id": "1", "rule-name": "all", "rule-action": "include",
-        "object-locator": {"schema-name": "%", "table-name": "%"}
-    }]});
     let settings =
         TaskSettings { load_parallelism: 1, log_budget_mib: 10, log_over_budget: over, ..TaskSettings::default() };
-    Run {
-        task: TaskContext {
-            task: TaskId::default(),
-            name: "simulated".to_owned(),
-            generation: Generation(1),
-            epoch: Epoch(epoch),
-            first_grant: epoch == 1,
-            kind: TaskKind::FullLoadAndCdc,
-            settings,
-            spill_dir: std::env::temp_dir(),
-        },
-        mappings: Mappings::parse(&rules).unwrap(),
-        source_engine: "simulated".to_owned(),
-        source: Arc::new(source.clone()),
-        target: Arc::new(target.clone()),
-        status: Status::default(),
-        orders: Orders::default(),
-        paces: Vec::new(),
-        stop: CancellationToken::new(),
-    }
+    support::run(source, target, epoch, settings)
 }
 
 fn systems(lost_calls_at_the_target: u32) -> (SimulatedSource, SimulatedTarget) {

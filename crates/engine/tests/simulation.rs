@@ -7,6 +7,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+mod support;
+
 mod simulation {
     pub(crate) mod coverage;
     pub(crate) mod gate;
@@ -22,7 +24,8 @@ use std::time::Instant;
 
 use simulation::plan::{EPOCHS, Plan, Step, TRANSACTIONS};
 use simulation::shrink::shrink;
-use simulation::world::{Outcome, carry_out, mappings, simulate, task};
+use simulation::world::{Outcome, carry_out, simulate};
+use support::{mappings, task};
 use wavemark_connector::testkit::contract::{self, Subject};
 use wavemark_connector::testkit::model::SourceState;
 use wavemark_connector::testkit::source::SimulatedSource;

@@ -76,7 +76,10 @@ impl Backends {
         mut ends_at_once: impl FnMut() -> bool,
     ) -> Result<Option<Vec<u64>>, OpenError> {
         if sabotage != Some(Sabotage::NoEpochCheck) {
-            if self.epoch > epoch || self.tombstone {
+            if self.tombstone {
+                return Err(Problem::new(Fault::Settings, "task-deleted", "simulated: the task was deleted").into());
+            }
+            if self.epoch > epoch {
                 return Err(OpenError::Fenced { held: Epoch(self.epoch), generation: None });
             }
             for id in self.writers.clone() {

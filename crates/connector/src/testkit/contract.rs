@@ -209,8 +209,13 @@ impl Subject {
             self.target.clean_up(&task).await.expect("it is cleaned up, also again");
         }
         for epoch in [2, 3, 4] {
-            let opened = self.try_open(epoch).await;
-            assert!(opened.is_err(), "a tombstone is not opened by epoch {epoch}");
+            match self.try_open(epoch).await {
+                Err(OpenError::Problem(problem)) => {
+                    assert_eq!((problem.fault, &*problem.code), (Fault::Settings, "task-deleted"), "epoch {epoch}");
+                }
+                Err(other) => panic!("epoch {epoch} is told that it was deleted, not: {other}"),
+                Ok(_) => panic!("a tombstone is not opened by epoch {epoch}"),
+            }
         }
     }
 

@@ -7,21 +7,20 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use wavemark_connector::TaskContext;
 use wavemark_connector::target::Stage;
 use wavemark_connector::testkit::model::{SourceState, place};
 use wavemark_connector::testkit::source::SimulatedSource;
 use wavemark_connector::testkit::target::{SimulatedTarget, TargetState};
 use wavemark_connector::testkit::{Chance, Sabotage, oracle};
-use wavemark_domain::ids::Generation;
 use wavemark_domain::mapping::Mappings;
-use wavemark_domain::task::{DataErrorPolicy, TaskKind, TaskSettings};
-use wavemark_domain::{Epoch, TableName, TableOrder, TableWish, TaskId};
-use wavemark_engine::{Ended, Failure, Orders, Run, Status};
+use wavemark_domain::task::{DataErrorPolicy, TaskSettings};
+use wavemark_domain::{TableName, TableOrder, TableWish};
+use wavemark_engine::{Ended, Failure, Orders, Run};
 
 use super::coverage::{Counts, Coverage, Fault};
 use super::gate::Gate;
 use super::plan::{Plan, Step, TABLES};
+use crate::support::{self, mappings};
 
 /// What happened in one seed, or in many.
 #[derive(Default)]
@@ -69,29 +68,6 @@ pub(crate) fn carry_out(plan: &Plan, sabotage: Option<Sabotage>) -> Outcome {
 /// Carries out the plan of a seed.
 pub(crate) fn simulate(seed: u64, sabotage: Option<Sabotage>) -> Outcome {
     carry_out(&Plan::of(seed), sabotage)
-}
-
-/// The task at an epoch.
-pub(crate) fn task(epoch: i64, settings: TaskSettings) -> TaskContext {
-    TaskContext {
-        task: TaskId::default(),
-        name: "simulated".to_owned(),
-        generation: Generation(1),
-        epoch: Epoch(epoch),
-        first_grant: epoch == 1,
-        kind: TaskKind::FullLoadAndCdc,
-        settings,
-        spill_dir: std::env::temp_dir(),
-    }
-}
-
-/// The tables of a schema, or one of them.
-pub(crate) fn mappings(table: &str) -> Mappings {
-    let rules = serde_json::json!({"rules": [{
-        "rule-type": "selection", "rule-id": "1", "rule-name": "chosen", "rule-action": "include",
-        "object-locator": {"schema-name": "sim", "table-name": table}
-    }]});
-    Mappings::parse(&rules).unwrap()
 }
 
 struct World {
@@ -278,17 +254,8 @@ impl World {
 
     /// The task as the newest epoch runs it.
     fn run(&self) -> Run {
-        Run {
-            task: task(self.epoch, self.settings.clone()),
-            mappings: self.mappings.clone(),
-            source_engine: "simulated".to_owned(),
-            source: Arc::new(self.source.clone()),
-            target: Arc::new(self.target.clone()),
-            status: Status::default(),
-            orders: Orders::default(),
-            paces: Vec::new(),
-            stop: CancellationToken::new(),
-        }
+        let run = support::run(&self.source, &self.target, self.epoch, self.settings.clone());
+        Run { mappings: self.mappings.clone(), ..run }
     }
 
     /// Lets everything come to rest, then looks at what is there.

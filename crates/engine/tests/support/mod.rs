@@ -1,4 +1,6 @@
-//! One task between a simulated source and a simulated target where only the source's values go wrong, if told to.
+//! A task between a simulated source and a simulated target.
+
+#![allow(dead_code, reason = "each test program takes what it needs")]
 
 use std::sync::Arc;
 
@@ -14,6 +16,44 @@ use wavemark_domain::task::{TaskKind, TaskSettings};
 use wavemark_domain::{Epoch, TaskId};
 use wavemark_engine::{Orders, Run, Status};
 
+/// The task at an epoch, taking all tables.
+pub(crate) fn run(source: &SimulatedSource, target: &SimulatedTarget, epoch: i64, settings: TaskSettings) -> Run {
+    Run {
+        task: task(epoch, settings),
+        mappings: mappings("%"),
+        source_engine: "simulated".to_owned(),
+        source: Arc::new(source.clone()),
+        target: Arc::new(target.clone()),
+        status: Status::default(),
+        orders: Orders::default(),
+        paces: Vec::new(),
+        stop: CancellationToken::new(),
+    }
+}
+
+pub(crate) fn task(epoch: i64, settings: TaskSettings) -> TaskContext {
+    TaskContext {
+        task: TaskId::default(),
+        name: "simulated".to_owned(),
+        generation: Generation(1),
+        epoch: Epoch(epoch),
+        first_grant: epoch == 1,
+        kind: TaskKind::FullLoadAndCdc,
+        settings,
+        spill_dir: std::env::temp_dir(),
+    }
+}
+
+/// The tables of the simulated schema, or one of them.
+pub(crate) fn mappings(table: &str) -> Mappings {
+    let rules = serde_json::json!({"rules": [{
+        "rule-type": "selection", "rule-id": "1", "rule-name": "chosen", "rule-action": "include",
+        "object-locator": {"schema-name": "sim", "table-name": table}
+    }]});
+    Mappings::parse(&rules).unwrap()
+}
+
+/// Source and target where only the source's values go wrong, if told to.
 pub(crate) struct World {
     pub(crate) source: SimulatedSource,
     pub(crate) target: SimulatedTarget,
@@ -30,30 +70,7 @@ impl World {
     }
 
     pub(crate) fn run(&self, epoch: i64) -> Run {
-        let rules = serde_json::json!({"rules": [{
-            "rule-type": "selection", "rule-id": "1", "rule-name": "all", "rule-action": "include",
-            "object-locator": {"schema-name": "%", "table-name": "%"}
-        }]});
-        Run {
-            task: TaskContext {
-                task: TaskId::default(),
-                name: "simulated".to_owned(),
-                generation: Generation(1),
-                epoch: Epoch(epoch),
-                first_grant: epoch == 1,
-                kind: TaskKind::FullLoadAndCdc,
-                settings: TaskSettings { load_parallelism: 1, ..TaskSettings::default() },
-                spill_dir: std::env::temp_dir(),
-            },
-            mappings: Mappings::parse(&rules).unwrap(),
-            source_engine: "simulated".to_owned(),
-            source: Arc::new(self.source.clone()),
-            target: Arc::new(self.target.clone()),
-            status: Status::default(),
-            orders: Orders::default(),
-            paces: Vec::new(),
-            stop: CancellationToken::new(),
-        }
+        run(&self.source, &self.target, epoch, TaskSettings { load_parallelism: 1, ..TaskSettings::default() })
     }
 
     pub(crate) fn assert_exact(&self) {
