@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
+use wavemark_tests::api::Event;
+use wavemark_tests::pair;
 use wavemark_tests::shop::{Pace, Size, Writers};
 
 use crate::held_load::HeldLoad;
@@ -209,5 +211,88 @@ async fn a_table_without_identity_is_parked_alone_until_it_has_one() {
     world
         .source("insert into bare values (2), (3); update bare set a = 4 where a = 3; insert into good values (2)")
         .await;
+    until(|| async { world.compared("public").await.is_equal() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn foreign_keys_of_a_parked_table_are_dropped_by_name_and_made_again_by_its_reload() {
+    const KEYS: &str = "select coalesce(string_agg(conname || ' ' || convalidated, ', ' order by conname), '') \
+        from pg_constraint where contype = 'f'";
+    let world = World::start().await;
+    world
+        .source(
+            "create table region (id int primary key);
+             create table parent (id int primary key, region int constraint in_region references region);
+             create table child (id int primary key, parent int constraint of_parent references parent);
+             insert into region values (1); insert into parent values (1, 1); insert into child values (1, 1)",
+        )
+        .await;
+    let task = world.replicate("public", &json!({})).await;
+    world.live(task).await;
+    // Made with the tables, so that they were there before the table is parked.
+    let both = Some("in_region true, of_parent true");
+    until(|| async { world.target_value(KEYS).await.as_deref() == both }).await;
+
+    let api = &world.installation.api;
+    api.ask_of_tables(task, "park", &[("public", "parent")]).await.unwrap();
+    until(|| async { world.target_value(KEYS).await.as_deref() == Some("") }).await;
+    let events = async || api.events(task).await.unwrap();
+    let is_told = |event: &Event| event.code == "foreign-keys-dropped";
+    until(|| async { events().await.iter().any(is_told) }).await;
+    let told = events().await.into_iter().find(is_told).unwrap();
+    for name in ["of_parent on public.child", "in_region on public.parent"] {
+        assert!(told.text.contains(name), "{}", told.text);
+    }
+    // Without the target's role to switch them off, each of these would fail on a key.
+    world.source("insert into parent values (2, 1); insert into child values (2, 2)").await;
+    world.source("update parent set region = null; delete from region").await;
+    let others =
+        "select (select string_agg(id::text, ',' order by id) from child) || ' ' || (select count(*) from region)";
+    until(|| async { world.target_value(others).await.as_deref() == Some("1,2 0") }).await;
+    assert_eq!(state(&world, task, "child").await, "live");
+
+    api.ask_of_tables(task, "reload", &[("public", "parent")]).await.unwrap();
+    world.live(task).await;
+    until(|| async { world.target_value(KEYS).await.as_deref() == both }).await;
+    until(|| async { world.compared("public").await.is_equal() }).await;
+    assert_eq!(world.target_value("select count(*)::text from wavemark.foreign_keys").await.as_deref(), Some("0"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_was_left_out_for_a_while_comes_back_by_a_reload_alone() {
+    let world = World::start().await;
+    world
+        .source(
+            "create table kept (id int primary key); create table out (id int primary key);
+             insert into kept values (1); insert into out values (1), (2)",
+        )
+        .await;
+    let task = world.replicate("public", &json!({})).await;
+    world.live(task).await;
+    let api = &world.installation.api;
+    let run_with = async |rules: &Value| {
+        api.act(task, "stop").await.unwrap();
+        world.status(task, "stopped").await;
+        api.change_rules(task, rules).await.unwrap();
+        api.act(task, "resume").await.unwrap();
+    };
+    let mut rules = pair::whole_schema("public");
+    rules.as_array_mut().unwrap().push(json!({
+        "rule-type": "selection", "rule-id": "2", "rule-name": "without it", "rule-action": "exclude",
+        "object-locator": {"schema-name": "public", "table-name": "out"},
+    }));
+    run_with(&rules).await;
+    world.source("insert into out values (3); delete from out where id = 1").await;
+    world.source("insert into kept values (2)").await;
+    let arrived = "select count(*)::text from kept";
+    until(|| async { world.target_value(arrived).await.as_deref() == Some("2") }).await;
+
+    run_with(&pair::whole_schema("public")).await;
+    reaches(&world, task, "out", "parked").await;
+    let tables = api.tables(task).await.unwrap();
+    let why = tables.iter().find(|table| table.source.table == "out").unwrap().problem.as_ref();
+    assert_eq!(why.unwrap().code, "table-left-out");
+    api.ask_of_tables(task, "reload", &[("public", "out")]).await.unwrap();
+    world.live(task).await;
     until(|| async { world.compared("public").await.is_equal() }).await;
 }

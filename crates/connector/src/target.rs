@@ -178,9 +178,18 @@ pub trait Session: Send {
     /// there is none.
     async fn park_table(&mut self, table: &TablePlan, at: &Position, problem: &Problem) -> Result<(), Problem>;
 
-    /// Makes the foreign keys between loaded tables, validated. What can't be made is returned per table; the
-    /// rest is there. Safe to repeat.
-    async fn finish_load(&mut self, plan: &[TablePlan]) -> Result<Vec<(TableId, Problem)>, Problem>;
+    /// Parks a loaded table that the plan no longer has, by its name in the source, in a commit of its own.
+    async fn leave_behind(&mut self, table: &TableName, at: &Position, problem: &Problem) -> Result<(), Problem>;
+
+    /// Makes the foreign keys between loaded tables, validated. What can't be made is returned; the rest is there.
+    /// Safe to repeat.
+    async fn finish_load(&mut self, plan: &[TablePlan]) -> Result<Vec<Problem>, Problem>;
+
+    /// Drops, after noting them, the foreign keys that point at parked tables or that these have: they can't hold while
+    /// one side stands still. [`Session::finish_load`] makes them again once none of their tables is parked. Returns
+    /// what was dropped, in words; `None` if the tables are in use just now, so that it is to be tried later. Safe to
+    /// repeat. Not while a wave is open.
+    async fn release_keys(&mut self, plan: &[TablePlan], parked: &[TableId]) -> Result<Option<Vec<String>>, Problem>;
 
     /// Raises identities and sequences to the source's counters; never lowers one. Safe to repeat.
     async fn raise_counters(&mut self, plan: &[TablePlan], counters: &[Counter]) -> Result<(), Problem>;

@@ -125,6 +125,18 @@ impl Api {
         self.made("/tasks", &body).await
     }
 
+    /// Gives a task that doesn't run other table mappings.
+    pub async fn change_rules(&self, id: Uuid, rules: &Value) -> Result<()> {
+        let task: Value = self.get(&format!("/tasks/{id}")).await?;
+        let field = |name: &str| task[name].clone();
+        let body = json!({
+            "name": field("name"), "kind": field("kind"), "source_id": task["source"]["id"],
+            "target_id": task["target"]["id"], "settings": field("settings"), "mappings": {"rules": rules},
+        });
+        let request = self.http.put(self.url(&format!("/tasks/{id}"))).header("if-match", "*").json(&body);
+        self.send::<Value>(request).await.map(drop)
+    }
+
     /// `start`, `resume`, `stop` or `reload`.
     pub async fn act(&self, task: Uuid, action: &str) -> Result<()> {
         self.call::<Value>(Method::POST, &format!("/tasks/{task}/{action}"), None).await.map(drop)

@@ -3,9 +3,10 @@
 use tokio_postgres::Transaction;
 use uuid::Uuid;
 use wavemark_domain::task::Preparation;
-use wavemark_domain::{Fault, Problem, TableName, TablePlan};
+use wavemark_domain::{Fault, Problem, TablePlan};
 
 use super::fault::problem;
+use super::foreign_keys::{self, Which};
 use super::table::{Relation, quote_table};
 use crate::native::{ColumnNative, Identity, Qualified, Sequence, TableNative, TypeDefinition, TypeShape};
 use crate::wire::quote_identifier;
@@ -35,7 +36,7 @@ pub(crate) async fn prepare(
     };
     let misfit = relation.misfit(table);
     if preparation == Preparation::DropAndCreate || (before.made && misfit.is_some()) {
-        release(transaction, task, table, Keys::FromOthers).await.map_err(failed)?;
+        foreign_keys::release(transaction, task, table, Which::FromOthers).await.map_err(failed)?;
         transaction.batch_execute(&format!("DROP TABLE {}", quote_table(&table.target))).await.map_err(failed)?;
         create(transaction, table).await?;
         return Ok(true);
@@ -44,7 +45,7 @@ pub(crate) async fn prepare(
         return Err(misfit);
     }
     if preparation == Preparation::Truncate || before.begun {
-        release(transaction, task, table, Keys::AndItsOwn).await.map_err(failed)?;
+        foreign_keys::release(transaction, task, table, Which::AndItsOwn).await.map_err(failed)?;
         transaction.batch_execute(&format!("TRUNCATE {}", quote_table(&table.target))).await.map_err(failed)?;
     } else if !is_empty(transaction, table).await.map_err(failed)? {
         let text = format!("The target table {} has rows already.", table.target);
@@ -68,42 +69,6 @@ fn refused(error: &tokio_postgres::Error, table: &TablePlan) -> Problem {
 async fn is_empty(transaction: &Transaction<'_>, table: &TablePlan) -> Result<bool, tokio_postgres::Error> {
     let sql = format!("SELECT NOT EXISTS (SELECT FROM {})", quote_table(&table.target));
     transaction.query_one(&sql, &[]).await.map(|row| row.get(0))
-}
-
-/// Which foreign keys stand in the way of a load.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Keys {
-    /// Those of other tables: the table's own go with it.
-    FromOthers,
-    /// Its own too: while it is loaded, the tables that they point at may stand at an earlier position.
-    AndItsOwn,
-}
-
-/// Drops foreign keys that point at the table, or that it has, after noting how to make them again.
-async fn release(
-    transaction: &Transaction<'_>,
-    task: Uuid,
-    table: &TablePlan,
-    keys: Keys,
-) -> Result<(), tokio_postgres::Error> {
-    const SQL: &str = "SELECT n.nspname::text, c.relname::text, k.conname::text, pg_catalog.pg_get_constraintdef(k.oid) \
-        FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid \
-        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-        WHERE k.contype = 'f' AND k.conparentid = 0 \
-        AND CASE WHEN k.conrelid = pg_catalog.to_regclass($1) THEN $2 ELSE k.confrelid = pg_catalog.to_regclass($1) END";
-    for row in transaction.query(SQL, &[&quote_table(&table.target), &(keys == Keys::AndItsOwn)]).await? {
-        let (schema, on, name, definition): (String, String, String, String) =
-            (row.get(0), row.get(1), row.get(2), row.get(3));
-        transaction
-            .execute(
-                "INSERT INTO wavemark.foreign_keys VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-                &[&task, &schema, &on, &name, &definition],
-            )
-            .await?;
-        let on = quote_table(&TableName::new(schema, on));
-        transaction.batch_execute(&format!("ALTER TABLE {on} DROP CONSTRAINT {}", quote_identifier(&name))).await?;
-    }
-    Ok(())
 }
 
 async fn create(transaction: &Transaction<'_>, table: &TablePlan) -> Result<(), Problem> {

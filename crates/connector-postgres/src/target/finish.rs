@@ -1,12 +1,9 @@
-//! What a table gets after its rows: defaults, primary key, unique constraints, indexes, checks; and foreign keys
-//! when all tables have theirs.
-
-use std::collections::BTreeMap;
+//! What a table gets after its rows: defaults, primary key, unique constraints, indexes, checks. Foreign keys
+//! come when all tables have theirs: see `foreign_keys`.
 
 use tokio_postgres::{Client, Transaction};
-use uuid::Uuid;
 use wavemark_connector::target::Stage;
-use wavemark_domain::{Problem, TableId, TableName, TablePlan};
+use wavemark_domain::{Problem, TableName, TablePlan};
 
 use super::create::{native, sequence_options};
 use super::fault::problem;
@@ -14,7 +11,7 @@ use super::fence::Grant;
 use super::marks;
 use super::names::Names;
 use super::table::quote_table;
-use crate::native::{ColumnNative, ForeignKey, Key, Sequence, TableNative};
+use crate::native::{ColumnNative, Key, Sequence, TableNative};
 use crate::wire::quote_identifier;
 
 /// Makes what is missing, in one commit.
@@ -144,7 +141,7 @@ fn key_definition(kind: &str, key: &Key, names: &Names) -> Option<String> {
     Some(text)
 }
 
-fn deferral(deferrable: bool, deferred: bool) -> &'static str {
+pub(crate) fn deferral(deferrable: bool, deferred: bool) -> &'static str {
     match (deferrable, deferred) {
         (false, _) => "",
         (true, false) => " DEFERRABLE",
@@ -198,146 +195,4 @@ fn comments(table: &TablePlan, native: &TableNative, name: &str) -> Vec<String> 
         }));
     }
     statements
-}
-
-/// One foreign key to make: on which table, its name and definition.
-struct Wanted {
-    table: Option<TableId>,
-    on: TableName,
-    name: String,
-    definition: String,
-    validated: bool,
-}
-
-/// Makes the foreign keys between loaded tables, and those that were dropped for the load. What can't be made is
-/// returned.
-pub(crate) async fn foreign_keys(
-    client: &mut Client,
-    grant: &Grant,
-    plan: &[TablePlan],
-) -> Result<Vec<(TableId, Problem)>, Problem> {
-    let mut wanted = planned(client, grant, plan).await?;
-    wanted.extend(dropped(client, grant.task, plan).await?);
-    let mut left = Vec::new();
-    for key in wanted {
-        let doing = format!("make foreign key {} on {}", key.name, key.on);
-        match add(client, grant, &key).await {
-            Ok(()) => {}
-            Err(error) => {
-                let problem = problem(&error, &doing);
-                if problem.fault != wavemark_domain::Fault::Data {
-                    return Err(problem);
-                }
-                let Some(table) = key.table else {
-                    tracing::warn!(%problem, "a foreign key that was dropped for the load can't be made again");
-                    continue;
-                };
-                let name = plan.iter().find(|one| one.id == table).map(TablePlan::name);
-                left.push((
-                    table,
-                    match name {
-                        Some(name) => problem.table(name),
-                        None => problem,
-                    },
-                ));
-            }
-        }
-    }
-    Ok(left)
-}
-
-async fn planned(client: &Client, grant: &Grant, plan: &[TablePlan]) -> Result<Vec<Wanted>, Problem> {
-    const LOADED: &str =
-        "SELECT source_schema, source_table FROM wavemark.tables WHERE task = $1 AND stage = 'loaded' AND made";
-    const ANY: &str = "SELECT source_schema, source_table FROM wavemark.tables WHERE task = $1 AND stage = 'loaded'";
-    let failed = |error: tokio_postgres::Error| problem(&error, "read the marks of loaded tables");
-    let name = |row: &tokio_postgres::Row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
-    let made: Vec<TableName> = client.query(LOADED, &[&grant.task]).await.map_err(failed)?.iter().map(name).collect();
-    let there: Vec<TableName> = client.query(ANY, &[&grant.task]).await.map_err(failed)?.iter().map(name).collect();
-    let tables: BTreeMap<&TableName, &TablePlan> =
-        plan.iter().filter(|table| there.contains(table.name())).map(|table| (table.name(), table)).collect();
-    let mut wanted = Vec::new();
-    for table in plan.iter().filter(|table| made.contains(table.name())) {
-        for key in native(table)?.foreign_keys {
-            let parent = TableName::new(key.target.schema.clone(), key.target.name.clone());
-            let definition = tables.get(&parent).and_then(|parent| definition(&key, table, parent));
-            wanted.extend(definition.map(|definition| Wanted {
-                table: Some(table.id),
-                on: table.target.clone(),
-                name: key.name.clone(),
-                definition,
-                validated: key.validated,
-            }));
-        }
-    }
-    Ok(wanted)
-}
-
-fn definition(key: &ForeignKey, child: &TablePlan, parent: &TablePlan) -> Option<String> {
-    let action = |letter: &str| match letter {
-        "r" => " RESTRICT",
-        "c" => " CASCADE",
-        "n" => " SET NULL",
-        "d" => " SET DEFAULT",
-        _ => " NO ACTION",
-    };
-    let full = if key.r#match == "f" { " MATCH FULL" } else { "" };
-    Some(format!(
-        "FOREIGN KEY ({}) REFERENCES {} ({}){full} ON UPDATE{} ON DELETE{}{}",
-        Names::of(child).list(&key.columns)?,
-        quote_table(&parent.target),
-        Names::of(parent).list(&key.target_columns)?,
-        action(&key.on_update),
-        action(&key.on_delete),
-        deferral(key.deferrable, key.deferred),
-    ))
-}
-
-async fn dropped(client: &Client, task: Uuid, plan: &[TablePlan]) -> Result<Vec<Wanted>, Problem> {
-    const SQL: &str = "SELECT on_schema, on_table, name, definition FROM wavemark.foreign_keys WHERE task = $1";
-    let rows = client
-        .query(SQL, &[&task])
-        .await
-        .map_err(|error| problem(&error, "read the foreign keys that were dropped for the load"))?;
-    Ok(rows
-        .iter()
-        .map(|row| {
-            let on = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
-            Wanted {
-                table: plan.iter().find(|table| table.target == on).map(|table| table.id),
-                on,
-                name: row.get(2),
-                definition: row.get(3),
-                validated: true,
-            }
-        })
-        .collect())
-}
-
-/// Adds a key without looking at the rows, which takes its locks for a moment only, then validates it.
-async fn add(client: &mut Client, grant: &Grant, key: &Wanted) -> Result<(), tokio_postgres::Error> {
-    const THERE: &str = "SELECT convalidated FROM pg_catalog.pg_constraint WHERE contype = 'f' AND conname = $2 \
-        AND conrelid = pg_catalog.to_regclass($1)";
-    let (table, name) = (quote_table(&key.on), quote_identifier(&key.name));
-    let there: Option<bool> = client.query_opt(THERE, &[&table, &key.name]).await?.map(|row| row.get(0));
-    let transaction = client.transaction().await?;
-    transaction.batch_execute(&grant.share()).await?;
-    if there.is_none() {
-        let definition = key.definition.trim_end_matches(" NOT VALID");
-        transaction.batch_execute(&format!("ALTER TABLE {table} ADD CONSTRAINT {name} {definition} NOT VALID")).await?;
-    }
-    transaction
-        .execute(
-            "DELETE FROM wavemark.foreign_keys WHERE task = $1 AND on_schema = $2 AND on_table = $3 AND name = $4",
-            &[&grant.task, &key.on.schema, &key.on.table, &key.name],
-        )
-        .await?;
-    transaction.commit().await?;
-    if there == Some(true) || !key.validated {
-        return Ok(());
-    }
-    let transaction = client.transaction().await?;
-    transaction.batch_execute(&grant.share()).await?;
-    transaction.batch_execute(&format!("ALTER TABLE {table} VALIDATE CONSTRAINT {name}")).await?;
-    transaction.commit().await
 }

@@ -1,7 +1,8 @@
 //! PostgreSQL (13 and later) as a target.
 //!
 //! 1. `fence`: opening raises the epoch after every earlier session is gone; each writing transaction checks it.
-//! 2. `create`, `loader`, `finish`: tables, rows by COPY with their marks, then keys and indexes, then foreign keys.
+//! 2. `create`, `loader`, `finish`, `foreign_keys`: tables, rows by COPY with their marks, then keys and indexes, then
+//!    foreign keys.
 //! 3. `wave`: changes with their bookmark in one commit, by single statements, arrays or staged sets.
 //! 4. `careful`: row by row under savepoints, for a wave that failed on data.
 //!
@@ -18,6 +19,7 @@ mod durable;
 mod fault;
 mod fence;
 mod finish;
+mod foreign_keys;
 mod forward;
 mod kept;
 mod loader;

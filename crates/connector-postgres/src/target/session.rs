@@ -5,15 +5,15 @@ use tokio_postgres::Client;
 use wavemark_connector::compare::Side;
 use wavemark_connector::crash;
 use wavemark_connector::source::{Counter, KeySet, RowReader};
-use wavemark_connector::target::{Segment, Session, TableMark, Verdict, WaveEnd};
+use wavemark_connector::target::{Segment, Session, Stage, TableMark, Verdict, WaveEnd};
 use wavemark_domain::task::Preparation;
-use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
+use wavemark_domain::{Fault, Position, Problem, TableId, TableName, TablePlan};
 
 use super::create::{self, Before};
 use super::fault::problem;
 use super::fence::Grant;
 use super::wave::Waves;
-use super::{careful, counters, finish, forward, marks, table};
+use super::{careful, counters, foreign_keys, forward, marks, table};
 use crate::client::{Backend, Connected};
 use crate::compare::{Origin, PgSide, Place};
 
@@ -123,12 +123,33 @@ impl Session for PgSession {
         transaction.commit().await.map_err(failed)
     }
 
-    async fn finish_load(&mut self, plan: &[TablePlan]) -> Result<Vec<(TableId, Problem)>, Problem> {
+    async fn leave_behind(&mut self, table: &TableName, at: &Position, reason: &Problem) -> Result<(), Problem> {
         let grant = self.grant();
-        let left = finish::foreign_keys(&mut self.control.client, &grant, plan).await?;
+        let failed = |error: tokio_postgres::Error| problem(&error, &format!("leave {table} behind")).table(table);
+        let transaction = self.control.client.transaction().await.map_err(failed)?;
+        transaction.batch_execute(&grant.share()).await.map_err(failed)?;
+        let stage = Stage::Parked(Box::new(reason.clone()));
+        marks::set_stage(&transaction, grant.task, table, &stage).await.map_err(failed)?;
+        marks::set_position(&transaction, grant.task, table, at, "").await.map_err(failed)?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    async fn finish_load(&mut self, plan: &[TablePlan]) -> Result<Vec<Problem>, Problem> {
+        let grant = self.grant();
+        let left = foreign_keys::make(&mut self.control.client, &grant, plan).await?;
         // What was known of foreign keys is no longer true.
         self.waves.forget(plan.iter().map(|table| table.id)).await?;
         Ok(left)
+    }
+
+    async fn release_keys(&mut self, plan: &[TablePlan], parked: &[TableId]) -> Result<Option<Vec<String>>, Problem> {
+        let grant = self.grant();
+        let parked: Vec<TablePlan> = parked.iter().map(|table| plan[table.index()].clone()).collect();
+        let dropped = foreign_keys::release_parked(&mut self.control.client, &grant, &parked).await?;
+        if dropped.as_ref().is_some_and(|keys| !keys.is_empty()) {
+            self.waves.forget(plan.iter().map(|table| table.id)).await?;
+        }
+        Ok(dropped)
     }
 
     async fn raise_counters(&mut self, plan: &[TablePlan], counters: &[Counter]) -> Result<(), Problem> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep_until};
 use wavemark_domain::task::Preparation;
-use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan, WaveNumber};
+use wavemark_domain::{Fault, Position, Problem, TableId, TableName, TablePlan, WaveNumber};
 
 use super::Sabotage;
 use super::backend::{Begun, Connection, Lock};
@@ -127,8 +127,24 @@ impl Session for SimulatedSession {
         self.connection.write(Lock::Shared, "parking a table", park).await
     }
 
-    async fn finish_load(&mut self, _plan: &[TablePlan]) -> Result<Vec<(TableId, Problem)>, Problem> {
+    async fn leave_behind(&mut self, table: &TableName, at: &Position, problem: &Problem) -> Result<(), Problem> {
+        let (name, at, reason) = (table.clone(), at.clone(), problem.clone());
+        let leave = move |state: &mut TargetState| {
+            if let Some(kept) = state.marks.values_mut().find(|kept| kept.mark.source == name) {
+                kept.mark = TableMark { position: at, stage: Stage::Parked(Box::new(reason)), ..kept.mark.clone() };
+            }
+            Ok(())
+        };
+        self.connection.write(Lock::Shared, "leaving a table behind", leave).await
+    }
+
+    async fn finish_load(&mut self, _plan: &[TablePlan]) -> Result<Vec<Problem>, Problem> {
         Ok(Vec::new())
+    }
+
+    async fn release_keys(&mut self, _plan: &[TablePlan], _parked: &[TableId]) -> Result<Option<Vec<String>>, Problem> {
+        self.connection.target.pause("dropping foreign keys").await?;
+        Ok(Some(Vec::new()))
     }
 
     async fn raise_counters(&mut self, _plan: &[TablePlan], _counters: &[Counter]) -> Result<(), Problem> {

@@ -31,6 +31,7 @@ impl Follower<'_> {
             Request::Park { table, at, problem, reply } => {
                 park(self.run, &self.plan[table.index()], self.session, &at.position, problem).await?;
                 self.tables.park(table);
+                self.expect_keys_in_the_way();
                 answer(reply, ());
             }
             Request::Hold { reply } => {

@@ -21,6 +21,7 @@ impl Follower<'_> {
                 self.session.park_table(table, &self.bookmark.position, &problem).await?;
                 self.run.status.parked(table, &problem);
                 self.tables.park(table.id);
+                self.expect_keys_in_the_way();
             } else if !self.tables.is_parked(table.id) {
                 self.park(table.id, problem);
             }

@@ -12,6 +12,7 @@ mod asked;
 mod capture;
 mod durable;
 mod hold;
+mod keys;
 mod tables;
 mod wave;
 
@@ -46,6 +47,8 @@ struct Follower<'a> {
     streaming: bool,
     /// Whether foreign keys are still to be made; safe to repeat, so every run that follows a load begins with it.
     keys_due: bool,
+    /// When foreign keys of parked tables are to be dropped.
+    keys_in_the_way: Option<Instant>,
     /// Read with nothing pending, and beyond the bookmark.
     idle_position: Option<Position>,
     /// Tables that are loaded aside, with their marks if they were begun before.
@@ -95,6 +98,7 @@ pub(crate) async fn follow(
         parks: Vec::new(),
         streaming: false,
         keys_due: run.task.kind.loads(),
+        keys_in_the_way: None,
         idle_position: None,
         aside: (!loading.is_empty()).then(|| Aside::start(run, plan, loaders, loading.clone())),
         loading,
@@ -111,6 +115,7 @@ pub(crate) async fn follow(
     follower.show_bookmark();
     follower.park_carried();
     follower.begin_new_tables(kept);
+    follower.expect_keys_in_the_way();
     follower.run(received).await
 }
 
@@ -118,6 +123,7 @@ impl Follower<'_> {
     async fn run(&mut self, mut received: mpsc::UnboundedReceiver<Result<Captured, Problem>>) -> Result<Ended, Stop> {
         loop {
             let (idle_at, has_idle_news, may_compare) = (self.idle_at(), self.has_idle_news(), self.may_compare());
+            let keys_at = self.keys_in_the_way.filter(|_| !self.streaming && !self.held);
             let first = tokio::select! {
                 biased;
                 () = self.run.stop.cancelled() => return self.end().await,
@@ -130,6 +136,10 @@ impl Follower<'_> {
                     continue;
                 }
                 Some(_) = self.comparing.join_next() => continue,
+                () = sleep_until(keys_at) => {
+                    self.release_keys().await?;
+                    continue;
+                }
                 () = self.run.orders.compares.due(), if may_compare => {
                     self.begin_compare().await?;
                     continue;
@@ -201,7 +211,10 @@ impl Follower<'_> {
         let end = WaveEnd { wave, position: &position, position_text: &text, committed_at, parked: &self.parks };
         let began = Instant::now();
         durable::patiently(&self.run.status, self.session.commit(&end)).await?;
-        self.parks.clear();
+        if !self.parks.is_empty() {
+            self.parks.clear();
+            self.expect_keys_in_the_way();
+        }
         self.idle_position = None;
         self.committed_at = Instant::now();
         self.bookmark = Bookmark { wave, position };
@@ -260,6 +273,14 @@ impl Follower<'_> {
             progress.bookmark_key = Some(self.bookmark.position.clone());
             progress.wave = Some(self.bookmark.wave.0);
         });
+    }
+}
+
+/// Never, without a time.
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

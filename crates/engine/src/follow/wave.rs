@@ -16,7 +16,6 @@ use wavemark_domain::{ChangeKind, Fault, Position, Problem, TableId, Transaction
 use super::capture::Captured;
 use super::{Follower, micros};
 use crate::attempt::Stop;
-use crate::load::make_foreign_keys;
 
 /// One transaction, or the part of one that is in a batch.
 struct Piece<'a> {
@@ -335,16 +334,6 @@ impl Follower<'_> {
             progress.wave_ms = u64::try_from(began.elapsed().as_millis()).ok();
             progress.lag_ms = lag.or(progress.lag_ms);
         });
-    }
-
-    /// Foreign keys hold once the log has passed every table's load, and not before.
-    async fn make_due_keys(&mut self) -> Result<(), Stop> {
-        if self.keys_due && !self.streaming && self.tables.all_live() {
-            self.keys_due = false;
-            let tables = &self.tables;
-            make_foreign_keys(self.run, self.plan, self.session, |table| tables.is_live(table.id)).await?;
-        }
-        Ok(())
     }
 
     /// Tables whose load the bookmark has passed are live once nothing more is at hand.

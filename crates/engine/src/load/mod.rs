@@ -358,7 +358,7 @@ pub(crate) async fn make_foreign_keys(
     chosen: impl Fn(&TablePlan) -> bool,
 ) -> Result<(), Problem> {
     let tables: Vec<TablePlan> = plan.iter().filter(|table| chosen(table)).cloned().collect();
-    for (_, problem) in session.finish_load(&tables).await? {
+    for problem in session.finish_load(&tables).await? {
         run.status.problem(Severity::Warning, &problem);
     }
     Ok(())

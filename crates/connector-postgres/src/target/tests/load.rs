@@ -285,8 +285,8 @@ async fn a_foreign_key_that_does_not_hold_is_returned_with_its_table() {
     load(&mut session, &mut loader, &plan[1], Preparation::Nothing, rows(1, &[&[V::Int(5)]])).await;
     let left = session.finish_load(&plan).await.unwrap();
     assert_eq!(left.len(), 1);
-    assert_eq!((left[0].0, left[0].1.code.as_str()), (TableId(0), "foreign-key"));
-    assert!(!left[0].1.text.contains("(6)"), "{}", left[0].1);
+    assert_eq!((left[0].table.as_ref(), left[0].code.as_str()), (Some(plan[0].name()), "foreign-key"));
+    assert!(!left[0].text.contains("(6)"), "{}", left[0]);
 }
 
 #[tokio::test]
