@@ -4,13 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::Value;
+use uuid::Uuid;
 use wavemark_tests::browser::Browser;
 use wavemark_tests::cluster::Cluster;
 use wavemark_tests::installation::{ADMIN, Installation};
 use wavemark_tests::pair::{Pair, SOURCE, TARGET};
 use wavemark_tests::shop::{self, Pace, Size, Writers};
 
-use crate::world::World;
+use crate::world::{World, until};
 
 const TABLES: &str = "create schema shop;
     create table shop.customers (id int primary key, name text not null);
@@ -226,14 +228,18 @@ async fn pictures_of_a_live_task() {
     browser.size(1400, height).await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
     browser.picture(&repository().join("docs/task.png")).await.unwrap();
+    let compare = a_comparison_with_differences(&world, task).await;
     let folder = std::env::temp_dir().join("wavemark-pictures");
     fs::create_dir_all(&folder).unwrap();
     let pages = [
         ("task", format!("/tasks/{task}")),
         ("tables", format!("/tasks/{task}?tab=tables")),
         ("reload-table", format!("/tasks/{task}/tables/reload?schema=shop&table=orders")),
+        ("compare", format!("/compares/{compare}")),
+        ("compares", format!("/tasks/{task}?tab=compares")),
         ("overview", "/".to_owned()),
         ("events", "/events".to_owned()),
+        ("endpoint-new", "/endpoints/new".to_owned()),
     ];
     for (width, height) in [(1400, 1000), (400, 2400)] {
         browser.size(width, height).await.unwrap();
@@ -247,6 +253,22 @@ async fn pictures_of_a_live_task() {
     println!("docs/task.png, and more in {}", folder.display());
     writers.stop().await.unwrap();
     browser.close().await.unwrap();
+}
+
+/// Damages a table behind the task's back, leaves another behind, and compares.
+async fn a_comparison_with_differences(world: &World, task: Uuid) -> String {
+    let damage = "set session_replication_role = replica; delete from shop.categories where id in (7, 8);
+        update shop.categories set name = name || ' ' where id = 9; insert into shop.categories (id, name, slug) values (-1, 'x', 'x')";
+    world.target(damage).await;
+    let api = &world.installation.api;
+    api.ask_of_tables(task, "park", &[("shop", "orders")]).await.unwrap();
+    world.status(task, "degraded").await;
+    let path = format!("/tasks/{task}/compares");
+    let asked: Value = api.call(reqwest::Method::POST, &path, Some(&serde_json::json!({}))).await.unwrap();
+    let compare = asked["id"].as_str().unwrap().to_owned();
+    let path = format!("/compares/{compare}");
+    until(|| async { api.get::<Value>(&path).await.unwrap()["state"] == "done" }).await;
+    compare
 }
 
 async fn logged_in(installation: &Installation) -> Browser {

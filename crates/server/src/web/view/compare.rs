@@ -215,7 +215,8 @@ pub struct KeyLine {
 pub fn page(shell: Shell, compare: &Compare, task: &Task, may_edit: bool, now: OffsetDateTime) -> ComparePage {
     let differs: Vec<&ComparedTable> = compare.progress.tables.iter().filter(|one| one.differences() > 0).collect();
     let can_repair = may_edit && compare.state == CompareState::Done && is_possible(task);
-    let tables = compare.progress.tables.iter().enumerate();
+    let mut tables: Vec<_> = compare.progress.tables.iter().enumerate().collect();
+    tables.sort_by_key(|(_, table)| rank(table));
     ComparePage {
         shell,
         title: what(compare),
@@ -228,9 +229,18 @@ pub fn page(shell: Shell, compare: &Compare, task: &Task, may_edit: bool, now: O
             Notice { tone, text: format!("{problem}{advice}") }
         }),
         actions: if may_edit { actions(compare, &differs, can_repair) } else { Vec::new() },
-        tables: tables.map(|(at, table)| compared(compare, at, table, can_repair)).collect(),
+        tables: tables.into_iter().map(|(at, table)| compared(compare, at, table, can_repair)).collect(),
         lists: if may_edit { differs.iter().filter_map(|table| key_list(table)).collect() } else { Vec::new() },
         hidden: !may_edit && !differs.is_empty(),
+    }
+}
+
+/// The worst first.
+fn rank(table: &ComparedTable) -> u8 {
+    match table.state {
+        _ if table.differences() > 0 => 0,
+        ComparedState::LeftOut => 1,
+        _ => 2,
     }
 }
 
@@ -395,6 +405,12 @@ mod tests {
         assert!(page.tables[0].repair.is_some() && page.tables[1].repair.is_none());
         let page = shown(false);
         assert!(page.lists.is_empty() && page.hidden && page.actions.is_empty() && page.tables[0].repair.is_none());
+    }
+
+    #[test]
+    fn the_worst_tables_come_first() {
+        let names: Vec<String> = shown(true).tables.into_iter().map(|table| table.name).collect();
+        assert_eq!(names, ["shop.orders", "shop.carts", "shop.customers"]);
     }
 
     #[test]
