@@ -1,4 +1,4 @@
-//! A stop is heeded between two commits, also where a wave that failed is being divided.
+//! A stop, and what is asked of tables, is heeded between two commits, also where the next wave is begun already.
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
@@ -9,6 +9,7 @@ use std::time::Duration;
 use support::World;
 use tokio::time::sleep;
 use wavemark_connector::testkit::model::place;
+use wavemark_domain::{ChangeKind, TableName, TableOrder, TableWish};
 use wavemark_engine::Ended;
 
 impl World {
@@ -56,5 +57,36 @@ async fn a_stop_breaks_into_a_wave_that_is_divided_and_the_next_run_finishes_it(
         run.stop.cancel();
         assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
         world.assert_exact();
+    }
+}
+
+/// Large transactions that follow each other: the end of one mostly comes together with the beginning of the next.
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_of_a_table_does_not_wait_for_a_gap_between_large_transactions() {
+    for seed in 1..20 {
+        let world = World::new(seed, 0);
+        let run = world.run(1);
+        let running = run.clone();
+        let running = tokio::spawn(async move { running.run().await });
+        while run.status.progress().wave.is_none() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        (0..200).for_each(|_| world.source.state().write(&[(0, ChangeKind::Insert); 12]));
+        world.source.written.notify_waiters();
+        let begun = world.waves();
+        while world.waves() < begun + 20 {
+            sleep(Duration::from_micros(1)).await;
+        }
+        let before = world.waves();
+        let table = TableName::new("sim", "t2");
+        run.orders.give(vec![TableOrder { number: 1, table, wish: TableWish::Park }]);
+        while run.orders.done().is_empty() {
+            sleep(Duration::from_micros(1)).await;
+        }
+        // The one that is being read, and that which parks the table.
+        let waves = world.waves() - before;
+        assert!(waves <= 2, "seed {seed}: {waves} waves later");
+        run.stop.cancel();
+        assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
     }
 }

@@ -4,12 +4,56 @@ use wavemark_domain::progress::{Drained, Severity};
 use wavemark_domain::state::TableState;
 use wavemark_domain::{Fault, Problem, TableName, TableWish};
 
-use super::Follower;
+use super::{Follower, aside};
 use crate::attempt::Stop;
+use crate::load::aside::{Aside, Request};
+use crate::run::Run;
+
+/// Something to be done between two waves.
+pub(super) enum Asked {
+    /// What people ask of tables, or a drain.
+    Orders,
+    /// The load aside needs something.
+    Aside(Box<Request>),
+    /// A comparison is to begin.
+    Compare,
+}
+
+/// The next thing that is asked for. While the bookmark is held, only whoever holds it may ask.
+pub(super) async fn next(run: &Run, aside: &mut Option<Aside>, held: bool, may_compare: bool) -> Asked {
+    tokio::select! {
+        biased;
+        () = run.orders.news(), if !held => Asked::Orders,
+        request = aside::request(aside) => Asked::Aside(Box::new(request)),
+        () = run.orders.compares.due(), if may_compare => Asked::Compare,
+    }
+}
 
 impl Follower<'_> {
+    pub(super) async fn carry_out(&mut self, asked: Asked) -> Result<(), Stop> {
+        match asked {
+            Asked::Orders => self.obey().await,
+            Asked::Aside(request) => self.serve(*request).await,
+            Asked::Compare => self.begin_compare().await,
+        }
+    }
+
+    /// Where one wave ends and the next is at hand already: large transactions that follow each other leave no other gap.
+    pub(super) async fn carry_out_what_waits(&mut self) -> Result<(), Stop> {
+        loop {
+            let (held, may_compare) = (self.held, self.may_compare());
+            let asked = tokio::select! {
+                biased;
+                () = self.run.stop.cancelled() => return Err(Stop::Asked),
+                asked = next(self.run, &mut self.aside, held, may_compare) => asked,
+                () = std::future::ready(()), if !held => return Ok(()),
+            };
+            self.carry_out(asked).await?;
+        }
+    }
+
     /// Does what is asked of single tables: parks here, between two waves; a reload begins with the load.
-    pub(super) async fn obey(&mut self) -> Result<(), Stop> {
+    async fn obey(&mut self) -> Result<(), Stop> {
         let parks = self.run.orders.wishing(TableWish::Park);
         let mut disturbs = false;
         for order in &parks {

@@ -127,21 +127,13 @@ impl Follower<'_> {
             let first = tokio::select! {
                 biased;
                 () = self.run.stop.cancelled() => return self.end().await,
-                () = self.run.orders.news(), if !self.streaming && !self.held => {
-                    self.obey().await?;
-                    continue;
-                }
-                request = aside::request(&mut self.aside), if !self.streaming => {
-                    self.serve(request).await?;
+                asked = asked::next(self.run, &mut self.aside, self.held, may_compare), if !self.streaming => {
+                    self.carry_out(asked).await?;
                     continue;
                 }
                 Some(_) = self.comparing.join_next() => continue,
                 () = sleep_until(keys_at) => {
                     self.release_keys().await?;
-                    continue;
-                }
-                () = self.run.orders.compares.due(), if may_compare => {
-                    self.begin_compare().await?;
                     continue;
                 }
                 first = received.recv(), if !self.held => first,

@@ -65,6 +65,7 @@ impl Follower<'_> {
         let (closed, open) = rest.split_at(closed);
         self.apply_closed(closed).await?;
         if let Some(first) = open.first() {
+            self.carry_out_what_waits().await?;
             if self.is_held(first.end()) {
                 self.cut().await?;
             }
