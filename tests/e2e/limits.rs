@@ -1,15 +1,17 @@
 //! Little memory, many tasks, and bytes that change on their way.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio_postgres::Client;
 use uuid::Uuid;
+use wavemark_tests::api::Task;
 use wavemark_tests::cluster::{Authority, Options};
 use wavemark_tests::pair::{self, SOURCE, TARGET};
 use wavemark_tests::proxy::{Proxy, Trouble};
 use wavemark_tests::signal;
 
-use crate::world::{World, until_within};
+use crate::world::{World, until, until_within};
 
 /// For a machine that has much else to do.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -97,6 +99,136 @@ async fn thirty_tasks_on_one_worker_all_go_on() {
         let task = api.task(task).await.unwrap();
         assert_eq!((task.status.as_str(), task.epoch), ("running", 1), "{}", task.in_words());
     }
+}
+
+/// A world with two schemas of one table each, and endpoints with such settings besides the usual.
+async fn two_schemas(rows: u32, source: &Value, target: &Value) -> (World, (Uuid, Uuid)) {
+    let world = World::start().await;
+    for schema in ["one", "two"] {
+        let fill =
+            format!("insert into {schema}.t select n, repeat(md5(n::text), 4) from generate_series(1, {rows}) n");
+        world
+            .source(&format!("create schema {schema}; create table {schema}.t (id int primary key, v text); {fill}"))
+            .await;
+    }
+    let api = &world.installation.api;
+    let endpoints = world.pair.make_endpoints(api).await.unwrap();
+    api.change_endpoint(endpoints.0, source).await.unwrap();
+    api.change_endpoint(endpoints.1, target).await.unwrap();
+    (world, endpoints)
+}
+
+/// A task named as the schema that it takes.
+async fn task_of(world: &World, schema: &str, endpoints: (Uuid, Uuid)) -> Uuid {
+    let settings = json!({"chunk_mib": 1, "load_parallelism": 4, "idle_seconds": 1});
+    let (api, rules) = (&world.installation.api, pair::whole_schema(schema));
+    api.create_task(schema, "full-load-and-cdc", endpoints, &rules, &settings).await.unwrap()
+}
+
+/// The connections at a server whose application name is like that: not the processes that make an index for one.
+async fn sessions(client: &Client, like: &str) -> i64 {
+    let sql =
+        "select count(*) from pg_stat_activity where application_name like $1 and backend_type <> 'parallel worker'";
+    client.query_one(sql, &[&like]).await.unwrap().get(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tasks_together_open_no_more_connections_than_an_endpoint_allows() {
+    // Room for one load with four readers and loaders, and one with one of each. Without a cap each has four: the target
+    // alone would see twelve.
+    let (from, to) = (21, 11);
+    let source = json!({"max_connections": from, "load_mib_per_second": 4});
+    let (world, endpoints) = two_schemas(80_000, &source, &json!({"max_connections": to})).await;
+    let api = &world.installation.api;
+    let (source, target) =
+        (world.pair.source.connect("postgres").await.unwrap(), world.pair.target.connect("postgres").await.unwrap());
+    let (one, two) = (task_of(&world, "one", endpoints).await, task_of(&world, "two", endpoints).await);
+    api.act(one, "start").await.unwrap();
+    until(|| async { sessions(&target, "wavemark one load %").await == 4 }).await;
+    api.act(two, "start").await.unwrap();
+    let mut most = [0; 5];
+    let mut both_load = false;
+    let count = async {
+        loop {
+            let loaders =
+                [sessions(&target, "wavemark one load %").await, sessions(&target, "wavemark two load %").await];
+            both_load |= loaders == [4, 1];
+            let now = [
+                sessions(&source, "wavemark %").await,
+                sessions(&target, "wavemark %").await,
+                sessions(&source, "wavemark two load").await,
+                loaders[0],
+                loaders[1],
+            ];
+            most = std::array::from_fn(|at| most[at].max(now[at]));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = count => unreachable!("it counts until the tasks are live"),
+        () = async { world.live(one).await; world.live(two).await } => {}
+    }
+    println!("at most, at the source, the target, and of these readers and loaders: {most:?}");
+    assert!(most[0] <= from && most[1] <= to, "{most:?}");
+    assert_eq!(most[2..], [1, 4, 1], "readers of the second task, loaders of the first and of the second");
+    assert!(both_load, "the second loaded beside the first");
+    world.source("insert into one.t values (0); insert into two.t values (0)").await;
+    until(|| async {
+        world
+            .target_value("select (select count(*) from one.t) || ' ' || (select count(*) from two.t)")
+            .await
+            .as_deref()
+            == Some("80001 80001")
+    })
+    .await;
+    for schema in ["one", "two"] {
+        let report = world.compared(schema).await;
+        assert!(report.is_equal(), "{report}");
+    }
+    // What the loads had is given back.
+    assert_eq!(sessions(&target, "wavemark % load %").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_finds_too_few_connections_waits_in_words_and_goes_on_when_another_ends() {
+    let (world, endpoints) = two_schemas(10, &json!({"max_connections": 12}), &json!({})).await;
+    let api = &world.installation.api;
+    let refused = api.change_endpoint(endpoints.0, &json!({"max_connections": 8})).await.unwrap_err().to_string();
+    assert!(refused.contains("max_connections") && refused.contains("from 9 to"), "{refused}");
+    let source = world.pair.source.connect("postgres").await.unwrap();
+    let (one, two) = (task_of(&world, "one", endpoints).await, task_of(&world, "two", endpoints).await);
+    api.act(one, "start").await.unwrap();
+    world.live(one).await;
+    // Following keeps four.
+    let text = "9 connections are needed at endpoint The shop; of the 12 that this worker may open there, 8 are free.";
+    let waits = || async {
+        let reason = |task: &Task| task.progress.as_ref().and_then(|progress| progress.waiting_for.clone());
+        let is_it = |task: &Task| reason(task).is_some_and(|problem| problem.text == text);
+        let task = api.wait_task(two, PATIENCE, "the task to wait for connections", is_it).await.unwrap();
+        reason(&task).unwrap().code
+    };
+    api.act(two, "start").await.unwrap();
+    assert_eq!(waits().await, "endpoint-connections");
+    let page = api.page(&format!("/tasks/{two}")).await.unwrap();
+    assert!(page.contains(text), "the task's page says it");
+    // A look at the log is a short one.
+    until(|| async { sessions(&source, "wavemark two%").await == 0 }).await;
+    // A stop does not wait, and the way back leads to the same wait.
+    let asked = Instant::now();
+    api.act(two, "stop").await.unwrap();
+    world.status(two, "stopped").await;
+    assert!(asked.elapsed() < Duration::from_secs(8), "it took {:?}", asked.elapsed());
+    api.act(two, "resume").await.unwrap();
+    assert_eq!(waits().await, "endpoint-connections");
+    assert!(world.target_value("select to_regclass('two.t')::text").await.is_none(), "nothing is begun");
+    api.act(one, "stop").await.unwrap();
+    world.live(two).await;
+    world.source("insert into two.t values (11)").await;
+    until(|| async { world.target_value("select count(*)::text from two.t").await.as_deref() == Some("11") }).await;
+    let report = world.compared("two").await;
+    assert!(report.is_equal(), "{report}");
+    let task = api.task(two).await.unwrap();
+    assert_eq!(task.progress.unwrap().waiting_for.map(|problem| problem.text), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

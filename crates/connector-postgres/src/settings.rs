@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
-use wavemark_connector::spec::{FieldKind, FieldSpec, Role, load_rate};
+use wavemark_connector::spec::{FieldKind, FieldSpec, Role, load_rate, max_connections};
 use wavemark_connector::{EndpointSettings, SettingsSpec};
 use wavemark_domain::{Fault, Problem};
 
@@ -95,6 +95,9 @@ struct Values {
     /// The worker's to keep to.
     #[expect(dead_code, reason = "read by the worker, which shares it between tasks")]
     load_mib_per_second: Option<u64>,
+    /// The same.
+    #[expect(dead_code, reason = "read by the worker, which shares it between tasks")]
+    max_connections: Option<u64>,
 }
 
 fn default_port() -> u16 {
@@ -225,6 +228,8 @@ fn fields() -> Vec<FieldSpec> {
              of this server shows them.",
         ),
         load_rate(),
+        // A source needs more than a target.
+        max_connections(crate::source::NEEDS.least()),
     ]
 }
 

@@ -21,10 +21,17 @@ use wavemark_domain::{Batch, Encoding, Position, Problem, TableId, TablePlan};
 
 use crate::TaskContext;
 use crate::compare::Side;
+use crate::needs::Needs;
 
 /// One system to read from.
 #[async_trait]
 pub trait Source: Send + Sync {
+    /// How many connections a task opens here. No I/O.
+    fn connections(&self) -> Needs;
+
+    /// Closes what is kept open between two calls, if anything is; the next call opens it again.
+    async fn rest(&self) {}
+
     /// Every table that the user may read.
     async fn tables(&self) -> Result<Vec<Table>, Problem>;
 

@@ -65,6 +65,25 @@ pub fn load_rate() -> FieldSpec {
     }
 }
 
+/// The name of the setting that [`max_connections`] makes.
+pub const MAX_CONNECTIONS: &str = "max_connections";
+
+/// The setting by which a system is spared connections: the worker keeps to it, for all its tasks together. The least is
+/// what one task needs, as a source or as a target.
+#[must_use]
+pub fn max_connections(least: u16) -> FieldSpec {
+    FieldSpec {
+        name: MAX_CONNECTIONS,
+        label: "Connections at most",
+        kind: FieldKind::Integer { min: least.into(), max: 100_000 },
+        required: false,
+        secret: false,
+        default: None,
+        doc: "All tasks of one worker together open no more connections here; several workers each keep to it by \
+              themselves. A task that finds too few free waits. The least is what one task needs.",
+    }
+}
+
 /// What a setting may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "is")]

@@ -25,11 +25,15 @@ use wavemark_domain::{Batch, Encoding, Epoch, Position, Problem, TableId, TableP
 
 use crate::TaskContext;
 use crate::compare::Side;
+use crate::needs::Needs;
 use crate::source::{BlockFormat, ChunkRange, Counter, KeySet, LeftBehind, RowReader};
 
 /// One system to write to.
 #[async_trait]
 pub trait Target: Send + Sync {
+    /// How many connections a task opens here. No I/O.
+    fn connections(&self) -> Needs;
+
     /// The encodings that it takes for a source's column, best first; empty if it can't hold the type. No I/O.
     fn accepts(&self, source_engine: &str, table: &Table, column: &Column) -> Vec<Encoding>;
 

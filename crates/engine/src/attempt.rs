@@ -9,6 +9,7 @@ use wavemark_domain::progress::{Phase, Severity, TableProgress};
 use wavemark_domain::state::TableState;
 use wavemark_domain::{Epoch, Fault, Position, Problem, TableName, TablePlan};
 
+use crate::connections::{Base, Room, Taken};
 use crate::plan::{self, Planned};
 use crate::run::{Ended, Run};
 use crate::{assess, follow, load};
@@ -57,7 +58,8 @@ impl From<OpenError> for Stop {
     }
 }
 
-pub(crate) async fn attempt(run: &Run, carried: &mut Carried) -> Result<Ended, Stop> {
+/// One attempt, with the connections of its run and those that its load may have beside them.
+pub(crate) async fn attempt(run: &Run, carried: &mut Carried, base: &mut Base, more: Taken) -> Result<Ended, Stop> {
     let work = async {
         run.status.phase(Phase::Preparing);
         let planned = make_plan(run).await?;
@@ -72,22 +74,29 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried) -> Result<Ended, S
         }
         let asked = load::asked(run, &plan, &opened.kept);
         let loaders = std::mem::take(&mut opened.loaders);
-        let mut aside = (follow::Loading::default(), Vec::new());
+        let mut aside = (follow::Loading::default(), Vec::new(), Room::default());
         if load::is_due(&opened.kept) {
             // Why a table was to be parked is over once it is loaded again.
             let half = opened.kept.tables.iter().filter(|mark| mark.stage == Stage::Loading);
             let half: Vec<TableName> = half.map(|mark| mark.source.clone()).collect();
             opened.kept = load::load(run, &plan, opened.kept, opened.session.as_mut(), loaders, &asked).await?;
+            drop(more);
             for name in asked.iter().map(|table| plan[table.index()].name()).chain(&half) {
                 carried.parks.remove(name);
             }
         } else {
-            aside = (load::aside::tables(&plan, &opened.kept, &asked), loaders);
-            if aside.0.is_empty() && run.task.kind.follows() {
+            aside.0 = load::aside::tables(&plan, &opened.kept, &asked);
+            if !aside.0.is_empty() {
+                aside.1 = loaders;
+                aside.2 = base.room(run, &mut aside.1, more);
+            } else if run.task.kind.follows() {
+                drop((loaders, more));
                 // What a load left there that was over when its worker died.
                 run.source.end_aside(&run.task).await?;
-                aside.1.clear();
             }
+        }
+        if aside.0.is_empty() {
+            base.has_loaded();
         }
         run.status.update(|progress| progress.waiting_for = None);
         Ok::<_, Stop>((plan, opened, aside))

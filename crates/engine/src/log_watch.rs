@@ -11,10 +11,13 @@ use wavemark_domain::Problem;
 use wavemark_domain::kept_log::{self, Growth, KeptLog};
 use wavemark_domain::progress::Severity;
 
+use crate::connections;
 use crate::run::Run;
 
 /// How often the source is asked how much log it keeps.
 const EVERY: Duration = Duration::from_secs(5);
+/// The same while the run has no connections yet: then a look is a short one, like a job's.
+const EVERY_SHORT: Duration = Duration::from_secs(30);
 /// After how many vain questions in a row people are told.
 const LOUD_AFTER: u32 = 12;
 
@@ -40,7 +43,12 @@ pub(crate) async fn until_over_budget(run: Run) -> u64 {
                 }
             }
         }
-        tokio::time::sleep(EVERY).await;
+        if run.status.progress().waiting_for.is_some_and(|waiting| waiting.code == connections::WAITS) {
+            run.source.rest().await;
+            tokio::time::sleep(EVERY_SHORT).await;
+        } else {
+            tokio::time::sleep(EVERY).await;
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use wavemark_domain::progress::{Phase, Severity};
 use wavemark_domain::{Epoch, Fault, Problem};
 
 use crate::attempt::{Carried, Stop, attempt};
+use crate::connections::{self, Base, Share};
 use crate::log_watch;
 use crate::orders::Orders;
 use crate::pace::Pace;
@@ -37,6 +38,8 @@ pub struct Run {
     pub orders: Orders,
     /// How fast its loads may be, for its source and for its target.
     pub paces: Vec<Arc<Pace>>,
+    /// What connections it may have open.
+    pub connections: Share,
     /// Asks the run to finish its wave and end.
     pub stop: CancellationToken,
 }
@@ -71,6 +74,14 @@ impl Run {
     /// Runs the task. Passing problems are waited out for as long as it takes, each attempt starting from what the
     /// target holds. May be dropped at any await: the next run continues.
     pub async fn run(&self) -> Result<Ended, Failure> {
+        // Before anything is opened.
+        let mut base = match Base::take(self) {
+            Ok(base) => Some(base),
+            Err(problem) => {
+                self.show_waiting(problem);
+                None
+            }
+        };
         let mut watch = JoinSet::new();
         if self.task.kind.follows() {
             watch.spawn(log_watch::until_over_budget(self.clone()));
@@ -80,7 +91,7 @@ impl Run {
             let budget = tokio::select! {
                 biased;
                 Some(Ok(budget)) = watch.join_next() => budget,
-                outcome = self.attempts() => return outcome,
+                outcome = self.attempts(&mut base) => return outcome,
             };
             if let Some(problem) = log_watch::let_go(self, budget).await {
                 self.status.problem(Severity::Error, &problem);
@@ -90,13 +101,21 @@ impl Run {
         }
     }
 
-    async fn attempts(&self) -> Result<Ended, Failure> {
+    async fn attempts(&self, base: &mut Option<Base>) -> Result<Ended, Failure> {
+        let base = match base {
+            Some(base) => base,
+            None => match self.wait_for_connections().await? {
+                Some(taken) => base.insert(taken),
+                None => return Ok(Ended::Stopped),
+            },
+        };
         let mut carried = Carried::default();
         let mut wait = FIRST_WAIT;
         let mut lost_before = false;
         loop {
             let before = self.status.progress();
-            let stop = match attempt(self, &mut carried).await {
+            let (run, more) = connections::widened(self).map_err(Failure::Problem)?;
+            let stop = match attempt(&run, &mut carried, base, more).await {
                 Ok(ended) => return Ok(ended),
                 Err(stop) => stop,
             };
@@ -130,8 +149,34 @@ impl Run {
         }
     }
 
+    /// Waits until there are connections for it; none if the run is stopped meanwhile.
+    async fn wait_for_connections(&self) -> Result<Option<Base>, Failure> {
+        let taken = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Ok(None),
+            taken = Base::wait_for(self, |problem| self.show_waiting(problem)) => taken,
+        };
+        let base = taken.map_err(|problem| {
+            self.status.problem(Severity::Error, &problem);
+            Failure::Problem(problem)
+        })?;
+        self.status.update(|progress| progress.waiting_for = None);
+        Ok(Some(base))
+    }
+
     /// Shows the problem and waits; breaks if the run is stopped meanwhile.
     async fn wait_out(&self, problem: Problem, wait: Duration) -> std::ops::ControlFlow<()> {
+        self.show_waiting(problem);
+        self.status.update(|progress| progress.retries += 1);
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => std::ops::ControlFlow::Break(()),
+            () = tokio::time::sleep(wait) => std::ops::ControlFlow::Continue(()),
+        }
+    }
+
+    /// Says what is waited for; an event too, if that is new.
+    fn show_waiting(&self, problem: Problem) {
         let known = self.status.progress().waiting_for.is_some_and(|waiting| waiting.code == problem.code);
         if !known {
             self.status.problem(Severity::Warning, &problem);
@@ -139,13 +184,7 @@ impl Run {
         self.status.update(|progress| {
             progress.phase = Phase::Retrying;
             progress.waiting_for = Some(problem);
-            progress.retries += 1;
         });
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => std::ops::ControlFlow::Break(()),
-            () = tokio::time::sleep(wait) => std::ops::ControlFlow::Continue(()),
-        }
     }
 }
 

@@ -9,12 +9,12 @@ use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
-use wavemark_connector::spec::LOAD_RATE;
+use wavemark_connector::spec::{LOAD_RATE, MAX_CONNECTIONS};
 use wavemark_connector::target::OpenError;
 use wavemark_connector::{Connector, EndpointSettings, TaskContext};
 use wavemark_domain::mapping::Mappings;
 use wavemark_domain::{Epoch, Fault, Problem, TaskId};
-use wavemark_engine::{Ended, Failure, Orders, Pace, Run, Status};
+use wavemark_engine::{Connections, Ended, Failure, Orders, Pace, Run, Share, Status};
 use wavemark_protocol::{EndpointConfig, Instruction, LeaseGrant, LeaseWork, RunState, TaskAnswer, TaskReport};
 
 /// All tasks of this worker.
@@ -24,6 +24,7 @@ pub(crate) struct Tasks {
     places: u16,
     /// By the endpoint's name: MiB a second, and what keeps to it.
     paces: Mutex<BTreeMap<String, (u64, Arc<Pace>)>>,
+    connections: Arc<Connections>,
     held: Mutex<Held>,
     tracker: TaskTracker,
     /// Woken when a task ends, so that its report goes out at once.
@@ -57,6 +58,7 @@ impl Tasks {
             spill_dir,
             places,
             paces: Mutex::default(),
+            connections: Arc::default(),
             held: Mutex::default(),
             tracker: TaskTracker::new(),
             news: Notify::new(),
@@ -143,6 +145,7 @@ impl Tasks {
         let target = self.connector(&lease.target)?.target(&settings_of(&lease.target))?;
         orders.give(lease.orders);
         let paces = [&lease.source, &lease.target].into_iter().filter_map(|endpoint| self.pace_of(endpoint)).collect();
+        let connections = self.share_of(&lease.source, &lease.target);
         Ok(Run {
             task: TaskContext {
                 task: lease.task,
@@ -161,6 +164,7 @@ impl Tasks {
             status,
             orders,
             paces,
+            connections,
             stop,
         })
     }
@@ -173,6 +177,15 @@ impl Tasks {
         let pace = known.map_or_else(|| Arc::new(Pace::new(mib << 20)), |(_, pace)| Arc::clone(pace));
         paces.insert(endpoint.name.clone(), (mib, Arc::clone(&pace)));
         Some(pace)
+    }
+
+    /// The connections of both endpoints, counted for all tasks of this worker; the newest setting counts.
+    fn share_of(&self, source: &EndpointConfig, target: &EndpointConfig) -> Share {
+        for endpoint in [source, target] {
+            let most = endpoint.settings.get(MAX_CONNECTIONS).and_then(serde_json::Value::as_u64);
+            self.connections.cap(&endpoint.name, most);
+        }
+        Share::new(&self.connections, &source.name, &target.name)
     }
 
     /// The connector that an endpoint needs.
@@ -258,9 +271,12 @@ impl Tasks {
     }
 }
 
-/// Raises the epoch in the target: what an earlier worker still has open can't be committed any more.
+/// Raises the epoch in the target: what an earlier worker still has open can't be committed any more. Opens no loaders:
+/// it is over at once, and takes nothing of what the endpoint's cap leaves.
 async fn raise_fence(run: &Run) -> RunState {
-    match run.target.open(&run.task).await {
+    let mut task = run.task.clone();
+    task.settings.load_parallelism = 0;
+    match run.target.open(&task).await {
         Ok(_) => RunState::Stopped,
         Err(OpenError::Fenced { held, generation }) => RunState::Fenced { held: Some(held), generation },
         Err(OpenError::Problem(problem)) => RunState::Failed { problem },

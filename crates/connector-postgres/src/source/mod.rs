@@ -31,6 +31,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_postgres::Client;
 use wavemark_connector::TaskContext;
+use wavemark_connector::needs::Needs;
 use wavemark_connector::source::{
     BlockFormat, ChangeReader, Counter, KeptFor, LeftBehind, LogState, Source, Touched, View,
 };
@@ -63,8 +64,21 @@ impl PostgresSource {
     }
 }
 
+/// Followed: the log, its heartbeat, the monitor, and one for short questions (to open the log, for counters). A load:
+/// three that make and keep a view, and two of which one becomes the reader: they make the view, or read what was touched.
+/// A comparison: four make its view; then one keeps the snapshot, and the others read.
+pub(crate) const NEEDS: Needs = Needs { follow: 4, load: 5, compare: 4 };
+
 #[async_trait]
 impl Source for PostgresSource {
+    fn connections(&self) -> Needs {
+        NEEDS
+    }
+
+    async fn rest(&self) {
+        self.monitor.lock().await.take();
+    }
+
     async fn tables(&self) -> Result<Vec<Table>, Problem> {
         crate::discover(&self.settings).await
     }

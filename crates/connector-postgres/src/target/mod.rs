@@ -42,6 +42,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use wavemark_connector::TaskContext;
+use wavemark_connector::needs::Needs;
 use wavemark_connector::source::{BlockFormat, LeftBehind};
 use wavemark_connector::target::{Durability, Kept, Loader, OpenError, Opened, Target};
 use wavemark_domain::adopt::KeptTask;
@@ -121,8 +122,16 @@ impl PostgresTarget {
     }
 }
 
+/// Followed: control, waves, and one that looks at standbys or assesses. A load: one loader. A comparison: one keeps the
+/// snapshot, one reads.
+pub(crate) const NEEDS: Needs = Needs { follow: 3, load: 1, compare: 2 };
+
 #[async_trait]
 impl Target for PostgresTarget {
+    fn connections(&self) -> Needs {
+        NEEDS
+    }
+
     fn accepts(&self, source_engine: &str, _: &Table, column: &Column) -> Vec<Encoding> {
         let fits = source_engine == ENGINE
             && ColumnNative::of(column).is_ok_and(|native| native.r#type.has_binary && !names_objects(&native.r#type));

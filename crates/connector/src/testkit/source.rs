@@ -13,6 +13,7 @@ use super::model::{SourceState, Transaction, What, layout_of, place, position};
 use super::reader::Reader;
 use super::view::SimulatedView;
 use crate::TaskContext;
+use crate::needs::Needs;
 use crate::source::{BlockFormat, ChangeReader, Counter, KeptFor, KeySet, LeftBehind, LogState, Source, Touched, View};
 
 /// The encoding of every simulated column: eight bytes, the highest first.
@@ -54,6 +55,10 @@ impl SimulatedSource {
 
 #[async_trait]
 impl Source for SimulatedSource {
+    fn connections(&self) -> Needs {
+        Needs { follow: 1, load: 1, compare: 1 }
+    }
+
     async fn tables(&self) -> Result<Vec<Table>, Problem> {
         self.pause("the catalog").await?;
         Ok(self.state().catalog())

@@ -18,6 +18,7 @@ use super::source::ENCODING;
 use super::standby::{Standby, Watch};
 use super::{Chance, Mishap, Sabotage};
 use crate::TaskContext;
+use crate::needs::Needs;
 use crate::source::{BlockFormat, LeftBehind};
 use crate::target::{Bookmark, Durability, Kept, Loader, OpenError, Opened, Stage, TableMark, Target};
 
@@ -164,6 +165,10 @@ const POLL: Duration = Duration::from_millis(20);
 
 #[async_trait]
 impl Target for SimulatedTarget {
+    fn connections(&self) -> Needs {
+        Needs { follow: 1, load: 1, compare: 1 }
+    }
+
     fn accepts(&self, _source_engine: &str, _table: &Table, _column: &Column) -> Vec<Encoding> {
         vec![ENCODING]
     }

@@ -14,6 +14,7 @@ use wavemark_domain::progress::Severity;
 use wavemark_domain::{Fault, Problem, TablePlan};
 
 use super::difference::{self, Differences};
+use crate::connections::Taken;
 use crate::run::Run;
 
 /// Rows of differing buckets that are held at a time, of each side.
@@ -29,6 +30,8 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(crate) struct Sides {
     pub(crate) source: Box<dyn Side>,
     pub(crate) target: Box<dyn Side>,
+    /// The connections that both have.
+    pub(crate) _room: Taken,
 }
 
 /// Compares all tables of the comparison that aren't left out; its progress lists them.

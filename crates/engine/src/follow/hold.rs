@@ -18,7 +18,8 @@ use wavemark_domain::{Fault, Position, Problem, TablePlan};
 
 use super::Follower;
 use crate::attempt::Stop;
-use crate::compare::{self, Sides};
+use crate::compare::{self, Compares, Sides};
+use crate::connections::{self, Taken};
 use crate::load::format_for;
 
 /// How long nothing is written because the source makes a view.
@@ -28,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Hold {
     at: Position,
     view: Box<dyn View>,
+    room: Taken,
     order: CompareOrder,
     waited: Duration,
 }
@@ -36,9 +38,19 @@ impl Follower<'_> {
     /// Begins the next comparison, unless one is being read.
     pub(super) async fn begin_compare(&mut self) -> Result<(), Stop> {
         let compares = self.run.orders.compares.clone();
-        let Some(order) = compares.next() else { return Ok(()) };
+        let Some(mut order) = compares.next() else { return Ok(()) };
         let began = Instant::now();
         compares.update(order.number, |progress| progress.tries += 1);
+        let room = match connections::for_compare(self.run, order.sessions) {
+            Ok((room, sessions)) => {
+                order.sessions = sessions;
+                room
+            }
+            Err(problem) => {
+                not_begun(&compares, order.number, problem);
+                return Ok(());
+            }
+        };
         let view = tokio::select! {
             biased;
             () = self.run.stop.cancelled() => return Ok(()),
@@ -47,17 +59,13 @@ impl Follower<'_> {
         match view {
             Ok(Ok(view)) => {
                 let at = view.position().clone();
-                self.hold = Some(Hold { at, view, order, waited: began.elapsed() });
+                self.hold = Some(Hold { at, view, room, order, waited: began.elapsed() });
                 self.nudge.notify_one();
                 self.cut_if_there().await
             }
             Ok(Err(problem)) if problem.fault == Fault::Fenced => Err(problem.into()),
-            Ok(Err(problem)) if problem.fault == Fault::Transient => {
-                compares.postpone(order.number, problem);
-                Ok(())
-            }
             Ok(Err(problem)) => {
-                compares.fail(order.number, problem);
+                not_begun(&compares, order.number, problem);
                 Ok(())
             }
             Err(_) => {
@@ -102,10 +110,10 @@ impl Follower<'_> {
         }
         let sides = async {
             let target = self.session.side(hold.order.sessions, &hold.at).await?;
-            Ok::<_, Problem>(Sides { source: hold.view.side(hold.order.sessions).await?, target })
+            Ok::<_, Problem>((hold.view.side(hold.order.sessions).await?, target))
         };
         let sides = match timeout(PATIENCE, sides).await {
-            Ok(Ok(sides)) => sides,
+            Ok(Ok((source, target))) => Sides { source, target, _room: hold.room },
             Ok(Err(problem)) => {
                 compares.postpone(number, problem);
                 return Ok(());
@@ -182,6 +190,15 @@ impl Follower<'_> {
         }
         let mut rows = hold.view.read_keys(plan, &keys, format_for(self.run, plan)).await?;
         self.session.replace_rows(plan, &keys, rows.as_mut()).await
+    }
+}
+
+/// What passes is waited for.
+fn not_begun(compares: &Compares, number: i64, problem: Problem) {
+    if problem.fault == Fault::Transient {
+        compares.postpone(number, problem);
+    } else {
+        compares.fail(number, problem);
     }
 }
 

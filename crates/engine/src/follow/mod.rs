@@ -28,6 +28,7 @@ use wavemark_domain::progress::{Phase, Severity};
 use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
 
 use crate::attempt::{Carried, Stop};
+use crate::connections::Room;
 use crate::load::aside::Aside;
 use crate::run::{Ended, Run};
 use capture::Captured;
@@ -78,7 +79,7 @@ pub(crate) async fn follow(
     kept: &Kept,
     session: &mut dyn Session,
     carried: &mut Carried,
-    (loading, loaders): (Loading, Vec<Box<dyn Loader>>),
+    (loading, loaders, room): (Loading, Vec<Box<dyn Loader>>, Room),
 ) -> Result<Ended, Stop> {
     let bookmark = kept.bookmark.clone().ok_or_else(|| Problem::internal("following without a bookmark"))?;
     let reader = run.source.follow(&run.task, plan, &bookmark.position).await?;
@@ -100,7 +101,7 @@ pub(crate) async fn follow(
         keys_due: run.task.kind.loads(),
         keys_in_the_way: None,
         idle_position: None,
-        aside: (!loading.is_empty()).then(|| Aside::start(run, plan, loaders, loading.clone())),
+        aside: (!loading.is_empty()).then(|| Aside::start(run, plan, (loaders, room), loading.clone())),
         loading,
         held: false,
         draining: None,
@@ -159,6 +160,7 @@ impl Follower<'_> {
 
     /// Ends as asked: an unfinished transaction is taken back, counters are raised once more.
     async fn end(&mut self) -> Result<Ended, Stop> {
+        self.aside = None;
         self.session.roll_back().await?;
         if !self.parks.is_empty() {
             self.commit_empty(None).await?;

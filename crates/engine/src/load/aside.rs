@@ -28,6 +28,7 @@ use wavemark_domain::{Fault, Problem, TableId, TablePlan};
 
 use super::chunks::{self, Then};
 use super::{Job, jobs_of, no_loader, resume, sort_by_size};
+use crate::connections::Room;
 use crate::run::Run;
 
 /// What the loader of tables asks of whoever writes waves; answered between two waves.
@@ -74,7 +75,7 @@ impl Aside {
     pub(crate) fn start(
         run: &Run,
         plan: &Arc<[TablePlan]>,
-        loaders: Vec<Box<dyn Loader>>,
+        (loaders, room): (Vec<Box<dyn Loader>>, Room),
         tables: BTreeMap<TableId, Option<TableMark>>,
     ) -> Self {
         let (requests, received) = mpsc::channel(1);
@@ -86,8 +87,8 @@ impl Aside {
                 None => drop(fresh.insert(table, None)),
             }
         }
-        let work =
-            Work { run: run.clone(), plan: Arc::clone(plan), loaders, marks, fresh, holding: false, writer: requests };
+        let (run, plan) = (run.clone(), Arc::clone(plan));
+        let work = Work { run, plan, loaders, room, marks, fresh, holding: false, writer: requests };
         let mut working = JoinSet::new();
         working.spawn(work.work());
         Self { requests: received, _work: working }
@@ -113,6 +114,8 @@ struct Work {
     run: Run,
     plan: Arc<[TablePlan]>,
     loaders: Vec<Box<dyn Loader>>,
+    /// The connections that it may open.
+    room: Room,
     /// The tables in hand, by their place in the plan.
     marks: Vec<Option<TableMark>>,
     /// The tables to begin, with the reason if they were begun before.
@@ -157,6 +160,8 @@ impl Work {
         loop {
             let jobs = self.begin(&view).await?;
             self.copy(&view, jobs).await?;
+            // Its sessions end before those of a later view begin.
+            drop(view);
             if !self.is_loading() {
                 break;
             }
@@ -186,6 +191,7 @@ impl Work {
     }
 
     async fn try_first_view(&mut self) -> Result<Arc<dyn View>, Halt> {
+        self.room.ensure(&self.run)?;
         let began = self.marks.iter().flatten().map(|mark| mark.began.clone()).min();
         let keeps = match &began {
             Some(began) => self.run.source.keeps_aside(&self.run.task, began).await?,

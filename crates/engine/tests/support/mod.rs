@@ -14,7 +14,7 @@ use wavemark_domain::ids::Generation;
 use wavemark_domain::mapping::Mappings;
 use wavemark_domain::task::{TaskKind, TaskSettings};
 use wavemark_domain::{Epoch, TaskId};
-use wavemark_engine::{Orders, Run, Status};
+use wavemark_engine::{Orders, Run, Share, Status};
 
 /// The task at an epoch, taking all tables.
 pub(crate) fn run(source: &SimulatedSource, target: &SimulatedTarget, epoch: i64, settings: TaskSettings) -> Run {
@@ -27,6 +27,7 @@ pub(crate) fn run(source: &SimulatedSource, target: &SimulatedTarget, epoch: i64
         status: Status::default(),
         orders: Orders::default(),
         paces: Vec::new(),
+        connections: Share::default(),
         stop: CancellationToken::new(),
     }
 }
