@@ -296,3 +296,39 @@ async fn a_table_that_was_left_out_for_a_while_comes_back_by_a_reload_alone() {
     world.live(task).await;
     until(|| async { world.compared("public").await.is_equal() }).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_an_edit_maps_otherwise_waits_for_its_reload() {
+    let world = World::start().await;
+    world
+        .source(
+            "create table kept (id int primary key); create table moved (id int primary key, note text);
+             insert into kept values (1); insert into moved values (1, 'old'), (2, 'old')",
+        )
+        .await;
+    let task = world.replicate("public", &json!({})).await;
+    world.live(task).await;
+    // What another program wrote there is not ours to empty.
+    world.target("create table elsewhere (id int primary key, note text)").await;
+    let api = &world.installation.api;
+    api.act(task, "stop").await.unwrap();
+    world.status(task, "stopped").await;
+    let mut rules = pair::whole_schema("public");
+    rules.as_array_mut().unwrap().push(json!({
+        "rule-type": "transformation", "rule-id": "2", "rule-name": "elsewhere", "rule-action": "rename",
+        "rule-target": "table", "object-locator": {"schema-name": "public", "table-name": "moved"}, "value": "elsewhere",
+    }));
+    api.change_rules(task, &rules).await.unwrap();
+    world.source("insert into moved values (3, 'new')").await;
+    api.act(task, "resume").await.unwrap();
+
+    reaches(&world, task, "moved", "parked").await;
+    world.source("insert into kept values (2)").await;
+    let arrived = "select count(*)::text from kept";
+    until(|| async { world.target_value(arrived).await.as_deref() == Some("2") }).await;
+    assert_eq!(world.target_value("select count(*)::text from elsewhere").await.as_deref(), Some("0"));
+    api.ask_of_tables(task, "reload", &[("public", "moved")]).await.unwrap();
+    world.live(task).await;
+    let all = "select string_agg(id || note, ',' order by id) from elsewhere";
+    until(|| async { world.target_value(all).await.as_deref() == Some("1old,2old,3new") }).await;
+}

@@ -15,7 +15,7 @@
 use std::ops::Range;
 
 use async_trait::async_trait;
-use wavemark_domain::adopt::KeptTask;
+use wavemark_domain::adopt::{KeptTable, KeptTask};
 use wavemark_domain::batch::Change;
 use wavemark_domain::catalog::{Column, Table, TableName};
 use wavemark_domain::check::Finding;
@@ -99,6 +99,8 @@ pub struct Kept {
     pub bookmark: Option<Bookmark>,
     /// The tables that were begun.
     pub tables: Vec<TableMark>,
+    /// Where and into which columns each of them was written, as far as the target notes it.
+    pub written: Vec<KeptTable>,
 }
 
 /// Where the target is in the source's log.

@@ -81,7 +81,9 @@ pub fn judge(kept: &KeptTask, kind: TaskKind, plan: &[TablePlan]) -> (Vec<String
     (refused, notes.collect())
 }
 
-fn differs(kept: &KeptTable, plan: &[TablePlan]) -> Option<String> {
+/// Why the rows of a kept table are not those of this plan.
+#[must_use]
+pub fn differs(kept: &KeptTable, plan: &[TablePlan]) -> Option<String> {
     let name = &kept.source;
     let Some(planned) = plan.iter().find(|table| table.name() == name) else {
         return Some(format!("{name} was one of its tables; this task does not choose it, or can't replicate it."));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wavemark_connector::target::{Kept, OpenError, Session, Stage, TableMark};
+use wavemark_connector::target::{Kept, OpenError, Stage};
 use wavemark_domain::ids::Generation;
 use wavemark_domain::progress::{Phase, Severity, TableProgress};
 use wavemark_domain::state::TableState;
@@ -12,7 +12,7 @@ use wavemark_domain::{Epoch, Fault, Position, Problem, TableName, TablePlan};
 use crate::connections::{Base, Room, Taken};
 use crate::plan::{self, Planned};
 use crate::run::{Ended, Run};
-use crate::{assess, follow, load};
+use crate::{assess, follow, left_behind, load};
 
 /// What an attempt leaves to the next one of the same run, because the target does not hold it yet.
 #[derive(Debug, Default)]
@@ -65,9 +65,9 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried, base: &mut Base, m
         let planned = make_plan(run).await?;
         let plan: Arc<[TablePlan]> = planned.tables.clone().into();
         let mut opened = run.target.open(&run.task).await?;
+        left_behind::settle(run, &plan, &mut opened.kept, opened.session.as_mut()).await?;
         show_tables(run, &planned, &opened.kept);
         opened.session.attach(&plan).await?;
-        leave_behind(run, &plan, &opened.kept, opened.session.as_mut()).await?;
         let is_new = opened.kept.bookmark.is_none() && opened.kept.tables.is_empty();
         if is_new && !std::mem::replace(&mut carried.assessed, true) {
             assess::tell(run, &planned).await;
@@ -131,24 +131,6 @@ async fn make_plan(run: &Run) -> Result<Planned, Problem> {
             .advice("Check the schema and table names in the mapping; they are compared exactly."));
     }
     Ok(planned)
-}
-
-/// Parks loaded tables that are no longer among the task's: the bookmark goes on without them, so if they come back their
-/// marks must not say that they are as of it.
-async fn leave_behind(run: &Run, plan: &[TablePlan], kept: &Kept, session: &mut dyn Session) -> Result<(), Problem> {
-    let is_gone = |mark: &&TableMark| plan.iter().all(|table| *table.name() != mark.source);
-    let loaded = kept.tables.iter().filter(|mark| run.task.kind.follows() && mark.stage == Stage::Loaded);
-    for mark in loaded.filter(is_gone) {
-        let bookmark = kept.bookmark.as_ref().map(|bookmark| &bookmark.position);
-        let at = bookmark.map_or(&mark.position, |bookmark| bookmark.max(&mark.position));
-        let text = format!("{} was not among the task's tables from {} on", mark.source, run.source.describe(at));
-        let problem = Problem::new(Fault::Data, "table-left-out", text)
-            .advice("If the task is to have it again, reload it.")
-            .table(&mark.source);
-        session.leave_behind(&mark.source, at, &problem).await?;
-        run.status.problem(Severity::Warning, &problem);
-    }
-    Ok(())
 }
 
 /// Puts every table of the plan into the progress, with what the target says of it and the counters of earlier

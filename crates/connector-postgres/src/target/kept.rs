@@ -6,7 +6,7 @@ use wavemark_connector::target::Kept;
 use wavemark_domain::adopt::{KeptTable, KeptTask};
 use wavemark_domain::ids::Generation;
 use wavemark_domain::task::TaskKind;
-use wavemark_domain::{Epoch, Problem, TableName, TaskId};
+use wavemark_domain::{Epoch, Problem, TaskId};
 
 use super::fault::problem;
 use super::{marks, schema};
@@ -24,8 +24,7 @@ pub(crate) async fn tasks(client: &Client) -> Result<Vec<(KeptTask, Kept)>, Prob
     for row in client.query(FENCES, &[]).await.map_err(failed)? {
         let id: Uuid = row.get(0);
         let kept = marks::read(client, id).await?;
-        let tables = tables(client, id).await.map_err(failed)?;
-        found.push((task(&row, tables), kept));
+        found.push((task(&row, kept.written.clone()), kept));
     }
     Ok(found)
 }
@@ -40,17 +39,4 @@ fn task(row: &Row, tables: Vec<KeptTable>) -> KeptTask {
         kind: row.get::<_, Option<&str>>(5).and_then(TaskKind::from_word),
         tables,
     }
-}
-
-async fn tables(client: &Client, task: Uuid) -> Result<Vec<KeptTable>, tokio_postgres::Error> {
-    const TABLES: &str = "SELECT t.source_schema, t.source_table, t.target_schema, t.target_table, \
-        pg_catalog.to_jsonb(t) -> 'columns' FROM wavemark.tables t WHERE t.task = $1 AND t.stage <> 'superseded' \
-        ORDER BY t.source_schema COLLATE \"C\", t.source_table COLLATE \"C\"";
-    let name = |row: &Row, at: usize| TableName::new(row.get::<_, String>(at), row.get::<_, String>(at + 1));
-    let table = |row: &Row| KeptTable {
-        source: name(row, 0),
-        target: name(row, 2),
-        columns: row.get::<_, Option<serde_json::Value>>(4).and_then(|columns| serde_json::from_value(columns).ok()),
-    };
-    Ok(client.query(TABLES, &[&task]).await?.iter().map(table).collect())
 }

@@ -1,9 +1,10 @@
 //! What the target keeps for a task besides the rows: bookmarks, marks of tables and chunks.
 
-use tokio_postgres::{Client, GenericClient};
+use tokio_postgres::{Client, GenericClient, Row};
 use uuid::Uuid;
 use wavemark_connector::source::ChunkRange;
 use wavemark_connector::target::{Bookmark, ChunkMark, Kept, Loaded, Stage, TableMark};
+use wavemark_domain::adopt::KeptTable;
 use wavemark_domain::{Position, Problem, TableName, TablePlan, WaveNumber};
 
 use super::fault::problem;
@@ -14,6 +15,7 @@ pub(crate) async fn read(client: &Client, task: Uuid) -> Result<Kept, Problem> {
     Ok(Kept {
         bookmark: bookmark(client, task).await.map_err(failed)?,
         tables: tables(client, task).await.map_err(failed)?,
+        written: written(client, task).await.map_err(failed)?,
     })
 }
 
@@ -45,7 +47,21 @@ async fn tables(client: &Client, task: Uuid) -> Result<Vec<TableMark>, tokio_pos
     Ok(tables)
 }
 
-fn table(row: &tokio_postgres::Row) -> TableMark {
+async fn written(client: &Client, task: Uuid) -> Result<Vec<KeptTable>, tokio_postgres::Error> {
+    // Before its second version the schema did not note the columns. Whole rows, so that one text does.
+    const TABLES: &str = "SELECT t.source_schema, t.source_table, t.target_schema, t.target_table, \
+        pg_catalog.to_jsonb(t) -> 'columns' FROM wavemark.tables t WHERE t.task = $1 AND t.stage <> 'superseded' \
+        ORDER BY t.source_schema COLLATE \"C\", t.source_table COLLATE \"C\"";
+    let name = |row: &Row, at: usize| TableName::new(row.get::<_, String>(at), row.get::<_, String>(at + 1));
+    let table = |row: &Row| KeptTable {
+        source: name(row, 0),
+        target: name(row, 2),
+        columns: row.get::<_, Option<serde_json::Value>>(4).and_then(|columns| serde_json::from_value(columns).ok()),
+    };
+    Ok(client.query(TABLES, &[&task]).await?.iter().map(table).collect())
+}
+
+fn table(row: &Row) -> TableMark {
     TableMark {
         source: TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)),
         began: Position::new(row.get::<_, Vec<u8>>(6)),
@@ -68,7 +84,7 @@ fn stage(word: &str, reason: Option<serde_json::Value>) -> Stage {
     }
 }
 
-fn chunk(row: &tokio_postgres::Row) -> ChunkMark {
+fn chunk(row: &Row) -> ChunkMark {
     let done = row.get::<_, Option<i64>>(4).zip(row.get::<_, Option<i64>>(5));
     ChunkMark {
         number: u32::try_from(row.get::<_, i32>(2)).unwrap_or_default(),

@@ -122,7 +122,7 @@ impl TargetState {
             let parked = tables.iter_mut().filter(|mark| matches!(mark.stage, Stage::Parked(_)));
             parked.for_each(|mark| mark.stage = Stage::Loaded);
         }
-        Kept { bookmark: self.bookmark().cloned(), tables }
+        Kept { bookmark: self.bookmark().cloned(), tables, written: Vec::new() }
     }
 }
 

@@ -343,7 +343,7 @@ async fn finish(
     crash::point("load.finished");
     run.status.event(Severity::Info, "load-finished", format!("The load is complete as of {position_text}"));
     show_loaded(run, plan, &tables);
-    Ok(Kept { bookmark: Some(bookmark), tables })
+    Ok(Kept { bookmark: Some(bookmark), tables, written: Vec::new() })
 }
 
 fn is_loaded(tables: &[TableMark], table: &TablePlan) -> bool {

@@ -1,0 +1,62 @@
+//! Tables whose rows in the target are not those of the plan: left out for a while, or mapped otherwise before.
+//!
+//! The bookmark goes on without what is not in the plan, so a mark that says *loaded* must not outlive that.
+
+use wavemark_connector::target::{Kept, Session, Stage, TableMark};
+use wavemark_domain::progress::Severity;
+use wavemark_domain::{Fault, Problem, TablePlan, adopt};
+
+use crate::run::Run;
+
+/// What becomes of a mark.
+enum Fate {
+    Stays,
+    /// Its load begins anew.
+    Goes,
+    Parks(Problem),
+}
+
+/// Before anything is written: parks what is loaded and no longer fits the plan, and forgets loads under way that don't.
+pub(crate) async fn settle(
+    run: &Run,
+    plan: &[TablePlan],
+    kept: &mut Kept,
+    session: &mut dyn Session,
+) -> Result<(), Problem> {
+    let mut marks = Vec::with_capacity(kept.tables.len());
+    for mark in std::mem::take(&mut kept.tables) {
+        match fate(run, plan, kept, &mark) {
+            Fate::Stays => marks.push(mark),
+            Fate::Goes => {}
+            Fate::Parks(problem) => {
+                let bookmark = kept.bookmark.as_ref().map(|bookmark| &bookmark.position);
+                let position = bookmark.max(Some(&mark.position)).unwrap_or(&mark.position).clone();
+                session.leave_behind(&mark.source, &position, &problem).await?;
+                run.status.problem(Severity::Warning, &problem);
+                marks.push(TableMark { position, stage: Stage::Parked(Box::new(problem)), ..mark });
+            }
+        }
+    }
+    kept.tables = marks;
+    Ok(())
+}
+
+fn fate(run: &Run, plan: &[TablePlan], kept: &Kept, mark: &TableMark) -> Fate {
+    let is_planned = plan.iter().any(|table| *table.name() == mark.source);
+    let written = kept.written.iter().find(|table| table.source == mark.source);
+    let why = match written.and_then(|table| adopt::differs(table, plan)) {
+        _ if !is_planned => format!("{} was not among the task's tables for a while", mark.source),
+        Some(difference) => difference,
+        None => return Fate::Stays,
+    };
+    match (&mark.stage, &kept.bookmark) {
+        (Stage::Parked(_), _) => Fate::Stays,
+        (Stage::Loading, _) | (Stage::Loaded, None) if is_planned => Fate::Goes,
+        (Stage::Loaded, Some(_)) if run.task.kind.follows() => Fate::Parks(
+            Problem::new(Fault::Data, "table-left-out", why)
+                .advice("Reload the table, if the task is to have it as its mapping says now.")
+                .table(&mark.source),
+        ),
+        _ => Fate::Stays,
+    }
+}
