@@ -50,13 +50,13 @@ fn fate(run: &Run, plan: &[TablePlan], kept: &Kept, mark: &TableMark) -> Fate {
         None => return Fate::Stays,
     };
     match (&mark.stage, &kept.bookmark) {
-        (Stage::Parked(_), _) => Fate::Stays,
         (Stage::Loading, _) | (Stage::Loaded, None) if is_planned => Fate::Goes,
         (Stage::Loaded, Some(_)) if run.task.kind.follows() => Fate::Parks(
             Problem::new(Fault::Data, "table-left-out", why)
                 .advice("Reload the table, if the task is to have it as its mapping says now.")
                 .table(&mark.source),
         ),
+        // Parked already, or nothing that is followed.
         _ => Fate::Stays,
     }
 }
