@@ -177,7 +177,7 @@ async fn sees_a_conflict(browser: &Browser, pair: &Pair) {
 
 async fn reloads_the_table(browser: &Browser, pair: &Pair) {
     browser.press("Reload table…").await.unwrap();
-    browser.sees(&["Load shop.orders again?", "The other tables wait meanwhile", "Cancel"]).await.unwrap();
+    browser.sees(&["Load shop.orders again?", "The other tables are followed meanwhile", "Cancel"]).await.unwrap();
     browser.press("Reload table").await.unwrap();
     browser.reads("no problem", |text| text.contains("Running") && !text.contains("parked")).await.unwrap();
     browser.sees_cell("shop.orders", "State", "Live").await.unwrap();
