@@ -13,6 +13,8 @@ use super::{Arena, Cycle, Fault, Phase, RECOVERY, TAKEOVER};
 
 /// How long a point may need to be passed: another worker's lease may have to lapse first.
 const PASSED: Duration = Duration::from_mins(1);
+/// What is loaded aside: tables of some chunks that are written all the time, and that nobody watches.
+const ASIDE: [(&str, &str); 2] = [("shop", "documents"), ("shop", "order_lines")];
 /// How a worker is told where to die.
 const VARIABLE: &str = "WAVEMARK_CRASH";
 
@@ -28,11 +30,13 @@ pub(super) enum Life {
     FirstLoad,
     ResumedLoad,
     Waves,
+    /// Of tables that are loaded aside while the others are followed.
+    Aside,
 }
 
 impl Life {
     pub(super) fn phase(self) -> Phase {
-        if self == Self::Waves { Phase::Following } else { Phase::Loading }
+        if matches!(self, Self::Waves | Self::Aside) { Phase::Following } else { Phase::Loading }
     }
 }
 
@@ -40,6 +44,7 @@ pub(super) fn life(point: &str) -> Life {
     match point.split('.').next() {
         Some("forward") => Life::ResumedLoad,
         Some("wave") => Life::Waves,
+        Some("aside") => Life::Aside,
         _ if point == "source.confirmed" => Life::Waves,
         _ => Life::FirstLoad,
     }
@@ -49,9 +54,10 @@ impl Arena {
     /// Has the worker that holds the task die at a point, and waits until another one has finished its work.
     pub(super) async fn crash(&mut self, point: &'static str) -> Result<Cycle> {
         let life = life(point);
+        let phase = life.phase();
         let holder = self.installation.holder(self.task).await?;
         let armed = 1 - holder;
-        if life == Life::Waves {
+        if phase == Phase::Following {
             self.in_flight(Phase::Following).await?;
         } else {
             self.stop_before_reload().await?;
@@ -61,8 +67,10 @@ impl Arena {
         let count = self.random.random_range(1..=times(point));
         self.installation.workers[armed].set_env(VARIABLE, format!("{point}:{count}"));
         self.installation.workers[armed].start()?;
-        if life != Life::Waves {
-            self.installation.api.act(self.task, "reload").await?;
+        match life {
+            Life::Waves => {}
+            Life::Aside => self.installation.api.ask_of_tables(self.task, "reload", &ASIDE).await?,
+            Life::FirstLoad | Life::ResumedLoad => self.installation.api.act(self.task, "reload").await?,
         }
         if life == Life::ResumedLoad {
             self.interrupt_load(armed).await?;
@@ -72,8 +80,11 @@ impl Arena {
         let before = self.until_target("what the dead worker left", RECOVERY, |_| true).await?;
         self.installation.workers[armed].unset_env(VARIABLE);
         self.installation.workers[holder].start()?;
-        let takeover = self.finished_by_another(life.phase(), &before, died).await?;
+        let takeover = self.finished_by_another(phase, &before, died).await?;
         self.installation.workers[armed].start()?;
+        if life == Life::Aside {
+            self.until_live().await?;
+        }
         *self.fired.entry(point).or_default() += 1;
         let in_flight = format!("passed for the {count}. time");
         Ok(Cycle { fault: Fault::Crash(point), in_flight, takeover, recovered: died.elapsed() })

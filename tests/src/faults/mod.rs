@@ -25,6 +25,7 @@ use rand::rngs::StdRng;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::api::Table;
 use crate::bank::Watch;
 use crate::compare::{self, Report};
 use crate::installation::Installation;
@@ -311,21 +312,21 @@ impl Arena {
     }
 
     /// Waits until the target has the load's bookmark and the server has heard that every table is live.
-    async fn until_live(&mut self) -> Result<()> {
+    pub(super) async fn until_live(&mut self) -> Result<()> {
         self.until_target("the bookmark of the load", RECOVERY, |now| now.wave > 0).await?;
         // What the server says of the tables may be a second older than the bookmark.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let end = Instant::now() + RECOVERY;
         loop {
             let tables = self.installation.api.tables(self.task).await.unwrap_or_default();
-            if !tables.is_empty() && tables.iter().all(|table| table.state == "live") {
+            if !tables.is_empty() && tables.iter().all(Table::is_settled) {
                 return Ok(());
             }
             if let Some(table) = tables.iter().find(|table| table.state == "parked") {
                 bail!("{} is parked: {:?}", table.source, table.problem);
             }
             if Instant::now() > end {
-                let waiting = tables.iter().filter(|table| table.state != "live");
+                let waiting = tables.iter().filter(|table| !table.is_settled());
                 let waiting: Vec<_> = waiting.map(|table| format!("{} {}", table.source, table.state)).collect();
                 bail!("not every table is live after {RECOVERY:?}: {waiting:?}");
             }

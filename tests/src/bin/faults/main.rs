@@ -14,10 +14,10 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use wavemark_tests::faults::points;
 
 use report::Sum;
-use schedule::Part;
 
 /// Does every kind of harm to running tasks.
 #[derive(Clone, Debug, Parser)]
@@ -88,11 +88,16 @@ async fn run(options: &Options, seed: u64, stop: &watch::Sender<bool>) -> Result
         "{cycles} cycles of faults in {} worlds, --seed {seed}. Starting servers, shops and writers …",
         parts.len()
     );
-    let start = |part: Part| Ok((part.world, world::start(part, seed, options.rate, stop.subscribe())?));
-    let worlds: Vec<_> = parts.into_iter().map(start).collect::<Result<_>>()?;
+    let mut worlds = JoinSet::new();
+    for part in parts {
+        let number = part.world;
+        let world = world::start(part, seed, options.rate, stop.subscribe())?;
+        worlds.spawn(async move { (number, world.await) });
+    }
     let mut sum = Sum::default();
-    for (number, world) in worlds {
-        let lived = world.await.with_context(|| format!("the thread of world {number} broke"))?;
+    while let Some(ended) = worlds.join_next().await {
+        let (number, lived) = ended?;
+        let lived = lived.with_context(|| format!("the thread of world {number} broke"))?;
         if let Some(failure) = sum.add(number, lived) {
             println!("WORLD {number} FAILED: {failure}\nIt alone: {}", schedule::alone(options, seed, number));
         }
