@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use uuid::Uuid;
 use wavemark_tests::api::Event;
-use wavemark_tests::pair;
+use wavemark_tests::pair::{self, TARGET};
 use wavemark_tests::shop::{Pace, Size, Writers};
 
 use crate::held_load::HeldLoad;
@@ -331,4 +331,23 @@ async fn a_table_that_an_edit_maps_otherwise_waits_for_its_reload() {
     world.live(task).await;
     let all = "select string_agg(id || note, ',' order by id) from elsewhere";
     until(|| async { world.target_value(all).await.as_deref() == Some("1old,2old,3new") }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_key_that_is_not_ours_to_drop_stops_nobody() {
+    let world = World::start().await;
+    world.source("create table kept (id int primary key); create table parent (id int primary key)").await;
+    let task = world.replicate("public", &json!({})).await;
+    world.live(task).await;
+    let theirs = "create table theirs (parent int constraint theirs references parent)";
+    world.pair.target.execute(TARGET, &[theirs]).await.unwrap();
+    let api = &world.installation.api;
+    api.ask_of_tables(task, "park", &[("public", "parent")]).await.unwrap();
+    let denied =
+        |event: &Event| event.code == "missing-privilege" && event.text.contains("foreign keys of parked tables");
+    until(|| async { api.events(task).await.unwrap().iter().any(denied) }).await;
+    world.source("insert into kept values (1)").await;
+    let arrived = "select count(*)::text from kept";
+    until(|| async { world.target_value(arrived).await.as_deref() == Some("1") }).await;
+    world.status(task, "degraded").await;
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wavemark_domain::TableId;
 use wavemark_domain::progress::Severity;
+use wavemark_domain::{Fault, TableId};
 
 use super::Follower;
 use crate::attempt::Stop;
@@ -40,7 +40,16 @@ impl Follower<'_> {
         if parked.is_empty() {
             return Ok(());
         }
-        let Some(dropped) = self.session.release_keys(self.plan, &parked).await? else {
+        let dropped = match self.session.release_keys(self.plan, &parked).await {
+            Ok(dropped) => dropped,
+            // Nobody is stopped for a key: without the right to drop it, what it ties to the table fails on it at most.
+            Err(problem) if matches!(problem.fault, Fault::Settings | Fault::Data) => {
+                self.run.status.problem(Severity::Warning, &problem);
+                return Ok(());
+            }
+            Err(problem) => return Err(problem.into()),
+        };
+        let Some(dropped) = dropped else {
             let text = "Foreign keys of parked tables stay for now, because somebody else uses the tables in the target: \
                 rows of tables that they tie to a parked one may be refused";
             self.run.status.event(Severity::Warning, "foreign-keys-kept", text);
