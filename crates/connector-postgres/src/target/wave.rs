@@ -356,7 +356,11 @@ async fn frame(client: &Client, grant: &Grant) -> Result<Frame, tokio_postgres::
         "INSERT INTO wavemark.progress (task, wave, position, position_text, source_committed_at, epoch) \
          VALUES ('{task}', $1::int8, $2::bytea, $3::text, $4::timestamptz, {epoch})"
     );
-    let sweep = format!("DELETE FROM wavemark.progress WHERE task = '{task}' AND wave < $1::int8");
+    // Bounded from below, too: what a snapshot keeps of those removed before would be passed over again each time.
+    let span = 2 * SWEEP;
+    let sweep = format!(
+        "DELETE FROM wavemark.progress WHERE task = '{task}' AND wave >= $1::int8 - {span} AND wave < $1::int8"
+    );
     Ok(Frame {
         begin: client.prepare("BEGIN").await?,
         hold: client.prepare(&grant.hold()).await?,
