@@ -184,7 +184,8 @@ pub trait Session: Send {
     /// there is none.
     async fn park_table(&mut self, table: &TablePlan, at: &Position, problem: &Problem) -> Result<(), Problem>;
 
-    /// Parks a loaded table that the plan no longer has, by its name in the source, in a commit of its own.
+    /// Parks a loaded table that the plan no longer has, or maps otherwise than when it was loaded: by its name in the
+    /// source, in a commit of its own.
     async fn leave_behind(&mut self, table: &TableName, at: &Position, problem: &Problem) -> Result<(), Problem>;
 
     /// Makes the foreign keys between loaded tables, validated. What can't be made is returned; the rest is there.
