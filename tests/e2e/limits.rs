@@ -57,17 +57,25 @@ async fn large_transactions_and_wide_rows_pass_through_a_worker_with_little_memo
     assert_eq!(world.installation.api.task(task).await.unwrap().epoch, 1, "it was the same worker all the time");
 }
 
+/// How many tasks one worker is given: `make many` asks for more.
+fn tasks_at_once() -> usize {
+    std::env::var("WAVEMARK_TEST_TASKS").map_or(30, |given| given.parse().unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn thirty_tasks_on_one_worker_all_go_on() {
-    const TASKS: usize = 30;
-    let source =
-        Options::source().set("max_connections", 300).set("max_wal_senders", 50).set("max_replication_slots", 50);
-    let mut world = World::start_with(source, Options::default().set("max_connections", 300)).await;
+async fn many_tasks_on_one_worker_all_go_on() {
+    let many = tasks_at_once();
+    let (sessions, senders) = (many * 8 + 60, many + 20);
+    let source = Options::source()
+        .set("max_connections", sessions)
+        .set("max_wal_senders", senders)
+        .set("max_replication_slots", senders);
+    let mut world = World::start_with(source, Options::default().set("max_connections", sessions)).await;
     world.installation.workers[0].kill().unwrap();
-    world.installation.add_worker_with(&[("WAVEMARK_PLACES", "40")]).unwrap();
+    world.installation.add_worker_with(&[("WAVEMARK_PLACES", &(many + 10).to_string())]).unwrap();
     let api = &world.installation.api;
     let endpoints = world.pair.make_endpoints(api).await.unwrap();
-    let schemas: Vec<_> = (0..TASKS).map(|n| format!("s{n}")).collect();
+    let schemas: Vec<_> = (0..many).map(|n| format!("s{n}")).collect();
     for schema in &schemas {
         world.source(&format!("create schema {schema}; create table {schema}.t (id int primary key); insert into {schema}.t values (1)")).await;
     }
@@ -90,7 +98,7 @@ async fn thirty_tasks_on_one_worker_all_go_on() {
     }
     let count =
         schemas.iter().map(|schema| format!("(select count(*) from {schema}.t)")).collect::<Vec<_>>().join(" + ");
-    let all = (TASKS * 5).to_string();
+    let all = (many * 5).to_string();
     until_within(PATIENCE, || async {
         world.target_value(&format!("select ({count})::text")).await.as_deref() == Some(&all)
     })

@@ -13,6 +13,8 @@ use crate::world::{World, until};
 
 /// Nobody gets in unencrypted, but for the harness itself.
 const ENCRYPTED_ONLY: &str = "hostnossl all shop,shop_copy all reject\nhostnossl replication shop all reject";
+const END_OURS: &str = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+     where application_name like 'wavemark %' and application_name <> 'wavemark-tests'";
 const LOOPBACK: &str = "DNS:localhost,IP:127.0.0.1";
 
 /// How a task reaches a cluster, with everything checked.
@@ -109,27 +111,29 @@ async fn rows_travel_encrypted_all_the_way_and_a_certificate_that_is_wrong_stops
     }
 
     let mut rows = 3;
-    // Each side in turn shows a certificate for another host, then one that has run out.
+    // Each side in turn gets a certificate for another host, then one that has run out, while the task runs: sessions
+    // that are open go on, and those that follow them are refused.
     let sides = [(&world.pair.source, endpoints.0), (&world.pair.target, endpoints.1)];
     for (cluster, endpoint) in sides {
         for (names, validity, said) in
             [("DNS:elsewhere.example", Validity::Now, "not valid for name"), (LOOPBACK, Validity::Over, "expired")]
         {
-            api.act(task, "stop").await.unwrap();
-            world.status(task, "stopped").await;
             authority.give(cluster, names, validity).unwrap();
+            rows += 1;
+            superuser.batch_execute(&format!("insert into t values ({rows})")).await.unwrap();
+            until(|| async { count().await == rows }).await;
+            cluster.execute("postgres", &[END_OURS]).await.unwrap();
             let step = failed_step(api, endpoint).await;
             let text = step["text"].as_str().unwrap();
             assert!(step["name"] == "TLS" && text.contains(said), "{names} {validity:?}: {step}");
             assert!(step["mend"].as_str().is_some_and(|mend| mend.contains("certificate")), "{step}");
-            api.act(task, "resume").await.unwrap();
             let problem = world.status(task, "failed").await.problem.unwrap();
             assert_eq!((problem.fault.as_str(), problem.code.as_str()), ("settings", "tls-failed"), "{problem:?}");
             assert!(problem.text.contains(said), "{problem:?}");
-            authority.give(cluster, LOOPBACK, Validity::Now).unwrap();
-            api.act(task, "resume").await.unwrap();
             rows += 1;
             superuser.batch_execute(&format!("insert into t values ({rows})")).await.unwrap();
+            authority.give(cluster, LOOPBACK, Validity::Now).unwrap();
+            api.act(task, "resume").await.unwrap();
             until(|| async { count().await == rows }).await;
         }
     }
@@ -141,6 +145,9 @@ async fn rows_travel_encrypted_all_the_way_and_a_certificate_that_is_wrong_stops
     let step = failed_step(api, distrusted).await;
     assert!(step["name"] == "TLS" && step["text"].as_str().unwrap().contains("invalid peer certificate"), "{step}");
 
+    let all = "select string_agg(id::text, ',' order by id) from t";
+    let rows_of = async |client: &tokio_postgres::Client| client.query_one(all, &[]).await.unwrap().get::<_, String>(0);
+    assert_eq!(rows_of(&target).await, rows_of(&superuser).await);
     world.installation.all_running().unwrap();
 }
 

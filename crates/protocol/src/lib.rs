@@ -28,7 +28,7 @@ use wavemark_domain::WorkerId;
 pub const VERSION: u32 = 2;
 /// Counts what was added since the major version began and an older peer does no harm by not knowing: a field that has a
 /// default, a message that is not needed.
-pub const MINOR: u32 = 0;
+pub const MINOR: u32 = 1;
 /// The header that carries [`spoken`].
 pub const VERSION_HEADER: &str = "wavemark-protocol";
 /// What every path starts with.
@@ -80,6 +80,9 @@ pub struct Poll {
     pub free_places: u16,
     /// How long the server may wait before it answers with nothing.
     pub wait_seconds: u16,
+    /// The highest [`Work::last_ask`] that it heard. Without it the poll waits for work alone (since 2.1).
+    #[serde(default)]
+    pub last_ask: Option<i64>,
 }
 
 /// What there is to do.
@@ -89,4 +92,8 @@ pub struct Work {
     pub leases: Vec<LeaseGrant>,
     /// Short jobs.
     pub jobs: Vec<JobGrant>,
+    /// The number of the last thing that a person asked of the tasks that the worker holds. If it is news, the worker
+    /// reports at once: the answer says what is asked (since 2.1).
+    #[serde(default)]
+    pub last_ask: i64,
 }

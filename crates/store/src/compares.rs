@@ -85,7 +85,7 @@ pub async fn create(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Resul
     )
     .execute(&mut *connection)
     .await?;
-    crate::announce_change(connection).await
+    crate::tasks::note_ask(connection, wanted.task).await
 }
 
 /// One comparison.

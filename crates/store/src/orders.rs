@@ -32,7 +32,7 @@ pub async fn give(
     )
     .execute(&mut *connection)
     .await?;
-    crate::announce_change(connection).await
+    crate::tasks::note_ask(connection, task).await
 }
 
 /// The open orders of a task, the oldest first.

@@ -408,6 +408,9 @@ pub async fn transition(
         |problem| format!("The task \"{}\" is {}: {}", task.name, next.word().replace('-', " "), problem.text),
     );
     events::note(connection, task.about(), severity, &format!("task-{}", next.word()), &text, problem).await?;
+    if next == TaskStatus::Stopping {
+        note_ask(connection, task.id).await?;
+    }
     crate::announce_change(connection).await?;
     if next.wants_worker() {
         crate::announce_work(connection).await?;
@@ -436,6 +439,17 @@ pub async fn begin_generation(connection: &mut PgConnection, task: &mut Locked) 
     Ok(())
 }
 
+/// Lets the worker that holds a task know at once that something is asked of it. The caller holds the lock of the task's
+/// row. A wish that commits after one with a higher number waits for the next report, a second at most.
+///
+/// # Errors
+/// A statement failed.
+pub(crate) async fn note_ask(connection: &mut PgConnection, id: TaskId) -> Result<()> {
+    sqlx::query!("update tasks set last_ask = nextval('asks') where id = $1", id.0).execute(&mut *connection).await?;
+    crate::announce_work(connection).await?;
+    crate::announce_change(connection).await
+}
+
 /// Asks for a drain; returns its number.
 ///
 /// # Errors
@@ -447,7 +461,7 @@ pub async fn ask_drain(connection: &mut PgConnection, task: &Locked) -> Result<i
     )
     .fetch_one(&mut *connection)
     .await?;
-    crate::announce_change(connection).await?;
+    note_ask(connection, task.id).await?;
     Ok(number)
 }
 

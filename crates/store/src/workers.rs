@@ -80,6 +80,8 @@ pub struct Known {
     pub engines: Vec<String>,
     /// Whether it shall take nothing new.
     pub drain: bool,
+    /// The number of the last thing that was asked of the tasks that it holds.
+    pub last_ask: i64,
 }
 
 /// Notes that a worker was heard of. `None` if it isn't known under this token.
@@ -88,14 +90,16 @@ pub struct Known {
 /// The statement failed.
 pub async fn seen(connection: &mut PgConnection, id: WorkerId, token: TokenId) -> Result<Option<Known>> {
     let row = sqlx::query!(
-        "update workers set seen_at = clock_timestamp() where id = $1 and token_id = $2
-         returning engines, drain_asked or draining as \"drain!\"",
+        r#"update workers w set seen_at = clock_timestamp() where id = $1 and token_id = $2
+           returning engines, drain_asked or draining as "drain!",
+                (select coalesce(max(t.last_ask), 0) from leases l join tasks t on t.id = l.task_id
+                  where l.worker_id = w.id) as "last_ask!""#,
         id.0,
         token.0
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| Known { engines: row.engines, drain: row.drain }))
+    Ok(row.map(|row| Known { engines: row.engines, drain: row.drain, last_ask: row.last_ask }))
 }
 
 /// The same for a worker whose poll waits at the server, which says nothing new of it: `None` also if no report of it
@@ -106,14 +110,16 @@ pub async fn seen(connection: &mut PgConnection, id: WorkerId, token: TokenId) -
 pub async fn still_heard(connection: &mut PgConnection, id: WorkerId, token: TokenId) -> Result<Option<Known>> {
     let row = sqlx::query!(
         r#"select engines, drain_asked or draining as "drain!",
-                seen_at > clock_timestamp() - make_interval(secs => 4) as "heard!"
-         from workers where id = $1 and token_id = $2"#,
+                seen_at > clock_timestamp() - make_interval(secs => 4) as "heard!",
+                (select coalesce(max(t.last_ask), 0) from leases l join tasks t on t.id = l.task_id
+                  where l.worker_id = w.id) as "last_ask!"
+         from workers w where id = $1 and token_id = $2"#,
         id.0,
         token.0
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.filter(|row| row.heard).map(|row| Known { engines: row.engines, drain: row.drain }))
+    Ok(row.filter(|row| row.heard).map(|row| Known { engines: row.engines, drain: row.drain, last_ask: row.last_ask }))
 }
 
 /// Notes what a report says about the worker itself. Gives whether it was asked to drain; `None` if it isn't known.

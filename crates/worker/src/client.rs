@@ -86,10 +86,10 @@ impl Client {
         })
     }
 
-    pub(crate) async fn poll(&self, free_places: u16, wait_seconds: u16) -> Result<Work, ClientError> {
+    pub(crate) async fn poll(&self, free_places: u16, wait_seconds: u16, last_ask: i64) -> Result<Work, ClientError> {
         let patience = Duration::from_secs(u64::from(wait_seconds) + 10);
         self.known(|worker| {
-            let poll = Poll { worker, free_places, wait_seconds };
+            let poll = Poll { worker, free_places, wait_seconds, last_ask: Some(last_ask) };
             async move { self.call("/poll", &poll, patience).await }
         })
         .await

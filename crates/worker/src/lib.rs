@@ -84,13 +84,18 @@ pub async fn serve(config: WorkerConfig, shutdown: CancellationToken) -> Result<
 
 async fn poll(client: &Arc<Client>, tasks: &Arc<Tasks>, jobs: &TaskTracker) -> Result<(), ClientError> {
     let mut wait = Duration::from_millis(200);
+    let mut last_ask = 0;
     loop {
         let free = tasks.free_places();
-        match client.poll(free, POLL_WAIT_SECONDS).await {
+        match client.poll(free, POLL_WAIT_SECONDS, last_ask).await {
             Ok(work) => {
                 wait = Duration::from_millis(200);
                 for lease in work.leases {
                     tasks.start(lease);
+                }
+                if work.last_ask > last_ask {
+                    last_ask = work.last_ask;
+                    tasks.news.notify_one();
                 }
                 for job in work.jobs {
                     jobs.spawn(jobs::run(Arc::clone(client), Arc::clone(tasks), job));

@@ -1,4 +1,4 @@
-//! Reports: about once a second all tasks at once, and at once when a task ended.
+//! Reports: about once a second all tasks at once, and at once when a task ended or something is asked of one.
 
 use std::sync::Arc;
 use std::time::Duration;

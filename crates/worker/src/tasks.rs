@@ -27,7 +27,7 @@ pub(crate) struct Tasks {
     connections: Arc<Connections>,
     held: Mutex<Held>,
     tracker: TaskTracker,
-    /// Woken when a task ends, so that its report goes out at once.
+    /// Woken when a task ends or something is asked of one, so that the report goes out at once.
     pub(crate) news: Notify,
 }
 

@@ -1,5 +1,6 @@
-//! The long poll: leases and jobs, at once if there are any, else when some are announced. It looks again every
-//! second whatever is announced, so that lapsed leases are found and announcements are only a hint.
+//! The long poll: leases and jobs, at once if there are any, else when some are announced; and that something was asked
+//! of a task that the worker holds. It looks again every second whatever is announced, so that lapsed leases are found
+//! and announcements are only a hint.
 
 use std::time::Duration;
 
@@ -33,7 +34,8 @@ pub(super) async fn poll(
         let Some(worker) = known else { return Ok(Json(Work::default())) };
         let work = look(&state, token, &poll, worker).await?;
         let over = Instant::now() >= until || state.shutdown.is_cancelled();
-        if over || !work.leases.is_empty() || !work.jobs.is_empty() {
+        let is_asked = poll.last_ask.is_some_and(|heard| work.last_ask > heard);
+        if over || is_asked || !work.leases.is_empty() || !work.jobs.is_empty() {
             return Ok(Json(work));
         }
         let again = until.min(Instant::now() + Duration::from_secs(1));
@@ -59,7 +61,7 @@ async fn first_look(state: &AppState, token: TokenId, worker: WorkerId) -> ApiRe
 
 async fn look(state: &AppState, token: TokenId, poll: &Poll, known: Known) -> ApiResult<Work> {
     let mut transaction = state.begin().await?;
-    let mut work = Work::default();
+    let mut work = Work { last_ask: known.last_ask, ..Work::default() };
     if !known.drain && poll.free_places > 0 {
         let places = i64::from(poll.free_places);
         let since = state.reachable_since();

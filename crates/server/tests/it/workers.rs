@@ -13,7 +13,7 @@ async fn a_worker_of_another_protocol_version_is_refused_in_words() {
         let answer = ask(other).await;
         assert_eq!((answer.status.as_u16(), answer.code()), (426, "protocol-version"), "{other}");
         let detail = answer.body["detail"].as_str().unwrap();
-        assert!(detail.contains("version 2.0") && detail.contains(&format!("version {other}")), "{detail}");
+        assert!(detail.contains("version 2.1") && detail.contains(&format!("version {other}")), "{detail}");
     }
     // A newer or older minor version is heard; what it says is wrong for another reason.
     for same in ["2.0", "2.9"] {
@@ -59,6 +59,36 @@ async fn the_long_poll_answers_as_soon_as_there_is_work() {
     });
     assert_eq!(work.expect(200)["leases"][0]["task"], json!(task));
     assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn the_long_poll_answers_once_when_something_is_asked_of_a_task_that_the_worker_holds() {
+    let server = start().await;
+    let admin = server.admin().await;
+    let worker = server.register().await;
+    let task = admin.task("asked").await;
+    admin.post(&format!("/tasks/{task}/start"), &json!({})).await.expect(202);
+    assert_eq!(server.poll(&worker).await["leases"][0]["task"], json!(task));
+    let poll = async |wait: u16, heard: Option<i64>| {
+        let body = json!({"worker": worker, "free_places": 0, "wait_seconds": wait, "last_ask": heard});
+        let began = std::time::Instant::now();
+        let work = server.worker("/poll", &body).await.expect(200);
+        (work["last_ask"].as_i64().unwrap(), began.elapsed())
+    };
+    assert_eq!(poll(0, Some(0)).await.0, 0, "nothing was asked");
+    let mut heard = 0;
+    for action in ["drain", "stop"] {
+        let (answer, ()) = tokio::join!(poll(30, Some(heard)), async {
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            admin.post(&format!("/tasks/{task}/{action}"), &json!({})).await.expect(202);
+        });
+        assert!(answer.0 > heard && answer.1 < std::time::Duration::from_secs(4), "{action}: {answer:?}");
+        heard = answer.0;
+    }
+    // Who heard it, or never hears of it, waits for work.
+    for heard in [Some(heard), None] {
+        assert!(poll(1, heard).await.1 >= std::time::Duration::from_secs(1), "{heard:?}");
+    }
 }
 
 #[tokio::test]
