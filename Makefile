@@ -4,7 +4,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench faults sim mutants security fuzz fmt lint sqlx sqlx-check openapi openapi-check deny clean
+.PHONY: help demo test bench faults sim mutants security fuzz many upgrade fmt lint sqlx sqlx-check openapi openapi-check deny clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,17 @@ security: ## the API by generated requests in every role (schemathesis, from PyP
 
 fuzz: ## coverage-guided fuzzing of each decoder of foreign bytes; FUZZ_SECONDS=… each (600)
 	@fuzz/run
+
+many: ## many tasks on one worker; TASKS=… how many (200)
+	@.ci/install test
+	cargo build --workspace --locked --bins
+	WAVEMARK_TEST_TASKS=$(or $(TASKS),200) cargo test --workspace --locked --test e2e -- many_tasks
+
+upgrade: ## the program before this one with this one, server and workers in turn; PREVIOUS=… another commit
+	@.ci/install test
+	cargo build --workspace --locked --bins
+	previous=$$(.ci/previous $(PREVIOUS)) && WAVEMARK_PREVIOUS=$$previous \
+		cargo test --workspace --locked --test e2e -- --ignored --nocapture upgrade::
 
 fmt: ## format the code
 	cargo fmt --all

@@ -11,6 +11,7 @@ use wavemark_tests::pair::{self, SOURCE, TARGET};
 use wavemark_tests::proxy::{Proxy, Trouble};
 use wavemark_tests::signal;
 
+use crate::held_load::HeldLoad;
 use crate::world::{World, until, until_within};
 
 /// For a machine that has much else to do.
@@ -128,7 +129,7 @@ async fn two_schemas(rows: u32, source: &Value, target: &Value) -> (World, (Uuid
 
 /// A task named as the schema that it takes.
 async fn task_of(world: &World, schema: &str, endpoints: (Uuid, Uuid)) -> Uuid {
-    let settings = json!({"chunk_mib": 1, "load_parallelism": 4, "idle_seconds": 1});
+    let settings = json!({"chunk_mib": 1, "load_parallelism": 4, "idle_seconds": 1, "preparation": "truncate"});
     let (api, rules) = (&world.installation.api, pair::whole_schema(schema));
     api.create_task(schema, "full-load-and-cdc", endpoints, &rules, &settings).await.unwrap()
 }
@@ -237,6 +238,42 @@ async fn a_task_that_finds_too_few_connections_waits_in_words_and_goes_on_when_a
     assert!(report.is_equal(), "{report}");
     let task = api.task(two).await.unwrap();
     assert_eq!(task.progress.unwrap().waiting_for.map(|problem| problem.text), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_aside_and_a_comparison_that_find_too_few_connections_wait_while_the_task_follows() {
+    // Two that follow have eight, and a load aside the five others.
+    let (world, endpoints) = two_schemas(10, &json!({"max_connections": 13}), &json!({})).await;
+    let api = &world.installation.api;
+    let (one, two) = (task_of(&world, "one", endpoints).await, task_of(&world, "two", endpoints).await);
+    for task in [one, two] {
+        api.act(task, "start").await.unwrap();
+        world.live(task).await;
+    }
+    let load = HeldLoad::begin(&world, one, ("one", "t")).await;
+    let path = format!("/tasks/{two}/compares");
+    let asked: Value = api.call(reqwest::Method::POST, &path, Some(&json!({}))).await.unwrap();
+    let compare = format!("/compares/{}", asked["id"].as_str().unwrap());
+    let code = async || api.get::<Value>(&compare).await.unwrap()["problem"]["code"].clone();
+    until(|| async { code().await == "endpoint-connections" }).await;
+    api.ask_of_tables(two, "reload", &[("two", "t")]).await.unwrap();
+    let is_told =
+        |event: &wavemark_tests::api::Event| event.problem.as_ref().is_some_and(|it| it.code == "endpoint-connections");
+    until(|| async { api.events(two).await.unwrap().iter().any(is_told) }).await;
+    world.source("insert into two.t values (11)").await;
+    until(|| async { world.target_value("select count(*)::text from two.t").await.as_deref() == Some("11") }).await;
+    let source = world.pair.source.connect("postgres").await.unwrap();
+    assert!(sessions(&source, "wavemark %").await <= 13);
+
+    load.release().await;
+    world.live(one).await;
+    world.live(two).await;
+    let state = async || api.get::<Value>(&compare).await.unwrap()["state"].clone();
+    until_within(PATIENCE, || async { state().await == "done" }).await;
+    for schema in ["one", "two"] {
+        let report = world.compared(schema).await;
+        assert!(report.is_equal(), "{report}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -24,5 +24,6 @@ mod storms;
 mod switch;
 mod tables;
 mod tampering;
+mod upgrade;
 mod upheaval;
 mod world;

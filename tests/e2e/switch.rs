@@ -71,13 +71,15 @@ async fn a_drain_waits_for_a_table_that_is_loaded_aside() {
         .await;
     let task = world.replicate("public", &json!({"preparation": "truncate"})).await;
     world.live(task).await;
-    let load = HeldLoad::begin(&world, task, "big").await;
+    let load = HeldLoad::begin(&world, task, ("public", "big")).await;
     world.source("insert into kept values (1); update big set n = 1 where id % 7 = 0").await;
     let number = world.installation.api.drain(task).await.unwrap();
     // The other table has everything long before these seconds are over.
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(world.target_value("select count(*)::text from kept").await.as_deref(), Some("1"));
     assert!(!is_done(number, &told(&world, task).await), "a table is still being loaded");
+    let page = world.installation.api.page(&format!("/tasks/{task}")).await.unwrap();
+    assert!(page.contains("it waits for public.big, which is not live yet"), "the task's page says for what");
     assert_eq!(world.target_value("select count(*)::text from big").await.as_deref(), Some("0"));
 
     load.release().await;

@@ -149,7 +149,7 @@ async fn the_other_tables_go_on_while_one_is_loaded_aside() {
         .await;
     let task = world.replicate("public", &json!({"preparation": "truncate", "chunk_mib": 1})).await;
     world.live(task).await;
-    let load = HeldLoad::begin(&world, task, "big").await;
+    let load = HeldLoad::begin(&world, task, ("public", "big")).await;
     world
         .source(
             "insert into kept values (1); update big set n = 1 where id % 7 = 0; delete from big where id % 11 = 0;

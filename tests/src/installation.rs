@@ -29,7 +29,8 @@ pub struct Installation {
     pub metadata: Cluster,
     /// What stands between the server and the metadata database, if anything does.
     pub metadata_link: Option<Proxy>,
-    program: PathBuf,
+    /// The program that further workers run.
+    pub program: PathBuf,
     password: String,
     worker_token: String,
     folder: TempDir,
@@ -41,7 +42,15 @@ impl Installation {
     /// # Errors
     /// The program is not built, or something does not start; the text holds the end of the server's log.
     pub async fn start() -> Result<Self> {
-        Self::begin(true, false).await
+        Self::begin(wavemark()?, true, false).await
+    }
+
+    /// The same from another program than the one that was built with this.
+    ///
+    /// # Errors
+    /// As for [`Installation::start`].
+    pub async fn start_of(program: PathBuf) -> Result<Self> {
+        Self::begin(program, true, false).await
     }
 
     /// The same without any user. The server prints a one-time code for the first; [`Installation::api`] can log in
@@ -50,7 +59,7 @@ impl Installation {
     /// # Errors
     /// As for [`Installation::start`].
     pub async fn start_without_users() -> Result<Self> {
-        Self::begin(false, false).await
+        Self::begin(wavemark()?, false, false).await
     }
 
     /// The same as [`Installation::start`] with a proxy before the metadata database.
@@ -58,11 +67,10 @@ impl Installation {
     /// # Errors
     /// As for [`Installation::start`].
     pub async fn start_with_metadata_link() -> Result<Self> {
-        Self::begin(true, true).await
+        Self::begin(wavemark()?, true, true).await
     }
 
-    async fn begin(with_admin: bool, with_link: bool) -> Result<Self> {
-        let program = wavemark()?;
+    async fn begin(program: PathBuf, with_admin: bool, with_link: bool) -> Result<Self> {
         let options = Options::default().set("shared_buffers", "32MB");
         let metadata = Cluster::start("metadata", &options)?;
         let metadata_link = if with_link { Some(Proxy::start(metadata.port()).await?) } else { None };

@@ -72,6 +72,11 @@ impl Process {
         self.environment.push((name.to_owned(), value.into()));
     }
 
+    /// Runs another program in its place, from the next start on.
+    pub fn set_program(&mut self, program: impl Into<PathBuf>) {
+        self.program = program.into();
+    }
+
     /// Limits its writable memory, from the next start on: the shell that sets the limit becomes the program.
     pub fn limit_memory(&mut self, bytes: u64) {
         let program = std::mem::replace(&mut self.program, PathBuf::from("/bin/sh"));

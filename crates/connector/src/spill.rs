@@ -250,13 +250,27 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_told_as_one() {
-        let Ok(file) = OpenOptions::new().read(true).write(true).open("/dev/full") else {
-            panic!("the test needs /dev/full");
-        };
-        let quota = Arc::new(Quota { limit: 1 << 20, used: AtomicU64::new(0) });
-        let mut full = SpillFile { file, folder: PathBuf::from("/dev"), quota, written: 0, read: 0 };
-        let problem = full.append(b"rows").unwrap_err();
+        let problem = on("/dev/full", 0).append(b"rows").unwrap_err();
         assert_eq!((problem.fault, problem.code.as_str()), (Fault::Transient, "spill-disk-full"));
         assert!(problem.advice.is_some());
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_told_with_the_systems_reason() {
+        // Nothing is mapped at its beginning: the kernel answers EIO, as for a broken device.
+        let broken = || on("/proc/self/mem", 20);
+        let problems = [broken().append(b"rows").unwrap_err(), broken().next_frame(&mut Vec::new()).unwrap_err()];
+        for (problem, doing) in problems.iter().zip(["write", "read"]) {
+            assert_eq!((problem.fault, problem.code.as_str()), (Fault::Transient, "spill-failed"), "{problem:?}");
+            assert_eq!(problem.server_code.as_deref(), Some("errno 5"), "{problem:?}");
+            assert!(problem.text.contains(&format!("Could not {doing} a spill file")), "{problem:?}");
+        }
+    }
+
+    /// A device in the place of a file that has so many bytes.
+    fn on(device: &str, written: u64) -> SpillFile {
+        let file = OpenOptions::new().read(true).write(true).open(device).unwrap();
+        let quota = Arc::new(Quota { limit: 1 << 20, used: AtomicU64::new(0) });
+        SpillFile { file, folder: PathBuf::from("/dev"), quota, written, read: 0 }
     }
 }

@@ -1,5 +1,7 @@
 //! `/healthz`: the process answers. `/readyz`: it can also use its database.
 
+use std::cmp::Ordering;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -12,9 +14,9 @@ pub(crate) fn router() -> Router<AppState> {
 }
 
 async fn ready(State(state): State<AppState>) -> (StatusCode, &'static str) {
-    match wavemark_store::is_current(&state.pool).await {
-        Ok(true) => (StatusCode::OK, "ready\n"),
-        Ok(false) => (StatusCode::SERVICE_UNAVAILABLE, "the metadata database is of another version\n"),
+    match wavemark_store::version(&state.pool).await {
+        Ok(Ordering::Equal) => (StatusCode::OK, "ready\n"),
+        Ok(_) => (StatusCode::SERVICE_UNAVAILABLE, "the metadata database is of another version\n"),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the metadata database can't be reached\n"),
     }
 }

@@ -5,6 +5,7 @@
 //! 3. Background upkeep and listening for announcements start; then connections are taken.
 //! 4. On the shutdown token: streams and long polls end, requests under way finish, upkeep stops.
 
+use std::cmp::Ordering;
 use std::net::SocketAddr;
 
 use axum::Router;
@@ -29,8 +30,8 @@ pub enum StartError {
     /// The metadata database.
     #[error(transparent)]
     Store(#[from] wavemark_store::Error),
-    /// The database is of another version.
-    #[error("the metadata database is not at this program's version: run `wavemark migrate`")]
+    /// The database is of an older version.
+    #[error("the metadata database is of an older version than this program: run `wavemark migrate`")]
     NotMigrated,
     /// The address.
     #[error("listening on {address} failed: {source}")]
@@ -88,8 +89,10 @@ pub async fn serve(config: ServerConfig, shutdown: CancellationToken) -> Result<
 /// It can't start.
 pub async fn start(config: ServerConfig, shutdown: CancellationToken) -> Result<Running, StartError> {
     let pool = wavemark_store::pool(config.database_url.expose_secret(), config.database_connections)?;
-    if !wavemark_store::is_current(&pool).await? {
-        return Err(StartError::NotMigrated);
+    match wavemark_store::version(&pool).await? {
+        Ordering::Less => return Err(StartError::NotMigrated),
+        Ordering::Equal => {}
+        Ordering::Greater => return Err(wavemark_store::Error::Newer.into()),
     }
     let acceptor = config.tls.as_ref().map(connections::acceptor).transpose()?;
     let state = make_state(&config, pool, shutdown.clone()).await?;

@@ -12,6 +12,12 @@ pub enum Error {
     /// A migration failed.
     #[error("migrating the metadata database failed: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A newer program brought the database forward.
+    #[error(
+        "a newer Wavemark brought the metadata database forward, and this older one can't read it: run the newer one, \
+         or restore the metadata from a backup that was made before"
+    )]
+    Newer,
     /// A stored value is not what this program writes.
     #[error("the metadata holds {what}, which this program can't read")]
     Unreadable {

@@ -32,7 +32,9 @@ pub use error::{Error, Result};
 pub use sqlx::postgres::PgListener;
 pub use sqlx::{PgConnection, PgPool};
 
-use sqlx::migrate::Migrator;
+use std::cmp::Ordering;
+
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 /// How long a lease lasts after a report.
@@ -62,20 +64,27 @@ pub fn pool(url: &str, size: u32) -> Result<PgPool> {
 /// # Errors
 /// The database can't be reached, or was already moved on by a newer program.
 pub async fn migrate(pool: &PgPool) -> Result<()> {
-    MIGRATIONS.run(pool).await?;
-    Ok(())
+    match MIGRATIONS.run(pool).await {
+        Err(MigrateError::VersionMissing(_)) => Err(Error::Newer),
+        done => Ok(done?),
+    }
 }
 
-/// Whether every migration of this program has run and the database answers.
+/// How the database's version stands to this program's: `Less` if a migration has not run yet, also where none ever
+/// did, `Greater` if a newer program moved it on.
 ///
 /// # Errors
 /// The database can't be reached.
-pub async fn is_current(pool: &PgPool) -> Result<bool> {
+pub async fn version(pool: &PgPool) -> Result<Ordering> {
     let mut connection = pool.acquire().await?;
+    let is_migrated = sqlx::query_scalar!(r#"select to_regclass('_sqlx_migrations') is not null as "is!""#);
+    if !is_migrated.fetch_one(&mut *connection).await? {
+        return Ok(Ordering::Less);
+    }
     let newest = sqlx::query_scalar!("select max(version) from _sqlx_migrations where success")
         .fetch_one(&mut *connection)
         .await?;
-    Ok(newest == MIGRATIONS.iter().map(|migration| migration.version).max())
+    Ok(newest.cmp(&MIGRATIONS.iter().map(|migration| migration.version).max()))
 }
 
 /// Wakes the workers' long polls in every server once this transaction commits.

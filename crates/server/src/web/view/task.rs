@@ -3,7 +3,7 @@
 use askama::Template;
 use time::OffsetDateTime;
 use wavemark_domain::progress::{Phase, TableProgress};
-use wavemark_domain::state::TaskStatus;
+use wavemark_domain::state::{TableState, TaskStatus};
 use wavemark_domain::task::TaskSettings;
 use wavemark_store::compares::Compare;
 use wavemark_store::events::Event;
@@ -212,7 +212,7 @@ pub fn task(shell: Shell, material: Material<'_>, body: TaskBody) -> TaskPage {
         actions: if may_edit { actions(task) } else { Vec::new() },
         asks: if may_edit { vec![ask_reload(task), ask_delete(task)] } else { Vec::new() },
         problems: problem::of_task(task, &parked, eye),
-        drain: drain(task),
+        drain: drain(task, material.tables),
         flow: flow::flow(standing, material.engines, Some(material.settings.memory_mib)),
         load: load(standing, material.tables),
         tabs: tabs(task, material.tab),
@@ -222,7 +222,7 @@ pub fn task(shell: Shell, material: Material<'_>, body: TaskBody) -> TaskPage {
 }
 
 fn is_parked(table: &TableProgress) -> bool {
-    table.state == wavemark_domain::state::TableState::Parked
+    table.state == TableState::Parked
 }
 
 /// What *Now* shows.
@@ -326,11 +326,11 @@ fn actions(task: &Task) -> Vec<Action> {
 }
 
 /// What a drain says to someone who wants to switch over.
-fn drain(task: &Task) -> Option<Notice> {
+fn drain(task: &Task, tables: &[TaskTable]) -> Option<Notice> {
     let notice = |tone, text| Some(Notice { tone, text });
     if task.draining {
-        let text = "Draining: once nothing writes to the source any more, this says when the target has everything.";
-        return notice(Tone::Busy, text.to_owned());
+        let text = "once nothing writes to the source any more, this says when the target has everything.";
+        return notice(Tone::Busy, format!("Draining: {}{text}", drain_waits_for(tables)));
     }
     let drained = task.progress.as_ref()?.drained.as_ref().filter(|_| task.status.wants_worker())?;
     let up_to = format!("The target has everything up to {} and its counters are raised", drained.position);
@@ -344,6 +344,23 @@ fn drain(task: &Task) -> Option<Notice> {
         return notice(Tone::Warn, format!("{up_to}, but {tables} behind. Reload what is parked, then drain again."));
     }
     notice(Tone::Ok, format!("Safe to switch. {up_to}; nothing has come since."))
+}
+
+/// What a drain comes after: what was asked of tables, and their loads.
+fn drain_waits_for(tables: &[TaskTable]) -> String {
+    let is_awaited = |table: &&TaskTable| {
+        let (state, asked) = (table.progress.state, table.asked.is_some());
+        asked || matches!(state, TableState::Waiting | TableState::Loading | TableState::CatchingUp)
+    };
+    let mut awaited = tables.iter().filter(is_awaited).map(|table| &table.progress.table);
+    match (awaited.next(), awaited.count() as u64) {
+        (None, _) => String::new(),
+        (Some(table), 0) => format!("it waits for {table}, which is not live yet; "),
+        (Some(table), more) => {
+            let more = format::counted(more, "more table", "more tables");
+            format!("it waits for {table} and {more}, which are not live yet; ")
+        }
+    }
 }
 
 /// Asks before everything is loaded again.
