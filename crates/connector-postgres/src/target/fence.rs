@@ -28,7 +28,7 @@ use crate::client::Backend;
 /// How long the row's lock is waited for before the sessions that may hold it are ended.
 const LOCK_WAIT: &str = "SET LOCAL lock_timeout = '300ms'";
 /// How long all of it may take; a server process can't be ended while it waits for a disk.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 4 } else { 20 });
 const POLL: Duration = Duration::from_millis(20);
 
 /// What each writing transaction shows to the fence.
@@ -283,9 +283,10 @@ async fn end_all(transaction: &Transaction<'_>, writers: &[Backend], deadline: I
 fn stuck() -> Problem {
     Problem::transient(
         "predecessor-stuck",
-        "A session of an earlier run in the target database does not end, although it was told to.",
+        "A session of an earlier run in the target database does not end, although it was told to, or somebody else's \
+         holds the task's row in wavemark.fence.",
     )
-    .advice("SELECT * FROM pg_stat_activity WHERE application_name LIKE 'wavemark%' shows it.")
+    .advice("SELECT * FROM pg_stat_activity shows it: WHERE application_name LIKE 'wavemark%', or in pg_locks.")
 }
 
 /// Tells one session to end; returns whether it is still there.

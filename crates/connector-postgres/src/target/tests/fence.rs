@@ -75,6 +75,68 @@ async fn a_zombie_that_connects_again_is_fenced() {
     assert_eq!(database.rows("SELECT n FROM shop.counters").await, "0");
 }
 
+#[tokio::test]
+async fn a_zombie_that_connects_again_changes_nothing_beside_the_waves_either() {
+    let database = Database::new().await;
+    let plan = counters(&database).await;
+    let mut zombie = session(&database, &plan).await;
+    database.sql("TRUNCATE shop.counters").await;
+    zombie.begin_table(&plan[0], wavemark_domain::task::Preparation::Nothing, &mark(&plan[0], 1)).await.unwrap();
+    database.target().open(&task(2, false)).await.unwrap();
+    zombie.control.client = admin(&database.cluster, &database.name).await;
+    let (grant, at, reason) = (zombie.waves.grant, position(9), Problem::transient("parked", "for a test"));
+    let mut client = admin(&database.cluster, &database.name).await;
+    let refused = [
+        super::super::finish::table(&mut client, &grant, &plan[0]).await,
+        super::super::finish::complete(&mut client, &grant, &plan[0]).await,
+        zombie.park_table(&plan[0], &at, &reason).await,
+        zombie.adopt_table(&plan[0], &mark(&plan[0], 1)).await,
+        zombie.leave_behind(plan[0].name(), &at, &reason).await,
+        zombie.raise_counters(&plan, &[]).await,
+    ];
+    for (number, outcome) in refused.into_iter().enumerate() {
+        assert_eq!(outcome.unwrap_err().fault, Fault::Fenced, "{number}");
+    }
+    let (kept, ..) = database.target().open_session(&task(3, false)).await.unwrap();
+    assert_eq!((kept.tables.len(), &kept.tables[0].stage), (1, &Stage::Loading));
+}
+
+#[tokio::test]
+async fn a_deletion_ends_a_zombie_with_an_open_transaction() {
+    let database = Database::new().await;
+    let plan = counters(&database).await;
+    let mut zombie = session(&database, &plan).await;
+    zombie.apply(&plan, &Segment::whole(&set(1))).await.unwrap();
+    zombie.waves.drain().await.unwrap();
+    let mut client = admin(&database.cluster, &database.name).await;
+    super::super::fence::bury(&mut client, &task(2, false)).await.unwrap();
+    commit(&mut zombie, 1).await.unwrap_err();
+    assert_eq!(database.rows("SELECT n FROM shop.counters").await, "0");
+    assert!(is_deleted(&database, &task(3, false)).await);
+}
+
+#[tokio::test]
+async fn a_row_that_a_stranger_holds_is_waited_for_and_told() {
+    let database = Database::new().await;
+    let plan = counters(&database).await;
+    drop(session(&database, &plan).await);
+    let stranger = admin(&database.cluster, &database.name).await;
+    stranger.batch_execute("BEGIN; SELECT FROM wavemark.fence FOR UPDATE").await.unwrap();
+    let mut client = admin(&database.cluster, &database.name).await;
+    let (next, target) = (task(2, false), database.target());
+    let (opened, buried) = tokio::join!(target.open(&next), super::super::fence::bury(&mut client, &next));
+    let Err(OpenError::Problem(opened)) = opened else { panic!("it was opened, or fenced") };
+    for problem in [opened, buried.unwrap_err()] {
+        assert_eq!((problem.fault, problem.code.as_str()), (Fault::Transient, "predecessor-stuck"), "{problem}");
+    }
+    // Whoever waits finds the row free once the stranger is gone.
+    let (opened, _) = tokio::join!(target.open(&next), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stranger.batch_execute("ROLLBACK").await.unwrap();
+    });
+    assert!(opened.is_ok());
+}
+
 /// A COMMIT whose reply never came: the connection is dropped while the server still works on it.
 #[tokio::test]
 async fn a_commit_under_way_lands_before_a_second_opening_under_the_same_epoch_or_not_at_all() {
