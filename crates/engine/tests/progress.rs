@@ -89,3 +89,20 @@ async fn a_second_batch_of_changes_is_added_to_the_first() {
     run.stop.cancel();
     assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
 }
+
+#[tokio::test(start_paused = true)]
+async fn transactions_without_a_change_make_no_wave_of_their_own() {
+    let world = World::new(3, 0);
+    let (run, running) = following(&world).await;
+    let before = run.status.progress().waves;
+    for _ in 0..40 {
+        world.source.state().write(&[]);
+        world.source.written.notify_waiters();
+        sleep(Duration::from_millis(20)).await;
+    }
+    let after = caught_up(&world, &run).await;
+    let waves = after.waves - before;
+    assert!(waves <= 2, "{waves} waves in a second, for a bookmark that is moved on now and then");
+    run.stop.cancel();
+    assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
+}
