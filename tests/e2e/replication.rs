@@ -110,6 +110,32 @@ async fn a_worker_frozen_past_its_lease_writes_nothing_when_it_wakes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_is_stopped_while_its_worker_is_frozen_stays_stopped_when_that_wakes() {
+    let mut world = World::with_shop().await;
+    world.installation.add_worker().unwrap();
+    let mut writers = Writers::new(world.pair.source_config(), Size::SMALL);
+    writers.start(PACE);
+    let task = world.replicate("shop", &small_chunks()).await;
+    world.live(task).await;
+    let place = world.installation.holder(task).await.unwrap();
+    world.installation.workers[place].signal(Signal::Stop).unwrap();
+    world.installation.api.act(task, "stop").await.unwrap();
+    // Another worker raises the epoch first: nobody is told "stopped" while somebody may still write.
+    world.status(task, "stopped").await;
+    let newest = "select max(wave)::text from wavemark.progress";
+    let stopped_at = world.target_value(newest).await;
+    world.installation.workers[place].signal(Signal::Continue).unwrap();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(world.target_value(newest).await, stopped_at, "the worker that woke up committed something");
+    world.status(task, "stopped").await;
+    world.installation.api.act(task, "resume").await.unwrap();
+    world.live(task).await;
+    writers.stop().await.unwrap();
+    let report = world.drained_and_compared(task).await;
+    assert!(report.is_equal(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_task_goes_on_while_server_and_metadata_are_away() {
     let mut world = World::with_shop().await;
     let task = world.replicate("shop", &json!({})).await;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wavemark_protocol::{JobOutcome, LeaseGrant, Poll, Register, Registered, Report, ReportAnswer, Work};
 
-const SEEDS: [&[u8]; 10] = [
+const SEEDS: [&[u8]; 11] = [
     include_bytes!("../../../fuzz/seeds/protocol/register"),
     include_bytes!("../../../fuzz/seeds/protocol/registered"),
     include_bytes!("../../../fuzz/seeds/protocol/poll"),
@@ -19,6 +19,7 @@ const SEEDS: [&[u8]; 10] = [
     include_bytes!("../../../fuzz/seeds/protocol/discovered"),
     include_bytes!("../../../fuzz/seeds/protocol/failed"),
     include_bytes!("../../../fuzz/seeds/protocol/lease"),
+    include_bytes!("../../../fuzz/seeds/protocol/numbers"),
 ];
 
 /// Reads a body as what the seed's first byte says; whether it was one.
