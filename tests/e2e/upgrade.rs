@@ -33,7 +33,7 @@ async fn handed_over(world: &mut World, task: Uuid, from: usize, to: usize) {
     assert_eq!(next, to);
 }
 
-async fn restart_server(world: &mut World, program: &PathBuf) {
+fn restart_server(world: &mut World, program: &PathBuf) {
     let server = &mut world.installation.server;
     if server.is_running() {
         server.terminate(LIMIT).unwrap();
@@ -60,7 +60,7 @@ async fn server_and_workers_go_to_the_next_version_and_a_worker_back_while_a_tas
 
     // The server first. The older worker keeps its task.
     let before = world.installation.api.task(task).await.unwrap();
-    restart_server(&mut world, &newer).await;
+    restart_server(&mut world, &newer);
     world.installation.api.wait_ready(LIMIT).await.unwrap();
     goes_on(&world, task, "older worker").await;
     assert_eq!(world.installation.api.task(task).await.unwrap().epoch, before.epoch);
@@ -77,13 +77,13 @@ async fn server_and_workers_go_to_the_next_version_and_a_worker_back_while_a_tas
     goes_on(&world, task, "a worker went back").await;
 
     // There is no way back for a server whose metadata were brought forward: it says so, and the task goes on.
-    restart_server(&mut world, &older).await;
+    restart_server(&mut world, &older);
     let ended = world.installation.server.wait(LIMIT).expect("an older server does not run on newer metadata");
     assert!(!ended.success());
     let said = world.installation.server.log_end(5);
     println!("the older server ended with: {said}");
     assert!(said.contains("migrat") || said.contains("newer"), "{said}");
-    restart_server(&mut world, &newer).await;
+    restart_server(&mut world, &newer);
     world.installation.api.wait_ready(LIMIT).await.unwrap();
     goes_on(&world, task, "the newer server again").await;
 

@@ -57,6 +57,7 @@ async fn what_is_written_is_counted_by_table_and_kind() {
         assert_eq!(after.changes_written - before.changes_written, 7, "seed {seed}");
         assert_eq!(after.transactions_written - before.transactions_written, 3, "seed {seed}");
         assert!(after.bytes_written > before.bytes_written, "seed {seed}");
+        assert!(after.apply_us > before.apply_us && after.commit_us > before.commit_us, "seed {seed}");
         let committed = after.wave.unwrap() - before.wave.unwrap();
         assert_eq!(after.waves - before.waves, committed.cast_unsigned(), "seed {seed}");
         assert!((1..=7).contains(&after.wave_changes), "seed {seed}: {}", after.wave_changes);

@@ -130,7 +130,7 @@ async fn a_row_that_a_stranger_holds_is_waited_for_and_told() {
         assert_eq!((problem.fault, problem.code.as_str()), (Fault::Transient, "predecessor-stuck"), "{problem}");
     }
     // Whoever waits finds the row free once the stranger is gone.
-    let (opened, _) = tokio::join!(target.open(&next), async {
+    let (opened, ()) = tokio::join!(target.open(&next), async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         stranger.batch_execute("ROLLBACK").await.unwrap();
     });
