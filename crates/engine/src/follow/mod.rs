@@ -10,9 +10,13 @@
 mod aside;
 mod asked;
 mod capture;
+mod careful;
 mod durable;
 mod hold;
 mod keys;
+mod pieces;
+mod shown;
+mod stream;
 mod tables;
 mod wave;
 
