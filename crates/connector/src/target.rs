@@ -209,11 +209,12 @@ pub trait Session: Send {
 
     /// The careful way to apply: row by row in order, each failing one taken back alone and shown to `verdict`
     /// with its index in the batch. [`Verdict::LeaveOut`] writes it to the exceptions in this wave and goes on;
-    /// [`Verdict::Abort`] ends with the row's problem.
+    /// [`Verdict::Abort`] ends with the row's problem. `checks` holds for the whole wave.
     async fn apply_carefully(
         &mut self,
         plan: &[TablePlan],
         segment: &Segment<'_>,
+        checks: Checks,
         verdict: &mut (dyn for<'p> FnMut(usize, &'p Problem) -> Verdict + Send),
     ) -> Result<(), Problem>;
 
@@ -321,6 +322,16 @@ impl<'a> Segment<'a> {
             .map(move |(at, change)| (start + at, change))
             .filter(move |(at, _)| !without.is_some_and(|without| without[*at]))
     }
+}
+
+/// When constraints are checked that may wait for the commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checks {
+    /// When they say so themselves: what the commit refuses has no row.
+    AsDeclared,
+    /// With every row: the row that the commit would refuse is found. A transaction that is right only as a whole is
+    /// refused, too, so this is for one whose commit was.
+    AtOnce,
 }
 
 /// What to do with a row that can't be applied.

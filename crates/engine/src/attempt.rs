@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wavemark_connector::target::{Kept, OpenError, Stage};
+use wavemark_connector::target::{Checks, Kept, OpenError, Stage};
 use wavemark_domain::ids::Generation;
 use wavemark_domain::progress::{Phase, Severity, TableProgress};
 use wavemark_domain::state::TableState;
@@ -21,8 +21,8 @@ pub struct Carried {
     pub(crate) parks: BTreeMap<TableName, Problem>,
     /// Whether this run has told what an assessment found.
     pub(crate) assessed: bool,
-    /// The transaction after this bookmark failed while it was streamed: apply it row by row.
-    pub(crate) careful_after: Option<Position>,
+    /// The transaction after this bookmark failed while it was streamed: apply it row by row, with these checks.
+    pub(crate) careful_after: Option<(Position, Checks)>,
 }
 
 /// Why an attempt ended before its end.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use support::World;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use wavemark_connector::testkit::model::{POISON, Row, place};
+use wavemark_connector::testkit::model::{Row, is_poison, place};
 use wavemark_domain::ChangeKind::Insert;
 use wavemark_domain::state::TableState;
 use wavemark_domain::task::{DataErrorPolicy, TaskSettings};
@@ -49,7 +49,7 @@ fn rows(world: &World, table: usize) -> Vec<Row> {
 }
 
 fn poisoned(world: &World, table: usize) -> Vec<Row> {
-    rows(world, table).into_iter().filter(|row| row.value == POISON).collect()
+    rows(world, table).into_iter().filter(|row| is_poison(row.value)).collect()
 }
 
 async fn caught_up(world: &World) {
@@ -73,7 +73,7 @@ async fn rows_are_left_out_counted_once_and_told_with_their_place() {
         let progress = run.status.progress();
         for table in 0..2 {
             let (mut expected, mut found) = (rows(&world, table), world.target.state().tables[table].clone());
-            expected.retain(|row| row.value != POISON);
+            expected.retain(|row| !is_poison(row.value));
             expected.sort_unstable();
             found.sort_unstable();
             assert_eq!(found, expected, "seed {seed}, {size} at once, table {table}");
@@ -105,7 +105,7 @@ async fn a_task_stops_before_the_transaction_and_says_why() {
         assert_eq!(problem.code, "poison", "seed {seed}, {size} at once");
         let parked = run.status.progress().tables.iter().filter(|table| table.state == TableState::Parked).count();
         assert_eq!(parked, 0, "seed {seed}, {size} at once");
-        assert!(world.target.state().tables[0].iter().all(|row| row.value != POISON));
+        assert!(world.target.state().tables[0].iter().all(|row| !is_poison(row.value)));
         world.assert_exact();
     }
 }

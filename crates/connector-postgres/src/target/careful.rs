@@ -1,7 +1,7 @@
 //! Applying row by row under savepoints, so that the row that can't be applied is found and can be left out.
 
 use tokio_postgres::Client;
-use wavemark_connector::target::{Segment, Verdict, WaveEnd};
+use wavemark_connector::target::{Checks, Segment, Verdict, WaveEnd};
 use wavemark_domain::{Batch, Change, ChangeKind, Fault, Problem, TablePlan};
 
 use super::apply::{Params, Single, plan_of};
@@ -9,10 +9,11 @@ use super::pipeline::{Param, Task, key_names};
 use super::table::TargetTable;
 use super::wave::Waves;
 
-/// What an exception says about its wave.
+/// What an exception says about its wave, and how constraints are checked in it.
 pub(crate) struct Context<'a> {
     pub(crate) task_name: &'a str,
     pub(crate) wave: i64,
+    pub(crate) checks: Checks,
 }
 
 /// See [`wavemark_connector::target::Session::apply_carefully`].
@@ -25,6 +26,9 @@ pub(crate) async fn apply(
 ) -> Result<(), Problem> {
     waves.learn(segment.changes().map(|(_, change)| change.table)).await?;
     waves.begin().await?;
+    if context.checks == Checks::AtOnce {
+        waves.execute("SET CONSTRAINTS ALL IMMEDIATE", Task::wave("have constraints checked at once")).await?;
+    }
     for (at, change) in segment.changes() {
         waves.execute("SAVEPOINT wavemark_row", Task::wave("set a savepoint")).await?;
         match one(waves, segment.batch, change).await {

@@ -19,6 +19,16 @@ pub(super) enum Entry {
     Commit { transaction: u64, committed: Arc<Transaction> },
 }
 
+impl Entry {
+    /// Where the transaction ends whose commit this is.
+    pub(super) fn end(&self) -> Option<u64> {
+        match self {
+            Self::Whole(committed) | Self::Commit { committed, .. } => Some(committed.end),
+            Self::Part { .. } | Self::Abort { .. } => None,
+        }
+    }
+}
+
 /// The part of the log that is kept.
 #[derive(Default)]
 pub(super) struct Log {

@@ -24,6 +24,15 @@ pub struct Row {
 /// A value that the simulated target can't take.
 pub const POISON: u64 = 0xdead;
 
+/// A value that it refuses at the commit, as deferred constraints do, unless rows are checked one by one.
+pub const LATE_POISON: u64 = 0xfeed;
+
+/// Whether the simulated target refuses the value, now or later.
+#[must_use]
+pub const fn is_poison(value: u64) -> bool {
+    matches!(value, POISON | LATE_POISON)
+}
+
 /// One change in the simulated log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Logged {
@@ -96,6 +105,8 @@ pub struct SourceState {
     pub slot: Option<u64>,
     /// From where the log is kept for tables that are loaded aside, and the epoch that asked for it.
     pub(super) aside: Option<(u64, i64)>,
+    /// Its readers get nothing yet that ended after this place: a server that is slow to decode its log.
+    pub withheld_after: Option<u64>,
     /// How much log it says that it keeps.
     pub kept: Option<u64>,
     /// The dice of its calls.
@@ -154,6 +165,7 @@ impl SourceState {
             end: 100,
             slot: None,
             aside: None,
+            withheld_after: None,
             kept: None,
             chance,
             writes,
@@ -239,6 +251,11 @@ impl SourceState {
         }
     }
 
+    /// Whether readers get yet what ended there.
+    pub(super) fn is_sent(&self, end: u64) -> bool {
+        self.withheld_after.is_none_or(|after| end <= after)
+    }
+
     /// Ends a transaction that wrote these tables: gives the place of its commit record and its end.
     pub(super) fn put_commit(&mut self, tables: impl Iterator<Item = usize>) -> (u64, u64) {
         let commit = self.end + self.writes.below(2) * self.writes.below(30);
@@ -257,7 +274,7 @@ impl SourceState {
         if self.writes.poisons() {
             self.heaps[table].poisoned = true;
             self.writes.note(Mishap::Poison, Some(table));
-            return POISON;
+            return if self.writes.hits(300) { LATE_POISON } else { POISON };
         }
         self.writes.below(50_000)
     }

@@ -85,7 +85,7 @@ impl Reader {
                 let state = self.source.state();
                 // What was let go since was confirmed, so it is not to be read.
                 self.next = self.next.max(state.log.first());
-                state.log.get(self.next).cloned()?
+                state.log.get(self.next).filter(|entry| entry.end().is_none_or(|end| state.is_sent(end))).cloned()?
             };
             self.next += 1;
             let ended = match entry {
@@ -180,7 +180,7 @@ impl Reader {
         if self.breaks(Sabotage::ConfirmBeforeCommit) {
             state.forget(self.read);
         }
-        let ends = |number| state.log.get(number).map(|entry| matches!(entry, Entry::Whole(_) | Entry::Commit { .. }));
+        let ends = |number| state.log.get(number).map(|entry| entry.end().is_some_and(|end| state.is_sent(end)));
         let more = self.part.is_some() || (self.next..).map_while(ends).any(|ends| ends);
         Read {
             batch,
@@ -194,7 +194,10 @@ impl Reader {
 
     /// With everything read: how far the log is, told as an empty transaction.
     fn progress(&mut self) -> Option<Read> {
-        let end = self.source.state().end;
+        let end = {
+            let state = self.source.state();
+            state.withheld_after.map_or(state.end, |after| after.min(state.end))
+        };
         if end <= self.read || !self.source.state().chance.hits(300) {
             return None;
         }

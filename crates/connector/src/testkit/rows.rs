@@ -3,14 +3,20 @@
 use wavemark_domain::batch::Change;
 use wavemark_domain::{Batch, Cell, ChangeKind, Fault, Problem, TablePlan};
 
-use super::model::{POISON, Row, in_layout, layout_of};
+use super::model::{POISON, Row, in_layout, is_poison, layout_of};
 use crate::source::{Block, RowReader};
+use crate::target::Checks;
 
 /// The cells of a row as numbers: none for those that are null or unchanged.
 type Cells = [Option<u64>; 3];
 
 /// One change on the rows of its table.
-pub(super) fn apply(rows: &mut Vec<Row>, plan: &TablePlan, batch: &Batch, change: &Change) -> Result<(), Problem> {
+pub(super) fn apply(
+    rows: &mut Vec<Row>,
+    plan: &TablePlan,
+    (batch, change): (&Batch, &Change),
+    checks: Checks,
+) -> Result<(), Problem> {
     let keyless = plan.is_keyless();
     let cells = |cells: &[Cell]| numbers(batch, cells, layout_of(plan));
     let old = batch.old(change, 3).map(cells);
@@ -24,7 +30,7 @@ pub(super) fn apply(rows: &mut Vec<Row>, plan: &TablePlan, batch: &Batch, change
             if !keyless && find(rows, Some(row.id)).is_some() {
                 return Err(there());
             }
-            refuse_poison(&[row])?;
+            refuse_poison(&[row], checks)?;
             rows.push(row);
         }
         ChangeKind::Delete => {
@@ -46,7 +52,7 @@ pub(super) fn apply(rows: &mut Vec<Row>, plan: &TablePlan, batch: &Batch, change
                 value: new[1].unwrap_or(before.value),
                 large: new[2].unwrap_or(before.large),
             };
-            refuse_poison(&[row])?;
+            refuse_poison(&[row], checks)?;
             if !keyless && row.id != before.id && find(rows, Some(row.id)).is_some() {
                 return Err(there());
             }
@@ -66,7 +72,7 @@ pub(super) async fn read_all(rows: &mut dyn RowReader, plan: &TablePlan) -> Resu
             all.push(whole(Some(numbers(&batch, cells, layout_of(plan))))?);
         }
     }
-    refuse_poison(&all)?;
+    refuse_poison(&all, Checks::AtOnce)?;
     Ok(all)
 }
 
@@ -94,8 +100,10 @@ fn there() -> Problem {
     Problem::new(Fault::Data, "row-exists", "simulated: the row is there already")
 }
 
-fn refuse_poison(rows: &[Row]) -> Result<(), Problem> {
-    if rows.iter().any(|row| row.value == POISON) {
+/// Refuses values that the target can't take.
+pub(super) fn refuse_poison(rows: &[Row], checks: Checks) -> Result<(), Problem> {
+    let is_refused = |row: &Row| row.value == POISON || (checks == Checks::AtOnce && is_poison(row.value));
+    if rows.iter().any(is_refused) {
         return Err(Problem::new(Fault::Data, "poison", "simulated: a value that the target can't take"));
     }
     Ok(())

@@ -11,12 +11,12 @@ use wavemark_domain::{Fault, Position, Problem, TableId, TableName, TablePlan, W
 use super::Sabotage;
 use super::backend::{Begun, Connection, Lock};
 use super::model::{Row, layout_of};
-use super::rows::{apply, read_all};
+use super::rows::{apply, read_all, refuse_poison};
 use super::side::SimulatedSide;
 use super::target::{Mark, Progress, TargetState};
 use crate::compare::Side;
 use crate::source::{Counter, KeySet, RowReader};
-use crate::target::{Bookmark, Loaded, Loader, Segment, Session, Stage, TableMark, Verdict, WaveEnd};
+use crate::target::{Bookmark, Checks, Loaded, Loader, Segment, Session, Stage, TableMark, Verdict, WaveEnd};
 
 /// How long rows that others hold are waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -74,12 +74,18 @@ impl SimulatedSession {
         }
     }
 
-    fn change(&mut self, plan: &[TablePlan], segment: &Segment<'_>, index: usize) -> Result<(), Problem> {
+    fn change(
+        &mut self,
+        plan: &[TablePlan],
+        segment: &Segment<'_>,
+        index: usize,
+        checks: Checks,
+    ) -> Result<(), Problem> {
         let change = &segment.batch.changes()[index];
         let table = change.table.index();
         let rows = self.wave.as_mut().and_then(|wave| wave.tables.get_mut(&table));
         let rows = rows.ok_or_else(|| Problem::internal("a change without its wave"))?;
-        apply(rows, &plan[table], segment.batch, change)
+        apply(rows, &plan[table], (segment.batch, change), checks)
     }
 }
 
@@ -156,7 +162,7 @@ impl Session for SimulatedSession {
         self.connection.target.pause("applying").await?;
         self.take(plan, segment).await?;
         for (index, _) in segment.changes() {
-            self.change(plan, segment, index)?;
+            self.change(plan, segment, index, Checks::AsDeclared)?;
         }
         Ok(())
     }
@@ -165,6 +171,7 @@ impl Session for SimulatedSession {
         &mut self,
         plan: &[TablePlan],
         segment: &Segment<'_>,
+        checks: Checks,
         verdict: &mut (dyn for<'p> FnMut(usize, &'p Problem) -> Verdict + Send),
     ) -> Result<(), Problem> {
         self.begin().await?;
@@ -172,7 +179,7 @@ impl Session for SimulatedSession {
         for (index, _) in segment.changes() {
             let alone = Segment { range: index..index + 1, ..segment.clone() };
             let outcome = match self.take(plan, &alone).await {
-                Ok(()) => self.change(plan, segment, index),
+                Ok(()) => self.change(plan, segment, index, checks),
                 Err(problem) if problem.fault == Fault::Data => Err(problem),
                 Err(problem) => return Err(problem),
             };
@@ -188,6 +195,9 @@ impl Session for SimulatedSession {
     async fn commit(&mut self, end: &WaveEnd<'_>) -> Result<(), Problem> {
         self.begin().await?;
         let Some(Wave { begun, tables }) = self.wave.take() else { return Ok(()) };
+        if let Err(problem) = tables.values().try_for_each(|rows| refuse_poison(rows, Checks::AtOnce)) {
+            return begun.roll_back().and(Err(problem));
+        }
         let bookmark = Bookmark { wave: end.wave, position: end.position.clone() };
         let progress = Progress { bookmark, epoch: self.connection.epoch };
         let parks: Vec<_> = end.parked.to_vec();

@@ -1,34 +1,45 @@
 //! One transaction row by row: the policy decides about the row that fails.
 
 use tokio::time::Instant;
-use wavemark_connector::target::{Segment, Verdict};
+use wavemark_connector::target::{Checks, Segment, Verdict};
 use wavemark_domain::progress::Severity;
 use wavemark_domain::task::DataErrorPolicy;
-use wavemark_domain::{Problem, TableId};
+use wavemark_domain::{Fault, Problem, TableId};
 
 use super::Follower;
 use super::pieces::Piece;
 use crate::attempt::Stop;
 
 impl Follower<'_> {
-    /// One transaction, row by row; the policy decides about the row that fails.
+    /// One transaction, row by row. What only its commit refuses is looked for once more, with every constraint
+    /// checked at once.
     pub(super) async fn apply_alone(&mut self, piece: &Piece<'_>) -> Result<(), Stop> {
         let began = Instant::now();
-        match self.apply_carefully(piece).await {
+        let mut applied = self.apply_carefully(piece, Checks::AsDeclared).await;
+        if applied.is_ok() {
+            match self.commit_pieces(std::slice::from_ref(piece), began).await {
+                Err(problem) if problem.fault == Fault::Data => {}
+                done => return done.map_err(Stop::from),
+            }
+            self.take_back().await?;
+            applied = self.apply_carefully(piece, Checks::AtOnce).await;
+        }
+        match applied {
             Ok(()) => self.commit_pieces(std::slice::from_ref(piece), began).await.map_err(Stop::from),
             Err(CarefulStop::Park(table, problem)) => {
-                self.session.roll_back().await?;
+                self.take_back().await?;
                 self.park(table, problem);
                 Box::pin(self.apply(std::slice::from_ref(piece))).await
             }
             Err(CarefulStop::Stop(problem)) => {
-                self.session.roll_back().await?;
+                self.take_back().await?;
                 Err(problem.into())
             }
         }
     }
 
-    pub(super) async fn apply_carefully(&mut self, piece: &Piece<'_>) -> Result<(), CarefulStop> {
+    /// Every row of the piece by itself; the policy decides about one that fails.
+    pub(super) async fn apply_carefully(&mut self, piece: &Piece<'_>, checks: Checks) -> Result<(), CarefulStop> {
         let policy = self.run.task.settings.data_errors;
         let batch = &piece.captured.read.batch;
         let without = self.without(piece.captured);
@@ -44,11 +55,13 @@ impl Follower<'_> {
             failed = Some((table, problem.clone()));
             Verdict::Abort
         };
-        let outcome = self.session.apply_carefully(self.plan, &segment, &mut verdict).await;
+        let outcome = self.session.apply_carefully(self.plan, &segment, checks, &mut verdict).await;
         let position = piece.mark.map(|mark| self.run.source.describe(&mark.end));
-        for (table, problem) in left_out {
-            self.note_exception(table, problem, position.clone());
-        }
+        let named = |(table, problem): (TableId, Problem)| {
+            let problem = Problem { position: position.clone(), ..problem.table(self.plan[table.index()].name()) };
+            (table, problem)
+        };
+        self.left_out.extend(left_out.into_iter().map(named));
         match (outcome, failed) {
             (Ok(()), _) => Ok(()),
             (Err(_), Some((table, problem))) if policy == DataErrorPolicy::ParkTable => {
@@ -58,10 +71,12 @@ impl Follower<'_> {
         }
     }
 
-    fn note_exception(&self, table: TableId, problem: Problem, position: Option<String>) {
-        let problem = Problem { position, ..problem.table(self.plan[table.index()].name()) };
-        self.run.status.update_table(table, |progress| progress.exceptions += 1);
-        self.run.status.problem(Severity::Warning, &problem);
+    /// Counts and tells the rows that a wave left out, which is committed now.
+    pub(super) fn tell_left_out(&mut self) {
+        for (table, problem) in self.left_out.drain(..) {
+            self.run.status.update_table(table, |progress| progress.exceptions += 1);
+            self.run.status.problem(Severity::Warning, &problem);
+        }
     }
 }
 

@@ -48,6 +48,8 @@ struct Follower<'a> {
     tables: Tables,
     /// Tables to park with the next commit.
     parks: Vec<(TableId, Position, Problem)>,
+    /// Rows that the open wave leaves out, and why: told once it is committed.
+    left_out: Vec<(TableId, Problem)>,
     /// Whether the wave holds the beginning of a transaction whose end is still to be read.
     streaming: bool,
     /// Whether foreign keys are still to be made; safe to repeat, so every run that follows a load begins with it.
@@ -101,6 +103,7 @@ pub(crate) async fn follow(
         session,
         tables: Tables::new(plan, &kept.tables),
         parks: Vec::new(),
+        left_out: Vec::new(),
         streaming: false,
         keys_due: run.task.kind.loads(),
         keys_in_the_way: None,
@@ -165,7 +168,7 @@ impl Follower<'_> {
     /// Ends as asked: an unfinished transaction is taken back, counters are raised once more.
     async fn end(&mut self) -> Result<Ended, Stop> {
         self.aside = None;
-        self.session.roll_back().await?;
+        self.take_back().await?;
         if !self.parks.is_empty() {
             self.commit_empty(None).await?;
         }
@@ -213,6 +216,7 @@ impl Follower<'_> {
             self.parks.clear();
             self.expect_keys_in_the_way();
         }
+        self.tell_left_out();
         self.idle_position = None;
         self.committed_at = Instant::now();
         self.bookmark = Bookmark { wave, position };
@@ -226,6 +230,12 @@ impl Follower<'_> {
             }
         });
         Ok(())
+    }
+
+    /// Takes the open wave back.
+    async fn take_back(&mut self) -> Result<(), Problem> {
+        self.left_out.clear();
+        self.session.roll_back().await
     }
 
     /// Parks a table from the bookmark on: its later changes are left out, and the next commit says so.

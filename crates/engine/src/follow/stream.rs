@@ -2,7 +2,7 @@
 //! again from the bookmark, row by row this time.
 
 use tokio::time::Instant;
-use wavemark_connector::target::Segment;
+use wavemark_connector::target::{Checks, Segment};
 use wavemark_domain::{Fault, Problem, TableId};
 
 use super::Follower;
@@ -13,21 +13,25 @@ use crate::attempt::Stop;
 impl Follower<'_> {
     /// Parts of a transaction that is applied while it is read; commits with its last.
     pub(super) async fn stream(&mut self, pieces: &[Piece<'_>]) -> Result<(), Stop> {
-        let careful = self.carried.careful_after.as_ref() == Some(&self.bookmark.position);
+        let failed_before = self.carried.careful_after.as_ref().filter(|(after, _)| *after == self.bookmark.position);
+        let careful = failed_before.map(|(_, checks)| *checks);
         let began = Instant::now();
         for piece in pieces {
             while let Some(table) = self.barred(piece) {
                 if !self.rejoins(piece, table) {
                     let problem = piece.barrier_problem(table);
-                    return self.start_again(Some((table, problem))).await;
+                    return self.start_without(table, problem).await;
                 }
             }
-            let outcome = if careful { self.apply_carefully(piece).await } else { self.try_stream(piece).await };
+            let outcome = match careful {
+                Some(checks) => self.apply_carefully(piece, checks).await,
+                None => self.try_stream(piece).await,
+            };
             match outcome {
                 Ok(()) => {}
-                Err(CarefulStop::Park(table, problem)) => return self.start_again(Some((table, problem))).await,
-                Err(CarefulStop::Stop(problem)) if problem.fault == Fault::Data && !careful => {
-                    return self.start_again(None).await;
+                Err(CarefulStop::Park(table, problem)) => return self.start_without(table, problem).await,
+                Err(CarefulStop::Stop(problem)) if problem.fault == Fault::Data && careful.is_none() => {
+                    return self.start_carefully(Checks::AsDeclared).await;
                 }
                 Err(CarefulStop::Stop(problem)) => return Err(problem.into()),
             }
@@ -35,7 +39,9 @@ impl Follower<'_> {
         if pieces.last().is_some_and(|piece| piece.mark.is_some()) {
             self.streaming = false;
             match self.commit_pieces(pieces, began).await {
-                Err(problem) if problem.fault == Fault::Data && !careful => return self.start_again(None).await,
+                Err(problem) if problem.fault == Fault::Data && careful != Some(Checks::AtOnce) => {
+                    return self.start_carefully(Checks::AtOnce).await;
+                }
                 other => other?,
             }
             self.carried.careful_after = None;
@@ -50,17 +56,22 @@ impl Follower<'_> {
         self.session.apply(self.plan, &segment).await.map_err(CarefulStop::Stop)
     }
 
-    /// Takes the open wave back and reads it again from the bookmark: with a table parked, or row by row.
-    async fn start_again(&mut self, park: Option<(TableId, Problem)>) -> Result<(), Stop> {
-        self.session.roll_back().await?;
+    /// Reads the transaction again from the bookmark, with the table parked.
+    async fn start_without(&mut self, table: TableId, problem: Problem) -> Result<(), Stop> {
+        self.carried.parks.insert(self.plan[table.index()].name().clone(), problem);
+        self.start_again().await
+    }
+
+    /// Reads the transaction again from the bookmark, row by row.
+    async fn start_carefully(&mut self, checks: Checks) -> Result<(), Stop> {
+        self.carried.careful_after = Some((self.bookmark.position.clone(), checks));
+        self.start_again().await
+    }
+
+    /// Takes the open wave back and ends the attempt. Tables parked with it and not committed yet are kept for the next.
+    async fn start_again(&mut self) -> Result<(), Stop> {
+        self.take_back().await?;
         self.run.status.update(|progress| progress.retries += 1);
-        match park {
-            Some((table, problem)) => {
-                self.carried.parks.insert(self.plan[table.index()].name().clone(), problem);
-            }
-            None => self.carried.careful_after = Some(self.bookmark.position.clone()),
-        }
-        // Tables parked with this wave and not committed yet are kept for the next attempt.
         for (table, _, problem) in self.parks.drain(..) {
             self.carried.parks.insert(self.plan[table.index()].name().clone(), problem);
         }

@@ -110,7 +110,7 @@ impl Follower<'_> {
             Err(problem) if problem.fault == Fault::Data => {
                 let table = problem.table.as_ref().map(ToString::to_string);
                 tracing::info!(row_count = pieces.len(), table.name = table, "a wave is divided: {problem}");
-                self.session.roll_back().await?;
+                self.take_back().await?;
                 self.apply_divided(pieces).await
             }
             Err(problem) => Err(problem.into()),

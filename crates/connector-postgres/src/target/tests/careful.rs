@@ -1,6 +1,6 @@
 //! Row by row: the failing row is found and can be left out.
 
-use wavemark_connector::target::{Segment, Session, Verdict};
+use wavemark_connector::target::{Checks, Segment, Session, Verdict};
 use wavemark_domain::Fault;
 
 use super::*;
@@ -34,7 +34,7 @@ async fn rows_that_fail_are_left_out_and_written_to_the_exceptions_in_the_same_c
     let batch = poisoned();
     let mut seen = Vec::new();
     session
-        .apply_carefully(&plan, &Segment::whole(&batch), &mut |at, problem| {
+        .apply_carefully(&plan, &Segment::whole(&batch), Checks::AsDeclared, &mut |at, problem| {
             seen.push((at, problem.code.clone(), problem.key_columns.clone()));
             assert!(!problem.text.contains("secret"), "{problem}");
             Verdict::LeaveOut
@@ -61,8 +61,10 @@ async fn an_abort_ends_with_the_rows_own_problem_and_leaves_nothing() {
     let plan = accounts(&database).await;
     let mut session = session(&database, &plan).await;
     let batch = poisoned();
-    let problem =
-        session.apply_carefully(&plan, &Segment::whole(&batch), &mut |_, _| Verdict::Abort).await.unwrap_err();
+    let problem = session
+        .apply_carefully(&plan, &Segment::whole(&batch), Checks::AsDeclared, &mut |_, _| Verdict::Abort)
+        .await
+        .unwrap_err();
     assert_eq!((problem.fault, problem.code.as_str()), (Fault::Data, "check-violated"));
     assert_eq!(problem.server_code.as_deref(), Some("23514"));
     session.roll_back().await.unwrap();
@@ -76,7 +78,10 @@ async fn a_value_that_the_server_cannot_read_is_noted_by_its_bytes() {
     let mut session = session(&database, &plan).await;
     let mut batch = Batch::default();
     insert(&mut batch, 0, &[V::Bytes(vec![1, 2, 3]), V::Text("x"), V::Int(1)]);
-    session.apply_carefully(&plan, &Segment::whole(&batch), &mut |_, _| Verdict::LeaveOut).await.unwrap();
+    session
+        .apply_carefully(&plan, &Segment::whole(&batch), Checks::AsDeclared, &mut |_, _| Verdict::LeaveOut)
+        .await
+        .unwrap();
     commit(&mut session, 1).await.unwrap();
     assert_eq!(database.rows("SELECT key::text FROM wavemark.exceptions").await, "{\"id\": \"\\\\x010203\"}");
 }
@@ -111,4 +116,44 @@ async fn the_good_half_of_a_failed_wave_goes_after_a_roll_back() {
         Stage::Parked(problem) => assert_eq!(problem.text, "It failed."),
         other => panic!("{other:?}"),
     }
+}
+
+/// A constraint that waits for the commit has no row to blame there; checked at once, it has.
+#[tokio::test]
+async fn what_only_the_commit_refuses_is_found_when_constraints_are_checked_at_once() {
+    let database = Database::new().await;
+    let plan = accounts(&database).await;
+    database
+        .sql(
+            "CREATE FUNCTION shop.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF NEW.owner = 'late' THEN RAISE EXCEPTION USING ERRCODE = 'check_violation'; END IF; RETURN NULL; END $$; \
+             CREATE CONSTRAINT TRIGGER late AFTER INSERT ON shop.accounts DEFERRABLE INITIALLY DEFERRED \
+             FOR EACH ROW EXECUTE FUNCTION shop.refuse(); ALTER TABLE shop.accounts ENABLE ALWAYS TRIGGER late",
+        )
+        .await;
+    let mut session = session(&database, &plan).await;
+    let mut batch = Batch::default();
+    insert(&mut batch, 0, &[V::Int(3), V::Text("c"), V::Int(3)]);
+    insert(&mut batch, 0, &[V::Int(4), V::Text("late"), V::Int(4)]);
+    insert(&mut batch, 0, &[V::Int(5), V::Text("e"), V::Int(5)]);
+    batch.end_transaction(position(9), 0);
+    let segment = Segment::whole(&batch);
+    let mut left_out = Vec::new();
+    for checks in [Checks::AsDeclared, Checks::AtOnce] {
+        left_out.clear();
+        let mut verdict = |at: usize, problem: &Problem| {
+            left_out.push((at, problem.code.clone()));
+            Verdict::LeaveOut
+        };
+        session.apply_carefully(&plan, &segment, checks, &mut verdict).await.unwrap();
+        let committed = commit(&mut session, 1).await;
+        assert_eq!(committed.is_err(), checks == Checks::AsDeclared, "{committed:?}");
+        if let Err(problem) = committed {
+            assert_eq!((problem.fault, left_out.len()), (Fault::Data, 0), "{problem}");
+            session.roll_back().await.unwrap();
+        }
+    }
+    assert_eq!(left_out, [(1, "check-violated".to_owned())]);
+    assert_eq!(database.rows("SELECT id FROM shop.accounts ORDER BY id").await, "1\n2\n3\n5");
+    assert_eq!(database.rows("SELECT count(*) FROM wavemark.exceptions").await, "1");
 }
