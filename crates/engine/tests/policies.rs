@@ -121,6 +121,8 @@ async fn a_table_is_parked_as_it_was_before_the_transaction_and_the_others_go_on
             let state = run.status.progress().tables[table].state;
             let expected = if poisoned(&world, table).is_empty() { TableState::Live } else { TableState::Parked };
             assert_eq!(state, expected, "seed {seed}, {size} at once, table {table}");
+            let advice = run.status.progress().tables[table].problem.clone().and_then(|problem| problem.advice);
+            assert_eq!(advice.is_some(), state == TableState::Parked, "what a person is to do: {advice:?}");
         }
         world.assert_exact();
         run.stop.cancel();

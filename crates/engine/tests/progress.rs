@@ -13,6 +13,7 @@ use wavemark_connector::Source as _;
 use wavemark_connector::testkit::model::{place, position};
 use wavemark_domain::ChangeKind::{Delete, Insert, Truncate, Update};
 use wavemark_domain::progress::TaskProgress;
+use wavemark_domain::{TableName, TableOrder, TableWish};
 use wavemark_engine::{Ended, Failure, Run};
 
 type Running = JoinHandle<Result<Ended, Failure>>;
@@ -104,6 +105,73 @@ async fn transactions_without_a_change_make_no_wave_of_their_own() {
     let after = caught_up(&world, &run).await;
     let waves = after.waves - before;
     assert!(waves <= 2, "{waves} waves in a second, for a bookmark that is moved on now and then");
+    run.stop.cancel();
+    assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
+}
+
+/// Each row is two numbers and a key of eight bytes.
+#[tokio::test(start_paused = true)]
+async fn a_transaction_that_comes_in_parts_is_counted_whole() {
+    for count in [1, 2, 3, 7, 12] {
+        let world = World::new(4, 0);
+        let (run, running) = following(&world).await;
+        world.source.state().write(&vec![(0, Insert); count]);
+        world.source.state().write(&[(1, Insert)]);
+        let after = caught_up(&world, &run).await;
+        let count = count as u64;
+        assert_eq!(after.bytes_written, (count + 1) * 24, "{count} rows at once");
+        assert_eq!((after.changes_written, after.transactions_written), (count + 1, 2), "{count} rows at once");
+        assert_eq!((after.tables[0].inserts, after.tables[1].inserts), (count, 1), "{count} rows at once");
+        run.stop.cancel();
+        assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lag_grows_while_a_wave_waits_and_not_while_there_is_nothing_to_write() {
+    let world = World::new(6, 0);
+    let (run, running) = following(&world).await;
+    world.source.state().write(&[(0, Insert)]);
+    caught_up(&world, &run).await;
+    world.source.state().write(&[]);
+    world.source.written.notify_waiters();
+    sleep(Duration::from_secs(3)).await;
+    let idle = run.status.progress().lag_ms.unwrap();
+    assert!(idle < 1_500, "{idle} ms with nothing to write");
+
+    world.target.state().hold_rows(0, Duration::from_secs(4));
+    world.source.state().write(&[(0, Insert)]);
+    world.source.written.notify_waiters();
+    sleep(Duration::from_millis(3_500)).await;
+    let waiting = run.status.progress().lag_ms.unwrap() - idle;
+    assert!((2_000..=3_500).contains(&waiting), "{waiting} ms");
+    caught_up(&world, &run).await;
+    run.stop.cancel();
+    assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_is_over_when_something_is_written_to_a_table_that_is_followed() {
+    let world = World::new(7, 0);
+    let (run, running) = following(&world).await;
+    world.source.state().write(&[(0, Insert), (1, Insert)]);
+    caught_up(&world, &run).await;
+    run.orders.give(vec![TableOrder { number: 1, table: TableName::new("sim", "t1"), wish: TableWish::Park }]);
+    run.orders.ask_drain(Some(2));
+    let drained = async {
+        while run.status.progress().drained.is_none() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_mins(10), drained).await.unwrap();
+    let written_since = || run.status.progress().drained.unwrap().written_since;
+    assert!(!written_since(), "nothing was written yet");
+    world.source.state().write(&[(1, Insert)]);
+    caught_up(&world, &run).await;
+    assert!(!written_since(), "nobody asked for what is written to a table that is parked");
+    world.source.state().write(&[(0, Insert)]);
+    caught_up(&world, &run).await;
+    assert!(written_since());
     run.stop.cancel();
     assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
 }

@@ -120,7 +120,8 @@ pub struct Odds {
 /// The dice of one simulated system.
 pub struct Chance {
     rng: StdRng,
-    odds: Odds,
+    /// How often things go wrong.
+    pub odds: Odds,
     witness: Option<Witness>,
 }
 

@@ -16,6 +16,7 @@ impl Follower<'_> {
     pub(super) async fn apply_alone(&mut self, piece: &Piece<'_>) -> Result<(), Stop> {
         let began = Instant::now();
         let mut applied = self.apply_carefully(piece, Checks::AsDeclared).await;
+        self.show_applied(began);
         if applied.is_ok() {
             match self.commit_pieces(std::slice::from_ref(piece), began).await {
                 Err(problem) if problem.fault == Fault::Data => {}
@@ -45,23 +46,22 @@ impl Follower<'_> {
         let without = self.without(piece.captured);
         let segment = Segment { batch, range: piece.range.clone(), without: without.as_deref() };
         let mut failed = None;
-        let mut left_out = Vec::new();
+        let (mut left_out, mut rows) = (Vec::new(), Vec::new());
+        let position = piece.mark.map(|mark| self.run.source.describe(&mark.end));
         let mut verdict = |index: usize, problem: &Problem| {
             let table = batch.changes()[index].table;
             if policy == DataErrorPolicy::LogError {
-                left_out.push((table, problem.clone()));
+                let problem = problem.clone().table(self.plan[table.index()].name());
+                left_out.push((table, Problem { position: position.clone(), ..problem }));
+                rows.push(index);
                 return Verdict::LeaveOut;
             }
             failed = Some((table, problem.clone()));
             Verdict::Abort
         };
         let outcome = self.session.apply_carefully(self.plan, &segment, checks, &mut verdict).await;
-        let position = piece.mark.map(|mark| self.run.source.describe(&mark.end));
-        let named = |(table, problem): (TableId, Problem)| {
-            let problem = Problem { position: position.clone(), ..problem.table(self.plan[table.index()].name()) };
-            (table, problem)
-        };
-        self.left_out.extend(left_out.into_iter().map(named));
+        self.left_out.append(&mut left_out);
+        self.tally.add(&segment, &rows);
         match (outcome, failed) {
             (Ok(()), _) => Ok(()),
             (Err(_), Some((table, problem))) if policy == DataErrorPolicy::ParkTable => {

@@ -18,6 +18,7 @@ mod pieces;
 mod shown;
 mod stream;
 mod tables;
+mod tally;
 mod wave;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ use crate::load::aside::Aside;
 use crate::run::{Ended, Run};
 use capture::Captured;
 use tables::Tables;
+use tally::Tally;
 
 /// The write side of following one task.
 struct Follower<'a> {
@@ -50,6 +52,7 @@ struct Follower<'a> {
     parks: Vec<(TableId, Position, Problem)>,
     /// Rows that the open wave leaves out, and why: told once it is committed.
     left_out: Vec<(TableId, Problem)>,
+    tally: Tally,
     /// Whether the wave holds the beginning of a transaction whose end is still to be read.
     streaming: bool,
     /// Whether foreign keys are still to be made; safe to repeat, so every run that follows a load begins with it.
@@ -104,6 +107,7 @@ pub(crate) async fn follow(
         tables: Tables::new(plan, &kept.tables),
         parks: Vec::new(),
         left_out: Vec::new(),
+        tally: Tally::default(),
         streaming: false,
         keys_due: run.task.kind.loads(),
         keys_in_the_way: None,
@@ -235,6 +239,7 @@ impl Follower<'_> {
     /// Takes the open wave back.
     async fn take_back(&mut self) -> Result<(), Problem> {
         self.left_out.clear();
+        self.tally.clear();
         self.session.roll_back().await
     }
 

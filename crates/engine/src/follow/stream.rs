@@ -36,6 +36,7 @@ impl Follower<'_> {
                 Err(CarefulStop::Stop(problem)) => return Err(problem.into()),
             }
         }
+        self.show_applied(began);
         if pieces.last().is_some_and(|piece| piece.mark.is_some()) {
             self.streaming = false;
             match self.commit_pieces(pieces, began).await {
@@ -53,7 +54,9 @@ impl Follower<'_> {
         let without = self.without(piece.captured);
         let segment =
             Segment { batch: &piece.captured.read.batch, range: piece.range.clone(), without: without.as_deref() };
-        self.session.apply(self.plan, &segment).await.map_err(CarefulStop::Stop)
+        self.session.apply(self.plan, &segment).await.map_err(CarefulStop::Stop)?;
+        self.tally.add(&segment, &[]);
+        Ok(())
     }
 
     /// Reads the transaction again from the bookmark, with the table parked.

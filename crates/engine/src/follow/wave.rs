@@ -5,9 +5,9 @@ use tokio::time::Instant;
 use wavemark_connector::target::Segment;
 use wavemark_domain::{Fault, Problem, TableId};
 
+use super::Follower;
 use super::capture::Captured;
 use super::pieces::{Piece, by_batch, pieces_of};
-use super::{Follower, micros};
 use crate::attempt::Stop;
 
 impl Follower<'_> {
@@ -135,17 +135,17 @@ impl Follower<'_> {
             let without = self.without(captured);
             let segment = Segment { batch: &captured.read.batch, range, without: without.as_deref() };
             self.session.apply(self.plan, &segment).await?;
+            self.tally.add(&segment, &[]);
         }
+        self.show_applied(began);
         self.commit_pieces(pieces, began).await
     }
 
     pub(super) async fn commit_pieces(&mut self, pieces: &[Piece<'_>], began: Instant) -> Result<(), Problem> {
         let mark = pieces.last().and_then(|piece| piece.mark);
         let mark = mark.ok_or_else(|| Problem::internal("a wave must end with a transaction"))?;
-        self.run.status.update(|progress| progress.apply_us += micros(began.elapsed()));
-        let before = self.bookmark.position.clone();
         self.commit(mark.end.clone(), Some(mark.committed_at)).await?;
-        self.count(pieces, &before, began);
+        self.show_committed(pieces, mark.committed_at, began);
         Ok(())
     }
 

@@ -1,0 +1,79 @@
+//! A failure that passes is waited out: nothing is divided, read row by row, left out or parked because of it.
+
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+mod support;
+
+use std::time::Duration;
+
+use support::World;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use wavemark_connector::testkit::model::place;
+use wavemark_domain::ChangeKind::Insert;
+use wavemark_domain::state::TableState;
+use wavemark_engine::{Ended, Failure, Run};
+
+type Running = JoinHandle<Result<Ended, Failure>>;
+
+async fn following(world: &World) -> (Run, Running) {
+    let run = world.run(1);
+    let running = run.clone();
+    let running = tokio::spawn(async move { running.run().await });
+    while run.status.progress().wave.is_none() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    (run, running)
+}
+
+async fn ends_exact(world: &World, run: &Run, running: Running) {
+    world.source.written.notify_waiters();
+    let end = world.source.state().end;
+    let reached = async {
+        while world.target.state().bookmark().is_none_or(|bookmark| place(&bookmark.position) < end) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_mins(10), reached).await.unwrap();
+    assert!(run.status.progress().tables.iter().all(|table| table.state != TableState::Parked));
+    run.stop.cancel();
+    assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
+    world.assert_exact();
+}
+
+/// The codes of what was told to be wrong.
+fn told(run: &Run) -> Vec<String> {
+    run.status.events().into_iter().filter_map(|event| event.problem).map(|problem| problem.code).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_others_hold_for_long_end_the_attempt() {
+    for seed in 1..10 {
+        let world = World::new(seed, 0);
+        let (run, running) = following(&world).await;
+        // Longer than a wave waits for them.
+        world.target.state().hold_rows(0, Duration::from_secs(8));
+        for _ in 0..8 {
+            world.source.state().write(&[(0, Insert), (1, Insert)]);
+        }
+        ends_exact(&world, &run, running).await;
+        assert_eq!(told(&run).first().map(String::as_str), Some("lock-timeout"), "seed {seed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_transaction_whose_commit_gives_no_answer_ends_the_attempt() {
+    for seed in 1..10 {
+        let world = World::new(seed, 0);
+        let (run, running) = following(&world).await;
+        world.target.state().chance.odds.lost_answer = 1_000;
+        world.source.state().write(&[(0, Insert); 12]);
+        world.source.written.notify_waiters();
+        while run.status.progress().retries == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        world.target.state().chance.odds.lost_answer = 0;
+        ends_exact(&world, &run, running).await;
+        assert_eq!(told(&run), ["lost"], "seed {seed}");
+    }
+}
