@@ -120,8 +120,9 @@ pub struct Odds {
 /// The dice of one simulated system.
 pub struct Chance {
     rng: StdRng,
-    /// How often things go wrong.
-    pub odds: Odds,
+    odds: Odds,
+    /// Whether the next answer is lost for sure.
+    pub lose_next_answer: bool,
     witness: Option<Witness>,
 }
 
@@ -129,7 +130,7 @@ impl Chance {
     /// Dice from a seed.
     #[must_use]
     pub fn new(seed: u64, odds: Odds) -> Self {
-        Self { rng: StdRng::seed_from_u64(seed), odds, witness: None }
+        Self { rng: StdRng::seed_from_u64(seed), odds, lose_next_answer: false, witness: None }
     }
 
     /// The same dice with somebody who hears of mishaps.
@@ -142,7 +143,12 @@ impl Chance {
     /// Other dice with the same odds.
     #[must_use]
     pub fn split(&mut self) -> Self {
-        Self { rng: StdRng::seed_from_u64(self.rng.random()), odds: self.odds, witness: self.witness.clone() }
+        Self {
+            rng: StdRng::seed_from_u64(self.rng.random()),
+            odds: self.odds,
+            lose_next_answer: false,
+            witness: self.witness.clone(),
+        }
     }
 
     /// Goes on from another seed.
@@ -205,7 +211,7 @@ impl Chance {
     /// Fails a call after it did its work, now and then.
     pub fn lose_answer(&mut self, what: &str) -> Result<(), Problem> {
         let odds = self.odds.lost_answer;
-        if self.hits(odds) {
+        if self.hits(odds) || std::mem::take(&mut self.lose_next_answer) {
             self.note(Mishap::LostAnswer, None);
             return Err(Problem::transient("lost", format!("simulated: the answer of {what} was lost")));
         }

@@ -364,3 +364,37 @@ async fn an_older_schema_is_brought_forward_by_one_of_two_that_race_and_nothing_
     wave(&mut session, &plan, &set(6), 5).await.unwrap();
     assert_eq!(database.rows("SELECT n FROM shop.counters").await, "6");
 }
+
+/// A server process that hears nothing: its host's storage hangs, say.
+#[tokio::test]
+async fn a_predecessor_that_does_not_end_is_told_and_nobody_else_gets_in() {
+    let database = Database::new().await;
+    let plan = counters(&database).await;
+    let first = session(&database, &plan).await;
+    let pid = first.writer.pid.to_string();
+    let signal =
+        |name: &str| assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
+    signal("-STOP");
+    let opened = tokio::time::timeout(Duration::from_secs(30), database.target().open(&task(2, false))).await;
+    signal("-CONT");
+    match opened {
+        Ok(Err(OpenError::Problem(problem))) => {
+            assert_eq!((problem.fault, problem.code.as_str()), (Fault::Transient, "predecessor-stuck"));
+        }
+        Ok(_) => panic!("the target was opened, or refused for another reason"),
+        Err(_) => panic!("it is waited for without end"),
+    }
+    database.target().open(&task(2, false)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_later_generation_that_was_granted_before_is_not_begun_over_an_earlier_one() {
+    let database = Database::new().await;
+    database.target().open(&task(1, true)).await.unwrap();
+    let elsewhere = TaskContext { generation: Generation(2), ..task(3, false) };
+    match database.target().open(&elsewhere).await {
+        Err(OpenError::Problem(problem)) => assert_eq!(problem.code, "target-forgotten"),
+        _ => panic!("a generation that this target never saw was opened as if it had been"),
+    }
+    database.target().open(&TaskContext { first_grant: true, ..elsewhere }).await.unwrap();
+}

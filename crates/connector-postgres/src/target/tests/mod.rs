@@ -4,6 +4,7 @@ mod careful;
 mod fence;
 mod keyless;
 mod load;
+mod marks;
 mod shapes;
 mod speed;
 mod waves;
