@@ -164,7 +164,7 @@ pub struct Loaded {
 /// *internal* ends the session: the caller drops it and opens the target again.
 #[async_trait]
 pub trait Session: Send {
-    /// Looks at the target tables of the plan. Called once, before anything else, and again when the plan changes.
+    /// Looks at the target tables of the plan. Called once, before anything else.
     async fn attach(&mut self, plan: &[TablePlan]) -> Result<(), Problem>;
 
     /// Makes a table ready to be loaded and puts its mark and the marks of its chunks there, in one commit.

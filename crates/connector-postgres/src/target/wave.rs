@@ -91,15 +91,9 @@ impl Waves {
         }
     }
 
-    /// Takes the plan; what was known of tables that are the same stays.
-    pub(crate) async fn attach(&mut self, plan: &[TablePlan]) -> Result<(), Problem> {
-        fn of(plan: &[TablePlan], id: TableId) -> Option<&TablePlan> {
-            plan.iter().find(|table| table.id == id)
-        }
-        let changed = |id: &TableId| of(plan, *id) != of(&self.plan, *id);
-        let changed: Vec<TableId> = self.tables.keys().copied().filter(changed).collect();
+    /// Takes the plan.
+    pub(crate) fn attach(&mut self, plan: &[TablePlan]) {
         self.plan = plan.to_vec();
-        self.forget(changed.into_iter()).await
     }
 
     /// Forgets what was known of tables that are made anew; between waves.
