@@ -3,23 +3,20 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/pair.rs"]
+mod pair;
 mod support;
 #[path = "support/task.rs"]
 mod task;
 
 use std::process::Command;
-use std::sync::Arc;
 
-use wavemark_connector::source::{BlockFormat, View};
-use wavemark_connector::target::{ChunkMark, Opened, Segment, Stage, TableMark, Target, WaveEnd};
-use wavemark_connector::{Connector, EndpointSettings};
+use wavemark_connector::Connector as _;
 use wavemark_connector_postgres::Postgres;
-use wavemark_connector_postgres::encoding::{BINARY, COPY_BINARY};
-use wavemark_domain::task::Preparation;
-use wavemark_domain::{TablePlan, WaveNumber};
 
+use pair::{check_encodings, connect, load, target_endpoint};
 use support::Cluster;
-use task::{Fixture, PATIENCE, endpoint};
+use task::Fixture;
 
 const SCHEMA: &str = r#"
 CREATE SCHEMA shop;
@@ -122,12 +119,6 @@ INSERT INTO shop.log VALUES (NULL, NULL, NULL), (NULL, NULL, NULL);
 
 const TABLES: [&str; 4] = ["shop.customers", "shop.orders", "\"Odd \"\"schema\".\"Odd.table é\"", "shop.log"];
 
-fn target_endpoint(cluster: &Cluster) -> EndpointSettings {
-    let mut endpoint = endpoint(cluster, "postgres");
-    endpoint.values["database"] = "mart".into();
-    endpoint
-}
-
 /// The structure of both schemas as `pg_dump` writes it, less what is the source's own.
 fn structure(cluster: &Cluster, database: &str) -> String {
     let port = cluster.port.to_string();
@@ -160,52 +151,6 @@ async fn rows(client: &tokio_postgres::Client) -> Vec<String> {
     all
 }
 
-async fn connect(cluster: &Cluster, database: &str) -> tokio_postgres::Client {
-    let settings = format!("host=127.0.0.1 port={} user=postgres dbname={database}", cluster.port);
-    let (client, driver) = tokio_postgres::connect(&settings, tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(driver);
-    client.batch_execute("SET TimeZone = 'UTC'").await.unwrap();
-    client
-}
-
-/// The plan as the engine makes it: what the target accepts and the source offers.
-fn check_encodings(fixture: &Fixture, target: &Arc<dyn Target>, plan: &[TablePlan]) {
-    for table in plan {
-        for column in &table.columns {
-            let source = &table.source.columns[column.source];
-            let offered = fixture.source.offers(&table.source, source);
-            assert_eq!(target.accepts("postgresql", &table.source, source), offered, "{}", source.name);
-            assert_eq!(offered, [BINARY], "{}", source.name);
-        }
-    }
-}
-
-async fn load(opened: &mut Opened, view: &dyn View, plan: &[TablePlan]) {
-    for table in plan {
-        let entered = view.enter(table).await.unwrap();
-        let ranges = view.chunks(table, 65_536).await.unwrap();
-        let mark = TableMark {
-            source: table.name().clone(),
-            began: view.position().clone(),
-            position: view.position().clone(),
-            storage: entered.storage,
-            stage: Stage::Loading,
-            chunks: (0..)
-                .zip(&ranges)
-                .map(|(number, range)| ChunkMark { number, range: range.clone(), done: None })
-                .collect(),
-        };
-        opened.session.begin_table(table, Preparation::Nothing, &mark).await.unwrap();
-        for (number, range) in (0..).zip(&ranges) {
-            let mut reader = view.read(table, range, BlockFormat::Stream(COPY_BINARY), None).await.unwrap();
-            opened.loaders[0].load(table, number, &mut *reader, &|_| {}).await.unwrap();
-        }
-        opened.loaders[0].finish_table(table).await.unwrap();
-        opened.loaders[0].complete_table(table).await.unwrap();
-    }
-    assert_eq!(opened.session.finish_load(plan).await.unwrap(), []);
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn structure_rows_and_changes_arrive_as_they_are() {
     let cluster = Cluster::start(&[("fsync", "off")]);
@@ -236,35 +181,10 @@ async fn structure_rows_and_changes_arrive_as_they_are() {
 
     source.batch_execute(CHANGES).await.unwrap();
     source.batch_execute("INSERT INTO shop.log VALUES (NULL, 'the end', NULL)").await.unwrap();
-    let mut reader = fixture.follow(&plan, &start).await;
-    let mut wave = 0;
-    let finished = async {
-        loop {
-            let read = reader.next(1 << 20).await.unwrap();
-            assert!(read.barriers.is_empty());
-            opened.session.apply(&plan, &Segment::whole(&read.batch)).await.unwrap();
-            if let Some(mark) = read.batch.transactions().last().filter(|_| !read.batch.is_open()) {
-                wave += 1;
-                let end = WaveEnd {
-                    wave: WaveNumber(wave),
-                    position: &mark.end,
-                    position_text: &fixture.source.describe(&mark.end),
-                    committed_at: Some(mark.committed_at),
-                    parked: &[],
-                };
-                opened.session.commit(&end).await.unwrap();
-            }
-            let done: bool = mart
-                .query_one("SELECT EXISTS (SELECT FROM shop.log WHERE line = 'the end')", &[])
-                .await
-                .unwrap()
-                .get(0);
-            if done {
-                break;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, finished).await.unwrap();
+    pair::follow_until(&fixture, &mut opened, (&plan, &start), async || {
+        mart.query_one("SELECT EXISTS (SELECT FROM shop.log WHERE line = 'the end')", &[]).await.unwrap().get(0)
+    })
+    .await;
     assert_eq!(rows(&mart).await, rows(&source).await);
 }
 

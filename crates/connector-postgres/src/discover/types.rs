@@ -62,10 +62,14 @@ impl Types {
         Ok(reference)
     }
 
-    /// Whether the type and all that is inside it has a binary form in both directions.
+    /// Whether the type and all that is inside it has a binary form that the server reads as it wrote it. Those of
+    /// `int2vector` and `oidvector` it refuses when they are empty.
     fn has_binary(&self, oid: u32) -> bool {
+        const VECTORS: [u32; 2] = [22, 30];
         self.0.get(&oid).is_some_and(|found| {
-            found.binary && found.inner.iter().chain(&found.attributes).all(|part| self.has_binary(*part))
+            found.binary
+                && !VECTORS.contains(&oid)
+                && found.inner.iter().chain(&found.attributes).all(|part| self.has_binary(*part))
         })
     }
 

@@ -1,0 +1,96 @@
+//! Both ends of the connector on one cluster: databases `postgres` and `mart`.
+
+use std::sync::Arc;
+
+use wavemark_connector::EndpointSettings;
+use wavemark_connector::source::{BlockFormat, View};
+use wavemark_connector::target::{ChunkMark, Opened, Segment, Stage, TableMark, Target, WaveEnd};
+use wavemark_connector_postgres::encoding::{BINARY, COPY_BINARY};
+use wavemark_domain::task::Preparation;
+use wavemark_domain::{Position, TablePlan, WaveNumber};
+
+use crate::support::Cluster;
+use crate::task::{Fixture, PATIENCE, endpoint};
+
+pub(crate) fn target_endpoint(cluster: &Cluster) -> EndpointSettings {
+    let mut endpoint = endpoint(cluster, "postgres");
+    endpoint.values["database"] = "mart".into();
+    endpoint
+}
+
+pub(crate) async fn connect(cluster: &Cluster, database: &str) -> tokio_postgres::Client {
+    let settings = format!("host=127.0.0.1 port={} user=postgres dbname={database}", cluster.port);
+    let (client, driver) = tokio_postgres::connect(&settings, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(driver);
+    client.batch_execute("SET TimeZone = 'UTC'").await.unwrap();
+    client
+}
+
+/// The plan as the engine makes it: what the target accepts and the source offers.
+pub(crate) fn check_encodings(fixture: &Fixture, target: &Arc<dyn Target>, plan: &[TablePlan]) {
+    for table in plan {
+        for column in &table.columns {
+            let source = &table.source.columns[column.source];
+            let offered = fixture.source.offers(&table.source, source);
+            let column = format!("{}.{} {}", table.name(), source.name, source.declared);
+            assert_eq!(target.accepts("postgresql", &table.source, source), offered, "{column}");
+            assert_eq!(offered, [BINARY], "{column}");
+        }
+    }
+}
+
+pub(crate) async fn load(opened: &mut Opened, view: &dyn View, plan: &[TablePlan]) {
+    for table in plan {
+        let entered = view.enter(table).await.unwrap();
+        let ranges = view.chunks(table, 65_536).await.unwrap();
+        let mark = TableMark {
+            source: table.name().clone(),
+            began: view.position().clone(),
+            position: view.position().clone(),
+            storage: entered.storage,
+            stage: Stage::Loading,
+            chunks: (0..)
+                .zip(&ranges)
+                .map(|(number, range)| ChunkMark { number, range: range.clone(), done: None })
+                .collect(),
+        };
+        opened.session.begin_table(table, Preparation::Nothing, &mark).await.unwrap();
+        for (number, range) in (0..).zip(&ranges) {
+            let mut reader = view.read(table, range, BlockFormat::Stream(COPY_BINARY), None).await.unwrap();
+            opened.loaders[0].load(table, number, &mut *reader, &|_| {}).await.unwrap();
+        }
+        opened.loaders[0].finish_table(table).await.unwrap();
+        opened.loaders[0].complete_table(table).await.unwrap();
+    }
+    assert_eq!(opened.session.finish_load(plan).await.unwrap(), []);
+}
+
+/// Reads the log from a position and applies it, batch by batch, until `is_done` says so of the target.
+pub(crate) async fn follow_until(
+    fixture: &Fixture,
+    opened: &mut Opened,
+    (plan, start): (&[TablePlan], &Position),
+    is_done: impl AsyncFn() -> bool,
+) {
+    let mut reader = fixture.follow(plan, start).await;
+    let mut wave = 0;
+    let finished = async {
+        while !is_done().await {
+            let read = reader.next(1 << 20).await.unwrap();
+            assert!(read.barriers.is_empty(), "{:?}", read.barriers);
+            opened.session.apply(plan, &Segment::whole(&read.batch)).await.unwrap();
+            if let Some(mark) = read.batch.transactions().last().filter(|_| !read.batch.is_open()) {
+                wave += 1;
+                let end = WaveEnd {
+                    wave: WaveNumber(wave),
+                    position: &mark.end,
+                    position_text: &fixture.source.describe(&mark.end),
+                    committed_at: Some(mark.committed_at),
+                    parked: &[],
+                };
+                opened.session.commit(&end).await.unwrap();
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, finished).await.unwrap();
+}
