@@ -25,7 +25,7 @@ impl Waves {
             })
         };
         for net in &nets {
-            if net.ordered || self.must_keep_order(net.table) {
+            if net.ordered || self.must_keep_order(net) {
                 self.in_order(batch, net).await?;
                 continue;
             }
@@ -53,15 +53,16 @@ impl Waves {
         Ok(())
     }
 
-    /// An identity that an UPDATE may not set can come with an insert that netting turns into an update. Without a
-    /// key netting turns updates into deletes and inserts, which would lose what the plan doesn't give.
-    fn must_keep_order(&self, table: TableId) -> bool {
-        self.tables.get(&table).is_none_or(|known| {
-            let columns = &known.target.columns;
+    /// An identity that an UPDATE may not set can be among what updates give: it changed, or came with an insert that
+    /// netting turns into an update. Without a key netting turns updates into deletes and inserts, which would lose
+    /// what the plan doesn't give.
+    fn must_keep_order(&self, net: &NetTable) -> bool {
+        self.tables.get(&net.table).is_none_or(|known| {
             if known.target.key.is_empty() {
                 return known.target.has_more;
             }
-            (0..columns.len()).any(|at| columns[at].always && !known.target.key.contains(&at))
+            let mut given = net.updates.iter().flat_map(|group| &group.columns);
+            given.any(|at| known.target.columns[*at].always)
         })
     }
 
@@ -89,8 +90,7 @@ impl Waves {
         let deletes = self.method(net.table, net.deletes.len(), &[])?;
         let mut updates = Vec::with_capacity(net.updates.len());
         for group in &net.updates {
-            let set = statements::settable(self.target(net.table)?, &group.columns);
-            updates.push((self.method(net.table, group.rows.len(), &group.columns)?, set));
+            updates.push((self.method(net.table, group.rows.len(), &group.columns)?, group.columns.clone()));
         }
         self.stage(batch, net, deletes, &updates).await?;
         self.delete(batch, net, deletes).await?;

@@ -1,6 +1,6 @@
 //! The SQL of single changes and of sets, per table; values are always bound or copied, names always quoted.
 
-use super::table::TargetTable;
+use super::table::{TargetColumn, TargetTable};
 
 /// What a statement says when it touched another number of rows than one. Then no answer needs to be waited for
 /// before the commit is sent.
@@ -28,12 +28,12 @@ pub(crate) fn insert(table: &TargetTable, guarded: bool) -> String {
     guard(guarded, table, "insert", sql)
 }
 
-/// Parameters: the columns of `set`, then the key.
+/// Parameters: the columns of `set`, then the key. Columns that the server only makes itself must be what they are.
 pub(crate) fn update(table: &TargetTable, set: &[usize], guarded: bool) -> String {
     let values: Vec<String> = (1..=set.len()).map(|n| format!("${n}")).collect();
     let assignments = assignments(table, set, &values);
     let condition = key_condition(table, |at| format!("${}", set.len() + at + 1));
-    let sql = format!("UPDATE {} AS t SET {assignments} WHERE {condition}", table.name);
+    let sql = format!("UPDATE {} AS t SET {assignments} WHERE {condition}{}", table.name, as_made(table, set));
     guard(guarded, table, "update", sql)
 }
 
@@ -43,19 +43,39 @@ pub(crate) fn delete(table: &TargetTable, guarded: bool) -> String {
     guard(guarded, table, "delete", format!("DELETE FROM {} AS t WHERE {condition}", table.name))
 }
 
-/// The columns that an UPDATE may set.
-pub(crate) fn settable(table: &TargetTable, columns: &[usize]) -> Vec<usize> {
-    columns.iter().copied().filter(|at| !table.columns[*at].always).collect()
+/// Takes the row away and puts it there again with the columns of `set` anew. Parameters: those, then the old key.
+pub(crate) fn replace(table: &TargetTable, set: &[usize]) -> String {
+    let condition = key_condition(table, |at| format!("${}", set.len() + at + 1));
+    let value = |(at, column): (usize, &TargetColumn)| match set.iter().position(|given| *given == at) {
+        Some(n) => format!("${}::{}", n + 1, column.base_text),
+        None => format!("gone.{}", column.name),
+    };
+    let values: Vec<String> = table.columns.iter().enumerate().map(value).collect();
+    format!(
+        "WITH gone AS (DELETE FROM {0} AS t WHERE {condition} RETURNING t.*) \
+         INSERT INTO {0} ({1}) OVERRIDING SYSTEM VALUE SELECT {2} FROM gone",
+        table.name,
+        table.column_list(),
+        values.join(", ")
+    )
+}
+
+/// The condition that columns that an UPDATE may not set are what they are to be.
+fn as_made(table: &TargetTable, set: &[usize]) -> String {
+    let made = set.iter().enumerate().map(|(n, at)| (n + 1, &table.columns[*at])).filter(|(_, column)| column.always);
+    made.map(|(n, column)| format!(" AND t.{} IS NOT DISTINCT FROM ${n}::{}", column.name, column.base_text)).collect()
 }
 
 /// With nothing to set, a column is set to what it is, so that the statement still says whether the row is there.
 fn assignments(table: &TargetTable, set: &[usize], values: &[String]) -> String {
-    if set.is_empty() {
+    let pairs = set.iter().zip(values).map(|(at, value)| (&table.columns[*at], value));
+    let pairs = pairs.filter(|(column, _)| !column.always);
+    let pairs: Vec<String> = pairs.map(|(column, value)| format!("{} = {value}", column.name)).collect();
+    if pairs.is_empty() {
         let any = table.columns.iter().find(|column| !column.always).or(table.columns.first());
         return any.map_or_else(String::new, |column| format!("{0} = t.{0}", column.name));
     }
-    let pairs = set.iter().zip(values).map(|(at, value)| format!("{} = {value}", table.columns[*at].name));
-    pairs.collect::<Vec<_>>().join(", ")
+    pairs.join(", ")
 }
 
 fn key_condition(table: &TargetTable, value: impl Fn(usize) -> String) -> String {
@@ -87,7 +107,8 @@ fn one_row(table: &TargetTable, first: usize) -> String {
 pub(crate) fn update_keyless(table: &TargetTable, set: &[usize], guarded: bool) -> String {
     let values: Vec<String> = (1..=set.len()).map(|n| format!("${n}")).collect();
     let assignments = assignments(table, set, &values);
-    let sql = format!("UPDATE {} AS t SET {assignments} WHERE {}", table.name, one_row(table, set.len() + 1));
+    let found = one_row(table, set.len() + 1);
+    let sql = format!("UPDATE {} AS t SET {assignments} WHERE {found}{}", table.name, as_made(table, set));
     guard(guarded, table, "update", sql)
 }
 

@@ -235,7 +235,7 @@ impl Waves {
         let params = single.params(batch, target)?;
         // Where triggers don't fire, nothing swallows an insert: it succeeds or fails by itself.
         let sure = self.replica && single.verb == Verb::Insert;
-        let guarded = guarded && !sure;
+        let guarded = guarded && !sure && single.verb != Verb::Replace;
         if !guarded && !sure {
             self.leave_unread();
         }

@@ -1,10 +1,13 @@
 //! Both ends of the connector on one cluster: databases `postgres` and `mart`.
 
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+
 use std::sync::Arc;
 
-use wavemark_connector::EndpointSettings;
 use wavemark_connector::source::{BlockFormat, View};
 use wavemark_connector::target::{ChunkMark, Opened, Segment, Stage, TableMark, Target, WaveEnd};
+use wavemark_connector::{Connector as _, EndpointSettings};
+use wavemark_connector_postgres::Postgres;
 use wavemark_connector_postgres::encoding::{BINARY, COPY_BINARY};
 use wavemark_domain::task::Preparation;
 use wavemark_domain::{Position, TablePlan, WaveNumber};
@@ -93,4 +96,63 @@ pub(crate) async fn follow_until(
         }
     };
     tokio::time::timeout(PATIENCE, finished).await.unwrap();
+}
+
+/// A source and a target database whose tables are compared by the servers' own text of them.
+pub(crate) struct Pair {
+    pub(crate) source: tokio_postgres::Client,
+    pub(crate) mart: tokio_postgres::Client,
+    pub(crate) fixture: Fixture,
+    pub(crate) cluster: Cluster,
+}
+
+impl Pair {
+    pub(crate) async fn start(settings: &[(&str, &str)]) -> Self {
+        let cluster = Cluster::start(&[&[("fsync", "off")], settings].concat());
+        let source = connect(&cluster, "postgres").await;
+        source.batch_execute("CREATE DATABASE mart").await.unwrap();
+        source.batch_execute("CREATE TABLE public.the_end (n integer PRIMARY KEY)").await.unwrap();
+        let mart = connect(&cluster, "mart").await;
+        Self { source, mart, fixture: Fixture::new(&cluster), cluster }
+    }
+
+    /// Loads these tables, makes the changes one after the other at the source, follows them, and asserts that the
+    /// tables are equal after the load and at the end.
+    pub(crate) async fn copies(&self, tables: &[&str], changes: &[&str]) {
+        self.copies_as(tables, tables, changes).await;
+    }
+
+    /// The same for names that have to be quoted in SQL.
+    pub(crate) async fn copies_as(&self, names: &[&str], tables: &[&str], changes: &[&str]) {
+        let target = Postgres.target(&target_endpoint(&self.cluster)).unwrap();
+        let plan = self.fixture.plan(&[names, &["the_end"]].concat()).await;
+        let mut opened = target.open(&self.fixture.task).await.unwrap();
+        opened.session.attach(&plan).await.unwrap();
+        let view = self.fixture.begin(&plan).await;
+        let start = view.position().clone();
+        load(&mut opened, &*view, &plan).await;
+        drop(view);
+        self.assert_equal(tables, "after the load").await;
+        for change in changes {
+            self.source.batch_execute(change).await.unwrap_or_else(|error| panic!("{change}: {error:?}"));
+        }
+        self.source.batch_execute("INSERT INTO public.the_end VALUES (1)").await.unwrap();
+        follow_until(&self.fixture, &mut opened, (&plan, &start), async || {
+            self.mart.query_one("SELECT EXISTS (SELECT FROM public.the_end)", &[]).await.unwrap().get(0)
+        })
+        .await;
+        self.assert_equal(tables, "at the end").await;
+    }
+
+    pub(crate) async fn assert_equal(&self, tables: &[&str], when: &str) {
+        for table in tables {
+            assert_eq!(rows_of(&self.mart, table).await, rows_of(&self.source, table).await, "{table} {when}");
+        }
+    }
+}
+
+/// A table's rows as text, sorted.
+pub(crate) async fn rows_of(client: &tokio_postgres::Client, table: &str) -> Vec<String> {
+    let sql = format!("SELECT whole::text FROM {table} AS whole ORDER BY whole::text COLLATE \"C\"");
+    client.query(&sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
 }

@@ -321,6 +321,50 @@ async fn identities_are_written_as_they_came() {
     }
 }
 
+/// At the source `UPDATE … SET id = DEFAULT`: here no UPDATE may do that.
+#[tokio::test]
+async fn an_identity_that_moves_takes_its_row_along() {
+    for method in METHODS {
+        let database = Database::new().await;
+        database
+            .sql(
+                "CREATE SCHEMA shop; \
+                 CREATE TABLE shop.a (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n integer, t text); \
+                 CREATE TABLE shop.b (id integer PRIMARY KEY, s integer GENERATED ALWAYS AS IDENTITY); \
+                 CREATE TABLE shop.c (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n integer, more text); \
+                 INSERT INTO shop.a (n, t) VALUES (1, 'large'), (2, 'x'); INSERT INTO shop.b VALUES (1); \
+                 INSERT INTO shop.c (n, more) VALUES (1, 'kept')",
+            )
+            .await;
+        let plan = [
+            plan(0, "a", &[("id!", "integer"), ("n", "integer"), ("t", "text")]),
+            plan(1, "b", &[("id!", "integer"), ("s", "integer")]),
+            plan(2, "c", &[("id!", "integer"), ("n", "integer")]),
+        ];
+        let mut session = session(&database, &plan).await;
+        session.waves.force = method;
+        let mut batch = Batch::default();
+        update(&mut batch, 0, Some(&[V::Int(1), V::Null, V::Null]), &[V::Int(9), V::Int(5), V::Unchanged]);
+        update(&mut batch, 0, None, &[V::Int(2), V::Int(6), V::Text("y")]);
+        update(&mut batch, 1, None, &[V::Int(1), V::Int(1)]);
+        wave(&mut session, &plan, &batch, 1).await.unwrap();
+        let rows = "SELECT id AS a, n AS b, t AS c FROM shop.a ORDER BY id";
+        assert_eq!(database.rows(rows).await, "2|6|y\n9|5|large", "{method:?}");
+
+        // Where the row can't be made again, or its identity is another one, nothing is passed over in silence.
+        let mut moved = Batch::default();
+        update(&mut moved, 2, Some(&[V::Int(1), V::Null]), &[V::Int(9), V::Int(5)]);
+        let mut other = Batch::default();
+        update(&mut other, 1, None, &[V::Int(1), V::Int(44)]);
+        for (batch, code) in [(moved, "identity-moves"), (other, "divergence")] {
+            let problem = wave(&mut session, &plan, &batch, 2).await.unwrap_err();
+            assert_eq!(problem.code, code, "{method:?}: {problem}");
+            session.roll_back().await.unwrap();
+        }
+        assert_eq!(database.rows("SELECT id AS a, n AS b, more AS c FROM shop.c").await, "1|1|kept");
+    }
+}
+
 #[tokio::test]
 async fn without_the_right_to_switch_them_off_foreign_keys_still_hold() {
     let database = Database::new().await;

@@ -1,0 +1,242 @@
+//! What the log says and doesn't say: whatever it is, source and target are equal.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "support/pair.rs"]
+mod pair;
+mod support;
+#[path = "support/task.rs"]
+mod task;
+
+use pair::Pair;
+
+/// Values too large for a row's own place: an update that leaves them alone leaves them out of the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_values_that_an_update_leaves_alone_stay_as_they_are() {
+    let pair = Pair::start(&[]).await;
+    let identities = ["DEFAULT", "USING INDEX large_key", "FULL"];
+    let mut names = Vec::new();
+    for (at, identity) in identities.iter().enumerate() {
+        let name = format!("large{at}");
+        let sql = format!(
+            "CREATE TABLE {name} (id integer, other integer NOT NULL, note text, long text, list text[], doc jsonb, \
+             PRIMARY KEY (id)); CREATE UNIQUE INDEX large_key{at} ON {name} (other, id); \
+             ALTER TABLE {name} ALTER long SET STORAGE EXTERNAL, ALTER list SET STORAGE EXTERNAL, \
+             ALTER doc SET STORAGE EXTERNAL; ALTER TABLE {name} REPLICA IDENTITY {}; \
+             INSERT INTO {name} SELECT n, n, 'a', repeat(n::text, 9000), ARRAY[repeat('l', 9000), NULL], \
+             jsonb_build_object('k', repeat('d', 9000)) FROM generate_series(1, 300) n",
+            identity.replace("large_key", &format!("large_key{at}"))
+        );
+        pair.source.batch_execute(&sql).await.unwrap();
+        names.push(name);
+    }
+    let each = |sql: &str| names.iter().map(|name| sql.replace("TABLE", name)).collect::<Vec<_>>().join("; ");
+    let changes = [
+        each("UPDATE TABLE SET note = 'b' WHERE id <= 50"),
+        each("UPDATE TABLE SET id = id + 1000 WHERE id BETWEEN 20 AND 40"),
+        each("UPDATE TABLE SET other = other + 1000, long = 'short' WHERE id BETWEEN 41 AND 60"),
+        each(
+            "BEGIN; INSERT INTO TABLE VALUES (5000, 5000, 'new', repeat('n', 9000)); UPDATE TABLE SET note = 'newer' \
+              WHERE id = 5000; UPDATE TABLE SET id = 5001 WHERE id = 5000; COMMIT",
+        ),
+        each("UPDATE TABLE SET note = NULL WHERE id > 200"),
+        each("UPDATE TABLE SET doc = doc || '{\"x\": 1}', list = list || '{y}' WHERE id BETWEEN 100 AND 110"),
+        each("DELETE FROM TABLE WHERE id BETWEEN 1025 AND 1030"),
+        each(
+            "BEGIN; UPDATE TABLE SET note = 'c' WHERE id = 1; UPDATE TABLE SET long = repeat('z', 9000) WHERE id = 1; \
+              UPDATE TABLE SET note = 'd' WHERE id = 1; COMMIT",
+        ),
+    ];
+    let tables: Vec<&str> = names.iter().map(String::as_str).collect();
+    pair.copies(&tables, &changes.iter().map(String::as_str).collect::<Vec<_>>()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_identity_may_be_any_index_and_change_while_it_is_followed() {
+    let pair = Pair::start(&[]).await;
+    pair.source
+        .batch_execute(
+            "CREATE TABLE turned (a integer, b text NOT NULL, c integer NOT NULL, d text, PRIMARY KEY (c, a) INCLUDE (d)); \
+             CREATE UNIQUE INDEX turned_index ON turned (b, a, c); \
+             CREATE TABLE indexed (a integer, b text NOT NULL, c integer NOT NULL, d text); \
+             CREATE UNIQUE INDEX indexed_index ON indexed (c, b); ALTER TABLE indexed REPLICA IDENTITY USING INDEX indexed_index; \
+             INSERT INTO turned SELECT n, n::text, -n, 'd' FROM generate_series(1, 100) n; \
+             INSERT INTO indexed SELECT n, n::text, -n, 'd' FROM generate_series(1, 100) n",
+        )
+        .await
+        .unwrap();
+    let work = |from: usize| {
+        format!(
+            "UPDATE turned SET d = 'e' WHERE a = {from}; UPDATE turned SET c = c - 1000 WHERE a = {from} + 1; \
+             UPDATE turned SET b = 'other' WHERE a = {from} + 2; DELETE FROM turned WHERE a = {from} + 3; \
+             UPDATE indexed SET d = NULL WHERE a = {from}; UPDATE indexed SET b = b || 'x' WHERE a = {from} + 1; \
+             UPDATE indexed SET a = NULL WHERE a = {from} + 2; DELETE FROM indexed WHERE a = {from} + 3"
+        )
+    };
+    let changes = [
+        work(1),
+        "ALTER TABLE turned REPLICA IDENTITY FULL; ALTER TABLE indexed REPLICA IDENTITY FULL".to_owned(),
+        work(11),
+        "ALTER TABLE turned REPLICA IDENTITY USING INDEX turned_index".to_owned(),
+        work(21),
+        format!("BEGIN; {}; ALTER TABLE turned REPLICA IDENTITY DEFAULT; {}; COMMIT", work(31), work(41)),
+        "ALTER TABLE indexed REPLICA IDENTITY USING INDEX indexed_index".to_owned(),
+        work(51),
+    ];
+    pair.copies(&["turned", "indexed"], &changes.iter().map(String::as_str).collect::<Vec<_>>()).await;
+}
+
+/// Where native replication stops: it compares rows by their types' `=`, and these have none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_without_a_key_are_found_by_all_of_their_values_also_by_those_without_equality() {
+    let pair = Pair::start(&[]).await;
+    pair.source
+        .batch_execute(
+            "CREATE TABLE odd (j json, x xml, p point, l line, way path, c circle, b box, poly polygon, f double precision, \
+             n numeric, t text, a json[], s character(4)); ALTER TABLE odd REPLICA IDENTITY FULL; \
+             INSERT INTO odd SELECT '{\"a\":  1}', '<a/>', '(1,-0)', '{1,2,3}', '[(0,0),(1,1)]', '<(0,0),1>', '(1,1),(0,0)', \
+             '((0,0),(1,1))', CASE n % 3 WHEN 0 THEN 'NaN' WHEN 1 THEN '-0' ELSE 1::double precision END, \
+             CASE n % 2 WHEN 0 THEN 1.0 ELSE 1.00 END, (n / 4)::text, ARRAY['1'::json], 'ab' FROM generate_series(1, 40) n; \
+             INSERT INTO odd (t) VALUES (NULL), (NULL), ('null')",
+        )
+        .await
+        .unwrap();
+    let changes = [
+        "UPDATE odd SET t = 'changed' WHERE ctid IN (SELECT ctid FROM odd WHERE t = '3' LIMIT 2)",
+        "UPDATE odd SET j = '{\"a\": 1}' WHERE ctid IN (SELECT ctid FROM odd WHERE t = '4' LIMIT 1)",
+        "DELETE FROM odd WHERE ctid IN (SELECT ctid FROM odd WHERE t = '5' LIMIT 3)",
+        "DELETE FROM odd WHERE ctid IN (SELECT ctid FROM odd WHERE t IS NULL LIMIT 1)",
+        "UPDATE odd SET n = 1.000 WHERE f = 'NaN'",
+        "UPDATE odd SET f = 0 WHERE f = 0",
+        "INSERT INTO odd SELECT * FROM odd WHERE t = '6'",
+        "DELETE FROM odd WHERE t = '7'",
+    ];
+    pair.copies(&["odd"], &changes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_move_onto_each_other_arrive_in_the_end_where_they_belong() {
+    let pair = Pair::start(&[]).await;
+    pair.source
+        .batch_execute(
+            "CREATE TABLE swapped (id integer PRIMARY KEY, code text UNIQUE, v integer, \
+             shadow integer GENERATED ALWAYS AS (v * 2) STORED); \
+             INSERT INTO swapped (id, code, v) SELECT n, 'c' || n, n FROM generate_series(1, 500) n; \
+             CREATE TABLE ranked (id integer PRIMARY KEY, rank integer, CONSTRAINT once UNIQUE (rank) DEFERRABLE); \
+             INSERT INTO ranked SELECT n, n FROM generate_series(1, 300) n; \
+             CREATE TABLE always (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text); \
+             INSERT INTO always (v) VALUES ('a'), ('b')",
+        )
+        .await
+        .unwrap();
+    let changes = [
+        "BEGIN; UPDATE swapped SET id = -1 WHERE id = 1; UPDATE swapped SET id = 1 WHERE id = 2; \
+         UPDATE swapped SET id = 2 WHERE id = -1; COMMIT",
+        "BEGIN; UPDATE swapped SET code = 'free' WHERE id = 3; UPDATE swapped SET code = 'c3' WHERE id = 4; \
+         UPDATE swapped SET code = 'c4' WHERE id = 3; COMMIT",
+        "UPDATE swapped SET id = id - 10000",
+        "UPDATE swapped SET v = v",
+        "BEGIN; DELETE FROM swapped WHERE id = -9990; INSERT INTO swapped VALUES (-9990, 'back', 1); COMMIT",
+        "BEGIN; INSERT INTO swapped VALUES (7, 'seven', 7); UPDATE swapped SET id = 8 WHERE id = 7; \
+         DELETE FROM swapped WHERE id = 8; INSERT INTO swapped VALUES (7, 'seven', 8); COMMIT",
+        "BEGIN; SET CONSTRAINTS once DEFERRED; UPDATE ranked SET rank = 301 - rank; COMMIT",
+        "BEGIN; SET CONSTRAINTS once DEFERRED; UPDATE ranked SET rank = CASE id WHEN 1 THEN (SELECT rank FROM ranked WHERE id = 2) \
+         ELSE (SELECT rank FROM ranked WHERE id = 1) END WHERE id IN (1, 2); COMMIT",
+        "INSERT INTO always (v) VALUES ('c'); INSERT INTO always OVERRIDING SYSTEM VALUE VALUES (100, 'd'); \
+         UPDATE always SET v = 'e' WHERE id = 1; UPDATE always SET id = DEFAULT WHERE id = 2",
+    ];
+    pair.copies(&["swapped", "ranked", "always"], &changes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_are_emptied_alone_together_and_with_those_that_refer_to_them() {
+    let pair = Pair::start(&[]).await;
+    pair.source
+        .batch_execute(
+            "CREATE TABLE parent (id serial PRIMARY KEY, v text); \
+             CREATE TABLE child (id serial PRIMARY KEY, parent integer REFERENCES parent (id)); \
+             CREATE TABLE third (id integer PRIMARY KEY); CREATE TABLE outsider (parent integer REFERENCES parent (id)); \
+             INSERT INTO parent (v) SELECT 'a' FROM generate_series(1, 50); INSERT INTO child (parent) SELECT n FROM generate_series(1, 50) n; \
+             INSERT INTO third SELECT generate_series(1, 50)",
+        )
+        .await
+        .unwrap();
+    let fill = "INSERT INTO parent (v) SELECT 'again' FROM generate_series(1, 9); \
+                INSERT INTO child (parent) SELECT id FROM parent; INSERT INTO third SELECT generate_series(100, 120) ON CONFLICT DO NOTHING";
+    let changes = [
+        "TRUNCATE child, third",
+        fill,
+        "TRUNCATE parent CASCADE",
+        fill,
+        "BEGIN; INSERT INTO third VALUES (1); TRUNCATE third; INSERT INTO third VALUES (2); TRUNCATE parent, child RESTART IDENTITY CASCADE; \
+         INSERT INTO parent (v) VALUES ('first'); COMMIT",
+        "BEGIN; TRUNCATE parent CASCADE; ROLLBACK",
+        "BEGIN; SAVEPOINT s; TRUNCATE third; ROLLBACK TO s; INSERT INTO third VALUES (3); COMMIT",
+    ];
+    pair.copies(&["parent", "child", "third"], &changes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn savepoints_messages_and_origins_between_rows_change_nothing() {
+    let pair = Pair::start(&[("logical_decoding_work_mem", "64kB")]).await;
+    pair.source
+        .batch_execute(
+            "CREATE TABLE t (id integer PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'); \
+             SELECT pg_replication_origin_create('elsewhere')",
+        )
+        .await
+        .unwrap();
+    let changes = [
+        "BEGIN; INSERT INTO t VALUES (2, 'b'); SELECT pg_logical_emit_message(true, 'app', 'inside'); \
+         SELECT pg_logical_emit_message(false, 'app', 'beside'); INSERT INTO t VALUES (3, 'c'); COMMIT",
+        "BEGIN; SAVEPOINT a; INSERT INTO t SELECT n, repeat('x', 100) FROM generate_series(100, 3000) n; SAVEPOINT b; \
+         UPDATE t SET v = 'gone' WHERE id > 100; SELECT pg_logical_emit_message(true, 'app', 'lost'); ROLLBACK TO b; \
+         DELETE FROM t WHERE id BETWEEN 200 AND 300; RELEASE a; SAVEPOINT c; TRUNCATE t; ROLLBACK TO c; \
+         INSERT INTO t VALUES (5000, 'kept'); COMMIT",
+        "SELECT pg_replication_origin_session_setup('elsewhere')",
+        "BEGIN; INSERT INTO t VALUES (4, 'd'); SELECT pg_replication_origin_xact_setup('0/1', now()); \
+         UPDATE t SET v = 'e' WHERE id = 4; COMMIT",
+        "SELECT pg_replication_origin_session_reset()",
+        "BEGIN; INSERT INTO t SELECT n, repeat('y', 100) FROM generate_series(10000, 13000) n; ROLLBACK",
+        "DO $$ BEGIN FOR n IN 1..200 LOOP BEGIN INSERT INTO t VALUES (20000 + n, 'n'); IF n % 3 = 0 THEN \
+         RAISE EXCEPTION 'back'; END IF; EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP; END $$",
+    ];
+    pair.copies(&["t"], &changes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_of_every_kind_are_quoted_everywhere() {
+    let pair = Pair::start(&[]).await;
+    let long = "n".repeat(63);
+    let names = [
+        "Upper Case",
+        "quote\"d",
+        "dot.ted",
+        "da-sh",
+        "?",
+        "select",
+        "back\\slash",
+        &long,
+        "emoji 😀",
+        "per%cent $1 :x",
+    ];
+    let mut tables = Vec::new();
+    let mut changes = Vec::new();
+    for name in names {
+        let quoted = format!("\"{}\"", name.replace('"', "\"\""));
+        let sql = format!(
+            "CREATE TABLE {quoted} ({quoted} integer PRIMARY KEY, \"a\" text, \"A\" text, \"a.b\" text UNIQUE); \
+             INSERT INTO {quoted} SELECT n, 'a', 'A', n FROM generate_series(1, 150) n"
+        );
+        pair.source.batch_execute(&sql).await.unwrap();
+        changes.push(format!(
+            "INSERT INTO {quoted} SELECT n, 'a', 'A', n FROM generate_series(200, 500) n; \
+             UPDATE {quoted} SET \"A\" = 'x' WHERE {quoted} < 140; DELETE FROM {quoted} WHERE {quoted} % 7 = 0; \
+             UPDATE {quoted} SET {quoted} = 9000 WHERE {quoted} = 1"
+        ));
+        tables.push((name, quoted));
+    }
+    let plain: Vec<&str> = tables.iter().map(|(name, _)| *name).collect();
+    let quoted: Vec<&str> = tables.iter().map(|(_, quoted)| quoted.as_str()).collect();
+    pair.copies_as(&plain, &quoted, &changes.iter().map(String::as_str).collect::<Vec<_>>()).await;
+}
