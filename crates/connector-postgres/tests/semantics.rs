@@ -240,3 +240,52 @@ async fn names_of_every_kind_are_quoted_everywhere() {
     let quoted: Vec<&str> = tables.iter().map(|(_, quoted)| quoted.as_str()).collect();
     pair.copies_as(&plain, &quoted, &changes.iter().map(String::as_str).collect::<Vec<_>>()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partitioned_table_is_one_table_whatever_its_partitions_do() {
+    let pair = Pair::start(&[]).await;
+    pair.source
+        .batch_execute(
+            "CREATE TABLE sales (id integer, region text, amount integer, at date, PRIMARY KEY (id, region)) PARTITION BY LIST (region); \
+             CREATE TABLE sales_n PARTITION OF sales FOR VALUES IN ('n'); \
+             CREATE TABLE other_order (at date, amount integer, region text NOT NULL, id integer NOT NULL, PRIMARY KEY (id, region)); \
+             ALTER TABLE sales ATTACH PARTITION other_order FOR VALUES IN ('s'); \
+             CREATE TABLE sales_e PARTITION OF sales FOR VALUES IN ('e') PARTITION BY RANGE (id); \
+             CREATE TABLE sales_e1 PARTITION OF sales_e FOR VALUES FROM (0) TO (1000); \
+             CREATE TABLE sales_e2 PARTITION OF sales_e FOR VALUES FROM (1000) TO (2000); \
+             INSERT INTO sales SELECT n, (ARRAY['n', 's', 'e'])[n % 3 + 1], n, '2024-01-01' FROM generate_series(1, 1500) n",
+        )
+        .await
+        .unwrap();
+    let changes = [
+        "UPDATE sales SET amount = -amount WHERE id < 100",
+        "UPDATE sales SET region = 'n' WHERE region = 's' AND id < 300",
+        "UPDATE sales SET id = id + 1 WHERE region = 'e' AND id = 998",
+        "UPDATE sales SET id = id + 500 WHERE region = 'e' AND id BETWEEN 100 AND 700",
+        "CREATE TABLE sales_w PARTITION OF sales FOR VALUES IN ('w'); INSERT INTO sales VALUES (1, 'w', 1, NULL)",
+        "BEGIN; CREATE TABLE sales_x (LIKE sales INCLUDING ALL); ALTER TABLE sales ATTACH PARTITION sales_x FOR VALUES IN ('x'); \
+         INSERT INTO sales SELECT n, 'x', n FROM generate_series(1, 200) n; COMMIT",
+        "INSERT INTO sales_n VALUES (5000, 'n', 1, NULL); UPDATE other_order SET amount = 7; DELETE FROM sales_e1 WHERE id % 2 = 0",
+        "DELETE FROM sales WHERE region = 'x' AND id > 100",
+    ];
+    pair.copies(&["sales"], &changes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parent_that_is_inherited_from_has_its_own_rows_alone() {
+    let pair = Pair::start(&[]).await;
+    pair.source
+        .batch_execute(
+            "CREATE TABLE base (id integer PRIMARY KEY, v text); CREATE TABLE heir (more text, PRIMARY KEY (id)) INHERITS (base); \
+             INSERT INTO base VALUES (1, 'base'), (2, 'base'); INSERT INTO heir VALUES (1, 'heir', 'm'), (3, 'heir', 'm')",
+        )
+        .await
+        .unwrap();
+    let changes = [
+        "UPDATE base SET v = v || '!'",
+        "INSERT INTO heir VALUES (4, 'heir', NULL); INSERT INTO base VALUES (4, 'base')",
+        "DELETE FROM ONLY base WHERE id = 2; DELETE FROM base WHERE id = 3",
+        "BEGIN; TRUNCATE ONLY base; INSERT INTO base VALUES (9, 'new'); COMMIT",
+    ];
+    pair.copies_as(&["base", "heir"], &["ONLY base", "heir"], &changes).await;
+}
