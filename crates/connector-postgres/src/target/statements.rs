@@ -63,7 +63,9 @@ pub(crate) fn replace(table: &TargetTable, set: &[usize]) -> String {
 /// The condition that columns that an UPDATE may not set are what they are to be.
 fn as_made(table: &TargetTable, set: &[usize]) -> String {
     let made = set.iter().enumerate().map(|(n, at)| (n + 1, &table.columns[*at])).filter(|(_, column)| column.always);
-    made.map(|(n, column)| format!(" AND t.{} IS NOT DISTINCT FROM ${n}::{}", column.name, column.base_text)).collect()
+    let terms =
+        made.map(|(n, column)| format!(" AND t.{} IS NOT DISTINCT FROM ${n}::{}", column.name, column.base_text));
+    terms.collect::<Vec<_>>().concat()
 }
 
 /// With nothing to set, a column is set to what it is, so that the statement still says whether the row is there.

@@ -124,7 +124,7 @@ impl Waves {
     }
 
     /// Without the right to switch foreign keys off, the source's order is the only one that they allow.
-    fn goes_by_sets(&self, rows: &[(usize, &Change)]) -> bool {
+    pub(super) fn goes_by_sets(&self, rows: &[(usize, &Change)]) -> bool {
         if self.force == Some(Method::Singles) {
             return false;
         }

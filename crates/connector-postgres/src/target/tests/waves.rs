@@ -1,9 +1,11 @@
 //! Waves: each apply method leaves the same table, and none is less strict than another.
 
 use wavemark_connector::target::{Segment, Session};
+use wavemark_domain::ChangeKind::{Delete, Insert};
 use wavemark_domain::{Batch, ChangeKind, Fault, TableId};
 
 use super::super::sets::Method;
+use super::super::wave::Waves;
 use super::*;
 
 const METHODS: [Option<Method>; 4] = [None, Some(Method::Singles), Some(Method::Arrays), Some(Method::Staged)];
@@ -476,4 +478,55 @@ async fn an_insert_that_a_trigger_swallows_is_a_divergence() {
         session.roll_back().await.unwrap();
         assert_eq!(database.rows("SELECT count(*) FROM shop.items").await, "6", "{count}");
     }
+}
+
+#[tokio::test]
+async fn long_runs_go_by_sets_and_so_do_few_that_would_each_scan_a_table() {
+    let database = Database::new().await;
+    database
+        .sql(
+            "CREATE SCHEMA shop; CREATE TABLE shop.keyed (id integer PRIMARY KEY); CREATE TABLE shop.keyless (id integer); \
+             CREATE TABLE shop.child (id integer PRIMARY KEY REFERENCES shop.keyed (id))",
+        )
+        .await;
+    let id = [("id!", "integer")];
+    let plan = [plan(0, "keyed", &id), plan(1, "keyless", &[("id", "integer")]), plan(2, "child", &id)];
+    let mut session = session(&database, &plan).await;
+    let waves = &mut session.waves;
+    waves.learn(plan.iter().map(|table| table.id)).await.unwrap();
+    let run = |table: u32, kind: ChangeKind, count: usize| {
+        let mut batch = Batch::default();
+        for _ in 0..count {
+            match kind {
+                Insert => insert(&mut batch, table, &[V::Int(1)]),
+                _ => delete(&mut batch, table, &[V::Int(1)]),
+            }
+        }
+        batch
+    };
+    let by_sets = |waves: &Waves, batch: &Batch| {
+        let changes: Vec<_> = batch.changes().iter().enumerate().collect();
+        waves.goes_by_sets(&changes)
+    };
+    let cases = [
+        (0, Delete, 100, false),
+        (0, Delete, 101, true),
+        (0, Insert, 100, false),
+        (0, Insert, 101, true),
+        (1, Delete, 5, false),
+        (1, Delete, 6, true),
+        (1, Insert, 50, false),
+        (2, Delete, 101, true),
+    ];
+    for (table, kind, count, expected) in cases {
+        assert_eq!(by_sets(waves, &run(table, kind, count)), expected, "{count} × {kind:?} of table {table}");
+    }
+    waves.replica = false;
+    // With foreign keys that hold, the source's order is the only one that is allowed.
+    assert!(!by_sets(waves, &run(2, Delete, 101)) && !by_sets(waves, &run(2, Insert, 500)));
+    assert!(by_sets(waves, &run(1, Delete, 6)));
+    waves.force = Some(Method::Staged);
+    assert!(by_sets(waves, &run(1, Insert, 1)) && !by_sets(waves, &run(2, Insert, 1)));
+    waves.force = Some(Method::Singles);
+    assert!(!by_sets(waves, &run(1, Delete, 101)));
 }
