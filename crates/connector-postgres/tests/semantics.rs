@@ -8,7 +8,11 @@ mod support;
 #[path = "support/task.rs"]
 mod task;
 
+use wavemark_domain::task::PartitionPolicy;
+
 use pair::Pair;
+use support::Cluster;
+use task::{Fixture, Gathered};
 
 /// Values too large for a row's own place: an update that leaves them alone leaves them out of the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -288,4 +292,94 @@ async fn a_parent_that_is_inherited_from_has_its_own_rows_alone() {
         "BEGIN; TRUNCATE ONLY base; INSERT INTO base VALUES (9, 'new'); COMMIT",
     ];
     pair.copies_as(&["base", "heir"], &["ONLY base", "heir"], &changes).await;
+}
+
+/// What ends each table `sales` when its statements are run at the source, one transaction after the other; none if it
+/// goes on.
+async fn ends_by(cases: &[&[&str]], policy: PartitionPolicy) -> Vec<Option<String>> {
+    let cluster = Cluster::start(&[("fsync", "off")]);
+    cluster.sql("create table calm (id int primary key)");
+    // In the place of `sales` each case has a table of its own.
+    let own = |at: usize, sql: &str| sql.replace("sales", &format!("sales{at}"));
+    for at in 0..cases.len() {
+        cluster.sql(&own(
+            at,
+            "create table sales (id int, region text, primary key (id, region)) partition by list (region); \
+             create table sales_n partition of sales for values in ('n'); \
+             create table sales_s partition of sales for values in ('s') partition by range (id); \
+             create table sales_s1 partition of sales_s for values from (0) to (1000); \
+             insert into sales select n, case n % 2 when 0 then 'n' else 's' end from generate_series(1, 100) n",
+        ));
+    }
+    let mut fixture = Fixture::new(&cluster);
+    fixture.task.settings.idle_seconds = 1;
+    fixture.task.settings.partition_removals = policy;
+    let names: Vec<String> = (0..cases.len()).map(|at| own(at, "sales")).collect();
+    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+    names.push("calm");
+    let plan = fixture.plan(&names).await;
+    let from = fixture.begin(&plan).await.position().clone();
+    let mut reader = fixture.follow(&plan, &from).await;
+    for (at, case) in cases.iter().enumerate() {
+        case.iter().for_each(|sql| drop(cluster.sql(&own(at, sql))));
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    reader.heartbeat().await.unwrap();
+    // Whatever became of the tables, the others go on and the log is followed to its end.
+    cluster.sql("insert into calm values (1)");
+    let is_calm = |found: &Gathered| found.changes().contains(&"+calm 1");
+    let found = Gathered::default().until(&mut reader, &plan, 1 << 20, is_calm).await;
+    let mut ends = vec![None; cases.len()];
+    for (table, problem) in found.barriers {
+        assert_eq!(problem.code, "table-changed");
+        let (_, what) = problem.text.split_once(" was changed at the source: ").unwrap();
+        let before = ends[table.index()].replace(what.replace(&own(table.index(), "sales"), "sales"));
+        assert_eq!(before, None, "a table ends once");
+    }
+    ends
+}
+
+async fn assert_ends(cases: &[(&[&str], Option<&str>)], policy: PartitionPolicy) {
+    let statements: Vec<&[&str]> = cases.iter().map(|(statements, _)| *statements).collect();
+    for ((statements, expected), found) in cases.iter().zip(ends_by(&statements, policy).await) {
+        assert_eq!(found.as_deref(), *expected, "{statements:?}");
+    }
+}
+
+const DROPPED: Option<&str> = Some("its partition public.sales_n was detached or dropped with its rows.");
+const BROUGHT: Option<&str> = Some("its partition public.sales_x was attached with rows that it had before.");
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_leaves_or_comes_with_a_partition_is_noticed_though_the_log_says_nothing() {
+    let make = "create table sales_x (like sales including all)";
+    let attach = "alter table sales attach partition sales_x for values in ('x')";
+    let at_once = format!("{make}; insert into sales_x values (1, 'x'); {attach}; insert into sales values (2, 'x')");
+    let unpublish = "do $$ declare p name; begin select pubname into p from pg_publication; \
+                     execute format('alter publication %I drop table sales', p); end $$";
+    let inner = Some("its partition public.sales_s1 was detached or dropped with its rows.");
+    let emptied = Some("its partition public.sales_s1 was truncated by itself.");
+    let cases: [(&[&str], Option<&str>); 12] = [
+        (&["drop table sales_n"], DROPPED),
+        (&["alter table sales detach partition sales_n"], DROPPED),
+        (&["alter table sales detach partition sales_s"], inner),
+        (&["truncate sales_s1"], emptied),
+        (&["vacuum full sales_n", "cluster sales_s1 using sales_s1_pkey"], None),
+        (&["truncate sales", "insert into sales values (7, 'n')", "vacuum analyze sales"], None),
+        (&["create table sales_w partition of sales for values in ('w'); insert into sales values (1, 'w')"], None),
+        (&[make, attach, "insert into sales values (1, 'x')"], None),
+        (&[make, "insert into sales_x values (1, 'x')", attach], BROUGHT),
+        (&[&at_once], BROUGHT),
+        (&["drop table sales"], Some("it was dropped.")),
+        (&[unpublish], Some("it is not in the task's publication any more.")),
+    ];
+    assert_ends(&cases, PartitionPolicy::ParkTable).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_leave_with_a_partition_may_stay_in_the_target() {
+    let attached = "create table sales_x (like sales including all); insert into sales_x values (1, 'x'); \
+                    alter table sales attach partition sales_x for values in ('x')";
+    let cases: [(&[&str], Option<&str>); 3] =
+        [(&["drop table sales_n"], None), (&["truncate sales_s1"], None), (&[attached], BROUGHT)];
+    assert_ends(&cases, PartitionPolicy::KeepRows).await;
 }

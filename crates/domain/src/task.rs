@@ -72,6 +72,17 @@ pub enum DataErrorPolicy {
     LogError,
 }
 
+/// What happens when rows leave a partitioned table with one of its partitions, which is detached, dropped or truncated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartitionPolicy {
+    /// The table is parked, the others go on.
+    #[default]
+    ParkTable,
+    /// The target keeps the rows.
+    KeepRows,
+}
+
 /// When the target counts as durable, so that the source may forget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -95,6 +106,8 @@ pub struct TaskSettings {
     pub chunk_mib: u32,
     /// What happens when a row can't be applied.
     pub data_errors: DataErrorPolicy,
+    /// What happens when rows leave a partitioned table with a partition, of which the log says nothing.
+    pub partition_removals: PartitionPolicy,
     /// When the source is told that it may forget.
     pub confirm_after: ConfirmAfter,
     /// Memory for rows on their way (8 to 4096 MiB).
@@ -124,6 +137,7 @@ impl Default for TaskSettings {
             load_parallelism: 4,
             chunk_mib: 64,
             data_errors: DataErrorPolicy::default(),
+            partition_removals: PartitionPolicy::default(),
             confirm_after: ConfirmAfter::default(),
             memory_mib: 64,
             spill_mib: 10_240,

@@ -191,8 +191,13 @@ impl Assembler {
         }
     }
 
+    /// Nothing of the table comes any more, or not all. No transaction is in hand.
+    pub(super) fn end_table(&mut self, table: TableId, how: &str) {
+        self.writer.end_table(table, how);
+    }
+
     /// Whether no committed transaction is in hand half-way.
-    fn is_between(&self) -> bool {
+    pub(super) fn is_between(&self) -> bool {
         self.open.is_none() && self.replay.is_none()
     }
 

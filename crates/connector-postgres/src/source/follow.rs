@@ -14,6 +14,7 @@ use super::assembler::Assembler;
 use super::layout::Expected;
 use super::reader::LogReader;
 use super::streamed::Streamed;
+use super::watch::Watch;
 use super::writer::Writer;
 use super::{names, session, slot};
 use crate::error;
@@ -54,7 +55,7 @@ pub(super) async fn open(
     for table in plan.iter().filter(|table| is_followed(table)) {
         let oid = oid(table)?;
         if !published.contains(&oid) {
-            writer.unpublished(table.id);
+            writer.end_table(table.id, "it is not in the task's publication any more");
         }
     }
     let slot = Slot { name: &name, publication: &publication };
@@ -63,7 +64,10 @@ pub(super) async fn open(
     let spill = Spill::new(task.spill_dir.clone(), u64::from(task.settings.spill_mib) << 20);
     let widths = plan.iter().map(|table| table.columns.len()).collect();
     let assembler = Assembler::new(place, writer, widths, Streamed::new(budget, spill));
-    Ok(LogReader::new(settings, task, stream, assembler, confirmed))
+    let watch = Watch::begin(&control, &publication, plan, &task.settings)
+        .await
+        .map_err(|error| error::driver(&error, "look up the partitions of the planned tables"))?;
+    Ok(LogReader::new(settings, task, stream, assembler, (confirmed, watch)))
 }
 
 /// Checks what [`open`] does before it opens the log, and changes nothing.

@@ -24,6 +24,7 @@ mod storage;
 mod streamed;
 mod touched;
 mod view;
+mod watch;
 mod writer;
 
 use std::sync::Arc;

@@ -19,6 +19,7 @@ use wavemark_domain::{Position, Problem};
 
 use super::assembler::{Assembler, EPOCH_OFFSET};
 use super::session;
+use super::watch::Watch;
 use crate::error;
 use crate::position::Place;
 use crate::settings::Settings;
@@ -50,6 +51,7 @@ pub(super) struct LogReader {
     clock: Option<i64>,
     progress_told: Instant,
     heart: Option<Client>,
+    watch: Watch,
     /// Until when something must be heard of the server.
     patience: Instant,
     /// Whether it was asked for a sign of life since it was heard last.
@@ -62,7 +64,7 @@ impl LogReader {
         task: &TaskContext,
         stream: ReplicationStream,
         assembler: Assembler,
-        confirmed: Lsn,
+        (confirmed, watch): (Lsn, Watch),
     ) -> Self {
         Self {
             settings: settings.clone(),
@@ -77,6 +79,7 @@ impl LogReader {
             clock: None,
             progress_told: Instant::now(),
             heart: None,
+            watch,
             patience: Instant::now() + settings.silence_limit / 2,
             asked: false,
         }
@@ -198,6 +201,13 @@ impl LogReader {
             let beaten = client.batch_execute("SELECT pg_logical_emit_message(false, 'wavemark', '')").await;
             if let Err(error) = beaten {
                 tracing::debug!(task.id = %self.task.task, %error, "no heartbeat at the source");
+            }
+            // Where no transaction is in hand a table can be ended.
+            if self.watch.is_due() && self.assembler.is_between() {
+                let failed = |error| error::driver(&error, "look after the followed tables");
+                for (table, what) in self.watch.look(client).await.map_err(failed)? {
+                    self.assembler.end_table(table, &what);
+                }
             }
         }
         Ok(())

@@ -76,10 +76,13 @@ impl Writer {
         }
     }
 
-    /// A planned table that the publication doesn't have (any more): its changes don't come.
-    pub(super) fn unpublished(&mut self, table: TableId) {
+    /// A planned table whose changes don't come any more, or not all of them.
+    pub(super) fn end_table(&mut self, table: TableId, how: &str) {
+        if self.barred.contains(&table) {
+            return;
+        }
         if let Some(expected) = self.expected.iter().find(|expected| expected.table == table) {
-            let problem = expected.changed("it is not in the task's publication any more");
+            let problem = expected.changed(how);
             self.bar(expected.oid, table, problem);
         }
     }

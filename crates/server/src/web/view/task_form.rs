@@ -95,7 +95,7 @@ const fn number(name: &'static str, label: &'static str, hint: &'static str, min
     Setting { name, label, hint, first: false, range: Some((min, max)), words: &[] }
 }
 
-const SETTINGS: [Setting; 14] = [
+const SETTINGS: [Setting; 15] = [
     Setting {
         name: "preparation",
         label: "Target tables before the load",
@@ -123,6 +123,14 @@ const SETTINGS: [Setting; 14] = [
     Setting {
         first: true,
         ..number("load_parallelism", "Chunks copied at once", "More loads faster and weighs more on the source.", 1, 32)
+    },
+    Setting {
+        name: "partition_removals",
+        label: "When a partition is detached, dropped or truncated",
+        hint: "Its rows leave the table, and the source's log says nothing of it.",
+        first: false,
+        range: None,
+        words: &[("park-table", "Park the table, the others go on"), ("keep-rows", "The target keeps the rows")],
     },
     Setting {
         name: "confirm_after",
