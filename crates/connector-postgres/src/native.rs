@@ -27,6 +27,8 @@ pub struct TableNative {
     pub relfilenode: u32,
     /// `pg_class.relreplident`: `d`, `n`, `f` or `i`.
     pub replica_identity: String,
+    /// Whether it, or one of its partitions, is unlogged.
+    pub unlogged: bool,
     /// The types that its columns need and that `PostgreSQL` doesn't bring along, each after those that it needs.
     pub types: Vec<TypeDefinition>,
     /// The primary key.

@@ -358,7 +358,8 @@ async fn what_leaves_or_comes_with_a_partition_is_noticed_though_the_log_says_no
                      execute format('alter publication %I drop table sales', p); end $$";
     let inner = Some("its partition public.sales_s1 was detached or dropped with its rows.");
     let emptied = Some("its partition public.sales_s1 was truncated by itself.");
-    let cases: [(&[&str], Option<&str>); 12] = [
+    let unlogged = "create unlogged table sales_u partition of sales for values in ('u')";
+    let cases: [(&[&str], Option<&str>); 13] = [
         (&["drop table sales_n"], DROPPED),
         (&["alter table sales detach partition sales_n"], DROPPED),
         (&["alter table sales detach partition sales_s"], inner),
@@ -369,6 +370,7 @@ async fn what_leaves_or_comes_with_a_partition_is_noticed_though_the_log_says_no
         (&[make, attach, "insert into sales values (1, 'x')"], None),
         (&[make, "insert into sales_x values (1, 'x')", attach], BROUGHT),
         (&[&at_once], BROUGHT),
+        (&[unlogged], Some("its partition public.sales_u is unlogged.")),
         (&["drop table sales"], Some("it was dropped.")),
         (&[unpublish], Some("it is not in the task's publication any more.")),
     ];
@@ -382,4 +384,27 @@ async fn rows_that_leave_with_a_partition_may_stay_in_the_target() {
     let cases: [(&[&str], Option<&str>); 3] =
         [(&["drop table sales_n"], None), (&["truncate sales_s1"], None), (&[attached], BROUGHT)];
     assert_ends(&cases, PartitionPolicy::KeepRows).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_leaves_nothing_in_the_log_is_refused_by_name() {
+    let cluster = Cluster::start(&[("fsync", "off")]);
+    cluster.sql(
+        "create table plain (id int primary key); create unlogged table fast (id int primary key); \
+         create table mixed (id int primary key) partition by range (id); \
+         create unlogged table mixed_1 partition of mixed for values from (1) to (9); \
+         create view seen as select 1 as id; create materialized view made as select 1 as id; \
+         create extension file_fdw; create server files foreign data wrapper file_fdw; \
+         create foreign table far (id int) server files options (filename '/nowhere')",
+    );
+    let fixture = Fixture::new(&cluster);
+    let tables = fixture.source.tables().await.unwrap();
+    let refused = |name: &str| {
+        let table = tables.iter().find(|table| table.name.table == name).unwrap();
+        fixture.source.refuses_to_follow(table).map(|problem| (problem.code, problem.advice.is_some()))
+    };
+    assert_eq!(refused("plain"), None);
+    for name in ["fast", "mixed", "seen", "made", "far"] {
+        assert_eq!(refused(name), Some(("table-refused".to_owned(), true)), "{name}");
+    }
 }

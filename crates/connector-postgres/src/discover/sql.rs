@@ -9,7 +9,7 @@
 pub(super) const TABLES: &str = r#"
 with recursive
 listed as materialized (
-    select c.oid, n.nspname, c.relname, c.relkind, c.relreplident, c.relfilenode, c.reltuples
+    select c.oid, n.nspname, c.relname, c.relkind, c.relreplident, c.relfilenode, c.reltuples, c.relpersistence
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p', 'v', 'm', 'f')
       and not c.relispartition
@@ -24,7 +24,7 @@ tree(root, oid) as (
     select tree.root, i.inhrelid from tree join pg_inherits i on i.inhparent = tree.oid
 ),
 leaves as (
-    select tree.root, sum(greatest(c.reltuples, 0))::float8 as rows, bool_and(c.reltuples < 0) as unknown,
+    select tree.root, bool_or(c.relpersistence = 'u') as unlogged, sum(greatest(c.reltuples, 0))::float8 as rows, bool_and(c.reltuples < 0) as unknown,
            sum(pg_table_size(c.oid))::bigint as bytes
     from tree join pg_class c on c.oid = tree.oid
     where c.relkind = 'r'
@@ -37,6 +37,7 @@ select l.oid, l.nspname, l.relname, l.relkind::text,
             when l.relkind in ('r', 'm') then pg_table_size(l.oid) end as bytes,
        jsonb_build_object('oid', l.oid::bigint, 'relkind', l.relkind, 'relfilenode', l.relfilenode::bigint,
                           'replica_identity', l.relreplident,
+                          'unlogged', l.relpersistence = 'u' or coalesce(leaves.unlogged, false),
                           'comment', obj_description(l.oid, 'pg_class'),
                           'partitioning', (
                               select jsonb_build_object(

@@ -41,7 +41,7 @@ use wavemark_domain::check::Finding;
 use wavemark_domain::{Encoding, Fault, Position, Problem, TableId, TablePlan};
 
 use crate::encoding::{BINARY, COPY_BINARY};
-use crate::native::ColumnNative;
+use crate::native::{ColumnNative, TableNative};
 use crate::settings::Settings;
 use crate::wire::Streaming;
 use crate::{assess, position};
@@ -99,6 +99,11 @@ impl Source for PostgresSource {
             let text = format!("{} can't be replicated: a view leaves nothing in the log.", table.name);
             let problem = Problem::new(Fault::Data, "table-refused", text).table(&table.name);
             return Some(problem.advice("Load it with a full-load task."));
+        }
+        if TableNative::of(table).is_ok_and(|native| native.unlogged) {
+            let text = format!("{} can't be followed: it, or a partition of it, is unlogged.", table.name);
+            let problem = Problem::new(Fault::Data, "table-refused", text).table(&table.name);
+            return Some(problem.advice("ALTER TABLE … SET LOGGED, or load it with a full-load task."));
         }
         (!slot::identity(table)).then(|| slot::no_identity(&table.name))
     }

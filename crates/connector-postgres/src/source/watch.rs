@@ -27,7 +27,7 @@ const TABLES: &str = "\
     FROM unnest($1::oid[]) AS t (oid) LEFT JOIN pg_class c ON c.oid = t.oid";
 
 const LEAVES: &str = "\
-    SELECT t.oid, l.oid, l.oid::regclass::text, l.relfilenode, l.reltuples < 0 \
+    SELECT t.oid, l.oid, l.oid::regclass::text, l.relfilenode, l.reltuples < 0, l.relpersistence = 'u' \
     FROM pg_class t CROSS JOIN LATERAL pg_partition_tree(t.oid) p JOIN pg_class l ON l.oid = p.relid \
     WHERE t.oid = ANY ($1) AND t.relkind = 'p' AND p.isleaf AND l.relkind = 'r'";
 
@@ -46,6 +46,7 @@ struct Leaf {
     storage: u32,
     /// Whether nothing was counted in it since it was made or emptied.
     uncounted: bool,
+    unlogged: bool,
 }
 
 /// Compares the catalog with what it was.
@@ -129,7 +130,7 @@ impl Watch {
         let oids: Vec<u32> = self.tables.iter().map(|table| table.oid).collect();
         let mut leaves: BTreeMap<u32, BTreeMap<u32, Leaf>> = BTreeMap::new();
         for row in client.query(LEAVES, &[&oids]).await? {
-            let leaf = Leaf { name: row.get(2), storage: row.get(3), uncounted: row.get(4) };
+            let leaf = Leaf { name: row.get(2), storage: row.get(3), uncounted: row.get(4), unlogged: row.get(5) };
             leaves.entry(row.get(0)).or_default().insert(row.get(1), leaf);
         }
         Ok(leaves)
@@ -154,6 +155,9 @@ async fn changes(
         }
     }
     for (oid, leaf) in now.iter().filter(|(oid, _)| !before.contains_key(oid)) {
+        if leaf.unlogged {
+            return Ok(Some(format!("its partition {} is unlogged", leaf.name)));
+        }
         if brought_rows(client, *oid, leaf).await? {
             return Ok(Some(format!("its partition {} was attached with rows that it had before", leaf.name)));
         }
