@@ -114,6 +114,32 @@ async fn a_table_whose_layout_changed_parks_and_comes_back_with_its_new_layout()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn labels_that_an_enum_gets_while_it_is_followed_arrive_with_their_rows() {
+    let world = World::start().await;
+    world
+        .source(
+            "create type mood as enum ('sad', 'happy'); create domain kind as mood; create type pair as (a mood, b int); \
+             create table t (id int primary key, m mood, many mood[], k kind, p pair); create table by_mood (m mood primary key)",
+        )
+        .await;
+    let task = world.replicate("public", &json!({"wave_changes": 100})).await;
+    world.live(task).await;
+    // Rows of before and after come in one wave.
+    world.source("insert into t select n, 'sad', '{happy}' from generate_series(1, 150) n").await;
+    for label in ["'first' before 'sad'", "'it''s' after 'sad'", "'last'"] {
+        world.source(&format!("alter type mood add value {label}")).await;
+    }
+    world.source("update t set m = 'first' where id < 50; insert into by_mood values ('it''s'), ('sad')").await;
+    world.source("insert into t values (1000, null, '{sad,last,null}', 'it''s', row('first', 1))").await;
+    world.source("alter type mood add value 'later'").await;
+    world.source("update by_mood set m = 'later' where m = 'sad'; update t set k = 'later', p.a = 'last'").await;
+    until(|| async { world.compared("public").await.is_equal() }).await;
+    world.live(task).await;
+    let labels = "select string_agg(enumlabel, ' ' order by enumsortorder) from pg_enum";
+    assert_eq!(world.target_value(labels).await.as_deref(), Some("first sad it's happy last later"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_layout_may_change_between_the_bookmark_and_the_reload() {
     let world = World::start().await;
     world

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use wavemark_connector::target::{Checks, Kept, OpenError, Stage};
 use wavemark_domain::ids::Generation;
 use wavemark_domain::progress::{Phase, Severity, TableProgress};
@@ -23,6 +24,8 @@ pub struct Carried {
     pub(crate) assessed: bool,
     /// The transaction after this bookmark failed while it was streamed: apply it row by row, with these checks.
     pub(crate) careful_after: Option<(Position, Checks)>,
+    /// When the source's catalog was looked at because a row failed.
+    pub(crate) looked_at: Option<Instant>,
 }
 
 /// Why an attempt ended before its end.

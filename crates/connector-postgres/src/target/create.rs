@@ -143,7 +143,7 @@ fn collate(collation: Option<&Qualified>) -> String {
     collation.map_or_else(String::new, |name| format!(" COLLATE {}", qualified(name)))
 }
 
-fn qualified(name: &Qualified) -> String {
+pub(crate) fn qualified(name: &Qualified) -> String {
     format!("{}.{}", quote_identifier(&name.schema), quote_identifier(&name.name))
 }
 

@@ -16,6 +16,7 @@ mod copy;
 mod counters;
 mod create;
 mod durable;
+mod enums;
 mod fault;
 mod fence;
 mod finish;

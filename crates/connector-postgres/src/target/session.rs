@@ -13,7 +13,7 @@ use super::create::{self, Before};
 use super::fault::problem;
 use super::fence::Grant;
 use super::wave::Waves;
-use super::{careful, counters, foreign_keys, forward, marks, table};
+use super::{careful, counters, enums, foreign_keys, forward, marks, table};
 use crate::client::{Backend, Connected};
 use crate::compare::{Origin, PgSide, Place};
 
@@ -84,7 +84,7 @@ fn must_have_key(plan: &TablePlan, target: &table::TargetTable) -> Result<(), Pr
 impl Session for PgSession {
     async fn attach(&mut self, plan: &[TablePlan]) -> Result<(), Problem> {
         self.waves.attach(plan);
-        Ok(())
+        enums::add_labels(&self.control.client, plan).await
     }
 
     async fn begin_table(

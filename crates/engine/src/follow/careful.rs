@@ -1,14 +1,19 @@
 //! One transaction row by row: the policy decides about the row that fails.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 use wavemark_connector::target::{Checks, Segment, Verdict};
 use wavemark_domain::progress::Severity;
 use wavemark_domain::task::DataErrorPolicy;
-use wavemark_domain::{Fault, Problem, TableId};
+use wavemark_domain::{Fault, Problem, TableId, TablePlan};
 
 use super::Follower;
 use super::pieces::Piece;
 use crate::attempt::Stop;
+
+/// How long the source's catalog is not looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Follower<'_> {
     /// One transaction, row by row. What only its commit refuses is looked for once more, with every constraint
@@ -37,6 +42,21 @@ impl Follower<'_> {
                 Err(problem.into())
             }
         }
+    }
+
+    /// Whether the source describes a table that failed on data otherwise than the plan does, as after a label was
+    /// added to an enum: the next attempt's plan has it.
+    pub(super) async fn differs_from_catalog(&mut self, problem: &Problem) -> Result<bool, Problem> {
+        if self.carried.looked_at.is_some_and(|looked_at| looked_at.elapsed() < LOOK_AGAIN) {
+            return Ok(false);
+        }
+        self.carried.looked_at = Some(Instant::now());
+        let concerned = |plan: &&TablePlan| problem.table.as_ref().is_none_or(|table| table == plan.name());
+        let tables = self.run.source.tables().await?;
+        Ok(self.plan.iter().filter(concerned).any(|plan| {
+            let now = tables.iter().find(|table| table.name == *plan.name());
+            now.is_some_and(|now| now.columns == plan.source.columns && now.native != plan.source.native)
+        }))
     }
 
     /// Every row of the piece by itself; the policy decides about one that fails.

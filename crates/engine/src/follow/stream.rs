@@ -72,7 +72,7 @@ impl Follower<'_> {
     }
 
     /// Takes the open wave back and ends the attempt. Tables parked with it and not committed yet are kept for the next.
-    async fn start_again(&mut self) -> Result<(), Stop> {
+    pub(super) async fn start_again(&mut self) -> Result<(), Stop> {
         self.take_back().await?;
         self.run.status.update(|progress| progress.retries += 1);
         for (table, _, problem) in self.parks.drain(..) {

@@ -109,6 +109,9 @@ impl Follower<'_> {
             Ok(()) => Ok(()),
             Err(problem) if problem.fault == Fault::Data => {
                 let table = problem.table.as_ref().map(ToString::to_string);
+                if self.differs_from_catalog(&problem).await? {
+                    return self.start_again().await;
+                }
                 tracing::info!(row_count = pieces.len(), table.name = table, "a wave is divided: {problem}");
                 self.take_back().await?;
                 self.apply_divided(pieces).await
