@@ -88,6 +88,9 @@ async fn a_second_batch_of_changes_is_added_to_the_first() {
     assert_eq!((second.tables[0].inserts, second.tables[0].updates, second.tables[2].inserts), (3, 1, 1));
     assert!(second.waves > first.waves && second.bytes_written > first.bytes_written);
     assert_eq!(second.wave_changes, 3);
+    world.source.state().write(&[(0, Delete), (0, Delete)]);
+    let third = caught_up(&world, &run).await;
+    assert_eq!((third.changes_written, third.tables[0].deletes, third.tables[0].inserts), (7, 2, 3));
     run.stop.cancel();
     assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
 }
