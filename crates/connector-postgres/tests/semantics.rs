@@ -359,7 +359,9 @@ async fn what_leaves_or_comes_with_a_partition_is_noticed_though_the_log_says_no
     let inner = Some("its partition public.sales_s1 was detached or dropped with its rows.");
     let emptied = Some("its partition public.sales_s1 was truncated by itself.");
     let unlogged = "create unlogged table sales_u partition of sales for values in ('u')";
-    let cases: [(&[&str], Option<&str>); 13] = [
+    let swap =
+        "alter table sales rename to sales_old; create table sales (id int, region text, primary key (id, region))";
+    let cases: [(&[&str], Option<&str>); 14] = [
         (&["drop table sales_n"], DROPPED),
         (&["alter table sales detach partition sales_n"], DROPPED),
         (&["alter table sales detach partition sales_s"], inner),
@@ -370,6 +372,7 @@ async fn what_leaves_or_comes_with_a_partition_is_noticed_though_the_log_says_no
         (&[make, attach, "insert into sales values (1, 'x')"], None),
         (&[make, "insert into sales_x values (1, 'x')", attach], BROUGHT),
         (&[&at_once], BROUGHT),
+        (&[swap, "insert into sales values (1, 'n')"], Some("it is now named public.sales_old.")),
         (&[unlogged], Some("its partition public.sales_u is unlogged.")),
         (&["drop table sales"], Some("it was dropped.")),
         (&[unpublish], Some("it is not in the task's publication any more.")),

@@ -1,6 +1,7 @@
 //! What happens to followed tables without a word in the log: looked up in the catalog now and then.
 //!
-//! - A table that was dropped, or taken out of our publication, sends nothing any more.
+//! - A table that was dropped, or taken out of our publication, sends nothing any more. One that was renamed sends what
+//!   is no longer meant, and another under its name nothing.
 //! - Rows of a partition that is detached, dropped or truncated by itself leave the root; those of one that is attached
 //!   with rows come to it. Of the root the log says nothing.
 //!
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use tokio_postgres::{Client, Error};
 use wavemark_domain::catalog::TableKind;
 use wavemark_domain::task::{PartitionPolicy, TaskSettings};
-use wavemark_domain::{TableId, TablePlan};
+use wavemark_domain::{TableId, TableName, TablePlan};
 
 use crate::native::TableNative;
 
@@ -23,8 +24,8 @@ const BEATS: u32 = 3;
 
 const TABLES: &str = "\
     SELECT t.oid, c.oid IS NOT NULL, EXISTS (SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid \
-           WHERE p.pubname = $2 AND r.prrelid = t.oid) \
-    FROM unnest($1::oid[]) AS t (oid) LEFT JOIN pg_class c ON c.oid = t.oid";
+           WHERE p.pubname = $2 AND r.prrelid = t.oid), coalesce(n.nspname::text, ''), coalesce(c.relname::text, '') \
+    FROM unnest($1::oid[]) AS t (oid) LEFT JOIN pg_class c ON c.oid = t.oid LEFT JOIN pg_namespace n ON n.oid = c.relnamespace";
 
 const LEAVES: &str = "\
     SELECT t.oid, l.oid, l.oid::regclass::text, l.relfilenode, l.reltuples < 0, l.relpersistence = 'u' \
@@ -35,6 +36,7 @@ const LEAVES: &str = "\
 struct Watched {
     table: TableId,
     oid: u32,
+    name: TableName,
     /// Its partitions, by OID.
     leaves: BTreeMap<u32, Leaf>,
 }
@@ -68,7 +70,7 @@ impl Watch {
     ) -> Result<Self, Error> {
         let watched = |table: &TablePlan| {
             let oid = TableNative::of(&table.source).ok()?.oid;
-            Some(Watched { table: table.id, oid, leaves: BTreeMap::new() })
+            Some(Watched { table: table.id, oid, name: table.name().clone(), leaves: BTreeMap::new() })
         };
         let followed = plan.iter().filter(|table| table.source.kind != TableKind::View);
         let every = Duration::from_secs(u64::from(settings.idle_seconds) * u64::from(BEATS));
@@ -97,13 +99,17 @@ impl Watch {
         let oids: Vec<u32> = self.tables.iter().map(|table| table.oid).collect();
         let mut found = Vec::new();
         for row in client.query(TABLES, &[&oids, &self.publication]).await? {
-            let (is_there, is_published): (bool, bool) = (row.get(1), row.get(2));
+            let (oid, is_there, is_published): (u32, bool, bool) = (row.get(0), row.get(1), row.get(2));
+            let name = TableName::new(row.get::<_, String>(3), row.get::<_, String>(4));
             let what = match (is_there, is_published) {
+                (false, _) => "it was dropped".to_owned(),
+                _ if !self.tables.iter().any(|table| table.oid == oid && table.name == name) => {
+                    format!("it is now named {name}")
+                }
+                (true, false) => "it is not in the task's publication any more".to_owned(),
                 (true, true) => continue,
-                (true, false) => "it is not in the task's publication any more",
-                (false, _) => "it was dropped",
             };
-            found.extend(self.remove(row.get(0)).map(|table| (table, what.to_owned())));
+            found.extend(self.remove(oid).map(|table| (table, what)));
         }
         let mut leaves = self.leaves(client).await?;
         let mut changed = Vec::new();
