@@ -33,6 +33,10 @@ sim: ## the engine on simulated systems, 100,000 seeds on every core; SEEDS=… 
 	WAVEMARK_SIM_SEEDS=$(or $(SEEDS),100000) WAVEMARK_SIM_FIRST=$(or $(FIRST),1) \
 		cargo test --profile sim --locked --package wavemark-engine --test simulation -- --nocapture nothing_is_lost
 
+workload: ## random tables and transactions from PostgreSQL to PostgreSQL; SEEDS=… how many (200), FIRST=… with which to begin
+	WAVEMARK_WORKLOAD_SEEDS=$(or $(SEEDS),200) WAVEMARK_WORKLOAD_FIRST=$(or $(FIRST),1) \
+		cargo test --locked --package wavemark-connector-postgres --test workload -- --nocapture
+
 mutants: ## changes of the code that keeps rows exact, one at a time: does a test notice; PART=netting, engine, postgres
 	@.ci/install mutants
 	@.ci/mutants $(PART) $(ARGS)
