@@ -4,7 +4,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench faults sim mutants security fuzz many upgrade fmt lint sqlx sqlx-check openapi openapi-check deny clean
+.PHONY: help demo test bench faults sim mutants security fuzz many upgrade workload fmt lint sqlx sqlx-check openapi openapi-check deny clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
