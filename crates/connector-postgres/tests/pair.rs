@@ -122,7 +122,7 @@ const TABLES: [&str; 4] = ["shop.customers", "shop.orders", "\"Odd \"\"schema\".
 /// The structure of both schemas as `pg_dump` writes it, less what is the source's own.
 fn structure(cluster: &Cluster, database: &str) -> String {
     let port = cluster.port.to_string();
-    let output = Command::new("pg_dump")
+    let output = Command::new(cluster.program("pg_dump"))
         .args(["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-s", "-O", "-n", "shop", "-n", "\"Odd \"\"schema\""])
         .arg(database)
         .output()

@@ -8,6 +8,7 @@ mod support;
 #[path = "support/task.rs"]
 mod task;
 
+use wavemark_domain::Fault;
 use wavemark_domain::task::PartitionPolicy;
 
 use pair::Pair;
@@ -410,4 +411,33 @@ async fn what_leaves_nothing_in_the_log_is_refused_by_name() {
     for name in ["fast", "mixed", "seen", "made", "far"] {
         assert_eq!(refused(name), Some(("table-refused".to_owned(), true)), "{name}");
     }
+}
+
+/// Versions before 18 end the stream with the next change; 18 says nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publication_that_others_drop_ends_the_stream_and_loses_the_position() {
+    let cluster = Cluster::start(&[("fsync", "off")]);
+    cluster.sql("create table t (id int primary key)");
+    let mut fixture = Fixture::new(&cluster);
+    fixture.task.settings.idle_seconds = 1;
+    let plan = fixture.plan(&["t"]).await;
+    let from = fixture.begin(&plan).await.position().clone();
+    let mut reader = fixture.follow(&plan, &from).await;
+    cluster.sql("do $$ declare p name; begin select pubname into p from pg_publication; execute format('drop publication %I', p); end $$");
+    cluster.sql("insert into t values (1)");
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    reader.heartbeat().await.unwrap();
+    let ended = async {
+        loop {
+            match reader.next(1 << 20).await {
+                Ok(read) => assert!(read.batch.changes().is_empty(), "nothing of the table can come"),
+                Err(problem) => return problem,
+            }
+        }
+    };
+    let problem = tokio::time::timeout(task::PATIENCE, ended).await.unwrap();
+    assert_eq!(problem.code, "log-interrupted", "{problem}");
+    drop(reader);
+    let problem = fixture.refused(&plan, &from).await;
+    assert_eq!((problem.fault, problem.code.as_str()), (Fault::PositionLost, "publication-missing"));
 }

@@ -52,6 +52,8 @@ pub(super) struct LogReader {
     progress_told: Instant,
     heart: Option<Client>,
     watch: Watch,
+    /// Why nothing more may be read.
+    broken: Option<Problem>,
     /// Until when something must be heard of the server.
     patience: Instant,
     /// Whether it was asked for a sign of life since it was heard last.
@@ -80,6 +82,7 @@ impl LogReader {
             progress_told: Instant::now(),
             heart: None,
             watch,
+            broken: None,
             patience: Instant::now() + settings.silence_limit / 2,
             asked: false,
         }
@@ -205,6 +208,12 @@ impl LogReader {
             // Where no transaction is in hand a table can be ended.
             if self.watch.is_due() && self.assembler.is_between() {
                 let failed = |error| error::driver(&error, "look after the followed tables");
+                if self.watch.is_unpublished(client).await.map_err(failed)? {
+                    // Seen again, with what it means, when the log is opened.
+                    let text = "The publication of the task is gone.";
+                    self.broken = Some(Problem::transient("log-interrupted", text));
+                    return Ok(());
+                }
                 for (table, what) in self.watch.look(client).await.map_err(failed)? {
                     self.assembler.end_table(table, &what);
                 }
@@ -228,6 +237,9 @@ fn lost(error: &WireError) -> Problem {
 impl ChangeReader for LogReader {
     async fn next(&mut self, most_bytes: usize) -> Result<Read, Problem> {
         loop {
+            if let Some(problem) = self.broken.take() {
+                return Err(problem);
+            }
             let full = self.drain(most_bytes)?;
             if self.owes_report {
                 self.report(false).await?;

@@ -2,6 +2,7 @@
 //!
 //! - A table that was dropped, or taken out of our publication, sends nothing any more. One that was renamed sends what
 //!   is no longer meant, and another under its name nothing.
+//! - Without its publication, version 18 goes on and sends nothing; those before end the stream.
 //! - Rows of a partition that is detached, dropped or truncated by itself leave the root; those of one that is attached
 //!   with rows come to it. Of the root the log says nothing.
 //!
@@ -91,6 +92,12 @@ impl Watch {
     /// Whether it is time for another look.
     pub(super) fn is_due(&self) -> bool {
         self.due <= Instant::now()
+    }
+
+    /// Whether the publication is gone: then what was read since may lack changes of every table.
+    pub(super) async fn is_unpublished(&self, client: &Client) -> Result<bool, Error> {
+        let sql = "SELECT NOT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)";
+        client.query_one(sql, &[&self.publication]).await.map(|row| row.get(0))
     }
 
     /// The tables to which something happened, and what; they are not looked at again.

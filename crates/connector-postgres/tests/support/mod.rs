@@ -66,6 +66,11 @@ impl Cluster {
         self.folder.path().join("data")
     }
 
+    /// One of the server's own programs.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
+    }
+
     /// Runs SQL as the superuser, outside of a transaction, and gives psql's bare output.
     pub(crate) fn sql(&self, sql: &str) -> String {
         let port = self.port.to_string();
