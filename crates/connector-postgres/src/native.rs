@@ -70,9 +70,12 @@ pub struct ColumnNative {
     /// The default as SQL; for a serial column `nextval(…)`. None for generated and identity columns.
     #[serde(default)]
     pub default: Option<String>,
-    /// The expression of a generated stored column.
+    /// The expression of a generated column.
     #[serde(default)]
     pub generated: Option<String>,
+    /// Whether a generated column is made when it is read (version 18 and later).
+    #[serde(default, rename = "virtual")]
+    pub is_virtual: bool,
     /// `COMMENT ON COLUMN`.
     #[serde(default)]
     pub comment: Option<String>,

@@ -441,3 +441,28 @@ async fn a_publication_that_others_drop_ends_the_stream_and_loses_the_position()
     let problem = fixture.refused(&plan, &from).await;
     assert_eq!((problem.fault, problem.code.as_str()), (Fault::PositionLost, "publication-missing"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn generated_columns_are_made_in_the_target_and_never_sent() {
+    let pair = Pair::start(&[]).await;
+    let version = pair.source.query_one("SELECT current_setting('server_version_num')::int4", &[]).await.unwrap();
+    // Since version 18 a generated column may be made when it is read.
+    let kind = if version.get::<_, i32>(0) >= 180_000 { "VIRTUAL" } else { "STORED" };
+    let make = format!(
+        "CREATE TABLE made (id integer PRIMARY KEY, a text, loud text GENERATED ALWAYS AS (upper(a)) STORED, b integer, \
+         twice integer GENERATED ALWAYS AS (b * 2) {kind}, c integer); INSERT INTO made (id, a, b) SELECT n, 'x' || n, n \
+         FROM generate_series(1, 200) n"
+    );
+    pair.source.batch_execute(&make).await.unwrap();
+    let changes = [
+        "UPDATE made SET a = a || 'y', b = b + 1 WHERE id < 150",
+        "UPDATE made SET c = 7 WHERE id > 100",
+        "INSERT INTO made (id, a, b, c) VALUES (1000, 'new', 5, NULL); UPDATE made SET id = 1001 WHERE id = 1000",
+        "DELETE FROM made WHERE twice = 100",
+    ];
+    pair.copies(&["made"], &changes).await;
+    let kinds = "SELECT string_agg(attgenerated::text, '' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'made'::regclass \
+                 AND attgenerated <> ''";
+    let of = async |client: &tokio_postgres::Client| -> String { client.query_one(kinds, &[]).await.unwrap().get(0) };
+    assert_eq!(of(&pair.mart).await, of(&pair.source).await);
+}

@@ -62,6 +62,7 @@ select a.attrelid, a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, a.a
                          where co.oid = a.attcollation and t.oid = a.atttypid and t.typcollation <> a.attcollation),
            'identity', case a.attidentity when 'a' then 'always' when 'd' then 'by-default' end,
            'default', case when a.attgenerated = '' then pg_get_expr(d.adbin, d.adrelid) end,
+           'virtual', a.attgenerated = 'v',
            'generated', case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end,
            'comment', col_description(a.attrelid, a.attnum)) as native
 from pg_attribute a

@@ -78,7 +78,9 @@ async fn create(transaction: &Transaction<'_>, table: &TablePlan) -> Result<(), 
         create_type(transaction, table, definition).await?;
     }
     create_schema(transaction, &table.target.schema).await.map_err(failed)?;
-    transaction.batch_execute(&create_statement(table, &native)?).await.map_err(failed)
+    let version = transaction.query_one("SELECT pg_catalog.current_setting('server_version_num')::int4", &[]).await;
+    let version: i32 = version.map_err(failed)?.get(0);
+    transaction.batch_execute(&create_statement(table, &native, version)?).await.map_err(failed)
 }
 
 /// Schemas are made only where missing: a role may own a schema without the right to make one.
@@ -107,34 +109,28 @@ pub(crate) fn keeps_names(table: &TablePlan) -> bool {
     table.columns.iter().all(|column| table.source.columns[column.source].name == column.target_name)
 }
 
-fn create_statement(table: &TablePlan, native: &TableNative) -> Result<String, Problem> {
+fn create_statement(table: &TablePlan, native: &TableNative, version: i32) -> Result<String, Problem> {
+    let generates = keeps_names(table);
     let mut columns = Vec::new();
-    for column in &table.columns {
-        let source = &table.source.columns[column.source];
+    for (at, source) in table.source.columns.iter().enumerate() {
         let own = ColumnNative::of(source).map_err(|error| unreadable(table, &error))?;
-        let mut text =
-            format!("{} {}{}", quote_identifier(&column.target_name), source.declared, collate(own.collation.as_ref()));
-        if let Some(identity) = own.identity {
-            let sequence = native.sequences.iter().find(|sequence| sequence.identity && sequence.column == source.name);
-            text.push_str(&identity_clause(identity, sequence));
-        }
-        if source.not_null {
-            text.push_str(" NOT NULL");
-        }
-        columns.push(text);
-    }
-    if keeps_names(table) {
-        for source in table.source.columns.iter().filter(|column| column.generated) {
-            let own = ColumnNative::of(source).map_err(|error| unreadable(table, &error))?;
-            let Some(expression) = &own.generated else { continue };
-            columns.push(format!(
-                "{} {}{} GENERATED ALWAYS AS ({expression}) STORED{}",
-                quote_identifier(&source.name),
-                source.declared,
-                collate(own.collation.as_ref()),
-                if source.not_null { " NOT NULL" } else { "" },
-            ));
-        }
+        let not_null = if source.not_null { " NOT NULL" } else { "" };
+        let planned = table.columns.iter().find(|column| column.source == at);
+        let (name, kind) = match (planned, &own.generated) {
+            (Some(column), _) => {
+                let of = |one: &&Sequence| one.identity && one.column == source.name;
+                let sequence = native.sequences.iter().find(of);
+                (&column.target_name, own.identity.map_or_else(String::new, |kind| identity_clause(kind, sequence)))
+            }
+            (None, Some(expression)) if source.generated && generates => {
+                // What an older server can't make when it is read it stores.
+                let kind = if own.is_virtual && version >= 180_000 { "VIRTUAL" } else { "STORED" };
+                (&source.name, format!(" GENERATED ALWAYS AS ({expression}) {kind}"))
+            }
+            _ => continue,
+        };
+        let collation = collate(own.collation.as_ref());
+        columns.push(format!("{} {}{collation}{kind}{not_null}", quote_identifier(name), source.declared));
     }
     Ok(format!("CREATE TABLE {} (\n    {}\n)", quote_table(&table.target), columns.join(",\n    ")))
 }
