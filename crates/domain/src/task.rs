@@ -151,6 +151,23 @@ impl Default for TaskSettings {
     }
 }
 
+/// Writes what differs from the defaults: whoever doesn't know a newer setting reads the others, as long as nobody uses it.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn sparse<S: serde::Serializer>(settings: &TaskSettings, serializer: S) -> Result<S::Ok, S::Error> {
+    use serde::ser::Error as _;
+    let fields = |settings: &TaskSettings| match serde_json::to_value(settings) {
+        Ok(serde_json::Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err(S::Error::custom("settings are an object")),
+        Err(error) => Err(S::Error::custom(error)),
+    };
+    let defaults = fields(&TaskSettings::default())?;
+    let mut differing = fields(settings)?;
+    differing.retain(|name, value| defaults.get(name) != Some(value));
+    differing.serialize(serializer)
+}
+
 impl TaskSettings {
     /// The first field outside its range, with the range in words.
     #[must_use]
@@ -193,6 +210,18 @@ mod tests {
     fn the_budget_is_read_under_the_name_that_it_had() {
         let settings: TaskSettings = serde_json::from_str(r#"{"log_kept_warning_mib": 7}"#).unwrap();
         assert_eq!(settings.log_budget_mib, 7);
+    }
+
+    #[test]
+    fn settings_on_their_way_are_those_that_differ() {
+        #[derive(Serialize)]
+        struct Sent(#[serde(serialize_with = "sparse")] TaskSettings);
+        let settings =
+            TaskSettings { chunk_mib: 7, partition_removals: PartitionPolicy::KeepRows, ..Default::default() };
+        let sent = serde_json::to_value(Sent(settings.clone())).unwrap();
+        assert_eq!(sent, serde_json::json!({"chunk_mib": 7, "partition_removals": "keep-rows"}));
+        assert_eq!(serde_json::from_value::<TaskSettings>(sent).unwrap(), settings);
+        assert_eq!(serde_json::to_value(Sent(TaskSettings::default())).unwrap(), serde_json::json!({}));
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub struct Carried {
     pub(crate) assessed: bool,
     /// The transaction after this bookmark failed while it was streamed: apply it row by row, with these checks.
     pub(crate) careful_after: Option<(Position, Checks)>,
-    /// When the source's catalog was looked at because a row failed.
-    pub(crate) looked_at: Option<Instant>,
+    /// From when on the source's catalog is looked at again because a row fails.
+    pub(crate) look_again_at: Option<Instant>,
 }
 
 /// Why an attempt ended before its end.

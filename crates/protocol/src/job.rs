@@ -52,6 +52,7 @@ pub enum JobWork {
         /// The table mappings.
         mappings: serde_json::Value,
         /// Its settings.
+        #[serde(serialize_with = "wavemark_domain::task::sparse")]
         settings: TaskSettings,
     },
     /// Say which of the tasks that the target knows this one could go on as.
@@ -69,6 +70,7 @@ pub enum JobWork {
         /// The table mappings.
         mappings: serde_json::Value,
         /// Its settings.
+        #[serde(serialize_with = "wavemark_domain::task::sparse")]
         settings: TaskSettings,
     },
     /// See how much log the source keeps for a task that no worker runs, and let it go if it is more than so much.

@@ -35,6 +35,7 @@ pub struct LeaseGrant {
     /// The table mappings (`{"rules": […]}`).
     pub mappings: serde_json::Value,
     /// Its settings.
+    #[serde(serialize_with = "wavemark_domain::task::sparse")]
     pub settings: TaskSettings,
     /// What is asked of single tables.
     #[serde(default)]

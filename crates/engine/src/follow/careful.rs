@@ -12,8 +12,9 @@ use super::Follower;
 use super::pieces::Piece;
 use crate::attempt::Stop;
 
-/// How long the source's catalog is not looked at again.
+/// How long the source's catalog is not looked at again, at least, and how many times as long as a look takes.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const LOOK_SELDOM: u32 = 20;
 
 impl Follower<'_> {
     /// One transaction, row by row. What only its commit refuses is looked for once more, with every constraint
@@ -47,12 +48,14 @@ impl Follower<'_> {
     /// Whether the source describes a table that failed on data otherwise than the plan does, as after a label was
     /// added to an enum: the next attempt's plan has it.
     pub(super) async fn differs_from_catalog(&mut self, problem: &Problem) -> Result<bool, Problem> {
-        if self.carried.looked_at.is_some_and(|looked_at| looked_at.elapsed() < LOOK_AGAIN) {
+        let began = Instant::now();
+        if self.carried.look_again_at.is_some_and(|at| began < at) {
             return Ok(false);
         }
-        self.carried.looked_at = Some(Instant::now());
         let concerned = |plan: &&TablePlan| problem.table.as_ref().is_none_or(|table| table == plan.name());
         let tables = self.run.source.tables().await?;
+        // Where many rows fail, the looks take a small part of the time, however large the catalog is.
+        self.carried.look_again_at = Some(Instant::now() + LOOK_AGAIN.max(began.elapsed() * LOOK_SELDOM));
         Ok(self.plan.iter().filter(concerned).any(|plan| {
             let now = tables.iter().find(|table| table.name == *plan.name());
             now.is_some_and(|now| now.columns == plan.source.columns && now.native != plan.source.native)
