@@ -129,14 +129,13 @@ fn waits(name: &str) -> Problem {
     )
 }
 
-pub(super) async fn export(
-    settings: &Settings,
-    task: &TaskContext,
-    name: &str,
-    temporary: bool,
-) -> Result<Exported, Problem> {
+async fn export(settings: &Settings, task: &TaskContext, name: &str, temporary: bool) -> Result<Exported, Problem> {
+    export_by(session::replication(settings, &task.name, "snapshot").await?, name, temporary).await
+}
+
+/// The same on a connection that is open.
+pub(super) async fn export_by(mut connection: Connection, name: &str, temporary: bool) -> Result<Exported, Problem> {
     let doing = format!("create the replication slot {name}");
-    let mut connection = session::replication(settings, &task.name, "snapshot").await?;
     let identity = connection.identify_system().await.map_err(|error| error::wire(&error, &doing))?;
     let slot = tokio::time::timeout(SLOT_PATIENCE, connection.create_slot(name, temporary, SlotSnapshot::Export))
         .await

@@ -16,19 +16,20 @@ pub(super) async fn view(settings: &Settings, task: &TaskContext) -> Result<Snap
     let name = names::beside(task);
     let control = session::ordinary(settings, task, "control").await?;
     slot::free(&control, &name).await?;
-    let given_up = GivenUp { settings, task, name: &name, armed: true };
-    let exported = begin::export(settings, task, &name, true).await;
+    let connection = session::replication(settings, &task.name, "snapshot").await?;
+    let given_up = GivenUp { settings, task, pid: connection.backend_pid(), armed: true };
+    let exported = begin::export_by(connection, &name, true).await;
     given_up.disarm();
     let view = SnapshotView::open(settings, task, exported?).await?;
     view.let_slot_go();
     Ok(view)
 }
 
-/// Ends the making of a slot whose caller did not wait for it.
+/// Ends the making of a slot whose caller did not wait for it, by its process: by then the next one may have the name.
 struct GivenUp<'a> {
     settings: &'a Settings,
     task: &'a TaskContext,
-    name: &'a str,
+    pid: i32,
     armed: bool,
 }
 
@@ -43,10 +44,11 @@ impl Drop for GivenUp<'_> {
         if !self.armed {
             return;
         }
-        let (settings, task, name) = (self.settings.clone(), self.task.clone(), self.name.to_owned());
+        let (settings, task, pid, name) =
+            (self.settings.clone(), self.task.clone(), self.pid, names::beside(self.task));
         tokio::spawn(async move {
             let control = session::ordinary(&settings, &task, "control").await?;
-            slot::free(&control, &name).await
+            slot::end(&control, &name, pid).await
         });
     }
 }

@@ -103,6 +103,14 @@ pub(super) async fn free(client: &Client, slot: &str) -> Result<(), Problem> {
     }
 }
 
+/// Ends a session if it is the one that holds a slot.
+pub(super) async fn end(client: &Client, slot: &str, pid: i32) -> Result<(), Problem> {
+    let sql =
+        "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1 AND active_pid = $2";
+    let ended = client.execute(sql, &[&slot, &pid]).await;
+    ended.map(drop).map_err(|error| error::driver(&error, &format!("free the replication slot {slot}")))
+}
+
 /// Removes a slot, whoever holds it.
 async fn remove_slot(client: &Client, slot: &str) -> Result<(), Problem> {
     let deadline = Instant::now() + PATIENCE;

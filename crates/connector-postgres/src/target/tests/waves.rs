@@ -531,38 +531,6 @@ async fn long_runs_go_by_sets_and_so_do_few_that_would_each_scan_a_table() {
     assert!(!by_sets(waves, &run(1, Delete, 101)));
 }
 
-/// Where triggers fire, one may swallow an insert; the commit must not be on its way by then.
-#[tokio::test]
-async fn an_insert_that_a_trigger_swallows_is_not_committed() {
-    for replica in [false, true] {
-        let database = Database::new().await;
-        items_table(&database).await;
-        database
-            .sql(
-                "CREATE FUNCTION shop.swallow() RETURNS trigger LANGUAGE plpgsql AS \
-                 $$ BEGIN IF NEW.id = 9 THEN RETURN NULL; END IF; RETURN NEW; END $$; CREATE TRIGGER swallow \
-                 BEFORE INSERT ON shop.items FOR EACH ROW EXECUTE FUNCTION shop.swallow()",
-            )
-            .await;
-        if !replica {
-            database.sql("ALTER TABLE shop.items ENABLE ALWAYS TRIGGER swallow").await;
-        }
-        let plan = [items()];
-        let mut session = session(&database, &plan).await;
-        session.waves.replica = replica;
-        let mut batch = Batch::default();
-        insert(&mut batch, 0, &[V::Int(8), V::Int(80), V::Null, V::Null]);
-        insert(&mut batch, 0, &[V::Int(9), V::Int(90), V::Null, V::Null]);
-        let outcome = wave(&mut session, &plan, &batch, 1).await;
-        let kept =
-            database.rows("SELECT (SELECT count(*) FROM shop.items) AS a, count(*) AS b FROM wavemark.progress").await;
-        match outcome {
-            Ok(()) => assert!(replica && kept == "8|1", "{kept}"),
-            Err(problem) => assert!(!replica && problem.code == "divergence" && kept == "6|0", "{kept}: {problem}"),
-        }
-    }
-}
-
 #[tokio::test]
 async fn statements_are_prepared_once() {
     let database = Database::new().await;
