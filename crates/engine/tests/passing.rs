@@ -6,27 +6,13 @@ mod support;
 
 use std::time::Duration;
 
-use support::World;
-use tokio::task::JoinHandle;
+use support::{Running, World};
 use tokio::time::{sleep, timeout};
 use wavemark_connector::testkit::model::place;
 use wavemark_domain::ChangeKind::Insert;
 use wavemark_domain::state::TableState;
-use wavemark_domain::task::{DataErrorPolicy, TaskSettings};
-use wavemark_engine::{Ended, Failure, Run};
-
-type Running = JoinHandle<Result<Ended, Failure>>;
-
-async fn following(world: &World, data_errors: DataErrorPolicy) -> (Run, Running) {
-    let settings = TaskSettings { load_parallelism: 1, data_errors, ..TaskSettings::default() };
-    let run = support::run(&world.source, &world.target, 1, settings);
-    let running = run.clone();
-    let running = tokio::spawn(async move { running.run().await });
-    while run.status.progress().wave.is_none() {
-        sleep(Duration::from_millis(1)).await;
-    }
-    (run, running)
-}
+use wavemark_domain::task::DataErrorPolicy;
+use wavemark_engine::{Ended, Run};
 
 async fn ends_exact(world: &World, run: &Run, running: Running) {
     world.source.written.notify_waiters();
@@ -52,7 +38,7 @@ fn told(run: &Run) -> Vec<String> {
 async fn rows_that_others_hold_for_long_end_the_attempt() {
     for seed in 1..10 {
         let world = World::new(seed, 0);
-        let (run, running) = following(&world, DataErrorPolicy::ParkTable).await;
+        let (run, running) = world.following(DataErrorPolicy::ParkTable).await;
         // Longer than a wave waits for them.
         world.target.state().hold_rows(0, Duration::from_secs(8));
         for _ in 0..8 {
@@ -67,7 +53,7 @@ async fn rows_that_others_hold_for_long_end_the_attempt() {
 async fn a_large_transaction_whose_commit_gives_no_answer_ends_the_attempt() {
     for seed in 1..10 {
         let world = World::new(seed, 0);
-        let (run, running) = following(&world, DataErrorPolicy::ParkTable).await;
+        let (run, running) = world.following(DataErrorPolicy::ParkTable).await;
         world.target.state().chance.lose_next_answer = true;
         world.source.state().write(&[(0, Insert); 12]);
         ends_exact(&world, &run, running).await;
@@ -80,7 +66,7 @@ async fn a_large_transaction_whose_commit_gives_no_answer_ends_the_attempt() {
 async fn a_transaction_applied_row_by_row_whose_commit_gives_no_answer_ends_the_attempt() {
     for seed in 1..10 {
         let world = World::new(seed, 1_000);
-        let (run, running) = following(&world, DataErrorPolicy::LogError).await;
+        let (run, running) = world.following(DataErrorPolicy::LogError).await;
         world.target.state().chance.lose_next_answer = true;
         world.source.state().write(&[(0, Insert), (1, Insert)]);
         world.source.written.notify_waiters();

@@ -8,29 +8,15 @@ mod support;
 use std::time::Duration;
 
 use support::World;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use wavemark_connector::testkit::model::{Row, is_poison, place};
 use wavemark_domain::ChangeKind::Insert;
 use wavemark_domain::state::TableState;
-use wavemark_domain::task::{DataErrorPolicy, TaskSettings};
-use wavemark_engine::{Ended, Failure, Run};
-
-type Running = JoinHandle<Result<Ended, Failure>>;
+use wavemark_domain::task::DataErrorPolicy;
+use wavemark_engine::{Ended, Failure};
 
 /// Transactions of so many inserts: the second comes in several batches.
 const SIZES: [usize; 2] = [1, 12];
-
-async fn following(world: &World, data_errors: DataErrorPolicy) -> (Run, Running) {
-    let settings = TaskSettings { load_parallelism: 1, data_errors, ..TaskSettings::default() };
-    let run = support::run(&world.source, &world.target, 1, settings);
-    let running = run.clone();
-    let running = tokio::spawn(async move { running.run().await });
-    while run.status.progress().wave.is_none() {
-        sleep(Duration::from_millis(1)).await;
-    }
-    (run, running)
-}
 
 /// Writes until a value was among them that the target can't take, and some more.
 fn write_poison(world: &World, size: usize) {
@@ -67,7 +53,7 @@ async fn caught_up(world: &World) {
 async fn rows_are_left_out_counted_once_and_told_with_their_place() {
     for (seed, size) in (1..15).flat_map(|seed| SIZES.map(|size| (seed, size))) {
         let world = World::new(seed, 60);
-        let (run, running) = following(&world, DataErrorPolicy::LogError).await;
+        let (run, running) = world.following(DataErrorPolicy::LogError).await;
         write_poison(&world, size);
         caught_up(&world).await;
         let progress = run.status.progress();
@@ -98,7 +84,7 @@ async fn rows_are_left_out_counted_once_and_told_with_their_place() {
 async fn a_task_stops_before_the_transaction_and_says_why() {
     for (seed, size) in (1..15).flat_map(|seed| SIZES.map(|size| (seed, size))) {
         let world = World::new(seed, 60);
-        let (run, running) = following(&world, DataErrorPolicy::StopTask).await;
+        let (run, running) = world.following(DataErrorPolicy::StopTask).await;
         write_poison(&world, size);
         let ended = timeout(Duration::from_mins(10), running).await.unwrap().unwrap();
         let Err(Failure::Problem(problem)) = ended else { panic!("seed {seed}, {size} at once: {ended:?}") };
@@ -114,7 +100,7 @@ async fn a_task_stops_before_the_transaction_and_says_why() {
 async fn a_table_is_parked_as_it_was_before_the_transaction_and_the_others_go_on() {
     for (seed, size) in (1..15).flat_map(|seed| SIZES.map(|size| (seed, size))) {
         let world = World::new(seed, 60);
-        let (run, running) = following(&world, DataErrorPolicy::ParkTable).await;
+        let (run, running) = world.following(DataErrorPolicy::ParkTable).await;
         write_poison(&world, size);
         caught_up(&world).await;
         for table in 0..2 {

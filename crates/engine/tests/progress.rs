@@ -7,27 +7,14 @@ mod support;
 use std::time::Duration;
 
 use support::World;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use wavemark_connector::Source as _;
 use wavemark_connector::testkit::model::{place, position};
 use wavemark_domain::ChangeKind::{Delete, Insert, Truncate, Update};
 use wavemark_domain::progress::TaskProgress;
+use wavemark_domain::task::DataErrorPolicy;
 use wavemark_domain::{TableName, TableOrder, TableWish};
-use wavemark_engine::{Ended, Failure, Run};
-
-type Running = JoinHandle<Result<Ended, Failure>>;
-
-/// Starts a run and waits until it follows.
-async fn following(world: &World) -> (Run, Running) {
-    let run = world.run(1);
-    let running = run.clone();
-    let running = tokio::spawn(async move { running.run().await });
-    while run.status.progress().wave.is_none() {
-        sleep(Duration::from_millis(1)).await;
-    }
-    (run, running)
-}
+use wavemark_engine::{Ended, Run};
 
 /// Waits until the target has all that was written, and the progress after that.
 async fn caught_up(world: &World, run: &Run) -> TaskProgress {
@@ -47,7 +34,7 @@ async fn caught_up(world: &World, run: &Run) -> TaskProgress {
 async fn what_is_written_is_counted_by_table_and_kind() {
     for seed in 1..20 {
         let world = World::new(seed, 0);
-        let (run, running) = following(&world).await;
+        let (run, running) = world.following(DataErrorPolicy::ParkTable).await;
         let before = run.status.progress();
         world.source.state().write(&[(0, Insert), (0, Insert), (1, Insert)]);
         world.source.state().write(&[(0, Update), (1, Update), (0, Delete)]);
@@ -78,7 +65,7 @@ async fn what_is_written_is_counted_by_table_and_kind() {
 #[tokio::test(start_paused = true)]
 async fn a_second_batch_of_changes_is_added_to_the_first() {
     let world = World::new(5, 0);
-    let (run, running) = following(&world).await;
+    let (run, running) = world.following(DataErrorPolicy::ParkTable).await;
     world.source.state().write(&[(0, Insert), (2, Insert)]);
     let first = caught_up(&world, &run).await;
     world.source.state().write(&[(0, Insert), (0, Insert), (0, Update)]);
@@ -98,7 +85,7 @@ async fn a_second_batch_of_changes_is_added_to_the_first() {
 #[tokio::test(start_paused = true)]
 async fn transactions_without_a_change_make_no_wave_of_their_own() {
     let world = World::new(3, 0);
-    let (run, running) = following(&world).await;
+    let (run, running) = world.following(DataErrorPolicy::ParkTable).await;
     let before = run.status.progress().waves;
     for _ in 0..40 {
         world.source.state().write(&[]);
@@ -117,7 +104,7 @@ async fn transactions_without_a_change_make_no_wave_of_their_own() {
 async fn a_transaction_that_comes_in_parts_is_counted_whole() {
     for count in [1, 2, 3, 7, 12] {
         let world = World::new(4, 0);
-        let (run, running) = following(&world).await;
+        let (run, running) = world.following(DataErrorPolicy::ParkTable).await;
         world.source.state().write(&vec![(0, Insert); count]);
         world.source.state().write(&[(1, Insert)]);
         let after = caught_up(&world, &run).await;
@@ -133,7 +120,7 @@ async fn a_transaction_that_comes_in_parts_is_counted_whole() {
 #[tokio::test(start_paused = true)]
 async fn lag_grows_while_a_wave_waits_and_not_while_there_is_nothing_to_write() {
     let world = World::new(6, 0);
-    let (run, running) = following(&world).await;
+    let (run, running) = world.following(DataErrorPolicy::ParkTable).await;
     world.source.state().write(&[(0, Insert)]);
     caught_up(&world, &run).await;
     world.source.state().write(&[]);
@@ -156,7 +143,7 @@ async fn lag_grows_while_a_wave_waits_and_not_while_there_is_nothing_to_write() 
 #[tokio::test(start_paused = true)]
 async fn a_drain_is_over_when_something_is_written_to_a_table_that_is_followed() {
     let world = World::new(7, 0);
-    let (run, running) = following(&world).await;
+    let (run, running) = world.following(DataErrorPolicy::ParkTable).await;
     world.source.state().write(&[(0, Insert), (1, Insert)]);
     caught_up(&world, &run).await;
     run.orders.give(vec![TableOrder { number: 1, table: TableName::new("sim", "t1"), wish: TableWish::Park }]);

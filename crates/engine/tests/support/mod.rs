@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program takes what it needs")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use wavemark_connector::TaskContext;
@@ -12,9 +13,12 @@ use wavemark_connector::testkit::target::{SimulatedTarget, TargetState};
 use wavemark_connector::testkit::{Chance, Odds, oracle};
 use wavemark_domain::ids::Generation;
 use wavemark_domain::mapping::Mappings;
-use wavemark_domain::task::{TaskKind, TaskSettings};
+use wavemark_domain::task::{DataErrorPolicy, TaskKind, TaskSettings};
 use wavemark_domain::{Epoch, TaskId};
-use wavemark_engine::{Orders, Run, Share, Status};
+use wavemark_engine::{Ended, Failure, Orders, Run, Share, Status};
+
+/// A run that goes on.
+pub(crate) type Running = tokio::task::JoinHandle<Result<Ended, Failure>>;
 
 /// The task at an epoch, taking all tables.
 pub(crate) fn run(source: &SimulatedSource, target: &SimulatedTarget, epoch: i64, settings: TaskSettings) -> Run {
@@ -72,6 +76,18 @@ impl World {
 
     pub(crate) fn run(&self, epoch: i64) -> Run {
         run(&self.source, &self.target, epoch, TaskSettings { load_parallelism: 1, ..TaskSettings::default() })
+    }
+
+    /// Starts a run with this policy and waits until it follows.
+    pub(crate) async fn following(&self, data_errors: DataErrorPolicy) -> (Run, Running) {
+        let settings = TaskSettings { load_parallelism: 1, data_errors, ..TaskSettings::default() };
+        let run = run(&self.source, &self.target, 1, settings);
+        let running = run.clone();
+        let running = tokio::spawn(async move { running.run().await });
+        while run.status.progress().wave.is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        (run, running)
     }
 
     pub(crate) fn assert_exact(&self) {
