@@ -8,8 +8,9 @@ use wavemark_domain::Problem;
 use wavemark_domain::check::{Step, Weight};
 
 use crate::assess::LEAST_SOURCE_VERSION;
+use crate::pooler;
 use crate::settings::{ConfirmAfter, Settings};
-use crate::source::replication_settings;
+use crate::source::{replication, replication_settings};
 use crate::tls::TlsMode;
 use crate::wire::{Connection, WireError, quote_identifier};
 use crate::{error, job_client};
@@ -107,9 +108,14 @@ fn tls_text(encrypted: bool, mode: TlsMode) -> &'static str {
 async fn open(settings: &Settings) -> Result<bool, (&'static str, Problem)> {
     let mut connect = replication_settings(settings, "job", "test").map_err(|problem| ("TLS", problem))?;
     connect.parameters.push(("replication".to_owned(), "false".to_owned()));
+    let doing = format!("log in to {} as {}", settings.address(), settings.user);
     match Connection::connect(&connect).await {
-        Ok(connection) => {
+        Ok(mut connection) => {
             let encrypted = connection.is_encrypted();
+            let answers =
+                connection.query(pooler::WHO).await.map_err(|cause| ("log in", error::wire(&cause, &doing)))?;
+            let serves = answers.first().and_then(|rows| rows.rows.first()?.text(0));
+            pooler::refuse(&connection, serves, &connect, &doing).await.map_err(|problem| ("log in", problem))?;
             // It has served; that it doesn't say goodbye is no finding.
             drop(connection.close().await);
             Ok(encrypted)
@@ -120,7 +126,7 @@ async fn open(settings: &Settings) -> Result<bool, (&'static str, Problem)> {
                 WireError::Tls { .. } | WireError::TlsNotOffered => "TLS",
                 _ => "log in",
             };
-            Err((step, error::wire(&error, &format!("log in to {} as {}", settings.address(), settings.user))))
+            Err((step, error::wire(&error, &doing)))
         }
     }
 }
@@ -237,8 +243,7 @@ async fn slot(settings: &Settings) -> Step {
     let name = format!("wavemark_test_{:08x}", rand::random::<u32>());
     let attempt = async {
         let doing = format!("make a replication slot at {}", settings.address());
-        let connect = replication_settings(settings, "job", "test")?;
-        let mut connection = Connection::connect(&connect).await.map_err(|cause| error::wire(&cause, &doing))?;
+        let mut connection = replication(settings, "job", "test").await?;
         let made = connection.create_slot(&name, true, crate::wire::SlotSnapshot::Nothing).await;
         made.map_err(|cause| error::wire(&cause, &doing))
     };

@@ -8,11 +8,16 @@ use std::error::Error as _;
 use tokio_postgres::error::DbError;
 use wavemark_domain::{Fault, Problem};
 
+use crate::pooler;
 use crate::wire::{ServerError, WireError};
 
 /// An error of the driver; `doing` says what was attempted and on what, e.g. `read table shop.orders`.
 pub(crate) fn driver(error: &tokio_postgres::Error, doing: &str) -> Problem {
     match error.as_db_error() {
+        // Ours are named anew in each session, so only somebody who deals sessions out can mix them up.
+        Some(error) if matches!(error.code().code(), "26000" | "42P05") => {
+            pooler::problem(doing, &format!("it says \"{}\"", sentence(error)))
+        }
         Some(error) => reported(error.code().code(), &sentence(error), doing),
         None => unreported(error, doing),
     }
@@ -21,6 +26,9 @@ pub(crate) fn driver(error: &tokio_postgres::Error, doing: &str) -> Problem {
 /// An error of the replication client.
 pub(crate) fn wire(error: &WireError, doing: &str) -> Problem {
     match error {
+        WireError::Server(error) if pooler::is_refusal(error) => {
+            pooler::problem(doing, &format!("it says \"{}\"", server_sentence(error)))
+        }
         WireError::Server(error) => reported(&error.code, &server_sentence(error), doing),
         WireError::Resolve { .. } => Problem::transient("unknown-host", text(doing, &causes(error)))
             .advice("Check the endpoint's host name, and that the worker's machine can resolve it."),

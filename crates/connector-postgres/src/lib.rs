@@ -9,6 +9,7 @@ pub mod encoding;
 mod error;
 pub mod native;
 pub mod pgoutput;
+mod pooler;
 pub mod position;
 pub mod settings;
 pub mod source;

@@ -68,8 +68,10 @@ pub(super) async fn begin(
     for leftover in aside.iter().chain(&found).filter(|artefact| artefact.generation <= task.generation.0) {
         slot::remove(&control, &leftover.name).await?;
     }
+    // Opened first: what can't be connected to leaves no publication behind.
+    let connection = session::replication(settings, &task.name, "snapshot").await?;
     slot::publish(&control, task, &name, plan).await?;
-    let exported = export(settings, task, &name, false).await?;
+    let exported = export_by(connection, &name, false).await?;
     let view = SnapshotView::open(settings, task, exported).await?;
     crash::point("source.begun");
     Ok(view)

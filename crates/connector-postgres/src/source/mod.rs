@@ -47,7 +47,7 @@ use crate::wire::Streaming;
 use crate::{assess, position};
 
 pub(crate) use names::quoted;
-pub(crate) use session::replication_settings;
+pub(crate) use session::{replication, replication_settings};
 pub(crate) use slot::identity;
 
 /// One PostgreSQL database to read from.

@@ -8,6 +8,7 @@ use wavemark_domain::{Fault, Problem};
 
 use crate::client::{self, Purpose};
 use crate::error;
+use crate::pooler;
 use crate::settings::Settings;
 use crate::tls::Tls;
 use crate::wire::{ConnectSettings, Connection};
@@ -25,14 +26,15 @@ pub(super) async fn ordinary(settings: &Settings, task: &TaskContext, part: &str
     Ok(client)
 }
 
-/// A connection for the replication protocol.
-pub(super) async fn replication(settings: &Settings, name: &str, part: &str) -> Result<Connection, Problem> {
+/// A connection for the replication protocol. A pooler in front of the server is refused here.
+pub(crate) async fn replication(settings: &Settings, name: &str, part: &str) -> Result<Connection, Problem> {
     let doing = format!("open a replication connection to endpoint {} at {}", settings.endpoint, settings.address());
     let connect = replication_settings(settings, name, part)?;
     let mut connection = Connection::connect(&connect).await.map_err(|error| error::wire(&error, &doing))?;
-    for parameters in [NO_LIMITS, client::GONE_CLIENTS] {
-        connection.query(parameters).await.map_err(|error| error::wire(&error, &doing))?;
-    }
+    let statements = format!("{NO_LIMITS}; {} {}", client::GONE_CLIENTS, pooler::WHO);
+    let answers = connection.query(&statements).await.map_err(|error| error::wire(&error, &doing))?;
+    let serves = answers.last().and_then(|rows| rows.rows.first()?.text(0));
+    pooler::refuse_for_the_log(&mut connection, serves, &connect, &doing).await?;
     Ok(connection)
 }
 

@@ -132,6 +132,19 @@ impl Cluster {
         command
     }
 
+    /// Runs a program beside the server, as its user.
+    pub(crate) fn beside(&self, program: &Path) -> Command {
+        self.command(&program.to_string_lossy(), &[])
+    }
+
+    /// A file of the server's user that goes with it.
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        self.own(&path);
+        path
+    }
+
     fn own(&self, path: &Path) {
         if let Some((user, group)) = self.user {
             chown(path, Some(user), Some(group)).unwrap();
@@ -167,6 +180,6 @@ fn ordinary_user() -> Option<(u32, u32)> {
     (id(&["-u"]) == 0).then(|| (id(&["-u", "postgres"]), id(&["-g", "postgres"])))
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
