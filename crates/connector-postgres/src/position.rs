@@ -3,7 +3,7 @@
 //! A commit record may begin exactly where the one before ended, so a comparison with `commit_lsn` would count a
 //! transaction that is not there; see GUARANTEES.md.
 
-use wavemark_domain::Position;
+use wavemark_domain::{Fault, Position, Problem};
 
 use crate::wire::Lsn;
 
@@ -57,6 +57,23 @@ pub fn describe(position: &Position) -> String {
     Place::from_position(position).map_or_else(|| position.to_string(), |place| place.lsn.to_string())
 }
 
+/// The form of a position that people write.
+pub const FORM: &str = "a log sequence number like 16/B374D848, as pg_current_wal_lsn() gives it";
+
+/// A position that people wrote, in the system and the timeline of another.
+///
+/// # Errors
+/// A *settings* problem if it is no log sequence number.
+pub fn read(text: &str, like: &Position) -> Result<Position, Problem> {
+    let lsn = text.parse::<Lsn>().map_err(|_| {
+        Problem::new(Fault::Settings, "not-a-position", format!("\"{text}\" is not a position of PostgreSQL."))
+            .advice(format!("A position is {FORM}."))
+    })?;
+    let like = Place::from_position(like)
+        .ok_or_else(|| Problem::internal("A position of another system was to be compared with an LSN."))?;
+    Ok(like.at(lsn).to_position())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +94,16 @@ mod tests {
         let promoted = Place { timeline: 4, ..PLACE.at(Lsn(1)) };
         assert!(PLACE.to_position() < later.to_position());
         assert!(later.to_position() < promoted.to_position());
+    }
+
+    #[test]
+    fn what_people_write_is_read_in_the_history_of_another_position() {
+        let same = PLACE.at(Lsn(0));
+        assert_eq!(read("3A/91C0F2B8", &same.to_position()).unwrap(), PLACE.to_position());
+        for text in ["3A", "mysql-bin.000024:373", "", "3A/91C0F2B8 "] {
+            let problem = read(text, &same.to_position()).unwrap_err();
+            assert_eq!((problem.fault, &*problem.code), (Fault::Settings, "not-a-position"), "{text}");
+        }
     }
 
     #[test]

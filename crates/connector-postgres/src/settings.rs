@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
-use wavemark_connector::spec::{FieldKind, FieldSpec, Role, load_rate, max_connections};
+use wavemark_connector::spec::{FieldKind, FieldSpec, PositionSpec, Role, load_rate, max_connections};
 use wavemark_connector::{EndpointSettings, SettingsSpec};
 use wavemark_domain::{Fault, Problem};
 
+use crate::position;
 use crate::tls::{TlsMode, TlsSettings};
+use crate::wire::Lsn;
 
 /// The system's name in the API and in the names of encodings.
 pub const ENGINE: &str = "postgresql";
@@ -156,7 +158,8 @@ impl Settings {
 /// default is what most endpoints run with. A server without TLS is an explicit `disable`.
 #[must_use]
 pub fn spec() -> SettingsSpec {
-    SettingsSpec { engine: ENGINE, title: "PostgreSQL", role: Role::Both, fields: fields() }
+    let positions = PositionSpec { form: position::FORM, is_one: |text| text.parse::<Lsn>().is_ok() };
+    SettingsSpec { engine: ENGINE, title: "PostgreSQL", role: Role::Both, fields: fields(), positions: Some(positions) }
 }
 
 fn fields() -> Vec<FieldSpec> {

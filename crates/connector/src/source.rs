@@ -50,6 +50,10 @@ pub trait Source: Send + Sync {
     /// A position as people of this system write it. No I/O; never fails, also not on a foreign position.
     fn describe(&self, position: &Position) -> String;
 
+    /// A position that people wrote, in the history of another of this source; a *settings* problem if it is none. No
+    /// I/O.
+    fn position_from(&self, text: &str, like: &Position) -> Result<Position, Problem>;
+
     /// Makes afresh what the source must keep for the task, and a view at the position from which it is kept.
     /// Leftovers of the same task and generation are dropped first: the caller knows that the target holds
     /// nothing of this generation. Without `task.kind.follows()` nothing needs to be kept.
@@ -343,6 +347,8 @@ pub struct Read {
     /// For an open batch: where its unfinished transaction ends, or a position that compares with every other end
     /// in the log as that end does (PostgreSQL: just after the beginning of the commit record).
     pub open_end: Option<Position>,
+    /// When the source committed that transaction (microseconds since 1970).
+    pub open_committed_at: Option<i64>,
     /// Whether more was at hand when this was returned.
     pub more: bool,
     /// The log's end as far as the reader knows.

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use wavemark_domain::stop::StopAt;
+use wavemark_domain::task::TaskSettings;
 
 /// What an endpoint may be used as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +29,18 @@ pub struct SettingsSpec {
     pub role: Role,
     /// Its settings, in the order of a form.
     pub fields: Vec<FieldSpec>,
+    /// How people write a place in its log, where it is a source that can be followed.
+    #[serde(skip)]
+    pub positions: Option<PositionSpec>,
+}
+
+/// How people write a place in a source's log, and what a task may say with one.
+#[derive(Clone, Copy, Debug)]
+pub struct PositionSpec {
+    /// The form in words, with an example, e.g. `a log sequence number like 16/B374D848`.
+    pub form: &'static str,
+    /// Whether a text has that form.
+    pub is_one: fn(&str) -> bool,
 }
 
 /// One setting.
@@ -142,6 +156,27 @@ impl SettingsSpec {
         self.fields.iter().try_for_each(|field| field.check(given.get(field.name), &secrets))
     }
 
+    /// Checks the settings of a task that has this system as its source, as far as that goes without connecting.
+    ///
+    /// # Errors
+    /// The first setting that can't be accepted.
+    pub fn check_task(&self, settings: &TaskSettings) -> Result<(), FieldError> {
+        if let StopAt::Position(position) = &settings.stop_at {
+            self.check_position("stop_at", position)?;
+        }
+        Ok(())
+    }
+
+    fn check_position(&self, field: &str, position: &str) -> Result<(), FieldError> {
+        match self.positions {
+            None => Err(error(field, &format!("{} has no positions that a task could name.", self.title))),
+            Some(spec) if !(spec.is_one)(position) => {
+                Err(error(field, &format!("A position of {} is {}.", self.title, spec.form)))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
     /// A setting by its name.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&FieldSpec> {
@@ -210,6 +245,7 @@ mod tests {
             engine: "test",
             title: "Test",
             role: Role::Both,
+            positions: None,
             fields: vec![
                 field("host", FieldKind::Text, true, false),
                 field("port", FieldKind::Integer { min: 1, max: 65_535 }, false, false),
@@ -241,5 +277,18 @@ mod tests {
     #[test]
     fn a_secret_among_the_settings_is_refused() {
         assert_eq!(field_of(&json!({"host": "db", "password": "x"}), &["password"]).as_deref(), Some("password"));
+    }
+
+    #[test]
+    fn a_task_names_positions_as_the_system_writes_them() {
+        let at = |text: &str| TaskSettings { stop_at: StopAt::Position(text.to_owned()), ..TaskSettings::default() };
+        let with = SettingsSpec {
+            positions: Some(PositionSpec { form: "a number", is_one: |text| text.parse::<u64>().is_ok() }),
+            ..spec()
+        };
+        assert_eq!(with.check_task(&TaskSettings::default()), Ok(()));
+        assert_eq!(with.check_task(&at("17")), Ok(()));
+        assert_eq!(with.check_task(&at("1/7")).unwrap_err().to_string(), "stop_at: A position of Test is a number.");
+        assert_eq!(spec().check_task(&at("17")).unwrap_err().field, "stop_at");
     }
 }

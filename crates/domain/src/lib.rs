@@ -18,6 +18,7 @@ pub mod plan;
 pub mod position;
 pub mod progress;
 pub mod state;
+pub mod stop;
 pub mod task;
 
 pub use batch::{Batch, Cell, Change, ChangeKind, TransactionMark};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::kept_log::OverBudget;
+use crate::stop::StopAt;
 
 /// What a task does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -108,6 +109,8 @@ pub struct TaskSettings {
     pub data_errors: DataErrorPolicy,
     /// What happens when rows leave a partitioned table with a partition, of which the log says nothing.
     pub partition_removals: PartitionPolicy,
+    /// Where the task ends by itself.
+    pub stop_at: StopAt,
     /// When the source is told that it may forget.
     pub confirm_after: ConfirmAfter,
     /// Memory for rows on their way (8 to 4096 MiB).
@@ -138,6 +141,7 @@ impl Default for TaskSettings {
             chunk_mib: 64,
             data_errors: DataErrorPolicy::default(),
             partition_removals: PartitionPolicy::default(),
+            stop_at: StopAt::default(),
             confirm_after: ConfirmAfter::default(),
             memory_mib: 64,
             spill_mib: 10_240,
@@ -186,6 +190,29 @@ impl TaskSettings {
             .find(|(_, value, low, high, _)| value < low || value > high)
             .map(|(field, _, _, _, range)| (field, range))
     }
+
+    /// The first field that a task of this kind can't have, with the reason in a sentence.
+    #[must_use]
+    pub fn misfit(&self, kind: TaskKind) -> Option<(&'static str, &'static str)> {
+        let misfits = [
+            (
+                "log_over_budget",
+                self.log_over_budget == OverBudget::DropSlot && kind == TaskKind::Cdc,
+                "A task that only follows can't load again what it loses: its slot is not to be dropped.",
+            ),
+            (
+                "stop_at",
+                self.stop_at != StopAt::Never && !kind.follows(),
+                "A task that only loads ends when it has loaded: it has nowhere else to stop.",
+            ),
+            (
+                "stop_at",
+                self.stop_at == StopAt::Loaded && !kind.loads(),
+                "A task that only follows loads nothing: it can't stop once it is loaded.",
+            ),
+        ];
+        misfits.into_iter().find(|(_, is, _)| *is).map(|(field, _, why)| (field, why))
+    }
 }
 
 #[cfg(test)]
@@ -228,5 +255,15 @@ mod tests {
     fn a_value_out_of_range_is_named() {
         let settings = TaskSettings { load_parallelism: 0, ..TaskSettings::default() };
         assert_eq!(settings.out_of_range(), Some(("load_parallelism", "1 to 32")));
+    }
+
+    #[test]
+    fn a_place_to_stop_that_the_kind_never_reaches_is_a_misfit() {
+        let stopping = |stop_at| TaskSettings { stop_at, ..TaskSettings::default() };
+        let field = |stop_at, kind| stopping(stop_at).misfit(kind).map(|(field, _)| field);
+        assert_eq!(field(StopAt::Loaded, TaskKind::FullLoadAndCdc), None);
+        assert_eq!(field(StopAt::CommitTime(1), TaskKind::Cdc), None);
+        assert_eq!(field(StopAt::Loaded, TaskKind::Cdc), Some("stop_at"));
+        assert_eq!(field(StopAt::Position("1/1".to_owned()), TaskKind::FullLoad), Some("stop_at"));
     }
 }

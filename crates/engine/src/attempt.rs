@@ -35,6 +35,8 @@ pub(crate) enum Stop {
     Again,
     /// It was asked to, between two waves.
     Asked,
+    /// What comes next lies beyond where the task ends by itself.
+    Over,
     /// Another worker has the task.
     Fenced {
         /// The epoch found in the target, if it is known.

@@ -49,7 +49,7 @@ pub struct Run {
 pub enum Ended {
     /// It was asked to.
     Stopped,
-    /// There is nothing more to do (full load).
+    /// There is nothing more to do: a load is complete, or the task is where its settings have it stop.
     Finished,
 }
 
@@ -122,6 +122,7 @@ impl Run {
             let problem = match stop {
                 Stop::Again => continue,
                 Stop::Asked => return Ok(Ended::Stopped),
+                Stop::Over => return Ok(Ended::Finished),
                 Stop::Fenced { held, generation } => return Err(Failure::Fenced { held, generation }),
                 Stop::Problem(problem) if problem.fault == Fault::Fenced => {
                     return Err(Failure::Fenced { held: None, generation: None });

@@ -45,6 +45,7 @@ pub(super) struct Assembler {
 #[derive(Clone, Copy)]
 struct Open {
     commit: Lsn,
+    time: i64,
     passed_over: bool,
 }
 
@@ -53,6 +54,8 @@ pub(super) struct Taken {
     pub(super) batch: Batch,
     /// Where the batch's unfinished transaction ends.
     pub(super) open_end: Option<Position>,
+    /// When that was committed.
+    pub(super) open_committed_at: Option<i64>,
     pub(super) barriers: Vec<(TableId, Problem)>,
 }
 
@@ -96,7 +99,7 @@ impl Assembler {
             }
             Message::Begin(begin) => {
                 let commit = Lsn(begin.final_lsn);
-                self.open = Some(Open { commit, passed_over: commit < self.from });
+                self.open = Some(Open { commit, time: begin.time, passed_over: commit < self.from });
                 self.behind = clock - begin.time > BEHIND;
                 Ok(())
             }
@@ -249,7 +252,8 @@ impl Assembler {
             self.writer.batch = Batch::with_capacity(batch.arena_len());
         }
         let open_end = batch.is_open().then(|| self.open_end()).flatten();
-        Taken { barriers: self.barriers(&batch), open_end, batch }
+        let open_committed_at = batch.is_open().then(|| self.open_time()).flatten();
+        Taken { barriers: self.barriers(&batch), open_end, open_committed_at, batch }
     }
 
     /// Where the transaction in hand ends. Before its Commit message only the place of its commit record is known; no
@@ -258,6 +262,11 @@ impl Assembler {
         let replayed = self.replay.as_ref().map(|(_, commit)| Lsn(commit.end_lsn));
         let read = self.open.map(|open| Lsn(open.commit.0 + 1));
         replayed.or(read).map(|end| self.position(end))
+    }
+
+    fn open_time(&self) -> Option<i64> {
+        let replayed = self.replay.as_ref().map(|(_, commit)| commit.time);
+        replayed.or(self.open.map(|open| open.time)).map(|time| time.saturating_add(EPOCH_OFFSET))
     }
 
     /// The reasons of the barriers in this batch.

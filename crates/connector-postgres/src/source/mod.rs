@@ -116,6 +116,10 @@ impl Source for PostgresSource {
         position::describe(position)
     }
 
+    fn position_from(&self, text: &str, like: &Position) -> Result<Position, Problem> {
+        position::read(text, like)
+    }
+
     async fn begin(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
         Ok(Box::new(begin::begin(&self.settings, task, plan).await?))
     }

@@ -181,6 +181,7 @@ impl LogReader {
         Read {
             batch: taken.batch,
             open_end: taken.open_end,
+            open_committed_at: taken.open_committed_at,
             more,
             log_end: (self.log_end > Lsn(0)).then(|| self.assembler.position(self.log_end)),
             source_clock: self.clock.map(|clock| clock.saturating_add(EPOCH_OFFSET)),

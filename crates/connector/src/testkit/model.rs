@@ -107,6 +107,9 @@ pub struct SourceState {
     pub(super) aside: Option<(u64, i64)>,
     /// Its readers get nothing yet that ended after this place: a server that is slow to decode its log.
     pub withheld_after: Option<u64>,
+    /// Its clock (microseconds since 1970), if that is beyond the end of the log: each transaction is committed at the
+    /// time that is its end.
+    pub clock: i64,
     /// How much log it says that it keeps.
     pub kept: Option<u64>,
     /// The dice of its calls.
@@ -142,6 +145,12 @@ pub fn place(position: &Position) -> u64 {
     position.as_bytes().try_into().map_or(0, u64::from_be_bytes)
 }
 
+/// When a transaction that ends there was committed.
+#[must_use]
+pub(super) fn time_of(end: u64) -> i64 {
+    i64::try_from(end).unwrap_or(i64::MAX)
+}
+
 /// The layout that a plan was made with.
 #[must_use]
 pub(super) fn layout_of(plan: &TablePlan) -> u64 {
@@ -166,6 +175,7 @@ impl SourceState {
             slot: None,
             aside: None,
             withheld_after: None,
+            clock: 0,
             kept: None,
             chance,
             writes,

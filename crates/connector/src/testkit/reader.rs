@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use wavemark_domain::{Batch, Cell, ChangeKind, Fault, Position, Problem, TableId, TablePlan};
 
 use super::log::Entry;
-use super::model::{Logged, Row, SourceState, Transaction, What, layout_of, place, position};
+use super::model::{Logged, Row, SourceState, Transaction, What, layout_of, place, position, time_of};
 use super::source::SimulatedSource;
 use super::view::push_row;
 use super::{Mishap, Sabotage};
@@ -135,7 +135,7 @@ impl Reader {
     /// Puts what is at hand into a batch. None if nothing is.
     fn gather(&mut self) -> Option<Read> {
         let mut batch = Batch::default();
-        let mut open_end = None;
+        let mut open = None;
         let mut wanted = 1 + self.source.state().chance.below(6);
         while wanted > 0 || batch.is_empty() {
             let (transaction, done) = match self.part.take() {
@@ -151,7 +151,7 @@ impl Reader {
             }
             wanted = wanted.saturating_sub(1);
             if until == transaction.changes.len() {
-                batch.end_transaction(position(transaction.end), 0);
+                batch.end_transaction(position(transaction.end), time_of(transaction.end));
                 self.read = transaction.end;
                 continue;
             }
@@ -162,19 +162,19 @@ impl Reader {
                 }
             }
             if self.breaks(Sabotage::WaveCutInsideTransaction) {
-                batch.end_transaction(position(transaction.end), 0);
+                batch.end_transaction(position(transaction.end), time_of(transaction.end));
             } else if batch.is_open() {
-                open_end = Some(position(transaction.commit + 1));
+                open = Some((position(transaction.commit + 1), time_of(transaction.end)));
             }
             self.part = Some((transaction, until));
             if !batch.is_empty() {
                 break;
             }
         }
-        (!batch.is_empty()).then(|| self.give(batch, open_end))
+        (!batch.is_empty()).then(|| self.give(batch, open))
     }
 
-    fn give(&mut self, batch: Batch, open_end: Option<Position>) -> Read {
+    fn give(&mut self, batch: Batch, open: Option<(Position, i64)>) -> Read {
         self.bytes_read += batch.bytes() as u64;
         let mut state = self.source.state();
         if self.breaks(Sabotage::ConfirmBeforeCommit) {
@@ -184,10 +184,11 @@ impl Reader {
         let more = self.part.is_some() || (self.next..).map_while(ends).any(|ends| ends);
         Read {
             batch,
-            open_end,
+            open_committed_at: open.as_ref().map(|(_, time)| *time),
+            open_end: open.map(|(end, _)| end),
             more,
             log_end: Some(position(state.end)),
-            source_clock: Some(0),
+            source_clock: Some(state.clock.max(time_of(state.end))),
             barriers: std::mem::take(&mut self.barriers),
         }
     }
@@ -203,7 +204,7 @@ impl Reader {
         }
         self.read = end;
         let mut batch = Batch::default();
-        batch.end_transaction(position(end), 0);
+        batch.end_transaction(position(end), time_of(end));
         Some(self.give(batch, None))
     }
 

@@ -84,6 +84,11 @@ impl Source for SimulatedSource {
         place(position).to_string()
     }
 
+    fn position_from(&self, text: &str, _like: &Position) -> Result<Position, Problem> {
+        let not_one = |_| Problem::new(Fault::Settings, "not-a-position", "simulated: a position is a number");
+        text.parse().map(position).map_err(not_one)
+    }
+
     async fn begin(&self, task: &TaskContext, _plan: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
         self.pause("making a slot").await?;
         {

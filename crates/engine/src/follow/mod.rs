@@ -16,6 +16,7 @@ mod hold;
 mod keys;
 mod pieces;
 mod shown;
+pub(crate) mod stop;
 mod stream;
 mod tables;
 mod tally;
@@ -68,6 +69,8 @@ struct Follower<'a> {
     held: bool,
     /// The drain that is asked for, and where the source's log ended then.
     draining: Option<(i64, Position)>,
+    /// Where the log ended once the source's clock was past the time to stop.
+    stop_end: Option<Position>,
     /// A view that waits for the bookmark to reach its position, to compare.
     hold: Option<hold::Hold>,
     /// What is compared beside; ends with the follower.
@@ -116,6 +119,7 @@ pub(crate) async fn follow(
         loading,
         held: false,
         draining: None,
+        stop_end: None,
         hold: None,
         comparing: JoinSet::new(),
         nudge,
@@ -124,6 +128,7 @@ pub(crate) async fn follow(
         carried,
         committed,
     };
+    follower.refuse_passed_stop()?;
     follower.show_bookmark();
     follower.park_carried();
     follower.begin_new_tables(kept);
@@ -134,6 +139,9 @@ pub(crate) async fn follow(
 impl Follower<'_> {
     async fn run(&mut self, mut received: mpsc::UnboundedReceiver<Result<Captured, Problem>>) -> Result<Ended, Stop> {
         loop {
+            if !self.streaming && self.is_at_stop() {
+                return self.end_at_stop().await;
+            }
             let (idle_at, has_idle_news, may_compare) = (self.idle_at(), self.has_idle_news(), self.may_compare());
             let keys_at = self.keys_in_the_way.filter(|_| !self.streaming && !self.held);
             let first = tokio::select! {
@@ -157,10 +165,13 @@ impl Follower<'_> {
             let first = first.ok_or_else(|| Problem::internal("the reader ended without a word"))??;
             let mut broken = None;
             let wave = gather(first, &mut received, self.run.task.settings.wave_changes as usize, &mut broken);
+            let clock = wave.iter().filter_map(|captured| captured.read.source_clock).max();
             match self.take(wave).await {
                 Err(Stop::Asked) => return self.end().await,
+                Err(Stop::Over) => return self.end_at_stop().await,
                 taken => taken?,
             }
+            self.see_clock(clock).await?;
             self.finish_drain().await?;
             self.cut_if_there().await?;
             if let Some(problem) = broken {
@@ -176,11 +187,17 @@ impl Follower<'_> {
         if !self.parks.is_empty() {
             self.commit_empty(None).await?;
         }
+        self.raise_counters().await?;
+        Ok(Ended::Stopped)
+    }
+
+    /// Raises the target's counters to the source's; a source that can't be asked is told and passed over.
+    async fn raise_counters(&mut self) -> Result<(), Stop> {
         match self.run.source.counters(self.plan).await {
             Ok(counters) => self.session.raise_counters(self.plan, &counters).await?,
             Err(problem) => self.run.status.problem(Severity::Warning, &problem),
         }
-        Ok(Ended::Stopped)
+        Ok(())
     }
 
     /// One comparison at a time, begun between two waves once all tables that the waves take are live.

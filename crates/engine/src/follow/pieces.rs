@@ -24,6 +24,11 @@ impl<'a> Piece<'a> {
         self.mark.map_or(self.captured.read.open_end.as_ref(), |mark| Some(&mark.end))
     }
 
+    /// When the source committed its transaction, if that is known yet.
+    pub(super) fn committed_at(&self) -> Option<i64> {
+        self.mark.map_or(self.captured.read.open_committed_at, |mark| Some(mark.committed_at))
+    }
+
     pub(super) fn barriers(&self) -> impl Iterator<Item = TableId> {
         let changes = &self.captured.read.batch.changes()[self.range.clone()];
         changes.iter().filter(|change| change.kind == ChangeKind::Barrier).map(|change| change.table)

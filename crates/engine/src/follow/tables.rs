@@ -90,6 +90,12 @@ impl Tables {
         self.followed.iter().filter(|table| table.part == Part::Rejoins).filter_map(|table| table.from.as_ref()).min()
     }
 
+    /// The highest position that any table which is not parked has from its load.
+    pub(super) fn loaded_up_to(&self) -> Option<&Position> {
+        let kept = self.followed.iter().filter(|table| matches!(table.part, Part::Taken | Part::Rejoins));
+        kept.filter_map(|table| table.from.as_ref()).max()
+    }
+
     /// Whether barriers of the table are known already.
     pub(super) fn is_left_out(&self, table: TableId) -> bool {
         self.followed[table.index()].part != Part::Taken

@@ -19,6 +19,9 @@ impl Follower<'_> {
         if self.streaming {
             let goes_on = rest.iter().take_while(|piece| piece.mark.is_none()).count();
             let (tail, after) = rest.split_at((goes_on + 1).min(rest.len()));
+            if tail.iter().any(|piece| self.is_beyond_stop(piece)) {
+                return Err(Stop::Over);
+            }
             self.stream(tail).await?;
             rest = after;
         }
@@ -33,6 +36,9 @@ impl Follower<'_> {
             if self.is_beyond_rejoin(first) {
                 return self.rejoin().await;
             }
+            if self.is_beyond_stop(first) {
+                return Err(Stop::Over);
+            }
             self.streaming = true;
             self.stream(open).await?;
         }
@@ -44,7 +50,8 @@ impl Follower<'_> {
     async fn apply_closed(&mut self, mut pieces: &[Piece<'_>]) -> Result<(), Stop> {
         while !pieces.is_empty() {
             let is_free = |piece: &&Piece<'_>| {
-                self.barred(piece).is_none() && !self.is_beyond_rejoin(piece) && !self.is_held(piece.end())
+                let is_here = self.barred(piece).is_none() && !self.is_beyond_rejoin(piece);
+                is_here && !self.is_held(piece.end()) && !self.is_beyond_stop(piece)
             };
             let (before, from) = pieces.split_at(pieces.iter().take_while(is_free).count());
             self.apply(before).await?;
@@ -54,6 +61,9 @@ impl Follower<'_> {
                 }
                 if self.is_beyond_rejoin(piece) {
                     return self.rejoin().await;
+                }
+                if self.is_beyond_stop(piece) {
+                    return Err(Stop::Over);
                 }
                 while let Some(table) = self.barred(piece) {
                     if !self.rejoins(piece, table) {

@@ -127,6 +127,7 @@ async fn view_for(
     if fresh {
         let view = run.source.begin(&run.task, plan).await?;
         crash::point("source.begun");
+        crate::follow::stop::refuse_passed(run, view.position(), "its load would be as of")?;
         run.status.event(
             Severity::Info,
             "load-started",

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
-use wavemark_domain::kept_log::OverBudget;
 use wavemark_domain::mapping::{MappingError, Mappings};
 use wavemark_domain::state::{TaskEvent, TaskStatus};
 use wavemark_domain::task::{TaskKind, TaskSettings};
@@ -213,7 +212,7 @@ pub struct TaskInput {
 }
 
 /// Checks what can be checked without a worker.
-pub(super) async fn accept(connection: &mut PgConnection, input: TaskInput) -> ApiResult<Config> {
+pub(super) async fn accept(state: &AppState, connection: &mut PgConnection, input: TaskInput) -> ApiResult<Config> {
     let name = &input.name;
     if name.trim() != name || !(1..=100).contains(&name.chars().count()) || name.chars().any(char::is_control) {
         return Err(ApiProblem::field("name", "A name has 1 to 100 characters, none of them control."));
@@ -233,9 +232,12 @@ pub(super) async fn accept(connection: &mut PgConnection, input: TaskInput) -> A
     if let Some((field, range)) = input.settings.out_of_range() {
         return Err(ApiProblem::field(format!("settings.{field}"), format!("The setting {field} takes {range}.")));
     }
-    if input.settings.log_over_budget == OverBudget::DropSlot && input.kind == TaskKind::Cdc {
-        let text = "A task that only follows can't load again what it loses: its slot is not to be dropped.";
-        return Err(ApiProblem::field("settings.log_over_budget", text));
+    if let Some((field, why)) = input.settings.misfit(input.kind) {
+        return Err(ApiProblem::field(format!("settings.{field}"), why));
+    }
+    if let Some(spec) = state.spec(&source.engine) {
+        spec.check_task(&input.settings)
+            .map_err(|error| ApiProblem::field(format!("settings.{}", error.field), error.text))?;
     }
     Ok(Config {
         name: input.name,
@@ -299,7 +301,7 @@ pub async fn create(
     if let Some(answer) = created::before(&mut transaction, &caller, &create).await? {
         return Ok(answer);
     }
-    let config = accept(&mut transaction, create.value.clone()).await?;
+    let config = accept(&state, &mut transaction, create.value.clone()).await?;
     let id = TaskId(Uuid::now_v7());
     tasks::create(&mut transaction, id, &config, &caller.user.name).await.map_err(taken)?;
     let mut deed = caller.deed("task.create", "task", id, Some(&config.name));
@@ -348,7 +350,7 @@ pub async fn update(
     }
     let before = tasks::config(&mut transaction, id, task.config_version).await?;
     let before = before.ok_or_else(|| ApiProblem::not_found("configuration"))?;
-    let config = accept(&mut transaction, input.clone()).await?;
+    let config = accept(&state, &mut transaction, input.clone()).await?;
     if task.epoch.0 > 0 && (before.source, before.target) != (config.source, config.target) {
         let text = "A task that ran keeps its endpoints: its bookmark and its slot are there. Make another task.";
         return Err(ApiProblem::conflict("endpoints-fixed", text));

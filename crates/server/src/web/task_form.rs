@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect};
 use serde_json::Value;
 use uuid::Uuid;
+use wavemark_domain::stop::StopAt;
 use wavemark_domain::task::TaskSettings;
 use wavemark_domain::{EndpointId, TaskId};
 use wavemark_store::{PgConnection, endpoints, tasks};
@@ -131,6 +132,10 @@ fn input(posted: &Posted) -> Result<api::tasks::TaskInput, ApiProblem> {
     let (mappings, _) = preview::parse(posted.text("mappings"))
         .map_err(|error| ApiProblem::field("mappings", format!("{}: {}", error.place, error.text)))?;
     let settings = task_form::read_settings(&posted.typed).map_err(|(field, text)| ApiProblem::field(field, text))?;
+    posted
+        .text("stop_at")
+        .parse::<StopAt>()
+        .map_err(|error| ApiProblem::field("settings.stop_at", format!("Where it ends by itself: {error}.")))?;
     let settings =
         serde_json::from_value(settings).map_err(|error| ApiProblem::field("settings", error.to_string()))?;
     let kind = serde_json::from_value(Value::from(posted.text("kind")))

@@ -4,7 +4,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use wavemark_connector::spec::{FieldKind, FieldSpec, Role, SettingsSpec};
+use wavemark_connector::spec::{FieldKind, FieldSpec, PositionSpec, Role, SettingsSpec};
 use wavemark_server::{Running, ServerConfig};
 use wavemark_store::crypt::Keyring;
 
@@ -36,6 +36,7 @@ pub(crate) fn spec() -> SettingsSpec {
         engine: "postgresql",
         title: "PostgreSQL",
         role: Role::Both,
+        positions: Some(PositionSpec { form: "a number like 16/B374D848", is_one: |text| text.contains('/') }),
         fields: vec![
             field("host", FieldKind::Text, true, false),
             field("port", FieldKind::Integer { min: 1, max: 65_535 }, false, false),

@@ -183,6 +183,13 @@ async fn what_can_not_be_accepted_is_named_by_field() {
         refused(&|input| input["settings"] = json!({"chunk_mib": 0})).await,
         field("invalid-field", "settings.chunk_mib")
     );
+    for (kind, stop_at) in [("cdc", "loaded"), ("full-load", "position:1/1"), ("cdc", "position:seven")] {
+        let stopping = |input: &mut Value| {
+            input["kind"] = json!(kind);
+            input["settings"] = json!({"stop_at": stop_at});
+        };
+        assert_eq!(refused(&stopping).await, field("invalid-field", "settings.stop_at"), "{kind} {stop_at}");
+    }
     assert_eq!(refused(&|input| input["name"] = json!(" ")).await, field("invalid-field", "name"));
     let mut input = task_input("one", &source, &target);
     input["settings"] = json!({"wave_chnages": 5});

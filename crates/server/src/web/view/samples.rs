@@ -398,6 +398,7 @@ pub(super) fn spec() -> SettingsSpec {
         engine: "postgresql",
         title: "PostgreSQL",
         role: Role::Both,
+        positions: None,
         fields: vec![
             field("host", "Host", FieldKind::Text, true, false, None, "Host name or address."),
             field("port", "Port", FieldKind::Integer { min: 1, max: 65_535 }, false, false, Some("5432"), "TCP port."),

@@ -95,7 +95,11 @@ const fn number(name: &'static str, label: &'static str, hint: &'static str, min
     Setting { name, label, hint, first: false, range: Some((min, max)), words: &[] }
 }
 
-const SETTINGS: [Setting; 15] = [
+const fn text(name: &'static str, label: &'static str, hint: &'static str) -> Setting {
+    Setting { name, label, hint, first: false, range: None, words: &[] }
+}
+
+const SETTINGS: [Setting; 16] = [
     Setting {
         name: "preparation",
         label: "Target tables before the load",
@@ -124,6 +128,11 @@ const SETTINGS: [Setting; 15] = [
         first: true,
         ..number("load_parallelism", "Chunks copied at once", "More loads faster and weighs more on the source.", 1, 32)
     },
+    text(
+        "stop_at",
+        "End by itself",
+        "never, loaded, commit-time:2026-03-08T12:00:00Z, or position:… as the source writes it.",
+    ),
     Setting {
         name: "partition_removals",
         label: "When a partition is detached, dropped or truncated",
@@ -192,6 +201,7 @@ impl Setting {
         let value = typed.get(self.name).map_or("", String::as_str);
         let field = match self.range {
             Some((min, max)) => Field::number(self.name, self.label, value, min, max),
+            None if self.words.is_empty() => Field::text(self.name, self.label, value),
             None => Field::choice(self.name, self.label, choices(self.words.iter().copied(), value)),
         };
         field.hint(self.hint)
@@ -222,6 +232,7 @@ pub fn read_settings(typed: &Typed) -> Result<Value, (String, String)> {
                     .ok_or_else(|| (setting.name.to_owned(), format!("Must be a whole number from {min} to {max}.")))?;
                 Value::from(number)
             }
+            (None, text) if setting.words.is_empty() => Value::from(text),
             (None, "true") => Value::Bool(true),
             (None, "false") => Value::Bool(false),
             (None, word) => Value::from(word),
@@ -242,6 +253,13 @@ mod tests {
         let read: TaskSettings = serde_json::from_value(read_settings(&typed).unwrap()).unwrap();
         assert_eq!(read, settings);
         assert_eq!(typed.len(), SETTINGS.len());
+    }
+
+    #[test]
+    fn a_setting_of_text_is_read_as_it_was_typed_and_left_out_when_it_is_empty() {
+        let typed = |text: &str| Typed::from([("stop_at".to_owned(), text.to_owned())]);
+        assert_eq!(read_settings(&typed("true")).unwrap(), serde_json::json!({"stop_at": "true"}));
+        assert_eq!(read_settings(&typed(" ")).unwrap(), serde_json::json!({}));
     }
 
     #[test]
