@@ -16,6 +16,9 @@ use crate::wire::quote_identifier;
 /// The version from which a source can be read: binary values, and transactions streamed while in progress.
 pub(crate) const LEAST_SOURCE_VERSION: i32 = 140_000;
 
+/// The version from which a standby's log can be decoded.
+pub(crate) const LEAST_STANDBY_VERSION: i32 = 160_000;
+
 const SERVER: &str = "\
     SELECT current_setting('server_version_num')::int4, current_setting('wal_level'), \
            current_setting('max_replication_slots')::int8, (SELECT count(*) FROM pg_replication_slots), \
@@ -23,7 +26,7 @@ const SERVER: &str = "\
            (SELECT setting::int8 FROM pg_settings WHERE name = 'max_slot_wal_keep_size'), \
            r.rolsuper, r.rolreplication OR coalesce(pg_has_role(rds.oid, 'MEMBER'), false), \
            has_database_privilege(current_database(), 'CREATE'), current_user::text, current_database()::text, \
-           pg_is_in_recovery() \
+           pg_is_in_recovery(), current_setting('hot_standby_feedback')::bool \
     FROM pg_roles r LEFT JOIN pg_roles rds ON rds.rolname = 'rds_replication' WHERE r.rolname = current_user";
 
 /// What a role may do with a table, and what of the table matters to a reader. By OID.
@@ -98,6 +101,7 @@ struct Server {
     role: String,
     database: String,
     standby: bool,
+    feedback: bool,
 }
 
 impl Server {
@@ -114,6 +118,7 @@ impl Server {
             role: row.get(10),
             database: row.get(11),
             standby: row.get(12),
+            feedback: row.get(13),
         }
     }
 
@@ -137,16 +142,29 @@ impl Server {
                 Some("ALTER SYSTEM SET wal_level = logical; -- then restart the server"),
             );
         }
-        if self.standby {
-            let text = "The source is a standby: publications can't be made there.".to_owned();
-            add(Weight::Blocker, "standby", text, None);
+        if self.standby && self.version < LEAST_STANDBY_VERSION {
+            let text = format!(
+                "The source is a standby of version {}: its log can be followed from version 16 on.",
+                self.version / 10_000
+            );
+            add(Weight::Blocker, "standby", text, Some("-- use its primary as the source"));
+        } else if self.standby {
+            let text = "The source is a standby: its publication must be made at its primary; the task's first start \
+                        tells the statement, and so does each reload of the task.";
+            add(Weight::Note, "standby", text.to_owned(), None);
+        }
+        if self.standby && !self.feedback {
+            let text =
+                "hot_standby_feedback is off: the primary removes what the slot needs, and the position is lost.";
+            let mend = "ALTER SYSTEM SET hot_standby_feedback = on; SELECT pg_reload_conf(); -- at the standby";
+            add(Weight::Blocker, "no-standby-feedback", text.to_owned(), Some(mend));
         }
         if !self.superuser && !self.replication {
             let text = format!("Role {} may not replicate.", self.role);
             let mend = format!("ALTER ROLE {} REPLICATION;", quote_identifier(&self.role));
             add(Weight::Blocker, "no-replication-right", text, Some(&mend));
         }
-        if !self.superuser && !self.may_create {
+        if !self.standby && !self.superuser && !self.may_create {
             let text = format!("Role {} may not make a publication in database {}.", self.role, self.database);
             let mend = format!(
                 "GRANT CREATE ON DATABASE {} TO {};",
@@ -218,7 +236,7 @@ impl Server {
         if !task.kind.follows() || table.kind == TableKind::View {
             return;
         }
-        if !self.superuser && !row.get::<_, bool>(2) {
+        if !self.standby && !self.superuser && !row.get::<_, bool>(2) {
             let text = format!("Only the owner of table {} may publish it, and role {} isn't.", table.name, self.role);
             add(Weight::Blocker, "not-owner", text, Some(format!("ALTER TABLE {name} OWNER TO {role};")));
         }

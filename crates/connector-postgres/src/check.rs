@@ -7,7 +7,7 @@ use wavemark_connector::EndpointSettings;
 use wavemark_domain::Problem;
 use wavemark_domain::check::{Step, Weight};
 
-use crate::assess::LEAST_SOURCE_VERSION;
+use crate::assess::{LEAST_SOURCE_VERSION, LEAST_STANDBY_VERSION};
 use crate::pooler;
 use crate::settings::{ConfirmAfter, Settings};
 use crate::source::{replication, replication_settings};
@@ -157,7 +157,9 @@ const SOURCE: &str = "\
            has_database_privilege(current_database(), 'CREATE'), current_database()::text, \
            (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
             WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
-              AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')) \
+              AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')), \
+           pg_is_in_recovery(), current_setting('server_version_num')::int4, \
+           current_setting('hot_standby_feedback')::bool \
     FROM pg_roles r LEFT JOIN pg_roles rds ON rds.rolname = 'rds_replication' WHERE r.rolname = current_user";
 
 async fn source(settings: &Settings, client: &Client, steps: Steps<'_>) {
@@ -171,7 +173,8 @@ async fn source(settings: &Settings, client: &Client, steps: Steps<'_>) {
     }
     let may = row.get::<_, bool>(2);
     let free = row.get::<_, i64>(3) > 0 && row.get::<_, i64>(4) > 0;
-    if logical && may && free {
+    let decodes = !row.get::<_, bool>(8) || row.get::<_, i32>(9) >= LEAST_STANDBY_VERSION;
+    if logical && may && free && decodes {
         steps(slot(settings).await);
     }
 }
@@ -208,15 +211,19 @@ fn source_steps(settings: &Settings, row: &Row) -> Vec<Step> {
             format!("Role {} may replicate.", settings.user),
             (format!("Role {} may not replicate.", settings.user), format!("ALTER ROLE {role} REPLICATION;")),
         ),
-        judged(
-            "publication right",
-            row.get::<_, bool>(1) || row.get::<_, bool>(5),
-            "Publications can be made.".to_owned(),
-            (
-                format!("Role {} may not make a publication.", settings.user),
-                format!("GRANT CREATE ON DATABASE {database} TO {role};"),
-            ),
-        ),
+        if row.get(8) {
+            standby(row)
+        } else {
+            judged(
+                "publication right",
+                row.get::<_, bool>(1) || row.get::<_, bool>(5),
+                "Publications can be made.".to_owned(),
+                (
+                    format!("Role {} may not make a publication.", settings.user),
+                    format!("GRANT CREATE ON DATABASE {database} TO {role};"),
+                ),
+            )
+        },
         judged(
             "slots left",
             slots > 0,
@@ -238,6 +245,27 @@ fn source_steps(settings: &Settings, row: &Row) -> Vec<Step> {
     ]
 }
 
+/// What a standby needs to be read from.
+fn standby(row: &Row) -> Step {
+    let version: i32 = row.get(9);
+    let bad = if version < LEAST_STANDBY_VERSION {
+        (
+            format!("The server is a standby of version {}: its log can be followed from 16 on.", version / 10_000),
+            "Use its primary as the source.".to_owned(),
+        )
+    } else {
+        (
+            "The server is a standby without hot_standby_feedback: its primary removes what a slot here needs."
+                .to_owned(),
+            "ALTER SYSTEM SET hot_standby_feedback = on; SELECT pg_reload_conf(); -- at the standby".to_owned(),
+        )
+    };
+    let good = "The server is a standby: publications are made at its primary, by the statement that a task's first \
+                start tells."
+        .to_owned();
+    judged("standby", version >= LEAST_STANDBY_VERSION && row.get::<_, bool>(10), good, bad)
+}
+
 /// Really makes a slot, which goes with its connection. It waits for running transactions, so not for long.
 async fn slot(settings: &Settings) -> Step {
     let name = format!("wavemark_test_{:08x}", rand::random::<u32>());
@@ -252,7 +280,9 @@ async fn slot(settings: &Settings) -> Step {
         Ok(Err(problem)) => failed("replication", &problem),
         Err(_) => passed(
             "replication",
-            "The slot was not made within 10 s: it waits for a transaction that has been open for long.".to_owned(),
+            "The slot was not made within 10 s: it waits for a transaction that has been open for long, or at a standby \
+             for its primary's next record of running ones."
+                .to_owned(),
         ),
     }
 }

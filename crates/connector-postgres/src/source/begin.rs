@@ -4,7 +4,8 @@
 //!    generations before, which a reload has replaced. Names carry the epoch that made them, so that a worker that was
 //!    overtaken can't remove what its successor made; and should it make its own late, the successor's is the newer
 //!    one, and counts.
-//! 2. The publication is made and committed, so that the slot's log has it from its first record on.
+//! 2. The publication is made and committed, so that the slot's log has it from its first record on. Of a standby it
+//!    was made at the primary (`standby`).
 //! 3. The slot is made and exports the snapshot of its consistent point P: a transaction is in the snapshot exactly
 //!    if its commit record lies before P, that is if it ended at or before P.
 //! 4. A second session imports the snapshot; from then on two sessions keep it.
@@ -20,7 +21,7 @@ use wavemark_connector::{TaskContext, crash};
 use wavemark_domain::{Problem, TablePlan};
 
 use super::view::SnapshotView;
-use super::{names, session, slot};
+use super::{names, session, slot, standby};
 use crate::error;
 use crate::position::Place;
 use crate::settings::Settings;
@@ -62,15 +63,23 @@ pub(super) async fn begin(
     }
     let name = names::artefact(task);
     let control = session::ordinary(settings, task, "control").await?;
+    let is_standby = standby::is_one(&control).await?;
     let found = slot::find(&control, task).await?;
     slot::newest(&found, task)?;
     let aside = slot::find_aside(&control, task).await?;
     for leftover in aside.iter().chain(&found).filter(|artefact| artefact.generation <= task.generation.0) {
-        slot::remove(&control, &leftover.name).await?;
+        slot::remove_slot(&control, &leftover.name).await?;
+        if !is_standby {
+            slot::remove_publication(&control, &leftover.name).await?;
+        }
     }
     // Opened first: what can't be connected to leaves no publication behind.
     let connection = session::replication(settings, &task.name, "snapshot").await?;
-    slot::publish(&control, task, &name, plan).await?;
+    if is_standby {
+        standby::is_published(&control, task, plan).await?;
+    } else {
+        slot::publish(&control, task, &name, plan).await?;
+    }
     let exported = export_by(connection, &name, false).await?;
     let view = SnapshotView::open(settings, task, exported).await?;
     crash::point("source.begun");
@@ -97,7 +106,12 @@ pub(super) async fn aside(
 ) -> Result<SnapshotView, Problem> {
     let control = session::ordinary(settings, task, "control").await?;
     if let Some(own) = slot::newest(&slot::find(&control, task).await?, task)? {
-        slot::publish_more(&control, &own.name, plan).await?;
+        let publication = slot::publication(&control, task, &own.name).await?;
+        if standby::is_one(&control).await? {
+            slot::publish_more_at_primary(&control, &publication, plan).await?;
+        } else {
+            slot::publish_more(&control, &publication, plan).await?;
+        }
     }
     end_aside_with(&control, task).await?;
     let exported = export(settings, task, &names::aside(task), false).await?;
@@ -125,10 +139,11 @@ fn waits(name: &str) -> Problem {
         "The replication slot {name} was not made within {} s: it waits for transactions that were open before.",
         SLOT_PATIENCE.as_secs()
     );
-    Problem::transient("slot-waits", text).advice(
+    Problem::transient("slot-waits", text).advice(format!(
         "End them: SELECT pid, usename, xact_start FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY \
-         xact_start; and see pg_prepared_xacts.",
-    )
+         xact_start; and see pg_prepared_xacts. {}",
+        standby::NEEDS_RECORD
+    ))
 }
 
 async fn export(settings: &Settings, task: &TaskContext, name: &str, temporary: bool) -> Result<Exported, Problem> {

@@ -38,9 +38,10 @@ pub(super) async fn open(
         lost("another-system", "The bookmark is not a position of a PostgreSQL server.".to_owned(), from)
     })?;
     let control = session::ordinary(settings, task, "control").await?;
-    let publication = own(&control, task, from).await?;
+    let own = own(&control, task, from).await?;
+    let publication = slot::publication(&control, task, &own).await?;
     let name = match kept {
-        KeptFor::Task => publication.clone(),
+        KeptFor::Task => own,
         KeptFor::Aside => own_aside(&control, task).await?,
     };
     let confirmed = check_slot(&control, &name, bookmark, from).await.map_err(|problem| match kept {
@@ -82,7 +83,8 @@ pub(super) async fn still_has(settings: &Settings, task: &TaskContext, from: &Po
     check_slot(&control, &newest.name, bookmark, from).await?;
     let mut connection = session::replication(settings, &task.name, "look").await?;
     check_system(&mut connection, bookmark, from).await?;
-    published(&control, &newest.name, from).await.map(drop)
+    let publication = slot::publication(&control, task, &newest.name).await?;
+    published(&control, &publication, from).await.map(drop)
 }
 
 /// The name of the task's slot. What an overtaken worker made late keeps log for nobody, and goes.
@@ -92,7 +94,9 @@ async fn own(control: &Client, task: &TaskContext, from: &Position) -> Result<St
         let text = format!("The replication slot {}… is gone.", names::prefix(task));
         lost("slot-missing", text, from)
     })?;
-    let stale = |other: &&slot::Artefact| other.generation == newest.generation && other.epoch < newest.epoch;
+    // What people made has epoch 0, and is in use.
+    let stale =
+        |other: &&slot::Artefact| other.generation == newest.generation && (1..newest.epoch).contains(&other.epoch);
     for stale in found.iter().filter(stale) {
         slot::remove(control, &stale.name).await?;
     }
@@ -223,28 +227,15 @@ fn fork(history: &[u8], timeline: u32) -> Option<Lsn> {
     })
 }
 
-/// The tables of our publication, by OID. A publication that leaves kinds of changes out has lost some.
+/// The tables of our publication, by OID. A publication that leaves kinds of changes, rows or columns out has lost some.
 async fn published(control: &Client, name: &str, from: &Position) -> Result<Vec<u32>, Problem> {
-    let failed = |error: tokio_postgres::Error| error::driver(&error, &format!("look up the publication {name}"));
-    let row = control
-        .query_opt(
-            "SELECT oid, pubinsert AND pubupdate AND pubdelete AND pubtruncate AND pubviaroot, puballtables \
-             FROM pg_publication WHERE pubname = $1",
-            &[&name],
-        )
-        .await
-        .map_err(failed)?;
-    let Some(row) = row else {
-        return Err(lost("publication-missing", format!("The publication {name} is gone."), from));
-    };
-    if !row.get::<_, bool>(1) || row.get::<_, bool>(2) {
-        return Err(lost("publication-changed", format!("The publication {name} was changed by someone else."), from));
+    match slot::published(control, name).await? {
+        None => Err(lost("publication-missing", format!("The publication {name} is gone."), from)),
+        Some(published) if !published.as_made => {
+            Err(lost("publication-changed", format!("The publication {name} was changed by someone else."), from))
+        }
+        Some(published) => Ok(published.tables),
     }
-    let rows = control
-        .query("SELECT prrelid FROM pg_publication_rel WHERE prpubid = $1", &[&row.get::<_, u32>(0)])
-        .await
-        .map_err(failed)?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// Tables with a column that was dropped and added again under its name and with its type: their Relation messages

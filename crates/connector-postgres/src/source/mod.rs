@@ -19,6 +19,7 @@ mod names;
 mod reader;
 mod session;
 mod slot;
+mod standby;
 mod state;
 mod storage;
 mod streamed;

@@ -15,6 +15,12 @@ pub(super) fn artefact(task: &TaskContext) -> String {
     format!("{}{}", prefix(task), task.epoch)
 }
 
+/// The name of a publication that people make for one generation of a task, where we can't: with an epoch that is
+/// never granted.
+pub(super) fn by_hand(task: &TaskContext) -> String {
+    format!("{}0", prefix(task))
+}
+
 /// What the names of one generation begin with; an epoch follows.
 pub(super) fn prefix(task: &TaskContext) -> String {
     format!("{}{}_", task_prefix(task.task), task.generation)

@@ -8,7 +8,8 @@ use wavemark_connector::TaskContext;
 use wavemark_domain::catalog::TableKind;
 use wavemark_domain::{Fault, Problem, TableName, TablePlan};
 
-use super::names::{ASIDE, literal, numbers, quoted, task_prefix};
+use super::names::{ASIDE, by_hand, literal, numbers, quoted, task_prefix};
+use super::standby;
 use crate::error;
 use crate::native::TableNative;
 use crate::wire::quote_identifier;
@@ -78,6 +79,16 @@ pub(super) async fn remove(client: &Client, name: &str) -> Result<(), Problem> {
     remove_publication(client, name).await
 }
 
+/// The name of the publication that a slot is read with: its own, unless people made it.
+pub(super) async fn publication(client: &Client, task: &TaskContext, slot: &str) -> Result<String, Problem> {
+    let statement = "SELECT pubname::text FROM pg_publication WHERE pubname IN ($1, $2) ORDER BY pubname <> $1 LIMIT 1";
+    let row = client
+        .query_opt(statement, &[&slot, &by_hand(task)])
+        .await
+        .map_err(|error| error::driver(&error, &format!("look up the publication of the slot {slot}")))?;
+    Ok(row.map_or_else(|| slot.to_owned(), |row| row.get(0)))
+}
+
 /// Ends the session that holds a slot, if one does: a sender behind a broken network holds it until its own
 /// timeout, and only we name slots so. Returns once the slot is free or gone.
 pub(super) async fn free(client: &Client, slot: &str) -> Result<(), Problem> {
@@ -112,7 +123,7 @@ pub(super) async fn end(client: &Client, slot: &str, pid: i32) -> Result<(), Pro
 }
 
 /// Removes a slot, whoever holds it.
-async fn remove_slot(client: &Client, slot: &str) -> Result<(), Problem> {
+pub(super) async fn remove_slot(client: &Client, slot: &str) -> Result<(), Problem> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         free(client, slot).await?;
@@ -135,12 +146,47 @@ fn is_race(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| matches!(code.code(), "55006" | "42704"))
 }
 
-/// Removes a publication; its tables stay as they are.
-async fn remove_publication(client: &Client, publication: &str) -> Result<(), Problem> {
-    client
-        .batch_execute(&format!("DROP PUBLICATION IF EXISTS {}", quote_identifier(publication)))
+/// Removes a publication; its tables stay as they are. A standby refuses only to remove one that is there.
+pub(super) async fn remove_publication(client: &Client, publication: &str) -> Result<(), Problem> {
+    let failed = |error: tokio_postgres::Error| error::driver(&error, &format!("drop the publication {publication}"));
+    let found = client.query_opt("SELECT 1 FROM pg_publication WHERE pubname = $1", &[&publication]).await;
+    if found.map_err(failed)?.is_none() {
+        return Ok(());
+    }
+    let statement = format!("DROP PUBLICATION IF EXISTS {}", quote_identifier(publication));
+    client.batch_execute(&statement).await.map_err(failed)
+}
+
+/// A publication as it is now.
+pub(super) struct Published {
+    /// Whether it still gives every kind of change, of the named tables alone, and all of their rows and columns.
+    pub(super) as_made: bool,
+    /// Its tables, by OID.
+    pub(super) tables: Vec<u32>,
+}
+
+/// Looks a publication up; `None` if there is none. Row filters and column lists came with version 15.
+pub(super) async fn published(client: &Client, name: &str) -> Result<Option<Published>, Problem> {
+    let failed = |error: tokio_postgres::Error| error::driver(&error, &format!("look up the publication {name}"));
+    let row = client
+        .query_opt(
+            "SELECT oid, pubinsert AND pubupdate AND pubdelete AND pubtruncate AND pubviaroot AND NOT puballtables \
+             FROM pg_publication WHERE pubname = $1",
+            &[&name],
+        )
         .await
-        .map_err(|error| error::driver(&error, &format!("drop the publication {publication}")))
+        .map_err(failed)?;
+    let Some(row) = row else { return Ok(None) };
+    let rows = client
+        .query(
+            "SELECT prrelid, coalesce(to_jsonb(r) ->> 'prqual', to_jsonb(r) ->> 'prattrs') IS NULL \
+             FROM pg_publication_rel r WHERE prpubid = $1",
+            &[&row.get::<_, u32>(0)],
+        )
+        .await
+        .map_err(failed)?;
+    let whole = rows.iter().all(|row| row.get(1));
+    Ok(Some(Published { as_made: row.get::<_, bool>(1) && whole, tables: rows.iter().map(|row| row.get(0)).collect() }))
 }
 
 /// Publishes the planned tables, partitions under the name of their root. Views can't be.
@@ -152,44 +198,56 @@ pub(super) async fn publish(
     name: &str,
     plan: &[TablePlan],
 ) -> Result<(), Problem> {
+    client
+        .batch_execute(&statement(task, name, plan)?)
+        .await
+        .map_err(|error| error::driver(&error, &format!("create the publication {name}")))
+}
+
+/// What makes the publication.
+pub(super) fn statement(task: &TaskContext, name: &str, plan: &[TablePlan]) -> Result<String, Problem> {
     let tables: Vec<&TablePlan> = plan.iter().filter(|table| table.source.kind != TableKind::View).collect();
     if let Some(table) = tables.iter().find(|table| !has_identity(table)) {
         return Err(no_identity(table.name()));
     }
     let list: Vec<String> = tables.iter().map(|table| format!("ONLY {}", quoted(table.name()))).collect();
     let list = if list.is_empty() { String::new() } else { format!(" FOR TABLE {}", list.join(", ")) };
-    let statement = format!(
+    Ok(format!(
         "CREATE PUBLICATION {name}{list} WITH (publish_via_partition_root = true); \
-         COMMENT ON PUBLICATION {name} IS {comment}",
+         COMMENT ON PUBLICATION {name} IS {comment};",
         name = quote_identifier(name),
         comment = literal(&format!("Wavemark task {} ({})", task.name, task.task)),
-    );
-    client
-        .batch_execute(&statement)
-        .await
-        .map_err(|error| error::driver(&error, &format!("create the publication {name}")))
+    ))
 }
 
 /// Publishes planned tables that aren't published yet.
 pub(super) async fn publish_more(client: &Client, name: &str, plan: &[TablePlan]) -> Result<(), Problem> {
+    let missing = unpublished(client, name, plan).await?;
+    let Some(statement) = addition(name, &missing) else { return Ok(()) };
     let failed = |error: tokio_postgres::Error| error::driver(&error, &format!("add tables to the publication {name}"));
+    client.batch_execute(&statement).await.map_err(failed)
+}
+
+/// The same where we can't: says what has to be run.
+pub(super) async fn publish_more_at_primary(client: &Client, name: &str, plan: &[TablePlan]) -> Result<(), Problem> {
+    let missing = unpublished(client, name, plan).await?;
+    addition(name, &missing).map_or(Ok(()), |statement| Err(standby::lacks(name, &missing, &statement)))
+}
+
+async fn unpublished<'a>(client: &Client, name: &str, plan: &'a [TablePlan]) -> Result<Vec<&'a TableName>, Problem> {
     let rows = client
         .query("SELECT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = $1", &[&name])
         .await
-        .map_err(failed)?;
+        .map_err(|error| error::driver(&error, &format!("look up the tables of the publication {name}")))?;
     let published: Vec<TableName> =
         rows.iter().map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1))).collect();
     let is_new = |table: &&TablePlan| table.source.kind != TableKind::View && !published.contains(table.name());
-    let missing: Vec<String> = plan
-        .iter()
-        .filter(|table| is_new(table) && has_identity(table))
-        .map(|table| format!("ONLY {}", quoted(table.name())))
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let statement = format!("ALTER PUBLICATION {} ADD TABLE {}", quote_identifier(name), missing.join(", "));
-    client.batch_execute(&statement).await.map_err(failed)
+    Ok(plan.iter().filter(|table| is_new(table) && has_identity(table)).map(TablePlan::name).collect())
+}
+
+fn addition(name: &str, missing: &[&TableName]) -> Option<String> {
+    let list: Vec<String> = missing.iter().map(|table| format!("ONLY {}", quoted(table))).collect();
+    (!list.is_empty()).then(|| format!("ALTER PUBLICATION {} ADD TABLE {};", quote_identifier(name), list.join(", ")))
 }
 
 /// Whether the log can name a table's rows.

@@ -6,7 +6,7 @@ use wavemark_connector::source::{Counter, LeftBehind, LogState};
 use wavemark_domain::{Position, Problem, TablePlan};
 
 use super::names::{literal, prefix, task_prefix};
-use super::{session, slot};
+use super::{session, slot, standby};
 use crate::error;
 use crate::native::TableNative;
 use crate::position::Place;
@@ -60,8 +60,12 @@ pub(super) async fn let_go(settings: &Settings, task: &TaskContext, more_than: u
     let kept = log_state(&client, task, None).await?.kept_bytes.filter(|kept| *kept > more_than);
     if kept.is_some() {
         found.extend(slot::find_aside(&client, task).await?);
+        let is_standby = standby::is_one(&client).await?;
         for artefact in found.iter().filter(|artefact| artefact.generation <= task.generation.0) {
-            slot::remove(&client, &artefact.name).await?;
+            slot::remove_slot(&client, &artefact.name).await?;
+            if !is_standby {
+                slot::remove_publication(&client, &artefact.name).await?;
+            }
         }
     }
     Ok(kept)
@@ -101,13 +105,18 @@ pub(super) async fn clean_up(settings: &Settings, task: &TaskContext) -> Result<
     let client = session::ordinary(settings, task, "control").await.map_err(left)?;
     let mut found = slot::find_aside(&client, task).await.map_err(left)?;
     found.extend(slot::find(&client, task).await.map_err(left)?);
-    for artefact in found.iter().filter(|artefact| artefact.generation <= task.generation.0) {
-        slot::remove(&client, &artefact.name).await.map_err(left)?;
+    let ours = || found.iter().filter(|artefact| artefact.generation <= task.generation.0);
+    // A standby's publication can only go at its primary; the slots, which keep log, go all the same.
+    for artefact in ours() {
+        slot::remove_slot(&client, &artefact.name).await.map_err(left)?;
+    }
+    for artefact in ours() {
+        slot::remove_publication(&client, &artefact.name).await.map_err(left)?;
     }
     Ok(())
 }
 
-/// What a person runs in the source's database when we can't.
+/// What a person runs in the source's database when we can't; of a standby the last at its primary.
 fn statements(task: &TaskContext) -> Vec<String> {
     let prefix = literal(&task_prefix(task.task));
     let slots = format!("FROM pg_replication_slots WHERE starts_with(slot_name::text, {prefix})");

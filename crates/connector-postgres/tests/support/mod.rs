@@ -61,6 +61,51 @@ impl Cluster {
         cluster
     }
 
+    /// A standby of this server that streams from it by a slot of its name, with these further settings.
+    pub(crate) fn standby(&self, name: &str, settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::Builder::new().prefix("wavemark-pg-").tempdir().unwrap();
+        let mut standby = Self { bin: self.bin.clone(), user: self.user, folder, port: free_port() };
+        standby.own(standby.folder.path());
+        let (data, port) = (standby.data(), self.port.to_string());
+        let from = ["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-X", "stream", "-c", "fast", "--no-sync"];
+        standby.run("pg_basebackup", &[&from[..], &["-C", "-S", name, "-D", data.to_str().unwrap()]].concat());
+        let upstream = format!("host=127.0.0.1 port={port} user=postgres dbname=postgres application_name={name}");
+        let own = [
+            ("primary_conninfo", upstream.as_str()),
+            ("primary_slot_name", name),
+            ("hot_standby_feedback", "on"),
+            ("wal_retrieve_retry_interval", "200ms"),
+        ];
+        let lines: Vec<_> = own.iter().chain(settings).map(|(name, value)| format!("\n{name} = '{value}'")).collect();
+        let file = data.join("postgresql.auto.conf");
+        let before = fs::read_to_string(&file).unwrap();
+        fs::write(&file, before + &lines.concat()).unwrap();
+        standby.write("data/standby.signal", "");
+        standby.launch();
+        standby
+    }
+
+    /// Makes a standby a server of its own, on a new timeline.
+    pub(crate) fn promote(&self) {
+        self.run("pg_ctl", &["-D", self.data().to_str().unwrap(), "-w", "-t", "60", "promote"]);
+    }
+
+    /// The server's major version.
+    pub(crate) fn major(&self) -> u32 {
+        self.sql("select current_setting('server_version_num')::int / 10000").parse().unwrap()
+    }
+
+    /// Waits until SQL gives this.
+    pub(crate) fn until(&self, sql: &str, expected: &str) {
+        for _ in 0..1200 {
+            if self.sql(sql) == expected {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("{sql} does not become {expected}, it is {}", self.sql(sql));
+    }
+
     /// The data folder.
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
