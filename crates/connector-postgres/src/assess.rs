@@ -26,7 +26,9 @@ const SERVER: &str = "\
            (SELECT setting::int8 FROM pg_settings WHERE name = 'max_slot_wal_keep_size'), \
            r.rolsuper, r.rolreplication OR coalesce(pg_has_role(rds.oid, 'MEMBER'), false), \
            has_database_privilege(current_database(), 'CREATE'), current_user::text, current_database()::text, \
-           pg_is_in_recovery(), current_setting('hot_standby_feedback')::bool \
+           pg_is_in_recovery(), current_setting('hot_standby_feedback')::bool, \
+           (SELECT count(*) FROM pg_stat_replication s JOIN pg_replication_slots p ON p.active_pid = s.pid \
+            WHERE p.slot_type = 'physical'), current_setting('synchronized_standby_slots', true) \
     FROM pg_roles r LEFT JOIN pg_roles rds ON rds.rolname = 'rds_replication' WHERE r.rolname = current_user";
 
 /// What a role may do with a table, and what of the table matters to a reader. By OID.
@@ -102,6 +104,9 @@ struct Server {
     database: String,
     standby: bool,
     feedback: bool,
+    /// Standbys that stream by a slot, and those that a task waits for (from version 17 on).
+    standbys: i64,
+    waits_for: Option<String>,
 }
 
 impl Server {
@@ -119,6 +124,8 @@ impl Server {
             database: row.get(11),
             standby: row.get(12),
             feedback: row.get(13),
+            standbys: row.get(14),
+            waits_for: row.get(15),
         }
     }
 
@@ -189,6 +196,13 @@ impl Server {
             let text = format!("{} of {} WAL senders are in use; two are needed.", self.senders.1, self.senders.0);
             let mend = "ALTER SYSTEM SET max_wal_senders = 20; -- then restart the server";
             add(Weight::Blocker, "no-senders-left", text, Some(mend));
+        }
+        if self.standbys > 0 && self.waits_for.as_deref() == Some("") {
+            let text = "A standby streams from the source, and synchronized_standby_slots is empty: a task may be ahead of \
+                        the standby that takes over one day, and must be reloaded then.";
+            let mend = "ALTER SYSTEM SET synchronized_standby_slots = '…'; -- the slots of the standbys; see \
+                        sync_replication_slots there";
+            add(Weight::Note, "failover-behind", text.to_owned(), Some(mend));
         }
         self.assess_limit(findings);
     }

@@ -12,7 +12,7 @@ use crate::pooler;
 use crate::settings::{ConfirmAfter, Settings};
 use crate::source::{replication, replication_settings};
 use crate::tls::TlsMode;
-use crate::wire::{Connection, WireError, quote_identifier};
+use crate::wire::{Connection, SlotLife, SlotSnapshot, WireError, quote_identifier};
 use crate::{error, job_client};
 
 /// The oldest version that can be written to.
@@ -272,7 +272,7 @@ async fn slot(settings: &Settings) -> Step {
     let attempt = async {
         let doing = format!("make a replication slot at {}", settings.address());
         let mut connection = replication(settings, "job", "test").await?;
-        let made = connection.create_slot(&name, true, crate::wire::SlotSnapshot::Nothing).await;
+        let made = connection.create_slot(&name, SlotLife::Temporary, SlotSnapshot::Nothing).await;
         made.map_err(|cause| error::wire(&cause, &doing))
     };
     match tokio::time::timeout(Duration::from_secs(10), attempt).await {

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use stream::{connect, start, take};
 use support::Cluster;
 use wavemark_connector_postgres::pgoutput::Message;
-use wavemark_connector_postgres::wire::SlotSnapshot;
+use wavemark_connector_postgres::wire::{SlotLife, SlotSnapshot};
 
 const SETUP: [&str; 6] = [
     "create type mood as enum ('ok', 'bad')",
@@ -43,7 +43,7 @@ async fn the_fixture_is_recorded() {
         cluster.sql(sql);
     }
     let mut connection = connect(&cluster).await;
-    connection.create_slot("slot", false, SlotSnapshot::Nothing).await.unwrap();
+    connection.create_slot("slot", SlotLife::Permanent, SlotSnapshot::Nothing).await.unwrap();
     for sql in CHANGES {
         cluster.sql(sql);
     }

@@ -16,7 +16,7 @@ use support::Cluster;
 use tokio_postgres::NoTls;
 use wavemark_connector_postgres::pgoutput::{Cell, Message, OldRow, decode};
 use wavemark_connector_postgres::tls::{TlsMode, TlsSettings};
-use wavemark_connector_postgres::wire::{Connection, Frame, Lsn, SlotSnapshot, WireError};
+use wavemark_connector_postgres::wire::{Connection, Frame, Lsn, SlotLife, SlotSnapshot, WireError};
 
 /// A cluster with a published table and the slot `slot`.
 async fn prepared(parameters: &[(&str, &str)]) -> Cluster {
@@ -29,7 +29,7 @@ async fn with_slot(cluster: &Cluster) {
     cluster.sql("create table t (id int primary key, note text)");
     cluster.sql("create publication pub for table t");
     let mut connection = connect(cluster).await;
-    connection.create_slot("slot", false, SlotSnapshot::Nothing).await.unwrap();
+    connection.create_slot("slot", SlotLife::Permanent, SlotSnapshot::Nothing).await.unwrap();
     connection.close().await.unwrap();
 }
 
@@ -55,7 +55,7 @@ async fn a_slot_exports_the_snapshot_of_its_consistent_point() {
     assert_eq!(identity.system_id.to_string(), cluster.sql("select system_identifier from pg_control_system()"));
     assert_eq!((identity.timeline, identity.database.as_deref()), (1, Some("postgres")));
 
-    let slot = connection.create_slot("slot", false, SlotSnapshot::Export).await.unwrap();
+    let slot = connection.create_slot("slot", SlotLife::Permanent, SlotSnapshot::Export).await.unwrap();
     cluster.sql("insert into t values (3)");
     assert!(slot.consistent_point > Lsn(0));
     let (client, driver) =
@@ -69,13 +69,13 @@ async fn a_slot_exports_the_snapshot_of_its_consistent_point() {
     drop(client);
 
     // An error leaves the connection usable.
-    let taken = connection.create_slot("slot", false, SlotSnapshot::Nothing).await.unwrap_err();
+    let taken = connection.create_slot("slot", SlotLife::Permanent, SlotSnapshot::Nothing).await.unwrap_err();
     assert_eq!(taken.code(), Some("42710"));
     let history = connection.timeline_history(1).await.unwrap_err();
     assert_eq!(history.code(), Some("58P01"));
     connection.drop_slot("slot", true).await.unwrap();
     assert_eq!(connection.drop_slot("slot", false).await.unwrap_err().code(), Some("42704"));
-    let nothing = connection.create_slot("brief", true, SlotSnapshot::Nothing).await.unwrap();
+    let nothing = connection.create_slot("brief", SlotLife::Temporary, SlotSnapshot::Nothing).await.unwrap();
     assert_eq!(nothing.snapshot, None);
     let answers = connection.query("select 1, null; select 'x' as name").await.unwrap();
     assert_eq!((answers[0].rows[0].text(0), answers[0].rows[0].text(1)), (Some("1"), None));

@@ -25,7 +25,7 @@ use super::{names, session, slot, standby};
 use crate::error;
 use crate::position::Place;
 use crate::settings::Settings;
-use crate::wire::{Connection, Lsn, SlotSnapshot};
+use crate::wire::{Connection, Lsn, SlotLife, SlotSnapshot};
 
 /// How long a commit may take from its log record to the shared tables; it waits there for a synchronous standby.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -80,7 +80,9 @@ pub(super) async fn begin(
     } else {
         slot::publish(&control, task, &name, plan).await?;
     }
-    let exported = export_by(connection, &name, false).await?;
+    // A standby can't hand on what is its own.
+    let life = if is_standby { SlotLife::Permanent } else { SlotLife::Failover };
+    let exported = export_by(connection, &name, life).await?;
     let view = SnapshotView::open(settings, task, exported).await?;
     crash::point("source.begun");
     Ok(view)
@@ -89,7 +91,7 @@ pub(super) async fn begin(
 /// Another view, by a slot that goes with its session.
 pub(super) async fn again(settings: &Settings, task: &TaskContext) -> Result<SnapshotView, Problem> {
     let exported = if task.kind.follows() {
-        export(settings, task, &names::temporary(task), true).await?
+        export(settings, task, &names::temporary(task), SlotLife::Temporary).await?
     } else {
         unkept(settings, task).await?
     };
@@ -114,7 +116,7 @@ pub(super) async fn aside(
         }
     }
     end_aside_with(&control, task).await?;
-    let exported = export(settings, task, &names::aside(task), false).await?;
+    let exported = export(settings, task, &names::aside(task), SlotLife::Permanent).await?;
     let view = SnapshotView::open(settings, task, exported).await?;
     crash::point("aside.begun");
     Ok(view)
@@ -146,15 +148,15 @@ fn waits(name: &str) -> Problem {
     ))
 }
 
-async fn export(settings: &Settings, task: &TaskContext, name: &str, temporary: bool) -> Result<Exported, Problem> {
-    export_by(session::replication(settings, &task.name, "snapshot").await?, name, temporary).await
+async fn export(settings: &Settings, task: &TaskContext, name: &str, life: SlotLife) -> Result<Exported, Problem> {
+    export_by(session::replication(settings, &task.name, "snapshot").await?, name, life).await
 }
 
 /// The same on a connection that is open.
-pub(super) async fn export_by(mut connection: Connection, name: &str, temporary: bool) -> Result<Exported, Problem> {
+pub(super) async fn export_by(mut connection: Connection, name: &str, life: SlotLife) -> Result<Exported, Problem> {
     let doing = format!("create the replication slot {name}");
     let identity = connection.identify_system().await.map_err(|error| error::wire(&error, &doing))?;
-    let slot = tokio::time::timeout(SLOT_PATIENCE, connection.create_slot(name, temporary, SlotSnapshot::Export))
+    let slot = tokio::time::timeout(SLOT_PATIENCE, connection.create_slot(name, life, SlotSnapshot::Export))
         .await
         .map_err(|_| waits(name))?
         .map_err(|error| error::wire(&error, &doing))?;

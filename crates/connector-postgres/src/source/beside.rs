@@ -9,6 +9,7 @@ use wavemark_domain::Problem;
 use super::view::SnapshotView;
 use super::{begin, names, session, slot};
 use crate::settings::Settings;
+use crate::wire::SlotLife;
 
 /// Makes the view. A slot that was begun by a call that was given up, and that still waits for transactions that were
 /// open before it, is ended first: its server process would not notice that nobody listens.
@@ -18,7 +19,7 @@ pub(super) async fn view(settings: &Settings, task: &TaskContext) -> Result<Snap
     slot::free(&control, &name).await?;
     let connection = session::replication(settings, &task.name, "snapshot").await?;
     let given_up = GivenUp { settings, task, pid: connection.backend_pid(), armed: true };
-    let exported = begin::export_by(connection, &name, true).await;
+    let exported = begin::export_by(connection, &name, SlotLife::Temporary).await;
     given_up.disarm();
     let view = SnapshotView::open(settings, task, exported?).await?;
     view.let_slot_go();

@@ -27,6 +27,8 @@ mod stream;
 pub use connection::{Connection, Row, Rows};
 pub use error::{ServerError, WireError};
 pub use lsn::Lsn;
-pub use replication::{CreatedSlot, PgoutputOptions, SlotSnapshot, Streaming, SystemIdentity, quote_identifier};
+pub use replication::{
+    CreatedSlot, PgoutputOptions, SlotLife, SlotSnapshot, Streaming, SystemIdentity, quote_identifier,
+};
 pub use settings::{ChannelBinding, ConnectSettings};
 pub use stream::{Frame, ReplicationStream, StatusSender, StreamReader};

@@ -26,6 +26,18 @@ pub enum SlotSnapshot {
     Nothing,
 }
 
+/// How long a slot lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotLife {
+    /// It goes with its connection.
+    Temporary,
+    /// Until it is dropped.
+    Permanent,
+    /// The same, also on the standbys that keep up with this server's slots (`sync_replication_slots`), so that one of
+    /// them can take over. For servers that are no standby; before version 17 it is [`Self::Permanent`].
+    Failover,
+}
+
 /// A slot that was just made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreatedSlot {
@@ -97,8 +109,7 @@ impl Connection {
         row.bytes(1).map(<[u8]>::to_vec).ok_or_else(|| WireError::Protocol("a timeline without history".to_owned()))
     }
 
-    /// Makes a logical slot for pgoutput. Waits for the transactions that are running; a temporary slot goes with
-    /// the connection.
+    /// Makes a logical slot for pgoutput. Waits for the transactions that are running.
     ///
     /// # Errors
     /// As [`Connection::query`]; SQLSTATE 42710 when the name is taken, 53400 when no slot is left, 55000 when
@@ -106,17 +117,11 @@ impl Connection {
     pub async fn create_slot(
         &mut self,
         name: &str,
-        temporary: bool,
+        life: SlotLife,
         snapshot: SlotSnapshot,
     ) -> Result<CreatedSlot, WireError> {
-        // Version 15 made the options a list; the older spelling is the only one before.
-        let options = match (self.server_major() >= 15, snapshot) {
-            (true, SlotSnapshot::Export) => "(SNAPSHOT 'export')",
-            (true, SlotSnapshot::Nothing) => "(SNAPSHOT 'nothing')",
-            (false, SlotSnapshot::Export) => "EXPORT_SNAPSHOT",
-            (false, SlotSnapshot::Nothing) => "NOEXPORT_SNAPSHOT",
-        };
-        let temporary = if temporary { " TEMPORARY" } else { "" };
+        let options = options(self.server_major(), life, snapshot);
+        let temporary = if life == SlotLife::Temporary { " TEMPORARY" } else { "" };
         let slot = quote_identifier(name);
         let row =
             self.one_row(&format!("CREATE_REPLICATION_SLOT {slot}{temporary} LOGICAL pgoutput {options}")).await?;
@@ -166,6 +171,18 @@ impl Connection {
     }
 }
 
+/// Version 15 made the options a list; the older spelling is the only one before.
+fn options(major: u32, life: SlotLife, snapshot: SlotSnapshot) -> String {
+    let snapshot = match (major >= 15, snapshot) {
+        (true, SlotSnapshot::Export) => "SNAPSHOT 'export'",
+        (true, SlotSnapshot::Nothing) => "SNAPSHOT 'nothing'",
+        (false, SlotSnapshot::Export) => return "EXPORT_SNAPSHOT".to_owned(),
+        (false, SlotSnapshot::Nothing) => return "NOEXPORT_SNAPSHOT".to_owned(),
+    };
+    let failover = if major >= 17 && life == SlotLife::Failover { ", FAILOVER true" } else { "" };
+    format!("({snapshot}{failover})")
+}
+
 fn field<T: std::str::FromStr>(row: &Row, column: usize) -> Result<T, WireError> {
     row.text(column)
         .and_then(|text| text.parse().ok())
@@ -185,6 +202,14 @@ fn literal(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slot_is_asked_for_in_the_servers_own_words() {
+        assert_eq!(options(14, SlotLife::Failover, SlotSnapshot::Export), "EXPORT_SNAPSHOT");
+        assert_eq!(options(16, SlotLife::Failover, SlotSnapshot::Nothing), "(SNAPSHOT 'nothing')");
+        assert_eq!(options(17, SlotLife::Failover, SlotSnapshot::Export), "(SNAPSHOT 'export', FAILOVER true)");
+        assert_eq!(options(18, SlotLife::Permanent, SlotSnapshot::Export), "(SNAPSHOT 'export')");
+    }
 
     #[test]
     fn names_with_quotes_stay_names() {
