@@ -10,7 +10,7 @@ use wavemark_domain::{Problem, Table};
 
 use crate::error;
 use crate::native::{ColumnNative, TableNative};
-use crate::source::{identity, quoted};
+use crate::source::{identity, is_named, quoted};
 use crate::wire::quote_identifier;
 
 /// The version from which a source can be read: binary values, and transactions streamed while in progress.
@@ -83,6 +83,11 @@ pub(crate) async fn assess(
     }
     findings.sort_by_key(|finding| finding.weight);
     Ok(findings)
+}
+
+/// A problem that would stop the task when it starts.
+pub(crate) fn blocker(problem: &Problem) -> Finding {
+    finding(Weight::Blocker, &problem.code, problem.text.clone(), problem.advice.clone())
 }
 
 fn finding(weight: Weight, code: &str, text: String, mend: Option<String>) -> Finding {
@@ -250,7 +255,7 @@ impl Server {
         if !task.kind.follows() || table.kind == TableKind::View {
             return;
         }
-        if !self.standby && !self.superuser && !row.get::<_, bool>(2) {
+        if !self.standby && !self.superuser && !row.get::<_, bool>(2) && !is_named(task) {
             let text = format!("Only the owner of table {} may publish it, and role {} isn't.", table.name, self.role);
             add(Weight::Blocker, "not-owner", text, Some(format!("ALTER TABLE {name} OWNER TO {role};")));
         }

@@ -9,6 +9,7 @@ use wavemark_connector::{EndpointSettings, SettingsSpec};
 use wavemark_domain::{Fault, Problem};
 
 use crate::position;
+use crate::source::check_start;
 use crate::tls::{TlsMode, TlsSettings};
 use crate::wire::Lsn;
 
@@ -158,7 +159,7 @@ impl Settings {
 /// default is what most endpoints run with. A server without TLS is an explicit `disable`.
 #[must_use]
 pub fn spec() -> SettingsSpec {
-    let positions = PositionSpec { form: position::FORM, is_one: |text| text.parse::<Lsn>().is_ok() };
+    let positions = PositionSpec { form: position::FORM, is_one: |text| text.parse::<Lsn>().is_ok(), check_start };
     SettingsSpec { engine: ENGINE, title: "PostgreSQL", role: Role::Both, fields: fields(), positions: Some(positions) }
 }
 

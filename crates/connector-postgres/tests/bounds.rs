@@ -108,3 +108,137 @@ async fn a_task_that_ends_at_a_commit_time_leaves_the_rows_that_were_committed_b
         assert!(rows(&pair.mart).await == moment.rows, "at {}", moment.time);
     }
 }
+
+fn from_slot(position: &str) -> TaskSettings {
+    TaskSettings {
+        start_slot: "mine".to_owned(),
+        start_publication: "my tables".to_owned(),
+        start_position: position.to_owned(),
+        ..settings_for(StopAt::Never)
+    }
+}
+
+/// A source with a publication and a slot that its people made, and a target that they loaded from the slot's snapshot
+/// with PostgreSQL's own programs.
+async fn loaded_by_hand(prepare: &str) -> Pair {
+    let pair = Pair::start(&[]).await;
+    pair.source.batch_execute(SCHEMA).await.unwrap();
+    pair.source.batch_execute(prepare).await.unwrap();
+    // A transaction that is committed before the slot, and one after it that the dump must not have.
+    pair.source.batch_execute("UPDATE goods SET name = 'before' WHERE id = 1").await.unwrap();
+    pair.source.batch_execute("SELECT pg_create_logical_replication_slot('mine', 'pgoutput')").await.unwrap();
+    let port = pair.cluster.port.to_string();
+    let dump = std::process::Command::new(pair.cluster.program("pg_dump"))
+        .args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-U",
+            "postgres",
+            "--no-publications",
+            "--inserts",
+            "-t",
+            "goods",
+            "-t",
+            "moves",
+            "postgres",
+        ])
+        .output()
+        .unwrap();
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    let dump = String::from_utf8(dump.stdout).unwrap();
+    // psql's own commands are not for the server.
+    let statements: Vec<&str> = dump.lines().filter(|line| !line.starts_with('\\')).collect();
+    pair.mart.batch_execute(&statements.join("\n")).await.unwrap();
+    pair.mart.batch_execute("RESET search_path").await.unwrap();
+    pair
+}
+
+const PUBLICATION: &str = "CREATE PUBLICATION \"my tables\" FOR TABLE goods, moves";
+
+#[tokio::test]
+async fn a_task_that_only_follows_begins_at_a_slot_that_people_made() {
+    let pair = loaded_by_hand(PUBLICATION).await;
+    for change in CHANGES {
+        pair.source.batch_execute(change).await.unwrap();
+    }
+    let end = pair.ask("SELECT pg_current_wal_insert_lsn()::text").await;
+    let stopping = || TaskSettings { stop_at: StopAt::Position(end.clone()), ..from_slot("") };
+    let run = pair.run(1, TaskKind::Cdc, &TABLES, stopping());
+    assert_eq!(ended(&run).await.unwrap(), Ended::Finished);
+    assert_eq!(told(&run, "start-named").len(), 1);
+    assert!(rows(&pair.mart).await == rows(&pair.source).await);
+    assert!(
+        run.source.log_state(&run.task, None).await.unwrap().kept_bytes.is_some(),
+        "the slot that keeps log is known"
+    );
+
+    // Its clean-up leaves what people made, unless they say otherwise.
+    let there = "SELECT (SELECT count(*) FROM pg_replication_slots) || ' ' || (SELECT count(*) FROM pg_publication)";
+    let run = pair.run(2, TaskKind::Cdc, &TABLES, from_slot(""));
+    run.source.clean_up(&run.task).await.unwrap();
+    assert_eq!(pair.ask(there).await, "1 1");
+    let run = pair.run(2, TaskKind::Cdc, &TABLES, TaskSettings { drop_start_slot: true, ..from_slot("") });
+    run.source.clean_up(&run.task).await.unwrap();
+    assert_eq!(pair.ask(there).await, "0 1");
+}
+
+#[tokio::test]
+async fn a_start_takes_what_ends_after_it_and_nothing_before() {
+    let pair = loaded_by_hand(PUBLICATION).await;
+    // The target has the first change by other means; the slot would give it once more.
+    for client in [&pair.source, &pair.mart] {
+        client.batch_execute("INSERT INTO goods VALUES (5000, 'by hand', 1)").await.unwrap();
+    }
+    let start = pair.ask("SELECT pg_current_wal_insert_lsn()::text").await;
+    pair.source.batch_execute("UPDATE goods SET name = 'after' WHERE id = 5000").await.unwrap();
+    let end = pair.ask("SELECT pg_current_wal_insert_lsn()::text").await;
+    let settings = TaskSettings { stop_at: StopAt::Position(end), ..from_slot(&start) };
+    assert_eq!(ended(&pair.run(1, TaskKind::Cdc, &TABLES, settings)).await.unwrap(), Ended::Finished);
+    assert!(rows(&pair.mart).await == rows(&pair.source).await);
+}
+
+#[tokio::test]
+async fn a_start_that_can_not_be_is_refused_before_anything_is_written() {
+    let pair = loaded_by_hand("CREATE PUBLICATION \"my tables\" FOR TABLE goods WITH (publish = 'insert')").await;
+    let refusal = async |settings: TaskSettings| {
+        let run = pair.run(1, TaskKind::Cdc, &TABLES, settings);
+        let problem = refused(&run).await;
+        assert!(problem.advice.is_some() || problem.fault == Fault::Settings, "{problem}");
+        (problem.code, problem.text)
+    };
+    let (code, text) = refusal(from_slot("")).await;
+    assert_eq!(
+        (&*code, &*text),
+        ("start-publication", "The publication my tables leaves kinds of changes, rows or columns out.")
+    );
+    pair.source
+        .batch_execute("ALTER PUBLICATION \"my tables\" SET (publish = 'insert, update, delete, truncate')")
+        .await
+        .unwrap();
+    let (_, text) = refusal(from_slot("")).await;
+    assert_eq!(text, "The publication my tables does not have public.moves.");
+    pair.source.batch_execute("ALTER PUBLICATION \"my tables\" ADD TABLE moves").await.unwrap();
+
+    let no_slot = TaskSettings { start_slot: "yours".to_owned(), ..from_slot("") };
+    assert_eq!(refusal(no_slot).await.1, "There is no replication slot yours, which start_slot names.");
+    let no_publication = TaskSettings { start_publication: "yours".to_owned(), ..from_slot("") };
+    assert_eq!(refusal(no_publication).await.1, "There is no publication yours, which start_publication names.");
+    assert_eq!(refusal(from_slot("FFFF/0")).await.0, "start-ahead");
+    assert_eq!(refusal(from_slot("0/1")).await.0, "slot-ahead");
+    pair.source.batch_execute("SELECT pg_create_physical_replication_slot('body')").await.unwrap();
+    let physical = TaskSettings { start_slot: "body".to_owned(), ..from_slot("") };
+    assert_eq!(refusal(physical).await.1, "The replication slot body is not a logical one with the plugin pgoutput.");
+    assert_eq!(pair.mart.query("SELECT FROM wavemark.progress", &[]).await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_publication_that_is_younger_than_the_slot_is_told_as_that() {
+    let pair = loaded_by_hand("SELECT 1").await;
+    pair.source.batch_execute("INSERT INTO goods VALUES (6000, 'too early', 1)").await.unwrap();
+    pair.source.batch_execute(PUBLICATION).await.unwrap();
+    let problem = refused(&pair.run(1, TaskKind::Cdc, &TABLES, from_slot(""))).await;
+    assert_eq!((problem.fault, &*problem.code), (Fault::Settings, "start-publication"), "{problem}");
+    assert!(problem.text.contains("was not there yet where the replication slot mine begins"), "{problem}");
+}

@@ -17,6 +17,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use wavemark_domain::catalog::{Column, Table};
 use wavemark_domain::check::Finding;
+#[cfg(doc)]
+use wavemark_domain::task::TaskSettings;
 use wavemark_domain::{Batch, Encoding, Position, Problem, TableId, TablePlan};
 
 use crate::TaskContext;
@@ -62,6 +64,11 @@ pub trait Source: Send + Sync {
     /// lower or the same epoch made is dropped, and something of a higher epoch is [`wavemark_domain::Fault::Fenced`].
     /// Of several, the one with the highest epoch is the task's.
     async fn begin(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem>;
+
+    /// For a task that only follows: makes sure that the source keeps its log, and gives the position from which. Where
+    /// the settings name a start ([`TaskSettings::names_start`]), that is checked and nothing is made: what people made
+    /// must have the log from there on, else the position is lost.
+    async fn begin_following(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Position, Problem>;
 
     /// Another view, as of now, for a load that was interrupted or that is to catch up. What the source keeps stays.
     async fn view_again(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem>;

@@ -41,6 +41,8 @@ pub struct PositionSpec {
     pub form: &'static str,
     /// Whether a text has that form.
     pub is_one: fn(&str) -> bool,
+    /// Whether a task can begin as its settings say, as far as their texts tell: the first that can't be accepted.
+    pub check_start: fn(&TaskSettings) -> Result<(), FieldError>,
 }
 
 /// One setting.
@@ -164,7 +166,16 @@ impl SettingsSpec {
         if let StopAt::Position(position) = &settings.stop_at {
             self.check_position("stop_at", position)?;
         }
-        Ok(())
+        if !settings.start_position.is_empty() {
+            self.check_position("start_position", &settings.start_position)?;
+        }
+        match self.positions {
+            Some(spec) => (spec.check_start)(settings),
+            None if settings.names_start() => {
+                Err(error("start_slot", &format!("A task can't begin at a place of your own in {}.", self.title)))
+            }
+            None => Ok(()),
+        }
     }
 
     fn check_position(&self, field: &str, position: &str) -> Result<(), FieldError> {
@@ -283,12 +294,21 @@ mod tests {
     fn a_task_names_positions_as_the_system_writes_them() {
         let at = |text: &str| TaskSettings { stop_at: StopAt::Position(text.to_owned()), ..TaskSettings::default() };
         let with = SettingsSpec {
-            positions: Some(PositionSpec { form: "a number", is_one: |text| text.parse::<u64>().is_ok() }),
+            positions: Some(PositionSpec {
+                form: "a number",
+                is_one: |text| text.parse::<u64>().is_ok(),
+                check_start: |_| Ok(()),
+            }),
             ..spec()
         };
         assert_eq!(with.check_task(&TaskSettings::default()), Ok(()));
         assert_eq!(with.check_task(&at("17")), Ok(()));
         assert_eq!(with.check_task(&at("1/7")).unwrap_err().to_string(), "stop_at: A position of Test is a number.");
         assert_eq!(spec().check_task(&at("17")).unwrap_err().field, "stop_at");
+        let from = |text: &str| TaskSettings { start_position: text.to_owned(), ..TaskSettings::default() };
+        assert_eq!(with.check_task(&from("17")), Ok(()));
+        assert_eq!(with.check_task(&from("1/7")).unwrap_err().field, "start_position");
+        let named = TaskSettings { start_slot: "mine".to_owned(), ..TaskSettings::default() };
+        assert_eq!(spec().check_task(&named).unwrap_err().field, "start_slot");
     }
 }

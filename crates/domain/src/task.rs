@@ -109,6 +109,14 @@ pub struct TaskSettings {
     pub data_errors: DataErrorPolicy,
     /// What happens when rows leave a partitioned table with a partition, of which the log says nothing.
     pub partition_removals: PartitionPolicy,
+    /// The slot that people made at the source for a task that only follows; empty: the task makes its own.
+    pub start_slot: String,
+    /// The publication that was made before that slot.
+    pub start_publication: String,
+    /// Where in the source's log such a task begins; empty: where the slot stands.
+    pub start_position: String,
+    /// Whether that slot goes when the task is deleted.
+    pub drop_start_slot: bool,
     /// Where the task ends by itself.
     pub stop_at: StopAt,
     /// When the source is told that it may forget.
@@ -141,6 +149,10 @@ impl Default for TaskSettings {
             chunk_mib: 64,
             data_errors: DataErrorPolicy::default(),
             partition_removals: PartitionPolicy::default(),
+            start_slot: String::new(),
+            start_publication: String::new(),
+            start_position: String::new(),
+            drop_start_slot: false,
             stop_at: StopAt::default(),
             confirm_after: ConfirmAfter::default(),
             memory_mib: 64,
@@ -191,6 +203,12 @@ impl TaskSettings {
             .map(|(field, _, _, _, range)| (field, range))
     }
 
+    /// Whether the task is to begin somewhere else than where it would by itself.
+    #[must_use]
+    pub fn names_start(&self) -> bool {
+        !(self.start_slot.is_empty() && self.start_publication.is_empty() && self.start_position.is_empty())
+    }
+
     /// The first field that a task of this kind can't have, with the reason in a sentence.
     #[must_use]
     pub fn misfit(&self, kind: TaskKind) -> Option<(&'static str, &'static str)> {
@@ -199,6 +217,16 @@ impl TaskSettings {
                 "log_over_budget",
                 self.log_over_budget == OverBudget::DropSlot && kind == TaskKind::Cdc,
                 "A task that only follows can't load again what it loses: its slot is not to be dropped.",
+            ),
+            (
+                "start_slot",
+                self.names_start() && kind != TaskKind::Cdc,
+                "A task that loads begins its log with its load: only one that only follows begins elsewhere.",
+            ),
+            (
+                "drop_start_slot",
+                self.drop_start_slot && self.start_slot.is_empty(),
+                "There is no start_slot that could be dropped.",
             ),
             (
                 "stop_at",
@@ -255,6 +283,15 @@ mod tests {
     fn a_value_out_of_range_is_named() {
         let settings = TaskSettings { load_parallelism: 0, ..TaskSettings::default() };
         assert_eq!(settings.out_of_range(), Some(("load_parallelism", "1 to 32")));
+    }
+
+    #[test]
+    fn a_start_of_ones_own_is_for_tasks_that_only_follow() {
+        let named = TaskSettings { start_slot: "mine".to_owned(), ..TaskSettings::default() };
+        assert_eq!(named.misfit(TaskKind::Cdc), None);
+        assert_eq!(named.misfit(TaskKind::FullLoadAndCdc).map(|(field, _)| field), Some("start_slot"));
+        let dropping = TaskSettings { drop_start_slot: true, ..TaskSettings::default() };
+        assert_eq!(dropping.misfit(TaskKind::Cdc).map(|(field, _)| field), Some("drop_start_slot"));
     }
 
     #[test]

@@ -10,10 +10,11 @@ use support::{World, run};
 use tokio::time::timeout;
 use wavemark_connector::testkit::model::{Row, place};
 use wavemark_domain::ChangeKind::{Insert, Update};
+use wavemark_domain::Fault;
 use wavemark_domain::progress::TaskEventRecord;
 use wavemark_domain::state::TableState;
 use wavemark_domain::stop::StopAt;
-use wavemark_domain::task::TaskSettings;
+use wavemark_domain::task::{TaskKind, TaskSettings};
 use wavemark_engine::{Ended, Failure, Run};
 
 impl World {
@@ -158,4 +159,31 @@ async fn a_position_that_lies_behind_or_is_none_is_refused() {
     };
     assert_eq!(problem.code, "stop-passed");
     assert!(fresh.target.state().bookmark().is_none(), "it is refused before anything is loaded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_only_follows_begins_where_it_is_told_to_if_the_source_has_the_log_from_there() {
+    let following = |world: &World, start: &str| {
+        let start = start.to_owned();
+        let settings = TaskSettings { start_slot: "made".to_owned(), start_position: start, ..TaskSettings::default() };
+        let mut run = run(&world.source, &world.target, 1, settings);
+        run.task.kind = TaskKind::Cdc;
+        run
+    };
+    for seed in 1..10 {
+        let world = World::new(seed, 0);
+        world.source.state().slot = Some(100);
+        let ends = world.write_some(8);
+        let mut run = following(&world, &ends[2].to_string());
+        run.task.settings.stop_at = StopAt::Position(ends[5].to_string());
+        // What the task's people loaded as of the start.
+        let rows = world.source.state().rows_at(ends[2]);
+        world.target.state().tables = rows.iter().map(|rows| rows.to_vec()).collect();
+        assert_eq!(ended(&run).await.unwrap(), Ended::Finished);
+        world.assert_rows_as_of(ends[5], &format!("seed {seed}"));
+    }
+    let world = World::new(1, 0);
+    world.source.state().slot = Some(1_000_000);
+    let Err(Failure::Problem(problem)) = ended(&following(&world, "5")).await else { panic!("the log is gone") };
+    assert_eq!((problem.fault, &*problem.code), (Fault::PositionLost, "slot-ahead"));
 }

@@ -89,6 +89,9 @@ pub enum JobWork {
         source: EndpointConfig,
         /// Above how many bytes the log is let go.
         let_go_above: Option<u64>,
+        /// Its settings (since 2.2).
+        #[serde(default, serialize_with = "wavemark_domain::task::sparse")]
+        settings: TaskSettings,
     },
 }
 

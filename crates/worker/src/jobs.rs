@@ -43,8 +43,7 @@ async fn work(tasks: &Tasks, work: JobWork) -> Result<JobOutcome, Problem> {
             let tables = tasks.connector(&endpoint)?.discover(&settings_of(&endpoint)).await?;
             Ok(JobOutcome::Discovered { tables })
         }
-        JobWork::LookAtLog { task, name, generation, epoch, kind, source, let_go_above } => {
-            let settings = TaskSettings::default();
+        JobWork::LookAtLog { task, name, generation, epoch, kind, source, let_go_above, settings } => {
             let spill_dir = PathBuf::new();
             let task = TaskContext { task, name, generation, epoch, first_grant: false, kind, settings, spill_dir };
             look_at_log(tasks, task, &source, let_go_above).await

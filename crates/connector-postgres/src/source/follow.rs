@@ -16,7 +16,7 @@ use super::reader::LogReader;
 use super::streamed::Streamed;
 use super::watch::Watch;
 use super::writer::Writer;
-use super::{names, session, slot};
+use super::{named, names, session, slot};
 use crate::error;
 use crate::native::{ColumnNative, TableNative};
 use crate::position::{Place, describe};
@@ -38,8 +38,7 @@ pub(super) async fn open(
         lost("another-system", "The bookmark is not a position of a PostgreSQL server.".to_owned(), from)
     })?;
     let control = session::ordinary(settings, task, "control").await?;
-    let own = own(&control, task, from).await?;
-    let publication = slot::publication(&control, task, &own).await?;
+    let (own, publication) = own(&control, task, from).await?;
     let name = match kept {
         KeptFor::Task => own,
         KeptFor::Aside => own_aside(&control, task).await?,
@@ -51,7 +50,7 @@ pub(super) async fn open(
     })?;
     let mut connection = session::replication(settings, &task.name, "follow").await?;
     let place = check_system(&mut connection, bookmark, from).await?;
-    let published = published(&control, &publication, from).await?;
+    let published = published(&control, task, &publication, from).await?;
     let mut writer = Writer::new(expected(plan)?, doubtful(&control, plan).await?);
     for table in plan.iter().filter(|table| is_followed(table)) {
         let oid = oid(table)?;
@@ -77,18 +76,25 @@ pub(super) async fn still_has(settings: &Settings, task: &TaskContext, from: &Po
         lost("another-system", "The bookmark is not a position of a PostgreSQL server.".to_owned(), from)
     })?;
     let control = session::ordinary(settings, task, "control").await?;
-    let found = slot::find(&control, task).await?;
-    let newest = slot::newest(&found, task)?
-        .ok_or_else(|| lost("slot-missing", format!("The replication slot {}… is gone.", names::prefix(task)), from))?;
-    check_slot(&control, &newest.name, bookmark, from).await?;
+    let (own, publication) = if let Some(named) = named::of(task) {
+        (named.slot.to_owned(), named.publication.to_owned())
+    } else {
+        let found = slot::find(&control, task).await?;
+        let text = || format!("The replication slot {}… is gone.", names::prefix(task));
+        let newest = slot::newest(&found, task)?.ok_or_else(|| lost("slot-missing", text(), from))?;
+        (newest.name.clone(), slot::publication(&control, task, &newest.name).await?)
+    };
+    check_slot(&control, &own, bookmark, from).await?;
     let mut connection = session::replication(settings, &task.name, "look").await?;
     check_system(&mut connection, bookmark, from).await?;
-    let publication = slot::publication(&control, task, &newest.name).await?;
-    published(&control, &publication, from).await.map(drop)
+    published(&control, task, &publication, from).await.map(drop)
 }
 
-/// The name of the task's slot. What an overtaken worker made late keeps log for nobody, and goes.
-async fn own(control: &Client, task: &TaskContext, from: &Position) -> Result<String, Problem> {
+/// The names of the task's slot and publication. What an overtaken worker made late keeps log for nobody, and goes.
+async fn own(control: &Client, task: &TaskContext, from: &Position) -> Result<(String, String), Problem> {
+    if let Some(named) = named::of(task) {
+        return Ok((named.slot.to_owned(), named.publication.to_owned()));
+    }
     let found = slot::find(control, task).await?;
     let newest = slot::newest(&found, task)?.ok_or_else(|| {
         let text = format!("The replication slot {}… is gone.", names::prefix(task));
@@ -100,7 +106,8 @@ async fn own(control: &Client, task: &TaskContext, from: &Position) -> Result<St
     for stale in found.iter().filter(stale) {
         slot::remove(control, &stale.name).await?;
     }
-    Ok(newest.name.clone())
+    let publication = slot::publication(control, task, &newest.name).await?;
+    Ok((newest.name.clone(), publication))
 }
 
 /// The name of the slot for tables that are loaded aside.
@@ -144,7 +151,7 @@ fn lost(code: &str, text: String, at: &Position) -> Problem {
 }
 
 /// The slot must be ours, alive, and not past the bookmark: the server would skip forward in silence.
-async fn check_slot(control: &Client, slot: &str, bookmark: Place, from: &Position) -> Result<Lsn, Problem> {
+pub(super) async fn check_slot(control: &Client, slot: &str, bookmark: Place, from: &Position) -> Result<Lsn, Problem> {
     let row = control
         .query_opt(
             "SELECT plugin::text, database = current_database(), wal_status, \
@@ -227,15 +234,17 @@ fn fork(history: &[u8], timeline: u32) -> Option<Lsn> {
     })
 }
 
-/// The tables of our publication, by OID. A publication that leaves kinds of changes, rows or columns out has lost some.
-async fn published(control: &Client, name: &str, from: &Position) -> Result<Vec<u32>, Problem> {
-    match slot::published(control, name).await? {
-        None => Err(lost("publication-missing", format!("The publication {name} is gone."), from)),
-        Some(published) if !published.as_made => {
-            Err(lost("publication-changed", format!("The publication {name} was changed by someone else."), from))
-        }
-        Some(published) => Ok(published.tables),
+/// The tables of the task's publication, by OID. A publication that leaves kinds of changes, rows or columns out has lost
+/// some.
+async fn published(control: &Client, task: &TaskContext, name: &str, from: &Position) -> Result<Vec<u32>, Problem> {
+    let changed = || lost("publication-changed", format!("The publication {name} was changed by someone else."), from);
+    let missing = || lost("publication-missing", format!("The publication {name} is gone."), from);
+    if named::of(task).is_some() {
+        let found = named::Published::read(control, name).await?.ok_or_else(missing)?;
+        return found.is_whole.then_some(found.tables).ok_or_else(changed);
     }
+    let found = slot::published(control, name).await?.ok_or_else(missing)?;
+    found.as_made.then_some(found.tables).ok_or_else(changed)
 }
 
 /// Tables with a column that was dropped and added again under its name and with its type: their Relation messages
@@ -289,7 +298,10 @@ async fn start(
     let deadline = Instant::now() + PATIENCE;
     let mut connection = first;
     loop {
-        slot::free(control, name).await?;
+        match named::of(task) {
+            Some(named) => named::free(control, named.slot).await?,
+            None => slot::free(control, name).await?,
+        }
         match connection.start_replication(name, from, &options).await {
             Ok(stream) => return Ok(stream),
             Err(error) if error.code() == Some("55006") && Instant::now() < deadline => {

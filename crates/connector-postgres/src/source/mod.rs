@@ -15,6 +15,7 @@ mod copyrows;
 mod follow;
 mod keys;
 mod layout;
+mod named;
 mod names;
 mod reader;
 mod session;
@@ -47,6 +48,7 @@ use crate::settings::Settings;
 use crate::wire::Streaming;
 use crate::{assess, position};
 
+pub(crate) use named::{check as check_start, is_named};
 pub(crate) use names::quoted;
 pub(crate) use session::{replication, replication_settings};
 pub(crate) use slot::identity;
@@ -87,7 +89,13 @@ impl Source for PostgresSource {
 
     async fn assess(&self, task: &TaskContext, tables: &[Arc<Table>]) -> Result<Vec<Finding>, Problem> {
         let client = session::ordinary(&self.settings, task, "assess").await?;
-        assess::assess(&client, task, tables).await
+        let mut findings = assess::assess(&client, task, tables).await?;
+        match named::assess(&self.settings, task).await {
+            Err(problem) if problem.fault == Fault::Transient => return Err(problem),
+            Err(problem) => findings.insert(0, assess::blocker(&problem)),
+            Ok(()) => {}
+        }
+        Ok(findings)
     }
 
     fn offers(&self, _table: &Table, column: &Column) -> Vec<Encoding> {
@@ -123,6 +131,13 @@ impl Source for PostgresSource {
 
     async fn begin(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
         Ok(Box::new(begin::begin(&self.settings, task, plan).await?))
+    }
+
+    async fn begin_following(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Position, Problem> {
+        match named::of(task) {
+            Some(named) => named::begin(&self.settings, task, named, plan).await,
+            None => Ok(begin::begin(&self.settings, task, plan).await?.position().clone()),
+        }
     }
 
     async fn view_again(&self, task: &TaskContext, _plan: &[TablePlan]) -> Result<Box<dyn View>, Problem> {

@@ -18,6 +18,7 @@ use wavemark_connector::{TaskContext, crash};
 use wavemark_domain::{Position, Problem};
 
 use super::assembler::{Assembler, EPOCH_OFFSET};
+use super::named;
 use super::session;
 use super::watch::Watch;
 use crate::error;
@@ -152,6 +153,29 @@ impl LogReader {
         }
     }
 
+    async fn read_on(&mut self, most_bytes: usize) -> Result<Read, Problem> {
+        loop {
+            if let Some(problem) = self.broken.take() {
+                return Err(problem);
+            }
+            let full = self.drain(most_bytes)?;
+            if self.owes_report {
+                self.report(false).await?;
+                self.owes_report = false;
+            }
+            if full {
+                return Ok(self.give(true));
+            }
+            if self.assembler.has_transactions() {
+                if !self.more().await? {
+                    return Ok(self.give(false));
+                }
+            } else if !self.wait().await? {
+                return Ok(self.give(false));
+            }
+        }
+    }
+
     fn hear(&mut self) {
         self.patience = Instant::now() + self.settings.silence_limit / 2;
         self.asked = false;
@@ -237,26 +261,7 @@ fn lost(error: &WireError) -> Problem {
 #[async_trait]
 impl ChangeReader for LogReader {
     async fn next(&mut self, most_bytes: usize) -> Result<Read, Problem> {
-        loop {
-            if let Some(problem) = self.broken.take() {
-                return Err(problem);
-            }
-            let full = self.drain(most_bytes)?;
-            if self.owes_report {
-                self.report(false).await?;
-                self.owes_report = false;
-            }
-            if full {
-                return Ok(self.give(true));
-            }
-            if self.assembler.has_transactions() {
-                if !self.more().await? {
-                    return Ok(self.give(false));
-                }
-            } else if !self.wait().await? {
-                return Ok(self.give(false));
-            }
-        }
+        self.read_on(most_bytes).await.map_err(|problem| named::explained(&self.task, problem))
     }
 
     async fn confirm(&mut self, position: &Position) -> Result<(), Problem> {

@@ -6,7 +6,7 @@ use wavemark_connector::source::{Counter, LeftBehind, LogState};
 use wavemark_domain::{Position, Problem, TablePlan};
 
 use super::names::{literal, prefix, task_prefix};
-use super::{session, slot, standby};
+use super::{named, session, slot, standby};
 use crate::error;
 use crate::native::TableNative;
 use crate::position::Place;
@@ -19,8 +19,9 @@ const STATE: &str = "\
            (SELECT system_identifier FROM pg_control_system()), \
            (SELECT timeline_id FROM pg_control_checkpoint()), \
            (SELECT min(s.restart_lsn - '0/0'::pg_lsn)::int8 FROM pg_replication_slots s \
-            WHERE starts_with(s.slot_name::text, $1)), \
-           (SELECT min(s.safe_wal_size) FROM pg_replication_slots s WHERE starts_with(s.slot_name::text, $1)), \
+            WHERE starts_with(s.slot_name::text, $1) OR s.slot_name::text = $2), \
+           (SELECT min(s.safe_wal_size) FROM pg_replication_slots s \
+            WHERE starts_with(s.slot_name::text, $1) OR s.slot_name::text = $2), \
            (SELECT setting::int8 * 1048576 FROM pg_settings \
             WHERE name = 'max_slot_wal_keep_size' AND setting::int8 >= 0)";
 
@@ -30,8 +31,9 @@ pub(super) async fn log_state(
     task: &TaskContext,
     bookmark: Option<&Position>,
 ) -> Result<LogState, Problem> {
+    let named = named::of(task).map(|named| named.slot);
     let row = client
-        .query_one(STATE, &[&prefix(task)])
+        .query_one(STATE, &[&prefix(task), &named])
         .await
         .map_err(|error| error::driver(&error, "read the state of the source's log"))?;
     let end = Place {
@@ -99,7 +101,7 @@ pub(super) async fn counters(client: &Client, plan: &[TablePlan]) -> Result<Vec<
     Ok(rows.iter().filter_map(counter).collect())
 }
 
-/// Removes slots and publications of all generations up to the task's.
+/// Removes slots and publications of all generations up to the task's; a slot that people made only if they said so.
 pub(super) async fn clean_up(settings: &Settings, task: &TaskContext) -> Result<(), LeftBehind> {
     let left = |problem: Problem| LeftBehind { problem, statements: statements(task) };
     let client = session::ordinary(settings, task, "control").await.map_err(left)?;
@@ -110,6 +112,7 @@ pub(super) async fn clean_up(settings: &Settings, task: &TaskContext) -> Result<
     for artefact in ours() {
         slot::remove_slot(&client, &artefact.name).await.map_err(left)?;
     }
+    named::clean_up(&client, task).await.map_err(left)?;
     for artefact in ours() {
         slot::remove_publication(&client, &artefact.name).await.map_err(left)?;
     }
@@ -120,12 +123,14 @@ pub(super) async fn clean_up(settings: &Settings, task: &TaskContext) -> Result<
 fn statements(task: &TaskContext) -> Vec<String> {
     let prefix = literal(&task_prefix(task.task));
     let slots = format!("FROM pg_replication_slots WHERE starts_with(slot_name::text, {prefix})");
-    vec![
+    let mut statements = vec![
         format!("SELECT pg_terminate_backend(active_pid) {slots} AND active;"),
         format!("SELECT pg_drop_replication_slot(slot_name) {slots};"),
         format!(
             "DO $$ DECLARE p name; BEGIN FOR p IN SELECT pubname FROM pg_publication WHERE \
              starts_with(pubname::text, {prefix}) LOOP EXECUTE format('DROP PUBLICATION %I', p); END LOOP; END $$;"
         ),
-    ]
+    ];
+    statements.extend(named::statement(task));
+    statements
 }

@@ -108,6 +108,21 @@ impl Source for SimulatedSource {
         Ok(view)
     }
 
+    async fn begin_following(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Position, Problem> {
+        if !task.settings.names_start() {
+            return self.begin(task, plan).await.map(|view| view.position().clone());
+        }
+        self.pause("looking for a slot").await?;
+        let state = self.state();
+        let gone = || Problem::new(Fault::PositionLost, "slot-ahead", "simulated: the slot does not have the start");
+        let slot = state.slot.ok_or_else(gone)?;
+        let start = match task.settings.start_position.as_str() {
+            "" => slot,
+            text => place(&self.position_from(text, &position(slot))?),
+        };
+        if slot > start { Err(gone()) } else { Ok(position(start)) }
+    }
+
     async fn view_again(&self, _task: &TaskContext, _plan: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
         self.pause("another view").await?;
         Ok(self.view())

@@ -241,30 +241,35 @@ fn rewritten(table: &TablePlan) -> Problem {
     Problem::transient("table-rewritten", text).table(table.name())
 }
 
-/// For a task that only follows: the tables are there already; the log is followed from now on.
+/// For a task that only follows: the tables are there already; the log is followed from now on, or from where the
+/// settings say that the tables stand.
 async fn adopt_tables(
     run: &Run,
     plan: &[TablePlan],
     session: &mut dyn Session,
     marks: &mut [Option<TableMark>],
 ) -> Result<Position, Problem> {
-    let view = run.source.begin(&run.task, plan).await?;
+    let start = run.source.begin_following(&run.task, plan).await?;
     crash::point("source.begun");
+    if run.task.settings.names_start() {
+        let text = format!("The task follows the source from {} on, as its settings say", run.source.describe(&start));
+        run.status.event(Severity::Info, "start-named", text);
+    }
     for (index, table) in plan.iter().enumerate() {
         let mark = TableMark {
             source: table.name().clone(),
-            began: view.position().clone(),
-            position: view.position().clone(),
+            began: start.clone(),
+            position: start.clone(),
             storage: String::new(),
             stage: Stage::Loaded,
             chunks: Vec::new(),
         };
         marks[index] = Some(match session.adopt_table(table, &mark).await {
             Ok(()) => mark,
-            Err(problem) => park(run, table, session, view.position(), problem).await?,
+            Err(problem) => park(run, table, session, &start, problem).await?,
         });
     }
-    Ok(view.position().clone())
+    Ok(start)
 }
 
 async fn park_failed(

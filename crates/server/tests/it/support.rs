@@ -36,7 +36,11 @@ pub(crate) fn spec() -> SettingsSpec {
         engine: "postgresql",
         title: "PostgreSQL",
         role: Role::Both,
-        positions: Some(PositionSpec { form: "a number like 16/B374D848", is_one: |text| text.contains('/') }),
+        positions: Some(PositionSpec {
+            form: "a number like 16/B374D848",
+            is_one: |text| text.contains('/'),
+            check_start: |_| Ok(()),
+        }),
         fields: vec![
             field("host", FieldKind::Text, true, false),
             field("port", FieldKind::Integer { min: 1, max: 65_535 }, false, false),

@@ -99,7 +99,7 @@ const fn text(name: &'static str, label: &'static str, hint: &'static str) -> Se
     Setting { name, label, hint, first: false, range: None, words: &[] }
 }
 
-const SETTINGS: [Setting; 16] = [
+const SETTINGS: [Setting; 20] = [
     Setting {
         name: "preparation",
         label: "Target tables before the load",
@@ -127,6 +127,17 @@ const SETTINGS: [Setting; 16] = [
     Setting {
         first: true,
         ..number("load_parallelism", "Chunks copied at once", "More loads faster and weighs more on the source.", 1, 32)
+    },
+    text("start_slot", "Follow this slot", "One that you made at the source, for a task that only follows."),
+    text("start_publication", "With this publication", "Made before that slot, with every table of the mapping."),
+    text("start_position", "From this position", "As the source writes it. Empty: where the slot stands."),
+    Setting {
+        name: "drop_start_slot",
+        label: "That slot goes with the task",
+        hint: "When the task is deleted. A slot that nobody reads keeps the source's log.",
+        first: false,
+        range: None,
+        words: &[("false", "no, it stays"), ("true", "yes, drop it")],
     },
     text(
         "stop_at",
