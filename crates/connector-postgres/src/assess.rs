@@ -28,7 +28,8 @@ const SERVER: &str = "\
            has_database_privilege(current_database(), 'CREATE'), current_user::text, current_database()::text, \
            pg_is_in_recovery(), current_setting('hot_standby_feedback')::bool, \
            (SELECT count(*) FROM pg_stat_replication s JOIN pg_replication_slots p ON p.active_pid = s.pid \
-            WHERE p.slot_type = 'physical'), current_setting('synchronized_standby_slots', true) \
+            WHERE p.slot_type = 'physical'), current_setting('synchronized_standby_slots', true), \
+           current_setting('server_encoding') \
     FROM pg_roles r LEFT JOIN pg_roles rds ON rds.rolname = 'rds_replication' WHERE r.rolname = current_user";
 
 /// What a role may do with a table, and what of the table matters to a reader. By OID.
@@ -112,6 +113,7 @@ struct Server {
     /// Standbys that stream by a slot, and those that a task waits for (from version 17 on).
     standbys: i64,
     waits_for: Option<String>,
+    encoding: String,
 }
 
 impl Server {
@@ -131,6 +133,7 @@ impl Server {
             feedback: row.get(13),
             standbys: row.get(14),
             waits_for: row.get(15),
+            encoding: row.get(16),
         }
     }
 
@@ -141,6 +144,11 @@ impl Server {
         if self.version < LEAST_SOURCE_VERSION {
             let text = format!("The source has version {}; it must be 14 or newer.", self.version / 10_000);
             add(Weight::Blocker, "version", text, None);
+        }
+        if self.encoding == "SQL_ASCII" {
+            let text = "The source's encoding is SQL_ASCII: the server doesn't know what its text is. It is copied byte by \
+                        byte; a target of another encoding refuses text that isn't UTF-8, row by row.";
+            add(Weight::Warning, "encoding-unknown", text.to_owned(), Some("-- use a target of encoding SQL_ASCII"));
         }
         if !task.kind.follows() {
             return;

@@ -61,6 +61,11 @@ const SESSION: &str = "SET search_path = '';\
 pub(crate) const GONE_CLIENTS: &str =
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;";
 
+/// A database of encoding `SQL_ASCII` says nothing of its text, and refuses to hand out and to take what is no UTF-8.
+/// Rows are read from it and written to it as the bytes that they are; of every other database text travels as UTF-8.
+pub(crate) const AS_IT_IS: &str = "SELECT pg_catalog.set_config('client_encoding', 'SQL_ASCII', false) \
+    WHERE pg_catalog.current_setting('server_encoding') = 'SQL_ASCII'";
+
 /// Connects and sets the session.
 ///
 /// # Errors
@@ -136,6 +141,9 @@ fn application_name(purpose: &Purpose<'_>) -> String {
 async fn set_up(client: Client, purpose: &Purpose<'_>) -> Result<Connected, tokio_postgres::Error> {
     let lock_timeout = format!("SET lock_timeout = {};", purpose.lock_timeout.as_millis());
     client.batch_execute(&format!("{SESSION}{GONE_CLIENTS}{lock_timeout}")).await?;
+    if purpose.writes {
+        client.batch_execute(AS_IT_IS).await?;
+    }
     // Only a superuser, or from version 15 a role with the right to set this parameter, may.
     let replica = purpose.writes && client.batch_execute("SET session_replication_role = replica").await.is_ok();
     let row = client

@@ -11,6 +11,15 @@ use wavemark_domain::{Fault, Problem};
 use crate::pooler;
 use crate::wire::{ServerError, WireError};
 
+/// Text that isn't what its encoding says.
+pub(crate) const INVALID_TEXT: &str = "22021";
+/// A character that the other encoding lacks.
+pub(crate) const UNTRANSLATABLE_TEXT: &str = "22P05";
+pub(crate) const MEND_TEXT: &str = "The text is not valid in its encoding, as that of an SQL_ASCII database may be: \
+    mend it at the source, or use a target of encoding SQL_ASCII.";
+pub(crate) const MEND_CHARACTER: &str =
+    "An encoding lacks a character of the text: use a target of encoding UTF8, or change the text.";
+
 /// An error of the driver; `doing` says what was attempted and on what, e.g. `read table shop.orders`.
 pub(crate) fn driver(error: &tokio_postgres::Error, doing: &str) -> Problem {
     match error.as_db_error() {
@@ -80,6 +89,8 @@ fn judge(code: &str) -> (Fault, &'static str, Option<&'static str>) {
         "40P01" => (Transient, "deadlock", None),
         "25006" => (Transient, "read-only", Some("The server is a standby or was set to read only.")),
         "58P01" => (PositionLost, "log-removed", Some("Reload the task; raise wal_keep_size or drop the limit.")),
+        INVALID_TEXT => (Data, "invalid-text", Some(MEND_TEXT)),
+        UNTRANSLATABLE_TEXT => (Data, "untranslatable-text", Some(MEND_CHARACTER)),
         "42P01" | "3F000" => (Data, "table-missing", Some("Restore the table, or take it out of the task.")),
         "42703" => (Data, "column-missing", Some("Restore the column, or remove it from the task.")),
         _ => match code.get(..2).unwrap_or_default() {

@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 use wavemark_connector::TaskContext;
 use wavemark_domain::{Fault, Problem};
 
-use crate::client::{self, Purpose};
+use crate::client::{self, AS_IT_IS, Purpose};
 use crate::error;
 use crate::pooler;
 use crate::settings::Settings;
@@ -26,12 +26,19 @@ pub(super) async fn ordinary(settings: &Settings, task: &TaskContext, part: &str
     Ok(client)
 }
 
+/// The same to read rows with.
+pub(super) async fn rows(settings: &Settings, task: &TaskContext, part: &str) -> Result<Client, Problem> {
+    let client = ordinary(settings, task, part).await?;
+    client.batch_execute(AS_IT_IS).await.map_err(|error| error::driver(&error, "set up a session"))?;
+    Ok(client)
+}
+
 /// A connection for the replication protocol. A pooler in front of the server is refused here.
 pub(crate) async fn replication(settings: &Settings, name: &str, part: &str) -> Result<Connection, Problem> {
     let doing = format!("open a replication connection to endpoint {} at {}", settings.endpoint, settings.address());
     let connect = replication_settings(settings, name, part)?;
     let mut connection = Connection::connect(&connect).await.map_err(|error| error::wire(&error, &doing))?;
-    let statements = format!("{NO_LIMITS}; {} {}", client::GONE_CLIENTS, pooler::WHO);
+    let statements = format!("{NO_LIMITS}; {AS_IT_IS}; {} {}", client::GONE_CLIENTS, pooler::WHO);
     let answers = connection.query(&statements).await.map_err(|error| error::wire(&error, &doing))?;
     let serves = answers.last().and_then(|rows| rows.rows.first()?.text(0));
     pooler::refuse_for_the_log(&mut connection, serves, &connect, &doing).await?;

@@ -123,7 +123,7 @@ impl Shared {
     }
 
     async fn connect(&self) -> Result<Client, Problem> {
-        let client = session::ordinary(&self.settings, &self.task, "load").await?;
+        let client = session::rows(&self.settings, &self.task, "load").await?;
         match import(&client, &self.snapshots[0]).await {
             Ok(()) => return Ok(client),
             Err(problem) if problem.code == "snapshot-gone" => {}

@@ -6,7 +6,7 @@
 use tokio_postgres::error::DbError;
 use wavemark_domain::{Fault, Problem};
 
-use crate::error;
+use crate::error::{self, INVALID_TEXT, UNTRANSLATABLE_TEXT};
 
 /// SQLSTATE raised by the functions of schema `wavemark` when another epoch holds the target.
 pub(crate) const FENCED: &str = "WM001";
@@ -16,6 +16,8 @@ pub(crate) const ROW_COUNT: &str = "WM002";
 /// The problem that an error of the driver is; `doing` says what was attempted, e.g. `copy into shop.orders`.
 pub(crate) fn problem(error: &tokio_postgres::Error, doing: &str) -> Problem {
     match error.as_db_error() {
+        // A pooler's doing, not the value's.
+        Some(server) if matches!(server.code().code(), "26000" | "42P05") => error::driver(error, doing),
         Some(server) => server_problem(server, doing),
         None => error::driver(error, doing),
     }
@@ -30,11 +32,14 @@ fn server_problem(error: &DbError, doing: &str) -> Problem {
         Fault::Internal => UNQUOTED.to_owned(),
         _ => error.message().to_owned(),
     };
-    let mut problem = Problem::new(fault, kind(code, fault), format!("Could not {doing}: {text}.")).server_code(code);
-    if code == "42501" {
-        problem = problem.advice("Grant the missing right to the endpoint's role.");
-    }
-    problem
+    let problem = Problem::new(fault, kind(code, fault), format!("Could not {doing}: {text}.")).server_code(code);
+    let advice = match code {
+        "42501" => "Grant the missing right to the endpoint's role.",
+        INVALID_TEXT => error::MEND_TEXT,
+        UNTRANSLATABLE_TEXT => error::MEND_CHARACTER,
+        _ => return problem,
+    };
+    problem.advice(advice)
 }
 
 /// What a supervisor does about a SQLSTATE (manual: "PostgreSQL Error Codes", errcodes-appendix).
@@ -70,6 +75,8 @@ fn kind(code: &str, fault: Fault) -> &'static str {
         ("53100", _) => "disk-full",
         ("55P03", _) => "lock-timeout",
         ("42501", _) => "missing-privilege",
+        (INVALID_TEXT, _) => "invalid-text",
+        (UNTRANSLATABLE_TEXT, _) => "untranslatable-text",
         (FENCED, _) => "fenced",
         (_, Fault::Transient) => "server-unavailable",
         (_, Fault::Data) => "refused",
@@ -90,7 +97,7 @@ fn data_text(error: &DbError) -> String {
         "23P01" => "an exclusion constraint would be violated",
         "22001" => "a value is too long for its column",
         "22003" => "a number is out of its column's range",
-        "22021" | "22P05" => "a text can't be represented in the database's encoding",
+        INVALID_TEXT | UNTRANSLATABLE_TEXT => "a text can't be represented in the database's encoding",
         "22P02" | "22P03" | "08P01" => "a value is not valid for its column's type",
         _ if code.starts_with("22") || code.starts_with("P0") || code.starts_with("38") => UNQUOTED,
         _ => error.message(),
