@@ -145,7 +145,7 @@ async fn sessions(client: &Client, like: &str) -> i64 {
 async fn tasks_together_open_no_more_connections_than_an_endpoint_allows() {
     // Room for one load with four readers and loaders, and one with one of each. Without a cap each has four: the target
     // alone would see twelve.
-    let (from, to) = (21, 11);
+    let (from, to) = (19, 11);
     let source = json!({"max_connections": from, "load_mib_per_second": 4});
     let (world, endpoints) = two_schemas(80_000, &source, &json!({"max_connections": to})).await;
     let api = &world.installation.api;
@@ -200,16 +200,16 @@ async fn tasks_together_open_no_more_connections_than_an_endpoint_allows() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_that_finds_too_few_connections_waits_in_words_and_goes_on_when_another_ends() {
-    let (world, endpoints) = two_schemas(10, &json!({"max_connections": 12}), &json!({})).await;
+    let (world, endpoints) = two_schemas(10, &json!({"max_connections": 10}), &json!({})).await;
     let api = &world.installation.api;
-    let refused = api.change_endpoint(endpoints.0, &json!({"max_connections": 8})).await.unwrap_err().to_string();
-    assert!(refused.contains("max_connections") && refused.contains("from 9 to"), "{refused}");
+    let refused = api.change_endpoint(endpoints.0, &json!({"max_connections": 7})).await.unwrap_err().to_string();
+    assert!(refused.contains("max_connections") && refused.contains("from 8 to"), "{refused}");
     let source = world.pair.source.connect("postgres").await.unwrap();
     let (one, two) = (task_of(&world, "one", endpoints).await, task_of(&world, "two", endpoints).await);
     api.act(one, "start").await.unwrap();
     world.live(one).await;
-    // Following keeps four.
-    let text = "9 connections are needed at endpoint The shop; of the 12 that this worker may open there, 8 are free.";
+    // Following keeps three.
+    let text = "8 connections are needed at endpoint The shop; of the 10 that this worker may open there, 7 are free.";
     let waits = || async {
         let reason = |task: &Task| task.progress.as_ref().and_then(|progress| progress.waiting_for.clone());
         let is_it = |task: &Task| reason(task).is_some_and(|problem| problem.text == text);
@@ -242,8 +242,8 @@ async fn a_task_that_finds_too_few_connections_waits_in_words_and_goes_on_when_a
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_aside_and_a_comparison_that_find_too_few_connections_wait_while_the_task_follows() {
-    // Two that follow have eight, and a load aside the five others.
-    let (world, endpoints) = two_schemas(10, &json!({"max_connections": 13}), &json!({})).await;
+    // Two that follow have six, and a load aside the five others.
+    let (world, endpoints) = two_schemas(10, &json!({"max_connections": 11}), &json!({})).await;
     let api = &world.installation.api;
     let (one, two) = (task_of(&world, "one", endpoints).await, task_of(&world, "two", endpoints).await);
     for task in [one, two] {
@@ -263,7 +263,7 @@ async fn a_load_aside_and_a_comparison_that_find_too_few_connections_wait_while_
     world.source("insert into two.t values (11)").await;
     until(|| async { world.target_value("select count(*)::text from two.t").await.as_deref() == Some("11") }).await;
     let source = world.pair.source.connect("postgres").await.unwrap();
-    assert!(sessions(&source, "wavemark %").await <= 13);
+    assert!(sessions(&source, "wavemark %").await <= 11);
 
     load.release().await;
     world.live(one).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use wavemark_connector::spec::{FieldKind, FieldSpec, PositionSpec, Role, load_rate, max_connections};
 use wavemark_connector::{EndpointSettings, SettingsSpec};
@@ -144,6 +144,19 @@ impl Settings {
             silence_limit: Duration::from_secs(values.silence_limit_seconds.unwrap_or(60)),
             confirm_after,
         })
+    }
+
+    /// Whether the same role reaches the same database in the same way.
+    pub(crate) fn reaches_as(&self, other: &Self) -> bool {
+        fn told(secret: Option<&SecretString>) -> Option<&str> {
+            secret.map(ExposeSecret::expose_secret)
+        }
+        let place = |of: &Self| (of.host.clone(), of.port, of.database.clone(), of.user.clone(), of.connect_timeout);
+        let tls = |of: &Self| (of.tls.mode, of.tls.ca.clone(), of.tls.client_certificate.clone());
+        place(self) == place(other)
+            && tls(self) == tls(other)
+            && told(self.password.as_ref()) == told(other.password.as_ref())
+            && told(self.tls.client_key.as_ref()) == told(other.tls.client_key.as_ref())
     }
 
     /// `host:port`, for messages.

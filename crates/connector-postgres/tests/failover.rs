@@ -53,7 +53,7 @@ impl Failing {
         let moved = async {
             while self.standby.sql(brought) != "1" {
                 self.primary.sql("select pg_log_standby_snapshot()");
-                reader.heartbeat().await.unwrap();
+                reader.heartbeat(std::time::Duration::ZERO).await.unwrap();
                 let found =
                     Gathered::default().until(&mut reader, &self.plan, 1 << 20, |found| !found.progress.is_empty());
                 end = found.await.progress.pop().unwrap();

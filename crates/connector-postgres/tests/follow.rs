@@ -205,6 +205,48 @@ async fn an_aborted_transaction_that_was_streamed_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn tasks_of_one_source_share_a_session_and_its_heartbeats() {
+    let cluster = Cluster::start(&[]);
+    cluster.sql("create table t (id int primary key, note text)");
+    let (one, mut two) = (Fixture::new(&cluster), Fixture::new(&cluster));
+    two.task.task = wavemark_domain::TaskId(uuid::Uuid::from_u128(0x0192_dddd_eeee_ffff));
+    let plan = one.plan(&["t"]).await;
+    let (first, second) = (one.begin(&plan).await.position().clone(), two.begin(&plan).await.position().clone());
+    let (mut reader, mut other) = (one.follow(&plan, &first).await, two.follow(&plan, &second).await);
+    cluster.sql("create publication looks");
+    cluster.sql("select pg_create_logical_replication_slot('looks', 'pgoutput')");
+    let written = || {
+        cluster.sql(
+            "select count(*) from pg_logical_slot_peek_binary_changes('looks', null, null, 'proto_version', '1', \
+             'publication_names', 'looks', 'messages', 'true') where get_byte(data, 0) = ascii('M')",
+        )
+    };
+    let (now, long) = (std::time::Duration::ZERO, std::time::Duration::from_hours(1));
+    reader.heartbeat(now).await.unwrap();
+    assert_eq!(written(), "1");
+    // One that is new enough for the other, whoever wrote it.
+    other.heartbeat(long).await.unwrap();
+    assert_eq!(written(), "1");
+    other.heartbeat(now).await.unwrap();
+    assert_eq!(written(), "2");
+    one.source.log_state(&one.task, None).await.unwrap();
+    two.source.log_state(&two.task, None).await.unwrap();
+    let sessions = "select count(*) from pg_stat_activity where application_name like 'wavemark %'";
+    assert_eq!(cluster.sql(&format!("{sessions} and application_name like '%heartbeat'")), "1");
+    // And each reads its own log.
+    assert_eq!(cluster.sql(&format!("{sessions} and backend_type = 'walsender'")), "2");
+    // One that was ended is made again by who needs it next.
+    cluster.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name like '%heartbeat'");
+    for _ in 0..100 {
+        reader.heartbeat(now).await.unwrap();
+        if written() == "3" {
+            break;
+        }
+    }
+    assert_eq!(written(), "3");
+}
+
+#[tokio::test]
 async fn idle_the_log_moves_on_by_heartbeats() {
     let cluster = Cluster::start(&[]);
     cluster.sql("create table t (id int primary key, note text); create table elsewhere (id int)");
@@ -213,7 +255,7 @@ async fn idle_the_log_moves_on_by_heartbeats() {
     let from = fixture.begin(&plan).await.position().clone();
     let mut reader = fixture.follow(&plan, &from).await;
     cluster.sql("insert into elsewhere values (1)");
-    reader.heartbeat().await.unwrap();
+    reader.heartbeat(std::time::Duration::ZERO).await.unwrap();
     let target = cluster.sql("select pg_current_wal_insert_lsn()");
     let reached = |found: &Gathered| {
         found.progress.last().is_some_and(|at| parse(&fixture.source.describe(at)) >= parse(&target))

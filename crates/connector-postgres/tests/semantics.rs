@@ -325,7 +325,7 @@ async fn ends_by(cases: &[&[&str]], policy: PartitionPolicy) -> Vec<Option<Strin
         case.iter().for_each(|sql| drop(cluster.sql(&own(at, sql))));
     }
     tokio::time::sleep(std::time::Duration::from_secs(4)).await;
-    reader.heartbeat().await.unwrap();
+    reader.heartbeat(std::time::Duration::ZERO).await.unwrap();
     // Whatever became of the tables, the others go on and the log is followed to its end.
     cluster.sql("insert into calm values (1)");
     let is_calm = |found: &Gathered| found.changes().contains(&"+calm 1");
@@ -426,7 +426,7 @@ async fn a_publication_that_others_drop_ends_the_stream_and_loses_the_position()
     cluster.sql("do $$ declare p name; begin select pubname into p from pg_publication; execute format('drop publication %I', p); end $$");
     cluster.sql("insert into t values (1)");
     tokio::time::sleep(std::time::Duration::from_secs(4)).await;
-    reader.heartbeat().await.unwrap();
+    reader.heartbeat(std::time::Duration::ZERO).await.unwrap();
     let ended = async {
         loop {
             match reader.next(1 << 20).await {

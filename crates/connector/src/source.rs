@@ -12,6 +12,7 @@
 //! 5. [`Source::clean_up`] removes all of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -338,8 +339,9 @@ pub trait ChangeReader: Send {
     /// Keeps the connection alive while the caller doesn't read. Called at least every five seconds.
     async fn keep_alive(&mut self) -> Result<(), Problem>;
 
-    /// Makes the log move although nobody writes, so that the source can let it go. May do nothing.
-    async fn heartbeat(&mut self) -> Result<(), Problem>;
+    /// Makes the log move although nobody writes, so that the source can let it go; not again if that was done within
+    /// this time, also for another task that follows the same source. May do nothing.
+    async fn heartbeat(&mut self, within: Duration) -> Result<(), Problem>;
 
     /// What is in the reader's hands: not yet returned.
     fn in_hand(&self) -> InHand;

@@ -118,6 +118,7 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried, base: &mut Base, m
 }
 
 async fn make_plan(run: &Run) -> Result<Planned, Problem> {
+    let _turn = run.connections.turn().await;
     let tables = run.source.tables().await?;
     let planned = plan::make(
         tables,

@@ -18,7 +18,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use wavemark_connector::needs::Needs;
 use wavemark_connector::spec::MAX_CONNECTIONS;
@@ -29,6 +29,9 @@ use crate::run::Run;
 
 /// The code of the problem that too little is free.
 pub(crate) const WAITS: &str = "endpoint-connections";
+
+/// How many tasks look through a source's catalog at once.
+const TURNS: usize = 4;
 
 /// How long a connection that was given back still counts.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -42,6 +45,8 @@ pub struct Connections {
 
 #[derive(Default)]
 struct Endpoint {
+    /// Who of those that begin may look through its catalog.
+    turns: Option<Arc<Semaphore>>,
     most: Option<u64>,
     /// With those that are closing.
     taken: u64,
@@ -83,6 +88,17 @@ impl Share {
     #[must_use]
     pub fn new(connections: &Arc<Connections>, source: &str, target: &str) -> Self {
         Self { connections: Arc::clone(connections), endpoints: [source.to_owned(), target.to_owned()] }
+    }
+
+    /// Waits until it is this task's turn to look through the source's catalog, which lasts until the permit is dropped:
+    /// hundreds of tasks that begin at once would have the source do nothing else, and each other wait.
+    pub(crate) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        let turns = {
+            let mut endpoints = self.connections.endpoints();
+            let endpoint = endpoints.entry(self.endpoints[0].clone()).or_default();
+            Arc::clone(endpoint.turns.get_or_insert_with(|| Arc::new(Semaphore::new(TURNS))))
+        };
+        turns.acquire_owned().await.ok()
     }
 
     /// Takes so many, and as many more at both as are free up to `most`; or nothing, with the reason. That is a

@@ -13,6 +13,7 @@ mod chunks;
 mod copy;
 mod copyrows;
 mod follow;
+mod heart;
 mod keys;
 mod layout;
 mod named;
@@ -29,10 +30,9 @@ mod view;
 mod watch;
 mod writer;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
-use tokio_postgres::Client;
 use wavemark_connector::TaskContext;
 use wavemark_connector::needs::Needs;
 use wavemark_connector::source::{
@@ -41,6 +41,8 @@ use wavemark_connector::source::{
 use wavemark_domain::catalog::{Column, Table, TableKind};
 use wavemark_domain::check::Finding;
 use wavemark_domain::{Encoding, Fault, Position, Problem, TableId, TablePlan};
+
+use heart::Heart;
 
 use crate::encoding::{BINARY, COPY_BINARY};
 use crate::native::{ColumnNative, TableNative};
@@ -56,22 +58,27 @@ pub(crate) use slot::identity;
 /// One PostgreSQL database to read from.
 pub struct PostgresSource {
     settings: Settings,
-    /// Answers the small questions of every second; made when first needed, and again when it broke.
-    monitor: tokio::sync::Mutex<Option<Client>>,
+    /// Answers the small questions of every few seconds.
+    heart: std::sync::Mutex<Option<Arc<Heart>>>,
 }
 
 impl PostgresSource {
     /// A source with these settings. Does no I/O.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, monitor: tokio::sync::Mutex::new(None) }
+        Self { settings, heart: std::sync::Mutex::default() }
+    }
+
+    fn heart(&self) -> Arc<Heart> {
+        let mut heart = self.heart.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(heart.get_or_insert_with(|| heart::of(&self.settings)))
     }
 }
 
-/// Followed: the log, its heartbeat, the monitor, and one for short questions (to open the log, for counters). A load:
-/// three that make and keep a view, and two of which one becomes the reader: they make the view, or read what was touched.
-/// A comparison: four make its view; then one keeps the snapshot, and the others read.
-pub(crate) const NEEDS: Needs = Needs { follow: 4, load: 5, compare: 4 };
+/// Followed: the log, the session that the tasks of a worker share, and one for short questions (to open the log, for
+/// counters). A load: three that make and keep a view, and two of which one becomes the reader: they make the view, or read
+/// what was touched. A comparison: four make its view; then one keeps the snapshot, and the others read.
+pub(crate) const NEEDS: Needs = Needs { follow: 3, load: 5, compare: 4 };
 
 #[async_trait]
 impl Source for PostgresSource {
@@ -80,7 +87,7 @@ impl Source for PostgresSource {
     }
 
     async fn rest(&self) {
-        self.monitor.lock().await.take();
+        self.heart.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     async fn tables(&self) -> Result<Vec<Table>, Problem> {
@@ -185,14 +192,8 @@ impl Source for PostgresSource {
     }
 
     async fn log_state(&self, task: &TaskContext, bookmark: Option<&Position>) -> Result<LogState, Problem> {
-        let mut monitor = self.monitor.lock().await;
-        if monitor.as_ref().is_none_or(Client::is_closed) {
-            *monitor = Some(session::ordinary(&self.settings, task, "monitor").await?);
-        }
-        match monitor.as_ref() {
-            Some(client) => state::log_state(client, task, bookmark).await,
-            None => Err(Problem::internal("The monitor's connection was not made.")),
-        }
+        let client = self.heart().client().await?;
+        state::log_state(&client, task, bookmark).await
     }
 
     async fn let_go(&self, task: &TaskContext, more_than: u64) -> Result<Option<u64>, Problem> {

@@ -7,6 +7,7 @@
 //! A server that is frozen, or whose answers get lost on their way, ends no connection. So silence has a limit, as
 //! `wal_receiver_timeout` is one for PostgreSQL's own standbys: at half of it the server is asked for a sign of life.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,8 +19,8 @@ use wavemark_connector::{TaskContext, crash};
 use wavemark_domain::{Position, Problem};
 
 use super::assembler::{Assembler, EPOCH_OFFSET};
+use super::heart::{self, BEAT, Heart};
 use super::named;
-use super::session;
 use super::watch::Watch;
 use crate::error;
 use crate::position::Place;
@@ -30,8 +31,6 @@ use crate::wire::{Frame, Lsn, ReplicationStream, WireError};
 const GULP: Duration = Duration::from_millis(4);
 /// A read of at least so many bytes probably left more in the socket.
 const LARGE: usize = 128 * 1024;
-/// How long a heartbeat may take; meanwhile nothing is read.
-const BEAT: Duration = Duration::from_secs(4);
 /// Progress without changes is told at most this often.
 const PROGRESS: Duration = Duration::from_millis(100);
 
@@ -51,7 +50,7 @@ pub(super) struct LogReader {
     log_end: Lsn,
     clock: Option<i64>,
     progress_told: Instant,
-    heart: Option<Client>,
+    heart: Arc<Heart>,
     watch: Watch,
     /// Why nothing more may be read.
     broken: Option<Problem>,
@@ -81,7 +80,7 @@ impl LogReader {
             log_end: Lsn(0),
             clock: None,
             progress_told: Instant::now(),
-            heart: None,
+            heart: heart::of(settings),
             watch,
             broken: None,
             patience: Instant::now() + settings.silence_limit / 2,
@@ -219,30 +218,17 @@ impl LogReader {
         self.stream.sender.standby_status(at, at, at, answer).await.map_err(|error| lost(&error))
     }
 
-    /// Writes a message into the source's log. Rights that are missing, and a source that can't be written to, are
-    /// taken as they are: others' writes move the log as well.
-    async fn beat(&mut self) -> Result<(), Problem> {
-        if self.heart.as_ref().is_none_or(Client::is_closed) {
-            self.heart = Some(session::ordinary(&self.settings, &self.task, "heartbeat").await?);
+    /// Looks after the followed tables.
+    async fn look(&mut self, client: &Client) -> Result<(), Problem> {
+        let failed = |error| error::driver(&error, "look after the followed tables");
+        if self.watch.is_unpublished(client).await.map_err(failed)? {
+            // Seen again, with what it means, when the log is opened.
+            let text = "The publication of the task is gone.";
+            self.broken = Some(Problem::transient("log-interrupted", text));
+            return Ok(());
         }
-        if let Some(client) = &self.heart {
-            let beaten = client.batch_execute("SELECT pg_logical_emit_message(false, 'wavemark', '')").await;
-            if let Err(error) = beaten {
-                tracing::debug!(task.id = %self.task.task, %error, "no heartbeat at the source");
-            }
-            // Where no transaction is in hand a table can be ended.
-            if self.watch.is_due() && self.assembler.is_between() {
-                let failed = |error| error::driver(&error, "look after the followed tables");
-                if self.watch.is_unpublished(client).await.map_err(failed)? {
-                    // Seen again, with what it means, when the log is opened.
-                    let text = "The publication of the task is gone.";
-                    self.broken = Some(Problem::transient("log-interrupted", text));
-                    return Ok(());
-                }
-                for (table, what) in self.watch.look(client).await.map_err(failed)? {
-                    self.assembler.end_table(table, &what);
-                }
-            }
+        for (table, what) in self.watch.look(client).await.map_err(failed)? {
+            self.assembler.end_table(table, &what);
         }
         Ok(())
     }
@@ -277,11 +263,19 @@ impl ChangeReader for LogReader {
         self.report(false).await
     }
 
-    async fn heartbeat(&mut self) -> Result<(), Problem> {
-        match timeout(BEAT, self.beat()).await {
+    async fn heartbeat(&mut self, within: Duration) -> Result<(), Problem> {
+        let heart = Arc::clone(&self.heart);
+        if timeout(BEAT, heart.beat(within)).await.is_err() || !self.watch.is_due() || !self.assembler.is_between() {
+            // Only where no transaction is in hand a table can be ended.
+            return Ok(());
+        }
+        let Ok(Ok(client)) = timeout(BEAT, heart.client()).await else { return Ok(()) };
+        match timeout(BEAT, self.look(&client)).await {
             Ok(Ok(())) => {}
-            Ok(Err(problem)) => tracing::debug!(task.id = %self.task.task, %problem, "no heartbeat at the source"),
-            Err(_) => self.heart = None,
+            Ok(Err(problem)) => {
+                tracing::debug!(task.id = %self.task.task, %problem, "the tables were not looked after");
+            }
+            Err(_) => heart.give_up(&client).await,
         }
         Ok(())
     }

@@ -17,6 +17,9 @@ use crate::wire::{ConnectSettings, Connection};
 const NO_LIMITS: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN \
     ('statement_timeout', 'idle_session_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')";
 
+/// Nobody's question may keep everybody's waiting.
+const SHARED_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// An ordinary connection with an empty `search_path`; `part` names it in `pg_stat_activity`.
 pub(super) async fn ordinary(settings: &Settings, task: &TaskContext, part: &str) -> Result<Client, Problem> {
     let lock_timeout = Duration::from_secs(task.settings.lock_timeout_seconds.into());
@@ -30,6 +33,16 @@ pub(super) async fn ordinary(settings: &Settings, task: &TaskContext, part: &str
 pub(super) async fn rows(settings: &Settings, task: &TaskContext, part: &str) -> Result<Client, Problem> {
     let client = ordinary(settings, task, part).await?;
     client.batch_execute(AS_IT_IS).await.map_err(|error| error::driver(&error, "set up a session"))?;
+    Ok(client)
+}
+
+/// An ordinary connection for all tasks of this process.
+pub(super) async fn shared(settings: &Settings) -> Result<Client, Problem> {
+    let purpose = Purpose { name: "of all tasks", part: "heartbeat", lock_timeout: SHARED_LOCK_TIMEOUT, writes: false };
+    let client = client::connect(settings, &purpose).await?.client;
+    // What is written only has the log move: no standby is waited for.
+    let local = format!("SET synchronous_commit = local; {NO_LIMITS}");
+    client.batch_execute(&local).await.map_err(|error| error::driver(&error, "set up a session"))?;
     Ok(client)
 }
 

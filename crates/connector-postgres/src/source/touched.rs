@@ -41,7 +41,7 @@ pub(super) async fn touched(
         return Ok(found);
     }
     let mut reader = follow::open(settings, task, plan, from, kept, Streaming::Off).await?;
-    reader.heartbeat().await?;
+    reader.heartbeat(Duration::ZERO).await?;
     let mut gathering = Gathering { plan, tables, found: &mut found };
     loop {
         match timeout(ASK, reader.next(BATCH)).await {

@@ -299,7 +299,7 @@ impl ChangeReader for Reader {
         Ok(())
     }
 
-    async fn heartbeat(&mut self) -> Result<(), Problem> {
+    async fn heartbeat(&mut self, _: std::time::Duration) -> Result<(), Problem> {
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use wavemark_connector::crash;
 use wavemark_connector::source::{ChangeReader, Read};
 use wavemark_domain::{Position, Problem};
@@ -61,13 +61,14 @@ pub(super) async fn capture(
         most_bytes: (budget / 8).clamp(64 << 10, 8 << 20),
         memory: Arc::new(Semaphore::new(pieces)),
         pieces,
+        beat: ticker(Duration::from_secs(u64::from(run.task.settings.idle_seconds))),
         run,
         reader,
         confirmed,
         nudge,
     };
     // With an idle source this tells at once that nothing more is at hand, so that tables are soon shown as live.
-    if let Err(problem) = capture.reader.heartbeat().await {
+    if let Err(problem) = capture.reader.heartbeat(Duration::ZERO).await {
         let _ = batches.send(Err(problem));
         return;
     }
@@ -87,6 +88,8 @@ struct Capture {
     most_bytes: usize,
     memory: Arc<Semaphore>,
     pieces: usize,
+    /// Goes on from one read to the next: others' heartbeats and changes don't put it off.
+    beat: Interval,
 }
 
 impl Capture {
@@ -118,16 +121,15 @@ impl Capture {
     /// Reads, and meanwhile confirms, keeps the connection alive and the log moving.
     async fn read(&mut self) -> Result<Read, Problem> {
         let began = Instant::now();
-        let idle = Duration::from_secs(u64::from(self.run.task.settings.idle_seconds));
+        let idle = self.beat.period();
         let mut alive = ticker(KEEP_ALIVE_EVERY);
-        let mut beat = ticker(idle);
         loop {
             tokio::select! {
                 biased;
                 changed = self.confirmed.changed() => confirm(self.reader.as_mut(), &mut self.confirmed, changed.is_ok()).await?,
                 _ = alive.tick() => self.reader.keep_alive().await?,
-                _ = beat.tick() => self.reader.heartbeat().await?,
-                () = self.nudge.notified() => self.reader.heartbeat().await?,
+                _ = self.beat.tick() => self.reader.heartbeat(idle / 2).await?,
+                () = self.nudge.notified() => self.reader.heartbeat(Duration::ZERO).await?,
                 read = self.reader.next(self.most_bytes) => {
                     self.run.status.update(|progress| progress.read_wait_us += micros(began.elapsed()));
                     return read;
@@ -194,7 +196,7 @@ async fn confirm(
     Ok(())
 }
 
-fn ticker(every: Duration) -> tokio::time::Interval {
+fn ticker(every: Duration) -> Interval {
     let mut ticker = interval(every);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticker.reset();

@@ -16,7 +16,7 @@ use crate::usage::Roots;
 
 /// How long anything may take.
 pub(crate) const LIMIT: Duration = Duration::from_mins(2);
-const SUPERUSER: &str = "postgres";
+pub(crate) const SUPERUSER: &str = "postgres";
 
 /// Everything that runs; processes are dropped before the clusters that they are connected to.
 pub(crate) struct Arena {
@@ -34,6 +34,18 @@ impl Arena {
         Ok(Self { installation, source, target })
     }
 
+    /// One for so many tasks on its worker, with servers that are small but for the sessions that they take.
+    pub(crate) async fn crowded(tasks: u32) -> Result<Self> {
+        let many = |options: Options<'static>| options.set("max_connections", tasks * 3 + 100).set("autovacuum", "off");
+        let slots = tasks + 20;
+        let source = Options::source().set("max_wal_senders", slots).set("max_replication_slots", slots);
+        let source = Cluster::start("bench-source", &many(source))?;
+        let target = Cluster::start("bench-target", &many(Options::default()))?;
+        let mut installation = Installation::start().await?;
+        installation.add_worker_with(&[("WAVEMARK_PLACES", &(tasks + 1).to_string())])?;
+        Ok(Self { installation, source, target })
+    }
+
     /// The processes whose time is counted.
     pub(crate) fn roots(&self) -> Result<Roots> {
         Ok(Roots { source: self.source.postmaster()?, target: self.target.postmaster()?, worker: self.worker()? })
@@ -45,9 +57,22 @@ impl Arena {
 
     /// Makes endpoints and a task for some tables of schema `public`.
     pub(crate) async fn make_task(&self, name: &str, from: &str, to: &str, tables: &str) -> Result<Uuid> {
+        self.make_task_by(name, (from, self.source.port()), (to, self.target.port()), tables).await
+    }
+
+    /// The same by other ports, those of proxies.
+    pub(crate) async fn make_task_by(
+        &self,
+        name: &str,
+        (from, from_port): (&str, u16),
+        (to, to_port): (&str, u16),
+        tables: &str,
+    ) -> Result<Uuid> {
         let api = &self.installation.api;
-        let source = pair::settings(&self.source, SUPERUSER, from);
-        let target = pair::settings(&self.target, SUPERUSER, to);
+        let mut source = pair::settings(&self.source, SUPERUSER, from);
+        let mut target = pair::settings(&self.target, SUPERUSER, to);
+        source["port"] = from_port.into();
+        target["port"] = to_port.into();
         let source = api.create_endpoint(&format!("{name} source"), "source", &source, self.source.password()).await?;
         let target = api.create_endpoint(&format!("{name} target"), "target", &target, self.target.password()).await?;
         let rules = json!([{

@@ -20,6 +20,12 @@ pub(crate) enum Backlog {
     Six,
     /// 400 transactions of 1,000 updates of neighbouring rows.
     Thousand,
+    /// 200,000 transactions of one insert.
+    Insert1,
+    /// 400 transactions of 1,000 updates of random rows.
+    Random1000,
+    /// One transaction of a million inserts.
+    Million,
 }
 
 impl Backlog {
@@ -29,6 +35,9 @@ impl Backlog {
             Self::Single => "single",
             Self::Six => "six",
             Self::Thousand => "thousand",
+            Self::Insert1 => "insert1",
+            Self::Random1000 => "random1000",
+            Self::Million => "million",
         }
     }
 
@@ -38,33 +47,40 @@ impl Backlog {
             Self::Single => "200,000 transactions of one random update",
             Self::Six => "68,000 transactions of four updates and two inserts",
             Self::Thousand => "400 transactions of 1,000 updates",
+            Self::Insert1 => "200,000 transactions of one insert",
+            Self::Random1000 => "400 transactions of 1,000 random updates",
+            Self::Million => "one transaction of 1,000,000 inserts",
         }
     }
 
     /// Changes in all of it.
     pub(crate) fn changes(self) -> u32 {
         match self {
-            Self::Tpcb | Self::Thousand => 400_000,
-            Self::Single => 200_000,
+            Self::Tpcb | Self::Thousand | Self::Random1000 => 400_000,
+            Self::Single | Self::Insert1 => 200_000,
             Self::Six => 408_000,
+            Self::Million => 1_000_000,
         }
     }
 
     /// The least ratio of rates to the native subscription.
     pub(crate) fn wanted(self) -> f64 {
         match self {
-            Self::Tpcb | Self::Single => 1.0,
+            Self::Tpcb | Self::Single | Self::Insert1 | Self::Random1000 | Self::Million => 1.0,
             Self::Six | Self::Thousand => 0.7,
         }
     }
 
-    /// The transactions of each of eight clients.
-    fn transactions(self) -> u32 {
+    /// How many clients do it, and how many transactions each.
+    fn clients(self) -> (u32, u32) {
         match self {
-            Self::Tpcb => 12_500,
-            Self::Single => 25_000,
-            Self::Six => 8_500,
-            Self::Thousand => 50,
+            Self::Tpcb => (8, 12_500),
+            Self::Single | Self::Insert1 => (8, 25_000),
+            Self::Six => (8, 8_500),
+            Self::Thousand => (8, 50),
+            // Two that update many rows in any order would wait for each other in a circle.
+            Self::Random1000 => (1, 400),
+            Self::Million => (1, 1),
         }
     }
 
@@ -92,6 +108,19 @@ impl Backlog {
                 "\\set aid random(1, 100000 * :scale - 1000)\n\
                  update pgbench_accounts set abalance = abalance + 1 where aid between :aid and :aid + 999;\n",
             ),
+            Self::Insert1 => Some(
+                "\\set number random(1, 1000000)\n\
+                 insert into bench_rows (number, word) values (:number, 'a row of its own');\n",
+            ),
+            // A few more are drawn, for some are drawn twice.
+            Self::Random1000 => Some(
+                "update pgbench_accounts set abalance = abalance + 1 where aid = any (array(\
+                 select distinct 1 + floor(random() * 100000 * :scale)::int from generate_series(1, 1050) limit 1000));\n",
+            ),
+            Self::Million => Some(
+                "insert into bench_rows (number, word) \
+                 select n, 'a row of many' from generate_series(1, 1000000) as n;\n",
+            ),
         }
     }
 
@@ -99,7 +128,10 @@ impl Backlog {
     pub(crate) fn make(self, source: &Cluster, database: &str, scale: u32) -> Result<()> {
         let mut pgbench = source.program("pgbench");
         pgbench.env("PGOPTIONS", "-c synchronous_commit=off");
-        pgbench.args(["-n", "-M", "prepared", "-c", "8", "-j", "2", "-t", &self.transactions().to_string()]);
+        let (clients, each) = self.clients();
+        let threads = clients.min(2);
+        pgbench.args(["-n", "-M", "prepared", "-c", &clients.to_string(), "-j", &threads.to_string()]);
+        pgbench.args(["-t", &each.to_string()]);
         let mut file = tempfile::NamedTempFile::new()?;
         match self.script() {
             Some(script) => {

@@ -18,12 +18,12 @@ const SETTLE: Duration = Duration::from_secs(10);
 
 /// CPU in percent of a core over a while.
 #[derive(Clone, Copy)]
-struct Spent {
-    worker: f64,
-    server: f64,
-    metadata: f64,
-    source: f64,
-    target: f64,
+pub(crate) struct Spent {
+    pub(crate) worker: f64,
+    pub(crate) server: f64,
+    pub(crate) metadata: f64,
+    pub(crate) source: f64,
+    pub(crate) target: f64,
 }
 
 pub(crate) async fn measure(arena: &Arena, seconds: u32, count: u32) -> Result<Figures> {
@@ -93,7 +93,7 @@ async fn end(arena: &Arena, task: Uuid, number: u32) -> Result<()> {
     arena.target.execute("postgres", &[&format!("drop database {to} with (force)")]).await
 }
 
-async fn watch(arena: &Arena, length: Duration) -> Result<Spent> {
+pub(crate) async fn watch(arena: &Arena, length: Duration) -> Result<Spent> {
     let mut worker = Exact::of(arena.worker()?)?;
     let mut server = Exact::of(arena.installation.server.pid().context("the server runs")?)?;
     let roots = [arena.installation.metadata.postmaster()?, arena.source.postmaster()?, arena.target.postmaster()?];

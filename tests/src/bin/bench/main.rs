@@ -6,22 +6,29 @@
 //! 4. Latency at a steady stream of small transactions, ours and the subscription's.
 //! 5. Idle: the CPU of a task that has nothing to do.
 //! 6. Compare: two equal tables against one statement that hashes the rows of one of them.
-//! 7. The contestants take turns in changing order; a first round is discarded; what counts is the median of the
-//!    ratios within a round. Every target is compared with its source at the end.
+//! 7. Delay: our own rate through a network that holds every byte back, against without.
+//! 8. Memory: what the worker holds at most, of large transactions and wide rows.
+//! 9. Tables: very many in one task. Busy and crowd: many tasks on one worker, with much and with nothing to do.
+//! 10. The contestants take turns in changing order; a first round is discarded; what counts is the median of the
+//!     ratios within a round. Every target is compared with its source at the end.
 //!
 //! Speeds of a shared machine say little; `foreign` tells how busy it was with other things.
 
 mod arena;
 mod backlog;
 mod compare;
+mod crowd;
+mod delay;
 mod figures;
 mod follow;
 mod idle;
 mod latency;
 mod load;
+mod memory;
 mod report;
 mod snapshot;
 mod stream;
+mod tables;
 mod usage;
 
 use std::path::PathBuf;
@@ -54,8 +61,11 @@ struct Options {
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
     /// Seconds of each turn of the latency
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 60)]
     latency_seconds: u32,
+    /// Transactions a second of the latency
+    #[arg(long, value_delimiter = ',', default_values_t = [500, 3_000])]
+    latency_rates: Vec<u32>,
     /// Minutes for which the latency is watched while a snapshot is open on the target; 0 for not at all
     #[arg(long, default_value_t = 0)]
     snapshot_minutes: u32,
@@ -65,6 +75,15 @@ struct Options {
     /// Tasks that have nothing to do
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     idle_tasks: u32,
+    /// Tasks on one worker that have nothing to do
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    crowd_tasks: u32,
+    /// Tasks on one worker that all are busy
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    busy_tasks: u32,
+    /// Tables in one task
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    tables: u32,
     /// Where the figures go as JSON (beside the programs, unless given)
     #[arg(long)]
     json: Option<PathBuf>,
@@ -83,8 +102,24 @@ enum Part {
     Single,
     /// Transactions of four updates and two inserts
     Six,
-    /// Transactions of a thousand updates
+    /// Transactions of a thousand updates of neighbouring rows
     Thousand,
+    /// Transactions of one insert
+    Insert1,
+    /// Transactions of a thousand updates of random rows
+    Random1000,
+    /// One transaction of a million inserts
+    Million,
+    /// With a slow network
+    Delay,
+    /// Large transactions and wide rows
+    Memory,
+    /// Very many tables
+    Tables,
+    /// Many tasks with much to do; only if it is named
+    Busy,
+    /// Many tasks with nothing to do; only if it is named
+    Crowd,
     /// With a snapshot open on the target
     Snapshot,
     /// From commit to commit, at a steady stream
@@ -150,6 +185,9 @@ async fn measure(
         (Part::Single, Backlog::Single),
         (Part::Six, Backlog::Six),
         (Part::Thousand, Backlog::Thousand),
+        (Part::Insert1, Backlog::Insert1),
+        (Part::Random1000, Backlog::Random1000),
+        (Part::Million, Backlog::Million),
     ];
     let kinds: Vec<_> = kinds.into_iter().filter(|(part, _)| wanted(*part)).map(|(_, kind)| kind).collect();
     if !kinds.is_empty() || wanted(Part::Snapshot) || wanted(Part::Latency) {
@@ -164,13 +202,31 @@ async fn measure(
             }
         }
         if wanted(Part::Latency) {
-            report.add_figures(&latency::measure(&race, rounds, options.latency_seconds).await?);
+            for rate in &options.latency_rates {
+                report.add_figures(&latency::measure(&race, rounds, *rate, options.latency_seconds).await?);
+            }
         }
         race.compare().await?;
         println!("\nSource, subscription's and Wavemark's target are equal, row by row.");
     }
+    if wanted(Part::Delay) {
+        report.add(&delay::measure(arena, options.follow_scale, rounds).await?);
+    }
+    if wanted(Part::Memory) {
+        report.add_figures(&memory::measure(arena).await?);
+    }
+    if wanted(Part::Tables) {
+        report.add_figures(&tables::measure(arena, options.tables, options.idle_seconds).await?);
+    }
     if wanted(Part::Idle) {
         report.add_figures(&idle::measure(arena, options.idle_seconds, options.idle_tasks).await?);
+    }
+    // On servers of their own, and long.
+    if options.only.contains(&Part::Busy) {
+        report.add_figures(&crowd::busy(options.busy_tasks, options.idle_seconds).await?);
+    }
+    if options.only.contains(&Part::Crowd) {
+        report.add_figures(&crowd::idle(options.crowd_tasks, options.idle_seconds).await?);
     }
     Ok(())
 }

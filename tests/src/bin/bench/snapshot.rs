@@ -11,7 +11,7 @@ use crate::backlog::Backlog;
 use crate::figures::{Figures, Judged, Row, quantile};
 use crate::follow::{FROM, Follower, Race, TO_NATIVE, TO_WAVEMARK};
 use crate::report::{Contestant, Section, Unit, Wanted};
-use crate::stream::{PER_SECOND, Seen, stream};
+use crate::stream::{Rate, Seen, stream};
 use crate::usage;
 
 /// The least rate with a snapshot, as a part of our own without.
@@ -19,6 +19,7 @@ const LEAST_RATE: f64 = 0.7;
 /// By how much the slowest of a hundred may become slower while a snapshot stays open.
 const MOST_GROWTH: f64 = 1.5;
 const MINUTE: Duration = Duration::from_mins(1);
+const PER_SECOND: u32 = 500;
 
 /// A session that has looked and goes on looking at the target as it was. Dropping it ends the session.
 struct Report {
@@ -83,7 +84,8 @@ pub(crate) async fn latency(race: &Race<'_>, minutes: u32) -> Result<Figures> {
         tokio::time::sleep(warm_up + MINUTE).await;
         Report::open(race).await
     };
-    let (seen, report) = tokio::try_join!(stream(race, Follower::Wavemark, warm_up + MINUTE * (1 + minutes)), opened)?;
+    let streamed = stream(race, Follower::Wavemark, Rate::of(PER_SECOND), warm_up + MINUTE * (1 + minutes));
+    let ((seen, _), report) = tokio::try_join!(streamed, opened)?;
     drop(report);
     race.pause(Follower::Wavemark).await?;
     let mut rows = Vec::new();
