@@ -9,6 +9,7 @@ use wavemark_domain::check::{Finding, Weight};
 use wavemark_domain::{Problem, Table};
 
 use crate::error;
+use crate::managed;
 use crate::native::{ColumnNative, TableNative};
 use crate::source::{identity, is_named, quoted};
 use crate::wire::quote_identifier;
@@ -29,7 +30,10 @@ const SERVER: &str = "\
            pg_is_in_recovery(), current_setting('hot_standby_feedback')::bool, \
            (SELECT count(*) FROM pg_stat_replication s JOIN pg_replication_slots p ON p.active_pid = s.pid \
             WHERE p.slot_type = 'physical'), current_setting('synchronized_standby_slots', true), \
-           current_setting('server_encoding') \
+           current_setting('server_encoding'), \
+           coalesce((SELECT setting::int8 FROM pg_settings WHERE name = 'idle_replication_slot_timeout'), 0)";
+
+const SERVER_ROLES: &str = "\
     FROM pg_roles r LEFT JOIN pg_roles rds ON rds.rolname = 'rds_replication' WHERE r.rolname = current_user";
 
 /// What a role may do with a table, and what of the table matters to a reader. By OID.
@@ -59,7 +63,7 @@ pub(crate) async fn assess(
 ) -> Result<Vec<Finding>, Problem> {
     let failed = |error: tokio_postgres::Error| error::driver(&error, "assess the source");
     let mut findings = Vec::new();
-    let row = client.query_one(SERVER, &[]).await.map_err(failed)?;
+    let row = client.query_one(&format!("{SERVER}, {} {SERVER_ROLES}", managed::IS_RDS), &[]).await.map_err(failed)?;
     let server = Server::of(&row);
     server.assess(task, &mut findings);
     for table in tables {
@@ -114,6 +118,9 @@ struct Server {
     standbys: i64,
     waits_for: Option<String>,
     encoding: String,
+    /// After how many seconds a slot that nobody reads is given up; 0 for never (version 18 and newer).
+    idle_limit: i64,
+    is_rds: bool,
 }
 
 impl Server {
@@ -134,6 +141,8 @@ impl Server {
             standbys: row.get(14),
             waits_for: row.get(15),
             encoding: row.get(16),
+            idle_limit: row.get(17),
+            is_rds: row.get(18),
         }
     }
 
@@ -155,12 +164,7 @@ impl Server {
         }
         if self.wal_level != "logical" {
             let text = format!("wal_level is {}: the source's log doesn't hold what following needs.", self.wal_level);
-            add(
-                Weight::Blocker,
-                "wal-level",
-                text,
-                Some("ALTER SYSTEM SET wal_level = logical; -- then restart the server"),
-            );
+            add(Weight::Blocker, "wal-level", text, Some(&managed::set_logical(self.is_rds)));
         }
         if self.standby && self.version < LEAST_STANDBY_VERSION {
             let text = format!(
@@ -181,7 +185,7 @@ impl Server {
         }
         if !self.superuser && !self.replication {
             let text = format!("Role {} may not replicate.", self.role);
-            let mend = format!("ALTER ROLE {} REPLICATION;", quote_identifier(&self.role));
+            let mend = managed::grant_replication(self.is_rds, &self.role);
             add(Weight::Blocker, "no-replication-right", text, Some(&mend));
         }
         if !self.standby && !self.superuser && !self.may_create {
@@ -197,18 +201,18 @@ impl Server {
         let left = |(most, used): (i64, i64)| most - used;
         if left(self.slots) < 1 {
             let text = format!("All {} replication slots are in use.", self.slots.0);
-            let mend = "ALTER SYSTEM SET max_replication_slots = 20; -- then restart the server";
-            add(Weight::Blocker, "no-slots-left", text, Some(mend));
+            let mend = managed::set(self.is_rds, "max_replication_slots", "20", true);
+            add(Weight::Blocker, "no-slots-left", text, Some(&mend));
         } else if left(self.slots) < 2 {
             let text =
                 "One replication slot is left; a load that is interrupted needs a second one to go on.".to_owned();
-            let mend = "ALTER SYSTEM SET max_replication_slots = 20; -- then restart the server";
-            add(Weight::Warning, "few-slots-left", text, Some(mend));
+            let mend = managed::set(self.is_rds, "max_replication_slots", "20", true);
+            add(Weight::Warning, "few-slots-left", text, Some(&mend));
         }
         if left(self.senders) < 2 {
             let text = format!("{} of {} WAL senders are in use; two are needed.", self.senders.1, self.senders.0);
-            let mend = "ALTER SYSTEM SET max_wal_senders = 20; -- then restart the server";
-            add(Weight::Blocker, "no-senders-left", text, Some(mend));
+            let mend = managed::set(self.is_rds, "max_wal_senders", "20", true);
+            add(Weight::Blocker, "no-senders-left", text, Some(&mend));
         }
         if self.standbys > 0 && self.waits_for.as_deref() == Some("") {
             let text = "A standby streams from the source, and synchronized_standby_slots is empty: a task may be ahead of \
@@ -221,21 +225,28 @@ impl Server {
     }
 
     fn assess_limit(&self, findings: &mut Vec<Finding>) {
-        let mend = |value: &str| {
-            Some(format!("ALTER SYSTEM SET max_slot_wal_keep_size = '{value}'; SELECT pg_reload_conf();"))
-        };
+        if self.idle_limit > 0 {
+            let text = format!(
+                "idle_replication_slot_timeout is {} s: a task that is stopped for longer, or whose load takes longer, has \
+                 lost its position.",
+                self.idle_limit
+            );
+            let mend = managed::set(self.is_rds, "idle_replication_slot_timeout", "0", false);
+            findings.push(finding(Weight::Warning, "idle-slots-dropped", text, Some(mend)));
+        }
+        let mend = |mib: &str| Some(managed::set(self.is_rds, "max_slot_wal_keep_size", mib, false));
         if self.keep_mib < 0 {
             let text =
                 "max_slot_wal_keep_size has no limit: while the task stands still the source keeps its log until \
                         the disk is full."
                     .to_owned();
-            findings.push(finding(Weight::Note, "log-unlimited", text, mend("100GB")));
+            findings.push(finding(Weight::Note, "log-unlimited", text, mend("102400")));
         } else if self.keep_mib < 1024 {
             let text = format!(
                 "max_slot_wal_keep_size is {} MiB: if the task falls further behind than that it must be reloaded.",
                 self.keep_mib
             );
-            findings.push(finding(Weight::Warning, "log-limit-small", text, mend("10GB")));
+            findings.push(finding(Weight::Warning, "log-limit-small", text, mend("10240")));
         }
     }
 

@@ -8,6 +8,7 @@ use wavemark_domain::Problem;
 use wavemark_domain::check::{Step, Weight};
 
 use crate::assess::{LEAST_SOURCE_VERSION, LEAST_STANDBY_VERSION};
+use crate::managed;
 use crate::pooler;
 use crate::settings::{ConfirmAfter, Settings};
 use crate::source::{replication, replication_settings};
@@ -149,6 +150,10 @@ async fn version(client: &Client, as_source: bool, steps: Steps<'_>) -> bool {
     ok
 }
 
+fn source_sql() -> String {
+    format!("{SOURCE}, {} {SOURCE_ROLES}", managed::IS_RDS)
+}
+
 const SOURCE: &str = "\
     SELECT current_setting('wal_level'), r.rolsuper, \
            r.rolsuper OR r.rolreplication OR coalesce(pg_has_role(rds.oid, 'MEMBER'), false), \
@@ -159,11 +164,13 @@ const SOURCE: &str = "\
             WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
               AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')), \
            pg_is_in_recovery(), current_setting('server_version_num')::int4, \
-           current_setting('hot_standby_feedback')::bool \
+           current_setting('hot_standby_feedback')::bool";
+
+const SOURCE_ROLES: &str = "\
     FROM pg_roles r LEFT JOIN pg_roles rds ON rds.rolname = 'rds_replication' WHERE r.rolname = current_user";
 
 async fn source(settings: &Settings, client: &Client, steps: Steps<'_>) {
-    let row = match client.query_one(SOURCE, &[]).await {
+    let row = match client.query_one(&source_sql(), &[]).await {
         Ok(row) => row,
         Err(cause) => return steps(failed("rights", &error::driver(&cause, "read the source's settings"))),
     };
@@ -184,6 +191,7 @@ fn source_steps(settings: &Settings, row: &Row) -> Vec<Step> {
     let role = quote_identifier(&settings.user);
     let database = quote_identifier(row.get(6));
     let readable: i64 = row.get(7);
+    let is_rds: bool = row.get(11);
     vec![
         judged(
             "read tables",
@@ -200,16 +208,13 @@ fn source_steps(settings: &Settings, row: &Row) -> Vec<Step> {
             "log level",
             level == "logical",
             "wal_level is logical.".to_owned(),
-            (
-                format!("wal_level is {level}; following the log needs logical."),
-                "ALTER SYSTEM SET wal_level = logical; -- then restart the server".to_owned(),
-            ),
+            (format!("wal_level is {level}; following the log needs logical."), managed::set_logical(is_rds)),
         ),
         judged(
             "replication right",
             row.get(2),
             format!("Role {} may replicate.", settings.user),
-            (format!("Role {} may not replicate.", settings.user), format!("ALTER ROLE {role} REPLICATION;")),
+            (format!("Role {} may not replicate.", settings.user), managed::grant_replication(is_rds, &settings.user)),
         ),
         if row.get(8) {
             standby(row)
@@ -228,19 +233,13 @@ fn source_steps(settings: &Settings, row: &Row) -> Vec<Step> {
             "slots left",
             slots > 0,
             format!("{slots} replication slots are left."),
-            (
-                "All replication slots are in use.".to_owned(),
-                "ALTER SYSTEM SET max_replication_slots = 20; -- then restart the server".to_owned(),
-            ),
+            ("All replication slots are in use.".to_owned(), managed::set(is_rds, "max_replication_slots", "20", true)),
         ),
         judged(
             "senders left",
             senders > 0,
             format!("{senders} WAL senders are left."),
-            (
-                "All WAL senders are in use.".to_owned(),
-                "ALTER SYSTEM SET max_wal_senders = 20; -- then restart the server".to_owned(),
-            ),
+            ("All WAL senders are in use.".to_owned(), managed::set(is_rds, "max_wal_senders", "20", true)),
         ),
     ]
 }

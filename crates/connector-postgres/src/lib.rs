@@ -7,6 +7,7 @@ mod compare;
 mod discover;
 pub mod encoding;
 mod error;
+mod managed;
 pub mod native;
 pub mod pgoutput;
 mod pooler;

@@ -318,6 +318,7 @@ async fn an_invalidated_slot_is_told_as_one() {
     cluster.sql("select pg_switch_wal(); checkpoint");
     let problem = fixture.refused(&plan, &from).await;
     assert_eq!((problem.fault, problem.code.as_str()), (Fault::PositionLost, "slot-invalidated"));
+    assert!(problem.text.ends_with("it kept too much log."), "{problem}");
 }
 
 #[tokio::test]

@@ -155,8 +155,9 @@ pub(super) async fn check_slot(control: &Client, slot: &str, bookmark: Place, fr
     let row = control
         .query_opt(
             "SELECT plugin::text, database = current_database(), wal_status, \
-                    (restart_lsn - '0/0'::pg_lsn)::int8, (confirmed_flush_lsn - '0/0'::pg_lsn)::int8 \
-             FROM pg_replication_slots WHERE slot_name = $1",
+                    (restart_lsn - '0/0'::pg_lsn)::int8, (confirmed_flush_lsn - '0/0'::pg_lsn)::int8, \
+                    to_jsonb(s) ->> 'invalidation_reason', (to_jsonb(s) ->> 'conflicting')::bool \
+             FROM pg_replication_slots s WHERE slot_name = $1",
             &[&slot],
         )
         .await
@@ -169,9 +170,13 @@ pub(super) async fn check_slot(control: &Client, slot: &str, bookmark: Place, fr
         return Err(lost("slot-recreated", format!("The replication slot {slot} is not the one that was made."), from));
     }
     if row.get::<_, Option<&str>>(2) == Some("lost") || row.get::<_, Option<i64>>(3).is_none() {
-        let text = format!("The source invalidated the replication slot {slot}: it kept too much log.");
-        return Err(lost("slot-invalidated", text, from)
-            .advice("Reload the task, and raise max_slot_wal_keep_size at the source."));
+        let (why, advice) = invalidated(row.get(5), row.get::<_, Option<bool>>(6) == Some(true));
+        return Err(lost(
+            "slot-invalidated",
+            format!("The source invalidated the replication slot {slot}: {why}."),
+            from,
+        )
+        .advice(format!("Reload the task, and {advice}.")));
     }
     let confirmed = Lsn(row.get::<_, Option<i64>>(4).unwrap_or(i64::MAX).cast_unsigned());
     if confirmed > bookmark.lsn {
@@ -184,6 +189,26 @@ pub(super) async fn check_slot(control: &Client, slot: &str, bookmark: Place, fr
     }
     Ok(confirmed)
 }
+
+/// Why the server gave a slot up, by the reason that it tells from version 17 on, and what keeps it from doing so again.
+fn invalidated(reason: Option<&str>, conflicts: bool) -> (&'static str, &'static str) {
+    match reason {
+        Some("idle_timeout") => (
+            "nobody read it for longer than idle_replication_slot_timeout",
+            "set idle_replication_slot_timeout = 0 at the source: a task that is stopped or loads reads nothing",
+        ),
+        Some("wal_level_insufficient") => (
+            "wal_level is no longer logical",
+            "set wal_level = logical at the source, and at its primary if it is a standby",
+        ),
+        Some("rows_removed") => ("the source's primary removed what it needs", KEEP_ROWS),
+        None if conflicts => ("it was in the way of what came from the source's primary", KEEP_ROWS),
+        _ => ("it kept too much log", "raise max_slot_wal_keep_size at the source"),
+    }
+}
+
+const KEEP_ROWS: &str =
+    "set hot_standby_feedback = on and primary_slot_name at the source, and wal_level = logical at its primary";
 
 /// The bookmark must lie in this server's own history.
 async fn check_system(connection: &mut Connection, bookmark: Place, from: &Position) -> Result<Place, Problem> {
@@ -316,6 +341,16 @@ async fn start(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slot_that_was_given_up_is_told_with_the_servers_reason() {
+        assert!(invalidated(None, false).1.contains("max_slot_wal_keep_size"));
+        assert!(invalidated(Some("wal_removed"), false).1.contains("max_slot_wal_keep_size"));
+        assert!(invalidated(Some("idle_timeout"), false).0.contains("idle_replication_slot_timeout"));
+        assert!(invalidated(Some("rows_removed"), true).1.contains("hot_standby_feedback"));
+        assert!(invalidated(None, true).1.contains("hot_standby_feedback"));
+        assert!(invalidated(Some("wal_level_insufficient"), true).1.contains("wal_level"));
+    }
 
     #[test]
     fn a_history_file_says_where_a_timeline_was_left() {

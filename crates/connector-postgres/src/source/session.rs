@@ -20,6 +20,11 @@ const NO_LIMITS: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_
 /// Nobody's question may keep everybody's waiting.
 const SHARED_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A sender that gives up on whoever is silent for a few seconds would do so while a target is slow. Clients that are
+/// gone are noticed by the keepalives of TCP all the same.
+const PATIENT_SENDER: &str = "SELECT pg_catalog.set_config(name, '60s', false) FROM pg_catalog.pg_settings \
+    WHERE name = 'wal_sender_timeout' AND setting::int8 BETWEEN 1 AND 59999";
+
 /// An ordinary connection with an empty `search_path`; `part` names it in `pg_stat_activity`.
 pub(super) async fn ordinary(settings: &Settings, task: &TaskContext, part: &str) -> Result<Client, Problem> {
     let lock_timeout = Duration::from_secs(task.settings.lock_timeout_seconds.into());
@@ -51,7 +56,7 @@ pub(crate) async fn replication(settings: &Settings, name: &str, part: &str) -> 
     let doing = format!("open a replication connection to endpoint {} at {}", settings.endpoint, settings.address());
     let connect = replication_settings(settings, name, part)?;
     let mut connection = Connection::connect(&connect).await.map_err(|error| error::wire(&error, &doing))?;
-    let statements = format!("{NO_LIMITS}; {AS_IT_IS}; {} {}", client::GONE_CLIENTS, pooler::WHO);
+    let statements = format!("{NO_LIMITS}; {PATIENT_SENDER}; {AS_IT_IS}; {} {}", client::GONE_CLIENTS, pooler::WHO);
     let answers = connection.query(&statements).await.map_err(|error| error::wire(&error, &doing))?;
     let serves = answers.last().and_then(|rows| rows.rows.first()?.text(0));
     pooler::refuse_for_the_log(&mut connection, serves, &connect, &doing).await?;
