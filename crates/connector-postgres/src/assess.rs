@@ -1,5 +1,7 @@
 //! What would stand in the way of loading and following tables, each with the statement that mends it.
 
+mod large_objects;
+
 use std::sync::Arc;
 
 use tokio_postgres::{Client, Row};
@@ -14,7 +16,10 @@ use crate::native::{ColumnNative, TableNative};
 use crate::source::{identity, is_named, quoted};
 use crate::wire::quote_identifier;
 
-/// The version from which a source can be read: binary values, and transactions streamed while in progress.
+/// The version from which a source can be loaded from.
+const LEAST_LOAD_VERSION: i32 = 130_000;
+
+/// The version from which a source's log can be read: binary values, and transactions streamed while in progress.
 pub(crate) const LEAST_SOURCE_VERSION: i32 = 140_000;
 
 /// The version from which a standby's log can be decoded.
@@ -82,6 +87,7 @@ pub(crate) async fn assess(
             )),
         }
     }
+    findings.extend(large_objects::assess(client, tables).await.map_err(failed)?);
     if task.kind.follows() {
         let old = client.query(OLD, &[]).await.map_err(failed)?;
         findings.extend(old.iter().map(old_transaction));
@@ -150,8 +156,11 @@ impl Server {
         let mut add = |weight, code, text, mend: Option<&str>| {
             findings.push(finding(weight, code, text, mend.map(str::to_owned)));
         };
-        if self.version < LEAST_SOURCE_VERSION {
-            let text = format!("The source has version {}; it must be 14 or newer.", self.version / 10_000);
+        if self.version < LEAST_LOAD_VERSION || (task.kind.follows() && self.version < LEAST_SOURCE_VERSION) {
+            let text = format!(
+                "The source has version {}: it can be loaded from 13 on, and its log be followed from 14 on.",
+                self.version / 10_000
+            );
             add(Weight::Blocker, "version", text, None);
         }
         if self.encoding == "SQL_ASCII" {

@@ -144,8 +144,15 @@ async fn version(client: &Client, as_source: bool, steps: Steps<'_>) -> bool {
     };
     let (number, text): (i32, &str) = (row.get(0), row.get(1));
     let least = if as_source { LEAST_SOURCE_VERSION } else { LEAST_TARGET_VERSION };
-    let bad = format!("The server has version {text}; at least {} is needed.", least / 10_000);
-    let ok = number >= least;
+    let least = least / 10_000;
+    let bad = if as_source {
+        format!(
+            "The server has version {text}: its log can be followed from {least} on; full-load tasks work from 13 on."
+        )
+    } else {
+        format!("The server has version {text}; at least {least} is needed.")
+    };
+    let ok = number >= least * 10_000;
     steps(judged("version", ok, format!("PostgreSQL {text}."), (bad, "Upgrade the server.".to_owned())));
     ok
 }

@@ -85,7 +85,7 @@ async fn membership_stands_for_the_right_to_replicate() {
     cluster.sql("insert into t values (1)");
     let mut reader = fixture.follow(&plan, &from).await;
     assert_eq!(task::transactions(&mut reader, &plan, 1).await.changes(), ["+t 1"]);
-    reader.heartbeat().await.unwrap();
+    reader.heartbeat(std::time::Duration::ZERO).await.unwrap();
     fixture.source.log_state(&fixture.task, Some(&from)).await.unwrap();
     fixture.source.clean_up(&fixture.task).await.unwrap();
     assert_eq!(cluster.sql("select count(*) from pg_event_trigger"), "0");

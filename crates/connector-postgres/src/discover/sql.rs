@@ -1,7 +1,8 @@
 //! The queries of discovery: each runs once for the whole database, never per table.
 //!
 //! Each gives the OID that its rows belong to and a JSON object in the shape of `native.rs`. They run with an empty
-//! `search_path`, so that every definition that the server writes is qualified. They need version 14.
+//! `search_path`, so that every definition that the server writes is qualified. They need version 13; columns of the
+//! catalog that are newer are looked up by name (`to_jsonb`).
 
 /// The tables that belong to a user: temporary tables, those of extensions, of the system and of this product are
 /// left out, and partitions, which their parent stands for. Tables that the role may not read are among them: a
@@ -81,7 +82,7 @@ with recursive used(oid) as (
         select t.typelem where t.typelem <> 0 and t.typlen = -1
         union all select t.typbasetype where t.typtype = 'd'
         union all select r.rngsubtype from pg_range r where r.rngtypid = t.oid
-        union all select r.rngtypid from pg_range r where r.rngmultitypid = t.oid
+        union all select r.rngtypid from pg_range r where (to_jsonb(r) ->> 'rngmultitypid')::oid = t.oid
         union all select a.atttypid from pg_attribute a
                   where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
     ) part(oid)
@@ -127,11 +128,11 @@ select t.oid, n.nspname, t.typname, t.typtype::text, t.typsend <> 0 and t.typrec
                              from pg_collation co join pg_namespace cn on cn.oid = co.collnamespace, pg_type b
                              where co.oid = r.rngcollation and b.oid = r.rngsubtype
                                and b.typcollation <> r.rngcollation),
-               'multirange', (select m.typname from pg_type m where m.oid = r.rngmultitypid))
+               'multirange', (select m.typname from pg_type m where m.oid = (to_jsonb(r) ->> 'rngmultitypid')::oid))
        end as shape
 from used join pg_type t on t.oid = used.oid join pg_namespace n on n.oid = t.typnamespace
 left join pg_range r on r.rngtypid = t.oid
-left join pg_range mr on mr.rngmultitypid = t.oid
+left join pg_range mr on (to_jsonb(mr) ->> 'rngmultitypid')::oid = t.oid
 ";
 
 /// Constraints of these tables: `kind` is `p`, `u`, `c`, `x` or `f`.

@@ -6,6 +6,7 @@ use tokio_postgres::Client;
 use wavemark_connector::TaskContext;
 use wavemark_domain::{Fault, Problem};
 
+use crate::assess::LEAST_SOURCE_VERSION;
 use crate::client::{self, AS_IT_IS, Purpose};
 use crate::error;
 use crate::pooler;
@@ -56,11 +57,20 @@ pub(crate) async fn replication(settings: &Settings, name: &str, part: &str) -> 
     let doing = format!("open a replication connection to endpoint {} at {}", settings.endpoint, settings.address());
     let connect = replication_settings(settings, name, part)?;
     let mut connection = Connection::connect(&connect).await.map_err(|error| error::wire(&error, &doing))?;
+    if connection.server_major() < LEAST_SOURCE_VERSION.unsigned_abs() / 10_000 {
+        return Err(too_old(&connection));
+    }
     let statements = format!("{NO_LIMITS}; {PATIENT_SENDER}; {AS_IT_IS}; {} {}", client::GONE_CLIENTS, pooler::WHO);
     let answers = connection.query(&statements).await.map_err(|error| error::wire(&error, &doing))?;
     let serves = answers.last().and_then(|rows| rows.rows.first()?.text(0));
     pooler::refuse_for_the_log(&mut connection, serves, &connect, &doing).await?;
     Ok(connection)
+}
+
+fn too_old(connection: &Connection) -> Problem {
+    let version = connection.parameter("server_version").unwrap_or("unknown");
+    let text = format!("The source has version {version}: its log can be followed from version 14 on.");
+    Problem::new(Fault::Settings, "version", text).advice("Upgrade the server, or load from it with a full-load task.")
 }
 
 pub(crate) fn replication_settings(settings: &Settings, name: &str, part: &str) -> Result<ConnectSettings, Problem> {

@@ -34,7 +34,8 @@ const LEAVES: &str = "\
     WITH RECURSIVE tree(oid) AS ( \
         SELECT $1::oid UNION ALL \
         SELECT i.inhrelid FROM tree JOIN pg_class p ON p.oid = tree.oid AND p.relkind = 'p' \
-        JOIN pg_inherits i ON i.inhparent = tree.oid AND NOT i.inhdetachpending) \
+        JOIN pg_inherits i ON i.inhparent = tree.oid \
+          AND NOT coalesce((to_jsonb(i) ->> 'inhdetachpending')::bool, false)) \
     SELECT c.oid, c.relfilenode, n.nspname::text, c.relname::text, c.relkind::text, c.reltuples::float8 \
     FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind <> 'p' ORDER BY c.oid";

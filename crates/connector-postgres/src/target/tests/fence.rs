@@ -62,8 +62,8 @@ async fn a_zombie_that_connects_again_is_fenced() {
     database.target().open(&task(2, false)).await.unwrap();
     // A connection that the fence doesn't know, with the old grant.
     zombie.waves.client = std::sync::Arc::new(admin(&database.cluster, &database.name).await);
-    let grant = zombie.waves.grant;
-    let mut waves = super::super::wave::Waves::new(zombie.waves.client.clone(), 150_000, grant, true);
+    let (grant, version) = (zombie.waves.grant, zombie.waves.version);
+    let mut waves = super::super::wave::Waves::new(zombie.waves.client.clone(), version, grant, true);
     waves.attach(&plan);
     let batch = set(1);
     let problem = match waves.apply(&Segment::whole(&batch)).await {
