@@ -4,7 +4,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench faults sim mutants security fuzz many upgrade workload test-18 fmt lint sqlx sqlx-check openapi openapi-check deny clean
+.PHONY: help demo test bench faults sim mutants security fuzz many upgrade workload test-18 test-13 fmt lint sqlx sqlx-check openapi openapi-check deny clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ test: ## every test, on servers of its own; ARGS=… goes to the test programs
 test-18: ## the tests that need PostgreSQL, on version 18 from Debian's unstable packages (wants patchelf); ARGS=… to the programs
 	bin=$$(.ci/postgres-18) && WAVEMARK_TEST_PG_BIN=$$bin cargo test --locked --no-fail-fast \
 		--package wavemark-connector-postgres --package wavemark-tests -- $(ARGS)
+
+test-13: ## what version 13 does for: a target, and the source of a full load (wants Maven, unzip and xz); ARGS=… to the programs
+	bin=$$(.ci/postgres-13) && WAVEMARK_TEST_PG_BIN=$$bin cargo test --locked --no-fail-fast \
+		--package wavemark-connector-postgres --lib --test old_server -- $(ARGS)
 
 bench: ## load and follow against pgcopydb, COPY | COPY and a native subscription
 	@.ci/install bench

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use support::Cluster;
-use task::{Fixture, endpoint, load, transactions};
+use task::{Fixture, Gathered, endpoint, load, transactions};
 use wavemark_connector::Connector as _;
+use wavemark_connector::source::{KeptFor, Touched};
 use wavemark_connector_postgres::Postgres;
 use wavemark_domain::check::{Step, Weight};
 use wavemark_domain::{Fault, Problem, TablePlan};
@@ -168,6 +169,45 @@ async fn a_standby_is_loaded_and_followed_and_goes_on_after_its_promotion() {
     fixture.source.clean_up(&fixture.task).await.unwrap();
     let left = "select (select count(*) from pg_publication) + (select count(*) from pg_replication_slots)";
     assert_eq!(standby.sql(left), "0");
+}
+
+#[tokio::test]
+async fn an_interrupted_load_and_an_idle_log_go_on_at_a_standby_that_nobody_can_write_to() {
+    let (primary, standby) = pair();
+    if primary.major() < 16 {
+        println!("skipped: version {} can't decode on a standby; see make test-18", primary.major());
+        return;
+    }
+    let _records = Records::of(&primary);
+    let fixture = Fixture::new(&standby);
+    let plan = fixture.plan(&["t"]).await;
+    let advice = refused(&fixture, &plan).await.advice.unwrap();
+    primary.sql(advice.split_once("resume the task: ").unwrap().1);
+    replayed(&primary, &standby);
+    let from = fixture.begin(&plan).await.position().clone();
+    primary.sql("update t set note = 'uno'; insert into t values (2, 'two')");
+    replayed(&primary, &standby);
+    let later = fixture.source.view_again(&fixture.task, &plan).await.unwrap();
+    let between = (&from, later.position());
+    let found = fixture.source.touched(&fixture.task, &plan, &[plan[0].id], between, KeptFor::Task).await.unwrap();
+    let [Touched::Keys(keys)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!(task::integers(keys), [1, 2]);
+    assert_eq!(load(&*later, &plan[0], 1 << 20).await, ["+t 1,uno", "+t 2,two"]);
+    let mut reader = fixture.follow(&plan, later.position()).await;
+    drop(later);
+    // What moves the log is of no table that is followed, and a heartbeat is none here.
+    primary.sql("create table elsewhere (id int); insert into elsewhere values (1)");
+    let end = primary.sql("select pg_current_wal_flush_lsn()");
+    replayed(&primary, &standby);
+    reader.heartbeat(std::time::Duration::ZERO).await.unwrap();
+    let reached = |at: &wavemark_domain::Position| {
+        standby.sql(&format!("select '{}'::pg_lsn >= '{end}'", fixture.source.describe(at))) == "t"
+    };
+    let moved = |found: &Gathered| found.progress.last().is_some_and(reached);
+    let found = Gathered::default().until(&mut reader, &plan, 1 << 20, moved).await;
+    assert!(found.transactions.is_empty());
+    reader.confirm(found.progress.last().unwrap()).await.unwrap();
+    fixture.source.log_state(&fixture.task, found.progress.last()).await.unwrap();
 }
 
 #[tokio::test]
