@@ -152,7 +152,16 @@ async fn a_standby_is_loaded_and_followed_and_goes_on_after_its_promotion() {
     primary.sql("update t set note = 'zwei' where id = 2");
     let beside = fixture.source.view_beside(&fixture.task).await.unwrap();
     drop(beside);
+    // A table that is chosen later waits for its publication, beside those that are followed.
+    primary.sql("create table u (id int primary key, note text)");
     replayed(&primary, &standby);
+    let wider = fixture.plan(&["t", "u"]).await;
+    let Err(waits) = fixture.source.begin_aside(&fixture.task, &wider).await else { panic!("it should have waited") };
+    assert_eq!((waits.fault, waits.code.as_str()), (Fault::Transient, "publication-needed"));
+    primary.sql(waits.advice.unwrap().split_once("then it goes on by itself: ").unwrap().1);
+    replayed(&primary, &standby);
+    drop(fixture.source.begin_aside(&fixture.task, &wider).await.unwrap());
+    fixture.source.end_aside(&fixture.task).await.unwrap();
     primary.stop("immediate");
     standby.promote();
     standby.sql("insert into t values (3, 'three')");

@@ -110,7 +110,7 @@ pub(super) async fn aside(
     if let Some(own) = slot::newest(&slot::find(&control, task).await?, task)? {
         let publication = slot::publication(&control, task, &own.name).await?;
         if standby::is_one(&control).await? {
-            slot::publish_more_at_primary(&control, &publication, plan).await?;
+            slot::publish_more_at_primary(&control, &publication, plan).await.map_err(standby::waited_for)?;
         } else {
             slot::publish_more(&control, &publication, plan).await?;
         }

@@ -64,3 +64,9 @@ pub(super) fn lacks(name: &str, tables: &[&TableName], statement: &str) -> Probl
     let more = if tables.len() > list.len() { " and others" } else { "" };
     needed(format!("The publication {name} lacks {}{more}, and the source is a standby.", list.join(", ")), statement)
 }
+
+/// The same for a load beside tables that are followed: it waits, and is tried again by itself.
+pub(super) fn waited_for(problem: Problem) -> Problem {
+    let advice = problem.advice.map(|advice| advice.replacen("then resume the task", "then it goes on by itself", 1));
+    Problem { fault: Fault::Transient, advice, ..problem }
+}
