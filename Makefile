@@ -4,7 +4,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench faults sim mutants security fuzz many upgrade workload test-18 test-13 fmt lint sqlx sqlx-check openapi openapi-check deny clean
+.PHONY: help demo test bench profile faults sim mutants security fuzz many upgrade workload test-18 test-13 fmt lint sqlx sqlx-check openapi openapi-check deny clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,11 @@ bench: ## load and follow against pgcopydb, COPY | COPY and a native subscriptio
 	@.ci/install bench
 	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin bench
 	@$(TARGET)/release/bench $(ARGS)
+
+profile: ## a flame graph of the worker while it follows, as SVG; KIND=… of the benchmark's backlogs (tpcb)
+	@.ci/install profile
+	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin bench
+	@.ci/profile $(KIND)
 
 faults: ## every kind of harm to running tasks in several worlds at once; what is left compared; ARGS=--help
 	@.ci/install test

@@ -58,6 +58,31 @@ async fn large_transactions_and_wide_rows_pass_through_a_worker_with_little_memo
     assert_eq!(world.installation.api.task(task).await.unwrap().epoch, 1, "it was the same worker all the time");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_transaction_that_is_applied_for_long_keeps_its_source() {
+    let source = Options::source().set("logical_decoding_work_mem", "64kB");
+    let world = World::start_with(source, Options::default()).await;
+    world.source("create table t (id int primary key, v text)").await;
+    let task = world.replicate("public", &json!({"memory_mib": 8, "load_parallelism": 1})).await;
+    world.live(task).await;
+    // Each part of a megabyte takes about three seconds, so no single wait is long; all of it takes longer than the minute
+    // after which the source's sender gives up who says nothing.
+    let slow = "create function public.slow() returns trigger language plpgsql as \
+                'begin perform pg_catalog.pg_sleep(0.003); return new; end'; \
+                create trigger slow before insert on public.t for each row execute function public.slow(); \
+                alter table public.t enable always trigger slow";
+    world.pair.target_client().await.unwrap().batch_execute(slow).await.unwrap();
+    world.source("insert into t select n, repeat(md5(n::text), 32) from generate_series(1, 26000) n").await;
+    until_within(4 * PATIENCE, || async {
+        world.target_value("select count(*)::text from t").await.as_deref() == Some("26000")
+    })
+    .await;
+    let report = world.compared("public").await;
+    assert!(report.is_equal(), "{report}");
+    let events = world.installation.api.events(task).await.unwrap();
+    assert!(events.iter().all(|event| event.code != "connection-lost"), "{events:#?}");
+}
+
 /// How many tasks one worker is given: `make many` asks for more.
 fn tasks_at_once() -> usize {
     std::env::var("WAVEMARK_TEST_TASKS").map_or(30, |given| given.parse().unwrap())

@@ -61,6 +61,7 @@ pub(super) async fn capture(
         most_bytes: (budget / 8).clamp(64 << 10, 8 << 20),
         memory: Arc::new(Semaphore::new(pieces)),
         pieces,
+        alive: ticker(KEEP_ALIVE_EVERY),
         beat: ticker(Duration::from_secs(u64::from(run.task.settings.idle_seconds))),
         run,
         reader,
@@ -88,7 +89,10 @@ struct Capture {
     most_bytes: usize,
     memory: Arc<Semaphore>,
     pieces: usize,
-    /// Goes on from one read to the next: others' heartbeats and changes don't put it off.
+    /// These go on from one read or wait to the next: many short ones don't put them off. So a source whose log is not
+    /// read while a large transaction is applied hears of the reader in time, and heartbeats are not put off by those of
+    /// others or by changes.
+    alive: Interval,
     beat: Interval,
 }
 
@@ -122,12 +126,11 @@ impl Capture {
     async fn read(&mut self) -> Result<Read, Problem> {
         let began = Instant::now();
         let idle = self.beat.period();
-        let mut alive = ticker(KEEP_ALIVE_EVERY);
         loop {
             tokio::select! {
                 biased;
                 changed = self.confirmed.changed() => confirm(self.reader.as_mut(), &mut self.confirmed, changed.is_ok()).await?,
-                _ = alive.tick() => self.reader.keep_alive().await?,
+                _ = self.alive.tick() => self.reader.keep_alive().await?,
                 _ = self.beat.tick() => self.reader.heartbeat(idle / 2).await?,
                 () = self.nudge.notified() => self.reader.heartbeat(Duration::ZERO).await?,
                 read = self.reader.next(self.most_bytes) => {
@@ -142,7 +145,6 @@ impl Capture {
     async fn wait_for_memory(&mut self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
         let pieces = u32::try_from(bytes.div_ceil(PIECE).min(self.pieces)).unwrap_or(u32::MAX);
         let began = Instant::now();
-        let mut alive = ticker(KEEP_ALIVE_EVERY);
         let acquire = Arc::clone(&self.memory).acquire_many_owned(pieces);
         tokio::pin!(acquire);
         loop {
@@ -153,7 +155,7 @@ impl Capture {
                     return permit.map_err(|_| Problem::internal("the memory budget was closed"));
                 }
                 changed = self.confirmed.changed() => confirm(self.reader.as_mut(), &mut self.confirmed, changed.is_ok()).await?,
-                _ = alive.tick() => self.reader.keep_alive().await?,
+                _ = self.alive.tick() => self.reader.keep_alive().await?,
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What is measured on: a source, a target, an installation with one worker, and the same settings for everybody.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub(crate) struct Arena {
     pub(crate) installation: Installation,
     pub(crate) source: Cluster,
     pub(crate) target: Cluster,
+    /// Where the worker's doings are recorded while it follows a backlog.
+    pub(crate) profile: Option<PathBuf>,
 }
 
 impl Arena {
@@ -31,7 +34,7 @@ impl Arena {
         let target = Cluster::start("bench-target", &tuned(Options::default()))?;
         let mut installation = Installation::start().await?;
         installation.add_worker()?;
-        Ok(Self { installation, source, target })
+        Ok(Self { installation, source, target, profile: None })
     }
 
     /// One for so many tasks on its worker, with servers that are small but for the sessions that they take.
@@ -43,7 +46,7 @@ impl Arena {
         let target = Cluster::start("bench-target", &many(Options::default()))?;
         let mut installation = Installation::start().await?;
         installation.add_worker_with(&[("WAVEMARK_PLACES", &(tasks + 1).to_string())])?;
-        Ok(Self { installation, source, target })
+        Ok(Self { installation, source, target, profile: None })
     }
 
     /// The processes whose time is counted.

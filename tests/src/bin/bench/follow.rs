@@ -15,6 +15,7 @@ use wavemark_tests::api::Task;
 use crate::Rounds;
 use crate::arena::{Arena, LIMIT, digest, succeed};
 use crate::backlog::Backlog;
+use crate::profile::Recording;
 use crate::report::{Contestant, Section, Unit, Wanted};
 use crate::usage::{self, Meter, Usage};
 
@@ -181,10 +182,15 @@ impl<'a> Race<'a> {
         let api = &self.arena.installation.api;
         usage::forget_peak(self.arena.worker()?)?;
         let roots = self.arena.roots()?;
+        let recording = match &self.arena.profile {
+            Some(file) => Some(Recording::begin(file, self.arena.worker()?).await?),
+            None => None,
+        };
         self.resume(Follower::Wavemark).await?;
         let meter = Meter::start(roots)?;
         arrived(&self.wavemark, marker).await.context("the marker comes through Wavemark")?;
         let usage = meter.stop()?;
+        recording.map_or(Ok(()), Recording::end)?;
         // The worker reports once a second.
         tokio::time::sleep(Duration::from_millis(2_500)).await;
         let task: Value = api.get(&format!("/tasks/{}", self.task)).await?;

@@ -21,10 +21,12 @@ mod crowd;
 mod delay;
 mod figures;
 mod follow;
+mod huge;
 mod idle;
 mod latency;
 mod load;
 mod memory;
+mod profile;
 mod report;
 mod snapshot;
 mod stream;
@@ -84,6 +86,9 @@ struct Options {
     /// Tables in one task
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     tables: u32,
+    /// Where perf's record of the worker goes, of the last turn in which it follows a backlog
+    #[arg(long)]
+    profile: Option<PathBuf>,
     /// Where the figures go as JSON (beside the programs, unless given)
     #[arg(long)]
     json: Option<PathBuf>,
@@ -116,6 +121,8 @@ enum Part {
     Memory,
     /// Very many tables
     Tables,
+    /// Fields of up to 1,000 MiB; only if it is named
+    Huge,
     /// Many tasks with much to do; only if it is named
     Busy,
     /// Many tasks with nothing to do; only if it is named
@@ -154,7 +161,8 @@ async fn run(options: &Options) -> Result<()> {
         Rounds { discarded: 1, counted: options.pairs }
     };
     let wanted = |part: Part| options.only.is_empty() || options.only.contains(&part);
-    let arena = Arena::start().await?;
+    let mut arena = Arena::start().await?;
+    arena.profile.clone_from(&options.profile);
     let mut report = Report::begin(&arena).await?;
     let outcome = measure(&arena, options, rounds, wanted, &mut report).await;
     if outcome.is_err() {
@@ -221,7 +229,10 @@ async fn measure(
     if wanted(Part::Idle) {
         report.add_figures(&idle::measure(arena, options.idle_seconds, options.idle_tasks).await?);
     }
-    // On servers of their own, and long.
+    // What needs much memory or is long, the latter on servers of its own.
+    if options.only.contains(&Part::Huge) {
+        report.add_figures(&huge::measure(arena).await?);
+    }
     if options.only.contains(&Part::Busy) {
         report.add_figures(&crowd::busy(options.busy_tasks, options.idle_seconds).await?);
     }
