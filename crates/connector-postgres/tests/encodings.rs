@@ -171,7 +171,8 @@ async fn text_that_is_no_utf_8_is_refused_by_a_target_that_is_and_left_out_by_it
     let segment = Segment::whole(&read.batch);
     opened
         .session
-        .apply_carefully(&plan, &segment, wavemark_connector::target::Checks::AsDeclared, &mut |_, problem| {
+        .apply_carefully(&plan, &segment, wavemark_connector::target::Checks::AsDeclared, &mut |row| {
+            let problem = row.problem;
             told.push((
                 problem.fault,
                 problem.code.clone(),

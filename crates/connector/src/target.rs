@@ -209,13 +209,14 @@ pub trait Session: Send {
 
     /// The careful way to apply: row by row in order, each failing one taken back alone and shown to `verdict`
     /// with its index in the batch. [`Verdict::LeaveOut`] writes it to the exceptions in this wave and goes on;
-    /// [`Verdict::Abort`] ends with the row's problem. `checks` holds for the whole wave.
+    /// [`Verdict::Abort`] ends with the row's problem; [`Verdict::Resolve`] settles a [`Conflict`], and if that fails
+    /// the row is shown again. `checks` holds for the whole wave.
     async fn apply_carefully(
         &mut self,
         plan: &[TablePlan],
         segment: &Segment<'_>,
         checks: Checks,
-        verdict: &mut (dyn for<'p> FnMut(usize, &'p Problem) -> Verdict + Send),
+        verdict: &mut (dyn for<'p> FnMut(Refused<'p>) -> Verdict + Send),
     ) -> Result<(), Problem>;
 
     /// Commits the open wave (or an empty one) together with its end: bookmark, parked tables. When it returns,
@@ -334,11 +335,39 @@ pub enum Checks {
     AtOnce,
 }
 
+/// A row that can't be applied as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused<'p> {
+    /// Its index in the batch.
+    pub index: usize,
+    /// Why.
+    pub problem: &'p Problem,
+    /// Whether the target's rows are not as the change expects them, which was looked up by the key; none if something
+    /// else is wrong with it.
+    pub conflict: Option<Conflict>,
+}
+
+/// What a change finds in the target otherwise than it expects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conflict {
+    /// A row with the key that the change's new row has.
+    RowExists,
+    /// No row to update or delete.
+    RowMissing {
+        /// Of an update: whether it has every cell of the new row, and a key to find that by.
+        whole: bool,
+    },
+}
+
 /// What to do with a row that can't be applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Leave it out and write it to the exceptions.
     LeaveOut,
+    /// Of a conflict: make the row of that key what the change says it is at the source, whatever is there. A row with
+    /// the new key is overwritten (columns that the plan doesn't have stay), a missing one is inserted, one to be deleted
+    /// is passed over. Not for an update of a missing row that is not whole.
+    Resolve,
     /// Give up on this wave.
     Abort,
 }

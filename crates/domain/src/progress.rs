@@ -168,6 +168,9 @@ pub struct TableProgress {
     pub truncates: u64,
     /// Rows left out and written to `wavemark.exceptions`.
     pub exceptions: u64,
+    /// Changes whose row in the target was not as expected, and that the task's policy for conflicts decided about.
+    #[serde(default)]
+    pub conflicts: u64,
     /// When the source committed its newest applied change (microseconds since 1970).
     pub applied_commit_at: Option<i64>,
     /// Why it is parked.

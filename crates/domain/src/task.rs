@@ -73,6 +73,21 @@ pub enum DataErrorPolicy {
     LogError,
 }
 
+/// What happens when a row of the target is not as the change expects it, because somebody else writes there: an insert
+/// that finds its key taken, an update or a delete that finds no row. Values that are refused are no conflicts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConflictPolicy {
+    /// As any row that can't be applied.
+    #[default]
+    AsDataError,
+    /// The row becomes what it is at the source: one that is there is overwritten, one that is missing is inserted, one
+    /// that is to go and is not there is passed over. An update that does not have the whole row is left out.
+    Overwrite,
+    /// The change is left out and written to `wavemark.exceptions` in the same commit.
+    Skip,
+}
+
 /// What happens when rows leave a partitioned table with one of its partitions, which is detached, dropped or truncated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -107,6 +122,8 @@ pub struct TaskSettings {
     pub chunk_mib: u32,
     /// What happens when a row can't be applied.
     pub data_errors: DataErrorPolicy,
+    /// What happens when a row of the target is not as the change expects it.
+    pub conflicts: ConflictPolicy,
     /// What happens when rows leave a partitioned table with a partition, of which the log says nothing.
     pub partition_removals: PartitionPolicy,
     /// The slot that people made at the source for a task that only follows; empty: the task makes its own.
@@ -148,6 +165,7 @@ impl Default for TaskSettings {
             load_parallelism: 4,
             chunk_mib: 64,
             data_errors: DataErrorPolicy::default(),
+            conflicts: ConflictPolicy::default(),
             partition_removals: PartitionPolicy::default(),
             start_slot: String::new(),
             start_publication: String::new(),

@@ -195,6 +195,7 @@ fn fresh(table: &TableName, target: &TableName) -> TableProgress {
         deletes: 0,
         truncates: 0,
         exceptions: 0,
+        conflicts: 0,
         applied_commit_at: None,
         problem: None,
     }

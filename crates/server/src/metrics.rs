@@ -131,6 +131,12 @@ const TABLE: &[Family<TableProgress>] = &[
     ("wavemark_table_exceptions_total", "counter", "Rows left out and written to wavemark.exceptions", |table, _| {
         Some(to_f64(table.exceptions))
     }),
+    (
+        "wavemark_table_conflicts_total",
+        "counter",
+        "Changes that found the target's row otherwise than expected",
+        |table, _| Some(to_f64(table.conflicts)),
+    ),
     ("wavemark_table_parked", "gauge", "Whether the table is parked", |table, _| {
         Some(f64::from(u8::from(table.state == TableState::Parked)))
     }),

@@ -211,6 +211,9 @@ pub struct Table {
     pub truncates: u64,
     /// Rows left out.
     pub exceptions: u64,
+    /// Rows that were not as expected in the target.
+    #[serde(default)]
+    pub conflicts: u64,
     /// Why it is parked.
     pub problem: Option<Problem>,
 }

@@ -82,6 +82,18 @@ impl<'a> Single<'a> {
         Self { verb, set: set.to_vec(), found_by, new }
     }
 
+    /// The row of these cells' key, or the row itself without a key: to look it up or to delete it.
+    pub(crate) fn found(cells: &'a [Cell]) -> Self {
+        Self { verb: Verb::Delete, set: Vec::new(), found_by: FoundBy::Row(cells), new: None }
+    }
+
+    /// A whole row as it is to be, put in the place of the one with its key, or added.
+    pub(crate) fn whole(table: &TargetTable, new: &'a [Cell], is_there: bool) -> Self {
+        let (verb, set) =
+            if is_there { (Verb::Update, (0..table.columns.len()).collect()) } else { (Verb::Insert, Vec::new()) };
+        Self { verb, set, found_by: FoundBy::Row(new), new: Some(new) }
+    }
+
     /// The values to bind, in the order of the statement.
     pub(crate) fn params(&self, batch: &Batch, table: &TargetTable) -> Result<Vec<Param>, Problem> {
         let mut params = Params::default();

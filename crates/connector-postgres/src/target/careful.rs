@@ -1,10 +1,11 @@
 //! Applying row by row under savepoints, so that the row that can't be applied is found and can be left out.
 
 use tokio_postgres::Client;
-use wavemark_connector::target::{Checks, Segment, Verdict, WaveEnd};
+use wavemark_connector::target::{Checks, Refused, Segment, Verdict, WaveEnd};
 use wavemark_domain::{Batch, Change, ChangeKind, Fault, Problem, TablePlan};
 
 use super::apply::{Params, Single, plan_of};
+use super::conflict;
 use super::pipeline::{Param, Task, key_names};
 use super::table::TargetTable;
 use super::wave::Waves;
@@ -22,7 +23,7 @@ pub(crate) async fn apply(
     plan: &[TablePlan],
     context: &Context<'_>,
     segment: &Segment<'_>,
-    verdict: &mut (dyn for<'p> FnMut(usize, &'p Problem) -> Verdict + Send),
+    verdict: &mut (dyn for<'p> FnMut(Refused<'p>) -> Verdict + Send),
 ) -> Result<(), Problem> {
     waves.learn(segment.changes().map(|(_, change)| change.table)).await?;
     waves.begin().await?;
@@ -31,23 +32,40 @@ pub(crate) async fn apply(
     }
     for (at, change) in segment.changes() {
         waves.execute("SAVEPOINT wavemark_row", Task::wave("set a savepoint")).await?;
-        match one(waves, segment.batch, change).await {
-            Ok(()) => waves.execute("RELEASE SAVEPOINT wavemark_row", Task::wave("release a savepoint")).await?,
-            Err(mut problem) if problem.fault == Fault::Data => {
-                if problem.key_columns.is_empty() {
-                    problem.key_columns = key_names(plan_of(plan, change.table)?);
-                }
-                if verdict(at, &problem) == Verdict::Abort {
-                    return Err(problem);
-                }
-                waves.execute("ROLLBACK TO SAVEPOINT wavemark_row", Task::wave("go back to a savepoint")).await?;
-                note(waves, plan, context, segment.batch, at, &problem).await?;
+        let mut outcome = one(waves, segment.batch, change).await;
+        let mut settled = 0;
+        while let Err(mut problem) = outcome {
+            if problem.fault != Fault::Data {
+                return Err(problem);
             }
-            Err(problem) => return Err(problem),
+            if problem.key_columns.is_empty() {
+                problem.key_columns = key_names(plan_of(plan, change.table)?);
+            }
+            waves.execute("ROLLBACK TO SAVEPOINT wavemark_row", Task::wave("go back to a savepoint")).await?;
+            let conflict = if settled < SETTLED_AGAIN {
+                conflict::found(waves, segment.batch, change, &problem).await?
+            } else {
+                None
+            };
+            match (verdict(Refused { index: at, problem: &problem, conflict }), conflict) {
+                (Verdict::LeaveOut, _) => {
+                    note(waves, plan, context, segment.batch, at, &problem).await?;
+                    break;
+                }
+                (Verdict::Resolve, Some(conflict)) => {
+                    settled += 1;
+                    outcome = conflict::settle(waves, segment.batch, change, conflict).await;
+                }
+                (Verdict::Abort | Verdict::Resolve, _) => return Err(problem),
+            }
         }
+        waves.execute("RELEASE SAVEPOINT wavemark_row", Task::wave("release a savepoint")).await?;
     }
     Ok(())
 }
+
+/// How often the same row may turn out otherwise than it was looked up, because somebody else writes it meanwhile.
+const SETTLED_AGAIN: u32 = 5;
 
 async fn one(waves: &mut Waves, batch: &Batch, change: &Change) -> Result<(), Problem> {
     match change.kind {

@@ -12,6 +12,7 @@ mod apply;
 mod assess;
 mod by_sets;
 mod careful;
+mod conflict;
 mod copy;
 mod counters;
 mod create;

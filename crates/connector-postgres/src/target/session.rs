@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use wavemark_connector::compare::Side;
 use wavemark_connector::crash;
 use wavemark_connector::source::{Counter, KeySet, RowReader};
-use wavemark_connector::target::{Checks, Segment, Session, Stage, TableMark, Verdict, WaveEnd};
+use wavemark_connector::target::{Checks, Refused, Segment, Session, Stage, TableMark, Verdict, WaveEnd};
 use wavemark_domain::task::Preparation;
 use wavemark_domain::{Fault, Position, Problem, TableId, TableName, TablePlan};
 
@@ -168,7 +168,7 @@ impl Session for PgSession {
         plan: &[TablePlan],
         segment: &Segment<'_>,
         checks: Checks,
-        verdict: &mut (dyn for<'p> FnMut(usize, &'p Problem) -> Verdict + Send),
+        verdict: &mut (dyn for<'p> FnMut(Refused<'p>) -> Verdict + Send),
     ) -> Result<(), Problem> {
         let context = careful::Context { task_name: &self.task_name, wave: self.last + 1, checks };
         careful::apply(&mut self.waves, plan, &context, segment, verdict).await

@@ -105,6 +105,13 @@ fn one_row(table: &TargetTable, first: usize) -> String {
     format!("t.ctid = ANY (ARRAY(SELECT x.ctid FROM {} AS x WHERE {same} LIMIT 1))", table.name)
 }
 
+/// Gives a row for each that has the key, or that is the same where the table has none. Parameters: the key or the row.
+pub(crate) fn find(table: &TargetTable) -> String {
+    let condition =
+        if table.key.is_empty() { one_row(table, 1) } else { key_condition(table, |at| format!("${}", at + 1)) };
+    format!("SELECT 1 FROM {} AS t WHERE {condition}", table.name)
+}
+
 /// Parameters: the columns of `set`, then the whole old row.
 pub(crate) fn update_keyless(table: &TargetTable, set: &[usize], guarded: bool) -> String {
     let values: Vec<String> = (1..=set.len()).map(|n| format!("${n}")).collect();

@@ -232,18 +232,29 @@ impl Waves {
     pub(crate) async fn single(&mut self, batch: &Batch, change: &Change, guarded: bool) -> Result<(), Problem> {
         let target = self.target(change.table)?;
         let Some(single) = Single::read(batch, change, target)? else { return Ok(()) };
-        let params = single.params(batch, target)?;
+        self.send_single(batch, change.table, &single, guarded).await
+    }
+
+    /// Sends what a change is to the server, or what settles it.
+    pub(super) async fn send_single(
+        &mut self,
+        batch: &Batch,
+        table: TableId,
+        single: &Single<'_>,
+        guarded: bool,
+    ) -> Result<(), Problem> {
+        let params = single.params(batch, self.target(table)?)?;
         // Where triggers don't fire, nothing swallows an insert: it succeeds or fails by itself.
         let sure = self.replica && single.verb == Verb::Insert;
         let guarded = guarded && !sure && single.verb != Verb::Replace;
         if !guarded && !sure {
             self.leave_unread();
         }
-        let task = single_task(change.table, single.verb);
-        if self.prepared(change.table, &single, guarded).is_none() {
+        let task = single_task(table, single.verb);
+        if self.prepared(table, single, guarded).is_none() {
             self.drain().await?;
             let client = Arc::clone(&self.client);
-            if let Some(known) = self.tables.get_mut(&change.table) {
+            if let Some(known) = self.tables.get_mut(&table) {
                 known
                     .prepared
                     .prepare_single(&client, &known.target, single.verb, &single.set, guarded)
@@ -251,12 +262,25 @@ impl Waves {
                     .map_err(|error| task.failed(&error, &self.plan))?;
             }
         }
-        if let Some(known) = self.tables.get(&change.table)
+        if let Some(known) = self.tables.get(&table)
             && let Some(statement) = known.prepared.single(single.verb, &single.set, guarded)
         {
             self.pipeline.send(&self.plan, statement, params, task).await;
         }
         Ok(())
+    }
+
+    /// Whether a row is there, as the open wave sees it. Nothing may have failed before.
+    pub(super) async fn finds(&mut self, batch: &Batch, table: TableId, single: &Single<'_>) -> Result<bool, Problem> {
+        self.drain().await?;
+        let params = single.params(batch, self.target(table)?)?;
+        let task = Task { verb: "look for a row of", table: Some(table), rows: None };
+        let client = Arc::clone(&self.client);
+        let Some(known) = self.tables.get_mut(&table) else { return Ok(false) };
+        let sql = statements::find(&known.target);
+        let statement = known.prepared.set(&client, sql).await.map_err(|error| task.failed(&error, &self.plan))?;
+        let found = client.execute_raw(&statement, params).await.map_err(|error| task.failed(&error, &self.plan))?;
+        Ok(found > 0)
     }
 
     pub(super) fn prepared(&self, table: TableId, single: &Single<'_>, guarded: bool) -> Option<&Statement> {

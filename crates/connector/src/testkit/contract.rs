@@ -13,7 +13,8 @@ use wavemark_domain::{Batch, Cell, ChangeKind, Epoch, Fault, Position, Problem, 
 use crate::TaskContext;
 use crate::source::{Block, ChunkRange, KeySet, RowReader};
 use crate::target::{
-    Bookmark, Checks, ChunkMark, Kept, OpenError, Opened, Segment, Session, Stage, TableMark, Target, Verdict, WaveEnd,
+    Bookmark, Checks, ChunkMark, Conflict, Kept, OpenError, Opened, Refused, Segment, Session, Stage, TableMark,
+    Target, Verdict, WaveEnd,
 };
 
 /// A target to look at.
@@ -38,6 +39,7 @@ pub async fn check(subject: &Subject, rows: impl AsyncFn() -> Vec<Numbers>) {
     subject.loaders_work_beside_a_wave().await;
     subject.a_wave_is_there_with_its_bookmark_or_not_at_all(&rows).await;
     subject.changes_that_do_not_fit_the_rows_are_refused(&rows).await;
+    subject.conflicts_are_told_apart_and_settled(&rows).await;
     subject.nothing_of_a_predecessor_can_be_committed(&rows).await;
     subject.a_parked_table_is_kept_with_its_reason().await;
     subject.what_is_cleaned_up_is_not_opened_again().await;
@@ -162,17 +164,61 @@ impl Subject {
 
         let changes = batch(&[Change::Insert([8, 80, 800]), Change::Delete(77), Change::Insert([9, 90, 900])]);
         let mut refused = Vec::new();
-        let mut verdict = |index: usize, _: &Problem| {
-            refused.push(index);
+        let mut verdict = |row: Refused<'_>| {
+            refused.push((row.index, row.conflict));
             Verdict::LeaveOut
         };
         let plan = std::slice::from_ref(&self.plan);
         let carefully =
             session.apply_carefully(plan, &Segment::whole(&changes), Checks::AsDeclared, &mut verdict).await;
         carefully.expect("a row that is left out does not stop the others");
-        assert_eq!(refused, [1]);
+        assert_eq!(refused, [(1, Some(Conflict::RowMissing { whole: false }))]);
         commit(session, 3, &[]).await.expect("the wave is committed without it");
         assert_eq!(rows().await, [[1, 11, 100], [4, 40, 400], [5, 31, 301], [8, 80, 800], [9, 90, 900]]);
+    }
+
+    /// Leaves the rows as they were.
+    async fn conflicts_are_told_apart_and_settled(&self, rows: &impl AsyncFn() -> Vec<Numbers>) {
+        let mut opened = self.open(1).await;
+        let session = opened.session.as_mut();
+        let before = rows().await;
+        let (exists, missing) = (Conflict::RowExists, |whole| Conflict::RowMissing { whole });
+        let whole = |old, id, value| Change::Update { old, new: [Some(id), Some(value), Some(5)] };
+        let part = |old, id, value| Change::Update { old, new: [Some(id), Some(value), None] };
+        let expected = [
+            (Change::Insert([4, 44, 444]), exists, Verdict::Resolve),
+            (whole(None, 70, 7), missing(true), Verdict::Resolve),
+            (part(None, 71, 7), missing(false), Verdict::LeaveOut),
+            (Change::Delete(72), missing(false), Verdict::Resolve),
+            // Its row takes the place of the one that has its key, with what the log left out.
+            (part(Some(1), 5, 55), exists, Verdict::Resolve),
+            // Its row is missing and its new key taken.
+            (whole(Some(73), 8, 88), missing(true), Verdict::Resolve),
+        ];
+        let changes = batch(&expected.map(|(change, ..)| change));
+        let mut found = Vec::new();
+        let mut verdict = |row: Refused<'_>| {
+            found.push((row.index, row.conflict));
+            expected[row.index].2
+        };
+        let plan = std::slice::from_ref(&self.plan);
+        let settled = session.apply_carefully(plan, &Segment::whole(&changes), Checks::AsDeclared, &mut verdict).await;
+        settled.expect("each conflict is settled in its wave");
+        assert_eq!(rows().await, before, "nothing is there before the commit");
+        let conflicts: Vec<_> = expected.iter().enumerate().map(|(at, (_, one, _))| (at, Some(*one))).collect();
+        assert_eq!(found, conflicts);
+        commit(session, 4, &[]).await.expect("the wave is committed");
+        assert_eq!(rows().await, [[4, 44, 444], [5, 55, 100], [8, 88, 5], [9, 90, 900], [70, 7, 5]]);
+
+        let back = [
+            Change::Delete(70),
+            Change::Update { old: Some(5), new: [Some(1), Some(11), Some(100)] },
+            Change::Insert([5, 31, 301]),
+            Change::Update { old: None, new: [Some(4), Some(40), Some(400)] },
+            Change::Update { old: None, new: [Some(8), Some(80), Some(800)] },
+        ];
+        self.wave(session, 5, &back).await.expect("what was settled is as any other row");
+        assert_eq!(rows().await, before);
     }
 
     async fn nothing_of_a_predecessor_can_be_committed(&self, rows: &impl AsyncFn() -> Vec<Numbers>) {
@@ -180,8 +226,8 @@ impl Subject {
         let before = rows().await;
         self.apply(zombie.session.as_mut(), &[Change::Delete(9)]).await.expect("a wave is opened");
         let successor = self.open(2).await;
-        assert_eq!(successor.kept.bookmark, Some(bookmark(3)));
-        assert!(commit(zombie.session.as_mut(), 4, &[]).await.is_err(), "an open wave of a predecessor must not land");
+        assert_eq!(successor.kept.bookmark, Some(bookmark(5)));
+        assert!(commit(zombie.session.as_mut(), 6, &[]).await.is_err(), "an open wave of a predecessor must not land");
         assert_eq!(rows().await, before);
         match self.try_open(1).await {
             Err(OpenError::Fenced { held, .. }) => assert_eq!(held, Epoch(2)),
@@ -193,11 +239,11 @@ impl Subject {
     async fn a_parked_table_is_kept_with_its_reason(&self) {
         let mut opened = self.open(2).await;
         let reason = Problem::new(Fault::Data, "a-reason", "It was parked by a test.");
-        let parked = [(self.plan.id, at(3), reason.clone())];
-        commit(opened.session.as_mut(), 4, &parked).await.expect("a table is parked with a wave");
+        let parked = [(self.plan.id, at(5), reason.clone())];
+        commit(opened.session.as_mut(), 6, &parked).await.expect("a table is parked with a wave");
         let kept = self.open(2).await.kept;
-        assert_eq!(kept.bookmark, Some(bookmark(4)));
-        assert_eq!(kept.tables[0].position, at(3));
+        assert_eq!(kept.bookmark, Some(bookmark(6)));
+        assert_eq!(kept.tables[0].position, at(5));
         match &kept.tables[0].stage {
             Stage::Parked(problem) => assert_eq!(problem.code, reason.code),
             other => panic!("the table is parked, not {other:?}"),

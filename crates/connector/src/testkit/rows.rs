@@ -5,7 +5,7 @@ use wavemark_domain::{Batch, Cell, ChangeKind, Fault, Problem, TablePlan};
 
 use super::model::{POISON, Row, in_layout, is_poison, layout_of};
 use crate::source::{Block, RowReader};
-use crate::target::Checks;
+use crate::target::{Checks, Conflict};
 
 /// The cells of a row as numbers: none for those that are null or unchanged.
 type Cells = [Option<u64>; 3];
@@ -59,6 +59,43 @@ pub(super) fn apply(
             rows[at] = row;
         }
     }
+    Ok(())
+}
+
+/// Whether a problem of [`apply`] is that the rows are not as the change expects them.
+pub(super) fn conflict(plan: &TablePlan, (batch, change): (&Batch, &Change), problem: &Problem) -> Option<Conflict> {
+    let new = batch.new_row(change, 3);
+    match problem.code.as_str() {
+        "row-exists" => Some(Conflict::RowExists),
+        "row-missing" => {
+            let whole = new.is_some_and(|cells| cells.iter().all(|cell| batch.value(*cell).is_some()));
+            Some(Conflict::RowMissing { whole: whole && !plan.is_keyless() })
+        }
+        _ => None,
+    }
+}
+
+/// Settles a conflict: the row becomes what the change says.
+pub(super) fn resolve(
+    rows: &mut Vec<Row>,
+    plan: &TablePlan,
+    (batch, change): (&Batch, &Change),
+    (conflict, checks): (Conflict, Checks),
+) -> Result<(), Problem> {
+    if change.kind == ChangeKind::Delete {
+        return Ok(());
+    }
+    let new = batch.new_row(change, 3).map(|cells| numbers(batch, cells, layout_of(plan)));
+    let id = new.and_then(|new| new[0]);
+    if change.kind == ChangeKind::Update && conflict == Conflict::RowExists {
+        let before = rows.clone();
+        rows.retain(|row| Some(row.id) != id);
+        return apply(rows, plan, (batch, change), checks).inspect_err(|_| *rows = before);
+    }
+    let row = whole(new)?;
+    refuse_poison(&[row], checks)?;
+    rows.retain(|there| there.id != row.id);
+    rows.push(row);
     Ok(())
 }
 

@@ -11,12 +11,14 @@ use wavemark_domain::{Fault, Position, Problem, TableId, TableName, TablePlan, W
 use super::Sabotage;
 use super::backend::{Begun, Connection, Lock};
 use super::model::{Row, layout_of};
-use super::rows::{apply, read_all, refuse_poison};
+use super::rows::{apply, conflict, read_all, refuse_poison, resolve};
 use super::side::SimulatedSide;
 use super::target::{Mark, Progress, TargetState};
 use crate::compare::Side;
 use crate::source::{Counter, KeySet, RowReader};
-use crate::target::{Bookmark, Checks, Loaded, Loader, Segment, Session, Stage, TableMark, Verdict, WaveEnd};
+use crate::target::{
+    Bookmark, Checks, Conflict, Loaded, Loader, Refused, Segment, Session, Stage, TableMark, Verdict, WaveEnd,
+};
 
 /// How long rows that others hold are waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -86,6 +88,20 @@ impl SimulatedSession {
         let rows = self.wave.as_mut().and_then(|wave| wave.tables.get_mut(&table));
         let rows = rows.ok_or_else(|| Problem::internal("a change without its wave"))?;
         apply(rows, &plan[table], (segment.batch, change), checks)
+    }
+
+    fn resolve(
+        &mut self,
+        plan: &[TablePlan],
+        segment: &Segment<'_>,
+        index: usize,
+        how: (Conflict, Checks),
+    ) -> Result<(), Problem> {
+        let change = &segment.batch.changes()[index];
+        let table = change.table.index();
+        let rows = self.wave.as_mut().and_then(|wave| wave.tables.get_mut(&table));
+        let rows = rows.ok_or_else(|| Problem::internal("a conflict without its wave"))?;
+        resolve(rows, &plan[table], (segment.batch, change), how)
     }
 }
 
@@ -172,21 +188,27 @@ impl Session for SimulatedSession {
         plan: &[TablePlan],
         segment: &Segment<'_>,
         checks: Checks,
-        verdict: &mut (dyn for<'p> FnMut(usize, &'p Problem) -> Verdict + Send),
+        verdict: &mut (dyn for<'p> FnMut(Refused<'p>) -> Verdict + Send),
     ) -> Result<(), Problem> {
         self.begin().await?;
         self.connection.target.pause("applying row by row").await?;
         for (index, _) in segment.changes() {
             let alone = Segment { range: index..index + 1, ..segment.clone() };
-            let outcome = match self.take(plan, &alone).await {
+            let mut outcome = match self.take(plan, &alone).await {
                 Ok(()) => self.change(plan, segment, index, checks),
                 Err(problem) if problem.fault == Fault::Data => Err(problem),
                 Err(problem) => return Err(problem),
             };
-            if let Err(problem) = outcome
-                && verdict(index, &problem) == Verdict::Abort
-            {
-                return Err(problem);
+            while let Err(problem) = outcome {
+                let change = &segment.batch.changes()[index];
+                let conflict = conflict(&plan[change.table.index()], (segment.batch, change), &problem);
+                match (verdict(Refused { index, problem: &problem, conflict }), conflict) {
+                    (Verdict::LeaveOut, _) => break,
+                    (Verdict::Resolve, Some(conflict)) => {
+                        outcome = self.resolve(plan, segment, index, (conflict, checks));
+                    }
+                    (Verdict::Abort | Verdict::Resolve, _) => return Err(problem),
+                }
             }
         }
         Ok(())

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wavemark_connector::target::{Checks, Segment, Verdict};
+use wavemark_connector::target::{Checks, Refused, Segment, Verdict};
 use wavemark_domain::progress::Severity;
 use wavemark_domain::task::DataErrorPolicy;
 use wavemark_domain::{Fault, Problem, TableId, TablePlan};
 
 use super::Follower;
+use super::conflicts::Settled;
 use super::pieces::Piece;
 use crate::attempt::Stop;
 
@@ -70,20 +71,27 @@ impl Follower<'_> {
         let segment = Segment { batch, range: piece.range.clone(), without: without.as_deref() };
         let mut failed = None;
         let (mut left_out, mut rows) = (Vec::new(), Vec::new());
+        let mut settled = Settled::new(self.run.task.settings.conflicts);
         let position = piece.mark.map(|mark| self.run.source.describe(&mark.end));
-        let mut verdict = |index: usize, problem: &Problem| {
-            let table = batch.changes()[index].table;
+        let mut verdict = |refused: Refused<'_>| {
+            let change = &batch.changes()[refused.index];
+            if let Some(verdict) = settled.verdict(&refused, change) {
+                return verdict;
+            }
             if policy == DataErrorPolicy::LogError {
-                let problem = problem.clone().table(self.plan[table.index()].name());
-                left_out.push((table, Problem { position: position.clone(), ..problem }));
-                rows.push(index);
+                let problem = refused.problem.clone().table(self.plan[change.table.index()].name());
+                left_out.push((change.table, Problem { position: position.clone(), ..problem }));
+                rows.push(refused.index);
                 return Verdict::LeaveOut;
             }
-            failed = Some((table, problem.clone()));
+            failed = Some((change.table, refused.problem.clone()));
             Verdict::Abort
         };
         let outcome = self.session.apply_carefully(self.plan, &segment, checks, &mut verdict).await;
         self.left_out.append(&mut left_out);
+        rows.extend(settled.without_effect());
+        rows.sort_unstable();
+        self.conflicts.append(&mut settled.rows);
         self.tally.add(&segment, &rows);
         match (outcome, failed) {
             (Ok(()), _) => Ok(()),

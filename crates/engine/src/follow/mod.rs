@@ -11,6 +11,7 @@ mod aside;
 mod asked;
 mod capture;
 mod careful;
+mod conflicts;
 mod durable;
 mod hold;
 mod keys;
@@ -53,6 +54,8 @@ struct Follower<'a> {
     parks: Vec<(TableId, Position, Problem)>,
     /// Rows that the open wave leaves out, and why: told once it is committed.
     left_out: Vec<(TableId, Problem)>,
+    /// Conflicts of the open wave: told once it is committed.
+    conflicts: Vec<conflicts::Settlement>,
     tally: Tally,
     /// Whether the wave holds the beginning of a transaction whose end is still to be read.
     streaming: bool,
@@ -110,6 +113,7 @@ pub(crate) async fn follow(
         tables: Tables::new(plan, &kept.tables),
         parks: Vec::new(),
         left_out: Vec::new(),
+        conflicts: Vec::new(),
         tally: Tally::default(),
         streaming: false,
         keys_due: run.task.kind.loads(),
@@ -238,6 +242,7 @@ impl Follower<'_> {
             self.expect_keys_in_the_way();
         }
         self.tell_left_out();
+        self.tell_conflicts();
         self.idle_position = None;
         self.committed_at = Instant::now();
         self.bookmark = Bookmark { wave, position };
@@ -256,6 +261,7 @@ impl Follower<'_> {
     /// Takes the open wave back.
     async fn take_back(&mut self) -> Result<(), Problem> {
         self.left_out.clear();
+        self.conflicts.clear();
         self.tally.clear();
         self.session.roll_back().await
     }

@@ -202,6 +202,8 @@ pub struct TaskTableBody {
     pub truncates: u64,
     /// Rows left out and written to `wavemark.exceptions`.
     pub exceptions: u64,
+    /// Changes that found the target's row otherwise than expected, decided about as `conflicts` says.
+    pub conflicts: u64,
     /// When the source committed its newest applied change.
     #[serde(with = "time::serde::rfc3339::option")]
     pub applied_commit_at: Option<OffsetDateTime>,
@@ -229,6 +231,7 @@ impl From<TaskTable> for TaskTableBody {
             deletes: table.deletes,
             truncates: table.truncates,
             exceptions: table.exceptions,
+            conflicts: table.conflicts,
             applied_commit_at: table.applied_commit_at.and_then(from_micros),
             problem: table.problem.map(TaskProblem::from),
         }

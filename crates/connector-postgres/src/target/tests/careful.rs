@@ -1,6 +1,6 @@
 //! Row by row: the failing row is found and can be left out.
 
-use wavemark_connector::target::{Checks, Segment, Session, Verdict};
+use wavemark_connector::target::{Checks, Refused, Segment, Session, Verdict};
 use wavemark_domain::Fault;
 
 use super::*;
@@ -34,7 +34,8 @@ async fn rows_that_fail_are_left_out_and_written_to_the_exceptions_in_the_same_c
     let batch = poisoned();
     let mut seen = Vec::new();
     session
-        .apply_carefully(&plan, &Segment::whole(&batch), Checks::AsDeclared, &mut |at, problem| {
+        .apply_carefully(&plan, &Segment::whole(&batch), Checks::AsDeclared, &mut |row| {
+            let (at, problem) = (row.index, row.problem);
             seen.push((at, problem.code.clone(), problem.key_columns.clone()));
             assert!(!problem.text.contains("secret"), "{problem}");
             Verdict::LeaveOut
@@ -62,7 +63,7 @@ async fn an_abort_ends_with_the_rows_own_problem_and_leaves_nothing() {
     let mut session = session(&database, &plan).await;
     let batch = poisoned();
     let problem = session
-        .apply_carefully(&plan, &Segment::whole(&batch), Checks::AsDeclared, &mut |_, _| Verdict::Abort)
+        .apply_carefully(&plan, &Segment::whole(&batch), Checks::AsDeclared, &mut |_| Verdict::Abort)
         .await
         .unwrap_err();
     assert_eq!((problem.fault, problem.code.as_str()), (Fault::Data, "check-violated"));
@@ -79,7 +80,7 @@ async fn a_value_that_the_server_cannot_read_is_noted_by_its_bytes() {
     let mut batch = Batch::default();
     insert(&mut batch, 0, &[V::Bytes(vec![1, 2, 3]), V::Text("x"), V::Int(1)]);
     session
-        .apply_carefully(&plan, &Segment::whole(&batch), Checks::AsDeclared, &mut |_, _| Verdict::LeaveOut)
+        .apply_carefully(&plan, &Segment::whole(&batch), Checks::AsDeclared, &mut |_| Verdict::LeaveOut)
         .await
         .unwrap();
     commit(&mut session, 1).await.unwrap();
@@ -141,8 +142,8 @@ async fn what_only_the_commit_refuses_is_found_when_constraints_are_checked_at_o
     let mut left_out = Vec::new();
     for checks in [Checks::AsDeclared, Checks::AtOnce] {
         left_out.clear();
-        let mut verdict = |at: usize, problem: &Problem| {
-            left_out.push((at, problem.code.clone()));
+        let mut verdict = |row: Refused<'_>| {
+            left_out.push((row.index, row.problem.code.clone()));
             Verdict::LeaveOut
         };
         session.apply_carefully(&plan, &segment, checks, &mut verdict).await.unwrap();

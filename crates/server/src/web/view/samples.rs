@@ -259,6 +259,7 @@ fn table(
         deletes: changes.2,
         truncates: 0,
         exceptions: 0,
+        conflicts: 0,
         applied_commit_at: newest.map(|seconds| micros(ago(seconds))),
         problem: None,
     }

@@ -176,8 +176,12 @@ fn error(table: &TableProgress) -> String {
             format::counted(table.exceptions, "row left out, it is", "rows left out, they are")
         )
     });
+    let conflicts = (table.conflicts > 0).then(|| {
+        let rows = format::counted(table.conflicts, "row was", "rows were");
+        format!("{rows} not as expected in the target")
+    });
     let why = table.problem.as_ref().map(|problem| problem.text.clone());
-    why.into_iter().chain(left_out).collect::<Vec<_>>().join(" · ")
+    why.into_iter().chain(conflicts).chain(left_out).collect::<Vec<_>>().join(" · ")
 }
 
 #[cfg(test)]

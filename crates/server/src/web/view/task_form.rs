@@ -99,7 +99,7 @@ const fn text(name: &'static str, label: &'static str, hint: &'static str) -> Se
     Setting { name, label, hint, first: false, range: None, words: &[] }
 }
 
-const SETTINGS: [Setting; 20] = [
+const SETTINGS: [Setting; 21] = [
     Setting {
         name: "preparation",
         label: "Target tables before the load",
@@ -122,6 +122,18 @@ const SETTINGS: [Setting; 20] = [
             ("park-table", "Park its table, the others go on"),
             ("stop-task", "Stop the task before the transaction"),
             ("log-error", "Leave the row out, write it to wavemark.exceptions"),
+        ],
+    },
+    Setting {
+        name: "conflicts",
+        label: "When somebody else changed a row in the target",
+        hint: "A key that is taken, or a row that is not there. Values that are refused are not meant.",
+        first: false,
+        range: None,
+        words: &[
+            ("as-data-error", "As a row that can't be applied"),
+            ("overwrite", "Make the row what it is at the source"),
+            ("skip", "Leave the change out, write it to wavemark.exceptions"),
         ],
     },
     Setting {
