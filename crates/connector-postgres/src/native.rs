@@ -23,8 +23,9 @@ pub struct TableNative {
     pub oid: u32,
     /// `pg_class.relkind`: `r`, `p`, `v`, `m` or `f`.
     pub relkind: String,
-    /// `pg_class.relfilenode`, 0 for what has no storage of its own.
-    pub relfilenode: u32,
+    /// What its rows are stored in, as JSON: pairs of `pg_class.oid` and `pg_class.relfilenode`, of each partition for a
+    /// partitioned table.
+    pub storage: String,
     /// `pg_class.relreplident`: `d`, `n`, `f` or `i`.
     pub replica_identity: String,
     /// Whether it, or one of its partitions, is unlogged.

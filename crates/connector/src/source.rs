@@ -20,7 +20,7 @@ use wavemark_domain::catalog::{Column, Table};
 use wavemark_domain::check::Finding;
 #[cfg(doc)]
 use wavemark_domain::task::TaskSettings;
-use wavemark_domain::{Batch, Encoding, Position, Problem, TableId, TablePlan};
+use wavemark_domain::{Batch, Encoding, Position, Problem, Relayout, TableId, TablePlan};
 
 use crate::TaskContext;
 use crate::compare::Side;
@@ -106,12 +106,24 @@ pub trait Source: Send + Sync {
     /// that ended before. Before anything is read it is checked that the source still has the position; if not
     /// (slot missing, recreated, invalidated, moved past `from`; another system; another timeline) this fails with
     /// [`wavemark_domain::Fault::PositionLost`].
+    ///
+    /// Where the layout of a table changes in a way that is proved and that the settings let through, the reader has
+    /// `replan` make the table's next plan and goes on with that ([`Read::layouts`]); else the table ends with a
+    /// [`wavemark_domain::ChangeKind::Barrier`].
     async fn follow(
         &self,
         task: &TaskContext,
         plan: &[TablePlan],
         from: &Position,
+        replan: Arc<dyn Replan>,
     ) -> Result<Box<dyn ChangeReader>, Problem>;
+
+    /// A table as the rows have it that a target holds of it, with what is known of it now: `kept` was noted with the
+    /// rows, `storage` is the mark of the source's storage then. It is what the log goes on from. No I/O.
+    fn as_kept(&self, kept: &Table, storage: &str, now: &Table) -> Table {
+        let _ = storage;
+        Table { columns: kept.columns.clone(), key: kept.key.clone(), ..now.clone() }
+    }
 
     /// Whether the log could be opened from there, by everything that [`Source::follow`] checks. Changes nothing.
     async fn still_has(&self, task: &TaskContext, from: &Position) -> Result<(), Problem>;
@@ -129,6 +141,12 @@ pub trait Source: Send + Sync {
     /// Removes what the task made at the source, all generations up to the given one. Repeating it is safe.
     /// When something can't be removed, [`LeftBehind`] holds the statements for a person.
     async fn clean_up(&self, task: &TaskContext) -> Result<(), LeftBehind>;
+}
+
+/// Makes the plan of a followed table whose layout changes.
+pub trait Replan: Send + Sync {
+    /// The plan of the table as it is described here, under the number that it has. No I/O.
+    fn plan(&self, id: TableId, table: &Arc<Table>) -> Result<TablePlan, Problem>;
 }
 
 /// For whom a part of the log is kept.
@@ -365,6 +383,8 @@ pub struct Read {
     /// The source's clock when it sent the last of this (microseconds since 1970), so that lag doesn't depend on
     /// clocks that agree.
     pub source_clock: Option<i64>,
+    /// Layouts that hold from the batch's first change on.
+    pub layouts: Vec<Relayout>,
     /// Why, for each table with a [`wavemark_domain::ChangeKind::Barrier`] in the batch.
     pub barriers: Vec<(TableId, Problem)>,
 }

@@ -21,7 +21,7 @@ use wavemark_domain::catalog::{Column, Table, TableName};
 use wavemark_domain::check::Finding;
 use wavemark_domain::ids::Generation;
 use wavemark_domain::task::Preparation;
-use wavemark_domain::{Batch, Encoding, Epoch, Position, Problem, TableId, TablePlan, WaveNumber};
+use wavemark_domain::{Batch, Encoding, Epoch, Position, Problem, Relayout, TableId, TablePlan, WaveNumber};
 
 use crate::TaskContext;
 use crate::compare::Side;
@@ -206,6 +206,12 @@ pub trait Session: Send {
     /// answered; then the error comes from a later call or from [`Session::commit`]. After a *data* or *transient*
     /// error nothing of the wave is there; the caller calls [`Session::roll_back`] before the next wave.
     async fn apply(&mut self, plan: &[TablePlan], segment: &Segment<'_>) -> Result<(), Problem>;
+
+    /// Brings a table to its next layout in the open wave, beginning one (with the fence held) if none is open, and
+    /// notes the layout with the table's mark: committed with the wave, or not at all. `plan` has the table as it is from
+    /// here on, `before` is its plan until now. What the target can't do is a *data* problem; the wave is taken back
+    /// then. After a wave that was taken back the session takes no more changes of the table.
+    async fn alter(&mut self, plan: &[TablePlan], before: &TablePlan, next: &Relayout) -> Result<(), Problem>;
 
     /// The careful way to apply: row by row in order, each failing one taken back alone and shown to `verdict`
     /// with its index in the batch. [`Verdict::LeaveOut`] writes it to the exceptions in this wave and goes on;

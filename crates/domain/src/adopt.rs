@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::Generation;
 use crate::task::TaskKind;
-use crate::{Epoch, TableName, TablePlan, TaskId};
+use crate::{Epoch, Table, TableName, TablePlan, TaskId};
 
 /// What a target holds of one task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,9 @@ pub struct KeptTable {
     pub target: TableName,
     /// The columns that are written, source and target, if that was noted.
     pub columns: Option<Vec<(String, String)>>,
+    /// The table at the source as its rows here have it, as of the bookmark, if that was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Table>,
 }
 
 /// A task of which the target holds something, and whether another may go on as it.
@@ -156,6 +159,7 @@ mod tests {
                 source: TableName::new("s", "t"),
                 target: TableName::new("s", "t"),
                 columns: columns.map(pairs),
+                layout: None,
             }],
         }
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::kept_log::OverBudget;
+use crate::layout::{AlterPolicy, ChangedTablePolicy, ColumnPolicy};
 use crate::stop::StopAt;
 
 /// What a task does.
@@ -126,6 +127,16 @@ pub struct TaskSettings {
     pub conflicts: ConflictPolicy,
     /// What happens when rows leave a partitioned table with a partition, of which the log says nothing.
     pub partition_removals: PartitionPolicy,
+    /// What happens when a column is added at the source.
+    pub added_columns: ColumnPolicy,
+    /// What happens when a column is dropped at the source.
+    pub dropped_columns: ColumnPolicy,
+    /// What happens when a column is renamed at the source.
+    pub renamed_columns: AlterPolicy,
+    /// What happens when a column's type changes at the source.
+    pub retyped_columns: AlterPolicy,
+    /// What happens to a table that was changed at the source in a way that can't be applied exactly.
+    pub changed_tables: ChangedTablePolicy,
     /// The slot that people made at the source for a task that only follows; empty: the task makes its own.
     pub start_slot: String,
     /// The publication that was made before that slot.
@@ -167,6 +178,11 @@ impl Default for TaskSettings {
             data_errors: DataErrorPolicy::default(),
             conflicts: ConflictPolicy::default(),
             partition_removals: PartitionPolicy::default(),
+            added_columns: ColumnPolicy::default(),
+            dropped_columns: ColumnPolicy::default(),
+            renamed_columns: AlterPolicy::default(),
+            retyped_columns: AlterPolicy::default(),
+            changed_tables: ChangedTablePolicy::default(),
             start_slot: String::new(),
             start_publication: String::new(),
             start_position: String::new(),

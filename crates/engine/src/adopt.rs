@@ -5,6 +5,7 @@ use wavemark_connector::target::Kept;
 use wavemark_domain::adopt::{self, Adoptable, KeptTask};
 use wavemark_domain::{Position, Problem, TablePlan};
 
+use crate::attempt::as_kept;
 use crate::plan;
 use crate::run::Run;
 
@@ -12,9 +13,11 @@ use crate::run::Run;
 pub async fn adoptable(run: &Run) -> Result<Vec<Adoptable>, Problem> {
     let tables = run.source.tables().await?;
     let (source, target) = (run.source.as_ref(), run.target.as_ref());
-    let planned = plan::make(tables, &run.mappings, &run.source_engine, source, target, run.task.kind.follows());
+    let follows = run.task.kind.follows();
     let mut found = Vec::new();
     for (task, kept) in run.target.kept_tasks().await? {
+        let tables = as_kept(run, tables.clone(), &kept);
+        let planned = plan::make(tables, &run.mappings, &run.source_engine, source, target, follows);
         found.push(judge(run, &planned.tables, &task, &kept).await);
     }
     Ok(found)

@@ -8,7 +8,7 @@ use wavemark_connector::target::{Checks, Kept, OpenError, Stage};
 use wavemark_domain::ids::Generation;
 use wavemark_domain::progress::{Phase, Severity, TableProgress};
 use wavemark_domain::state::TableState;
-use wavemark_domain::{Epoch, Fault, Position, Problem, TableName, TablePlan};
+use wavemark_domain::{Epoch, Fault, Position, Problem, Table, TableId, TableName, TablePlan, TableWish};
 
 use crate::connections::{Base, Room, Taken};
 use crate::plan::{self, Planned};
@@ -67,9 +67,22 @@ impl From<OpenError> for Stop {
 pub(crate) async fn attempt(run: &Run, carried: &mut Carried, base: &mut Base, more: Taken) -> Result<Ended, Stop> {
     let work = async {
         run.status.phase(Phase::Preparing);
-        let planned = make_plan(run).await?;
-        let plan: Arc<[TablePlan]> = planned.tables.clone().into();
+        let tables = {
+            let _turn = run.connections.turn().await;
+            run.source.tables().await?
+        };
+        let planned = make_plan(run, tables.clone())?;
         let mut opened = run.target.open(&run.task).await?;
+        // What is loaded again is loaded as the source describes it now.
+        let wished = run.orders.take(TableWish::Reload);
+        let is_wished = |table: &Table| wished.iter().any(|order| order.table == table.name);
+        let planned = if opened.kept.written.is_empty() {
+            planned
+        } else {
+            let (again, others) = tables.into_iter().partition(is_wished);
+            make_plan(run, [as_kept(run, others, &opened.kept), again].concat())?
+        };
+        let plan: Arc<[TablePlan]> = planned.tables.clone().into();
         left_behind::settle(run, &plan, &mut opened.kept, opened.session.as_mut()).await?;
         show_tables(run, &planned, &opened.kept);
         opened.session.attach(&plan).await?;
@@ -77,7 +90,8 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried, base: &mut Base, m
         if is_new && !std::mem::replace(&mut carried.assessed, true) {
             assess::tell(run, &planned).await;
         }
-        let asked = load::asked(run, &plan, &opened.kept);
+        let mut asked = load::asked(run, &plan, &opened.kept, wished);
+        asked.extend(changed(run, &plan, &opened.kept));
         let loaders = std::mem::take(&mut opened.loaders);
         let mut aside = (follow::Loading::default(), Vec::new(), Room::default());
         if load::is_due(&opened.kept) {
@@ -117,9 +131,24 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried, base: &mut Base, m
     follow::follow(run, &plan, &opened.kept, opened.session.as_mut(), carried, aside).await
 }
 
-async fn make_plan(run: &Run) -> Result<Planned, Problem> {
-    let _turn = run.connections.turn().await;
-    let tables = run.source.tables().await?;
+/// The source's tables, those that the target holds as their rows there have them: the log goes on from that, and says
+/// itself what changed since.
+pub(crate) fn as_kept(run: &Run, tables: Vec<Table>, kept: &Kept) -> Vec<Table> {
+    let held = |table: Table| {
+        let mark = kept.tables.iter().find(|mark| mark.source == table.name && mark.stage == Stage::Loaded);
+        let layout = kept.written.iter().find(|written| written.source == table.name)?.layout.as_ref();
+        mark.zip(layout).map(|(mark, layout)| run.source.as_kept(layout, &mark.storage, &table))
+    };
+    tables.into_iter().map(|table| held(table.clone()).unwrap_or(table)).collect()
+}
+
+/// Tables that are to be loaded again because they were changed at the source.
+fn changed<'a>(run: &'a Run, plan: &'a [TablePlan], kept: &'a Kept) -> impl Iterator<Item = TableId> + use<'a> {
+    let marks = kept.tables.iter().filter(|mark| matches!(&mark.stage, Stage::Parked(why) if run.reloads(why)));
+    marks.filter_map(|mark| plan.iter().find(|table| *table.name() == mark.source).map(|table| table.id))
+}
+
+fn make_plan(run: &Run, tables: Vec<Table>) -> Result<Planned, Problem> {
     let planned = plan::make(
         tables,
         &run.mappings,

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use wavemark_connector::source::Replan;
 use wavemark_connector::{Source, Target};
 use wavemark_domain::catalog::Table;
 use wavemark_domain::mapping::Mappings;
 use wavemark_domain::{ColumnPlan, Encoding, Fault, Problem, TableId, TableName, TablePlan};
+
+use crate::run::Run;
 
 /// What the mappings and both systems make of the source's tables.
 #[derive(Clone, Debug, Default)]
@@ -98,6 +101,19 @@ fn key_of(table: &Table, columns: &[ColumnPlan]) -> Result<Vec<usize>, Problem> 
             .ok_or_else(|| refusal(table, &format!("the mapping leaves out {name}, a column of its key")))
     };
     table.key.iter().map(place).collect()
+}
+
+/// Plans a followed table anew, as its next layout in the log describes it.
+pub(crate) struct Replanner(pub(crate) Run);
+
+impl Replan for Replanner {
+    fn plan(&self, id: TableId, table: &Arc<Table>) -> Result<TablePlan, Problem> {
+        let Self(run) = self;
+        let (source, target) = (run.source.as_ref(), run.target.as_ref());
+        let follows = run.task.kind.follows();
+        let planned = plan_table(id, table, &run.mappings, &run.source_engine, source, target, follows);
+        planned.unwrap_or_else(|| Err(refusal(table, "the mapping does not choose it any more")))
+    }
 }
 
 /// Two source tables can't share a target table: neither travels until the mapping tells them apart.

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use wavemark_connector::source::LeftBehind;
 use wavemark_connector::{Source, Target, TaskContext};
 use wavemark_domain::ids::Generation;
+use wavemark_domain::layout::ChangedTablePolicy;
 use wavemark_domain::mapping::Mappings;
 use wavemark_domain::progress::{Phase, Severity};
 use wavemark_domain::{Epoch, Fault, Problem};
@@ -71,6 +72,12 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 impl Run {
+    /// Whether a table that was parked for this is loaded again without being asked: it was changed at the source.
+    pub(crate) fn reloads(&self, problem: &Problem) -> bool {
+        let may = self.task.kind.loads() && self.task.kind.follows();
+        may && self.task.settings.changed_tables == ChangedTablePolicy::ReloadTable && problem.code == "table-changed"
+    }
+
     /// Runs the task. Passing problems are waited out for as long as it takes, each attempt starting from what the
     /// target holds. May be dropped at any await: the next run continues.
     pub async fn run(&self) -> Result<Ended, Failure> {

@@ -28,9 +28,15 @@ pub(crate) async fn tables(client: &mut Client) -> Result<Vec<Table>, Problem> {
         .start()
         .await
         .map_err(failed)?;
-    let found = read(transaction.client()).await.map_err(failed)?;
+    let found = read(transaction.client(), None).await.map_err(failed)?;
     transaction.commit().await.map_err(failed)?;
     found.into_tables()
+}
+
+/// One table, in the client's transaction; none if it isn't there.
+pub(crate) async fn table(client: &Client, oid: u32) -> Result<Option<Table>, Problem> {
+    let failed = |error: tokio_postgres::Error| error::driver(&error, "read the catalog");
+    Ok(read(client, Some(oid)).await.map_err(failed)?.into_tables()?.into_iter().next())
 }
 
 /// The answers, still apart.
@@ -44,8 +50,9 @@ struct Found {
     sequences: Vec<Row>,
 }
 
-async fn read(client: &Client) -> Result<Found, tokio_postgres::Error> {
-    let tables = client.query(sql::TABLES, &[]).await?;
+async fn read(client: &Client, only: Option<u32>) -> Result<Found, tokio_postgres::Error> {
+    let mut tables = client.query(sql::TABLES, &[]).await?;
+    tables.retain(|row| only.is_none_or(|oid| row.get::<_, u32>(0) == oid));
     let oids: Vec<u32> = tables.iter().map(|row| row.get(0)).collect();
     let identities = client.query(sql::IDENTITIES, &[&oids]).await?;
     Ok(Found {
@@ -62,7 +69,7 @@ async fn read(client: &Client) -> Result<Found, tokio_postgres::Error> {
 impl Found {
     fn into_tables(self) -> Result<Vec<Table>, Problem> {
         let mut parts = Parts::new(&self)?;
-        Ok(self.tables.iter().map(|row| table(row, &mut parts, &self.identities)).collect())
+        Ok(self.tables.iter().map(|row| put_together(row, &mut parts, &self.identities)).collect())
     }
 }
 
@@ -115,7 +122,7 @@ fn column(row: &Row, type_reference: Value) -> Column {
     Column { name: row.get(1), declared: row.get(3), not_null: row.get(4), generated: row.get(5), native }
 }
 
-fn table(row: &Row, parts: &mut Parts, identities: &HashMap<u32, Vec<String>>) -> Table {
+fn put_together(row: &Row, parts: &mut Parts, identities: &HashMap<u32, Vec<String>>) -> Table {
     let oid: u32 = row.get(0);
     let relkind: &str = row.get(3);
     let mut native: Value = row.get(6);

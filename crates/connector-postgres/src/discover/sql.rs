@@ -26,7 +26,8 @@ tree(root, oid) as (
 ),
 leaves as (
     select tree.root, bool_or(c.relpersistence = 'u') as unlogged, sum(greatest(c.reltuples, 0))::float8 as rows, bool_and(c.reltuples < 0) as unknown,
-           sum(pg_table_size(c.oid))::bigint as bytes
+           sum(pg_table_size(c.oid))::bigint as bytes,
+           jsonb_agg(jsonb_build_array(c.oid::bigint, c.relfilenode::bigint))::text as storage
     from tree join pg_class c on c.oid = tree.oid
     where c.relkind = 'r'
     group by tree.root
@@ -36,7 +37,8 @@ select l.oid, l.nspname, l.relname, l.relkind::text,
             when l.relkind in ('r', 'm') and l.reltuples >= 0 then l.reltuples::float8 end as rows,
        case when l.relkind = 'p' then coalesce(leaves.bytes, 0)
             when l.relkind in ('r', 'm') then pg_table_size(l.oid) end as bytes,
-       jsonb_build_object('oid', l.oid::bigint, 'relkind', l.relkind, 'relfilenode', l.relfilenode::bigint,
+       jsonb_build_object('oid', l.oid::bigint, 'relkind', l.relkind,
+                          'storage', coalesce(leaves.storage, format('[[%s,%s]]', l.oid, l.relfilenode)),
                           'replica_identity', l.relreplident,
                           'unlogged', l.relpersistence = 'u' or coalesce(leaves.unlogged, false),
                           'comment', obj_description(l.oid, 'pg_class'),

@@ -99,6 +99,44 @@ pub struct RelationBody<'a> {
     pub columns: Columns<'a>,
 }
 
+/// The same, kept for later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedRelation {
+    id: u32,
+    namespace: String,
+    name: String,
+    replica_identity: ReplicaIdentity,
+    count: u16,
+    columns: Vec<u8>,
+}
+
+impl From<&RelationBody<'_>> for OwnedRelation {
+    fn from(relation: &RelationBody<'_>) -> Self {
+        Self {
+            id: relation.id,
+            namespace: relation.namespace.to_owned(),
+            name: relation.name.to_owned(),
+            replica_identity: relation.replica_identity,
+            count: relation.columns.count,
+            columns: relation.columns.bytes.to_vec(),
+        }
+    }
+}
+
+impl OwnedRelation {
+    /// As it came.
+    #[must_use]
+    pub fn body(&self) -> RelationBody<'_> {
+        RelationBody {
+            id: self.id,
+            namespace: &self.namespace,
+            name: &self.name,
+            replica_identity: self.replica_identity,
+            columns: Columns { count: self.count, bytes: &self.columns },
+        }
+    }
+}
+
 /// A column of a relation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column<'a> {

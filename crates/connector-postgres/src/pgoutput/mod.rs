@@ -25,7 +25,7 @@ mod recorded;
 pub use decode::decode;
 pub use error::{DecodeError, Reason};
 pub use message::{
-    Begin, Column, Columns, Commit, Delete, Insert, LogicalMessage, Message, OldRow, Origin, RelationBody, RelationIds,
-    ReplicaIdentity, StreamAbort, StreamCommit, StreamStart, Truncate, TypeBody, Update,
+    Begin, Column, Columns, Commit, Delete, Insert, LogicalMessage, Message, OldRow, Origin, OwnedRelation,
+    RelationBody, RelationIds, ReplicaIdentity, StreamAbort, StreamCommit, StreamStart, Truncate, TypeBody, Update,
 };
 pub use tuple::{Cell, Cells, Tuple};

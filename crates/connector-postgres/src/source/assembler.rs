@@ -6,14 +6,17 @@
 //! - A Relation message in a chunk belongs to its subtransaction. One of a rolled-back subtransaction is passed over,
 //!   unless the relation is not known yet: then it is what the server goes on to assume as known. (Had the
 //!   subtransaction changed the table's shape, its rollback would make the server describe the table again.)
+//! - A Relation message with another layout than its table's stops all until it is known what becomes of the table
+//!   ([`Assembler::resolve`]). What was read before it is handed out first, so that a batch has one layout of a table.
 //! - A transaction ended at or before `from` if and only if its commit record lies before `from`.
 
 use wavemark_connector::source::InHand;
-use wavemark_domain::{Batch, Position, Problem, TableId};
+use wavemark_domain::{Batch, Position, Problem, Relayout, TableId};
 
+use super::layout::Expected;
 use super::streamed::{Replay, Streamed};
 use super::writer::Writer;
-use crate::pgoutput::{DecodeError, Message, StreamCommit, decode};
+use crate::pgoutput::{DecodeError, Message, OwnedRelation, StreamCommit, decode};
 use crate::position::Place;
 use crate::wire::Lsn;
 
@@ -57,6 +60,7 @@ pub(super) struct Taken {
     /// When that was committed.
     pub(super) open_committed_at: Option<i64>,
     pub(super) barriers: Vec<(TableId, Problem)>,
+    pub(super) layouts: Vec<Relayout>,
 }
 
 impl Assembler {
@@ -157,10 +161,10 @@ impl Assembler {
             }
             let message = decode(data, true).map_err(undecodable)?;
             match message {
-                Message::Relation(_, relation) if aborted && self.writer.knows(relation.id) => {}
+                Message::Relation(_, relation) if aborted && self.writer.passes_over(&relation) => {}
                 message => self.writer.change(&message)?,
             }
-            if self.writer.batch.bytes() >= most {
+            if self.writer.batch.bytes() >= most || self.writer.unresolved().is_some() {
                 return Ok(());
             }
         }
@@ -191,6 +195,24 @@ impl Assembler {
     pub(super) fn keepalive(&mut self, end: Lsn, clock: i64) {
         if self.is_between() && end > self.marked && self.progress.is_none_or(|(at, _)| at < end) {
             self.progress = Some((end, clock));
+        }
+    }
+
+    /// A relation of which it is to be found out what becomes of it, before anything else is taken in.
+    #[inline]
+    pub(super) fn unresolved(&self) -> Option<&(TableId, OwnedRelation)> {
+        self.writer.unresolved()
+    }
+
+    /// Whether there is nothing to hand out.
+    pub(super) fn is_empty(&self) -> bool {
+        self.writer.batch.is_empty()
+    }
+
+    /// What becomes of the relation. There is nothing to hand out.
+    pub(super) fn resolve(&mut self, next: Result<(Expected, Option<Relayout>), Problem>) {
+        if let Some((table, width)) = self.writer.resolve(next) {
+            self.widths[table.index()] = width;
         }
     }
 
@@ -253,7 +275,8 @@ impl Assembler {
         }
         let open_end = batch.is_open().then(|| self.open_end()).flatten();
         let open_committed_at = batch.is_open().then(|| self.open_time()).flatten();
-        Taken { barriers: self.barriers(&batch), open_end, open_committed_at, batch }
+        let layouts = std::mem::take(&mut self.writer.layouts);
+        Taken { barriers: self.barriers(&batch), layouts, open_end, open_committed_at, batch }
     }
 
     /// Where the transaction in hand ends. Before its Commit message only the place of its commit record is known; no

@@ -1,24 +1,26 @@
 //! Opening the log: first it is proved that the source still has the position, then the slot is streamed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 use wavemark_connector::TaskContext;
-use wavemark_connector::source::KeptFor;
+use wavemark_connector::source::{KeptFor, Replan};
 use wavemark_connector::spill::Spill;
 use wavemark_domain::catalog::TableKind;
-use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
+use wavemark_domain::{Fault, Position, Problem, TablePlan};
 
 use super::assembler::Assembler;
+use super::known::Known;
 use super::layout::Expected;
-use super::reader::LogReader;
+use super::reader::{Layouts, LogReader};
 use super::streamed::Streamed;
 use super::watch::Watch;
 use super::writer::Writer;
 use super::{named, names, session, slot};
 use crate::error;
-use crate::native::{ColumnNative, TableNative};
+use crate::native::TableNative;
 use crate::position::{Place, describe};
 use crate::settings::Settings;
 use crate::wire::{Connection, Lsn, PgoutputOptions, ReplicationStream, Streaming};
@@ -32,7 +34,7 @@ pub(super) async fn open(
     plan: &[TablePlan],
     from: &Position,
     kept: KeptFor,
-    streaming: Streaming,
+    (streaming, replan): (Streaming, Option<Arc<dyn Replan>>),
 ) -> Result<LogReader, Problem> {
     let bookmark = Place::from_position(from).ok_or_else(|| {
         lost("another-system", "The bookmark is not a position of a PostgreSQL server.".to_owned(), from)
@@ -51,7 +53,11 @@ pub(super) async fn open(
     let mut connection = session::replication(settings, &task.name, "follow").await?;
     let place = check_system(&mut connection, bookmark, from).await?;
     let published = published(&control, task, &publication, from).await?;
-    let mut writer = Writer::new(expected(plan)?, doubtful(&control, plan).await?);
+    let (known, doubtful) = Known::begin(&control, plan).await?;
+    let mut writer = Writer::new(expected(plan)?, doubtful);
+    if replan.is_some() {
+        writer = writer.following_layouts();
+    }
     for table in plan.iter().filter(|table| is_followed(table)) {
         let oid = oid(table)?;
         if !published.contains(&oid) {
@@ -67,7 +73,7 @@ pub(super) async fn open(
     let watch = Watch::begin(&control, &publication, plan, &task.settings)
         .await
         .map_err(|error| error::driver(&error, "look up the partitions of the planned tables"))?;
-    Ok(LogReader::new(settings, task, stream, assembler, (confirmed, watch)))
+    Ok(LogReader::new(settings, task, stream, assembler, (confirmed, watch, Layouts { known, replan })))
 }
 
 /// Checks what [`open`] does before it opens the log, and changes nothing.
@@ -138,7 +144,7 @@ fn expected(plan: &[TablePlan]) -> Result<Vec<Expected>, Problem> {
     plan.iter().filter(|table| is_followed(table)).map(Expected::of).collect()
 }
 
-fn oid(table: &TablePlan) -> Result<u32, Problem> {
+pub(super) fn oid(table: &TablePlan) -> Result<u32, Problem> {
     TableNative::of(&table.source)
         .map(|native| native.oid)
         .map_err(|error| Problem::internal(format!("The plan of table {} can't be read: {error}.", table.name())))
@@ -270,36 +276,6 @@ async fn published(control: &Client, task: &TaskContext, name: &str, from: &Posi
     }
     let found = slot::published(control, name).await?.ok_or_else(missing)?;
     found.as_made.then_some(found.tables).ok_or_else(changed)
-}
-
-/// Tables with a column that was dropped and added again under its name and with its type: their Relation messages
-/// look the same, so the catalog's column numbers tell.
-async fn doubtful(control: &Client, plan: &[TablePlan]) -> Result<Vec<(TableId, Problem)>, Problem> {
-    let oids = plan.iter().map(oid).collect::<Result<Vec<_>, _>>()?;
-    let rows = control
-        .query(
-            "SELECT attrelid, attname::text, attnum FROM pg_attribute \
-             WHERE attrelid = any($1) AND attnum > 0 AND NOT attisdropped",
-            &[&oids],
-        )
-        .await
-        .map_err(|error| error::driver(&error, "read the columns of the planned tables"))?;
-    let present: hashbrown::HashMap<(u32, &str), i16> =
-        rows.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect();
-    let mut doubtful = Vec::new();
-    for (table, oid) in plan.iter().zip(&oids).filter(|(table, _)| is_followed(table)) {
-        let again = table.columns.iter().find(|column| {
-            let column = &table.source.columns[column.source];
-            let planned = ColumnNative::of(column).map(|native| native.attnum).ok();
-            present.get(&(*oid, column.name.as_str())).is_some_and(|now| Some(*now) != planned)
-        });
-        if let Some(column) = again {
-            let name = &table.source.columns[column.source].name;
-            let problem = Expected::of(table)?.changed(&format!("column {name} was dropped and added again"));
-            doubtful.push((table.id, problem));
-        }
-    }
-    Ok(doubtful)
 }
 
 /// A slot, and the publication that it is read with.

@@ -12,17 +12,19 @@ use crate::native::{ColumnNative, TableNative};
 use crate::pgoutput::{Column, RelationBody, ReplicaIdentity};
 
 /// A planned table as its Relation messages must describe it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Expected {
     pub(super) table: TableId,
     pub(super) name: TableName,
     pub(super) oid: u32,
     columns: Vec<ExpectedColumn>,
+    /// Columns that are not in the plan and may come all the same.
+    ignored: Vec<String>,
     keyless: bool,
-    width: usize,
+    pub(super) width: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ExpectedColumn {
     name: String,
     type_id: u32,
@@ -75,9 +77,15 @@ impl Expected {
             name: plan.name().clone(),
             oid: native.oid,
             columns,
+            ignored: Vec::new(),
             keyless: plan.is_keyless(),
             width: plan.columns.len(),
         })
+    }
+
+    /// The same, where columns of these names are passed over.
+    pub(super) fn ignoring(self, ignored: Vec<String>) -> Self {
+        Self { ignored, ..self }
     }
 
     /// The layout of the rows that follow this Relation message, if it is proved to be the plan's.
@@ -92,6 +100,10 @@ impl Expected {
         let mut cells = Vec::with_capacity(self.width);
         let mut left = self.columns.iter();
         for column in relation.columns.iter() {
+            if self.ignored.iter().any(|ignored| ignored == column.name) {
+                uses.push(Use { travels: false, key: false });
+                continue;
+            }
             let expected = self.skip_to(&mut left, &column)?;
             self.compare_key(expected, &column, relation.replica_identity)?;
             uses.push(Use { travels: expected.cell.is_some(), key: expected.key });
@@ -152,10 +164,15 @@ impl Expected {
 
     /// The problem of a table whose rows can't be read any more.
     pub(super) fn changed(&self, how: &str) -> Problem {
-        Problem::new(Fault::Data, "table-changed", format!("Table {} was changed at the source: {how}.", self.name))
-            .advice("Bring the target table to the same shape if needed, then reload the table.")
-            .table(&self.name)
+        changed(&self.name, how)
     }
+}
+
+/// The problem of a table whose rows can't be read any more.
+pub(super) fn changed(table: &TableName, how: &str) -> Problem {
+    Problem::new(Fault::Data, "table-changed", format!("Table {table} was changed at the source: {how}."))
+        .advice("Bring the target table to the same shape if needed, then reload the table.")
+        .table(table)
 }
 
 /// `None` if the columns that travel come in the order of the cells.

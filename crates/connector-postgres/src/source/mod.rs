@@ -12,13 +12,16 @@ mod beside;
 mod chunks;
 mod copy;
 mod copyrows;
+mod described;
 mod follow;
 mod heart;
 mod keys;
+mod known;
 mod layout;
 mod named;
 mod names;
 mod reader;
+mod relayout;
 mod session;
 mod slot;
 mod standby;
@@ -30,13 +33,14 @@ mod view;
 mod watch;
 mod writer;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use wavemark_connector::TaskContext;
 use wavemark_connector::needs::Needs;
 use wavemark_connector::source::{
-    BlockFormat, ChangeReader, Counter, KeptFor, LeftBehind, LogState, Source, Touched, View,
+    BlockFormat, ChangeReader, Counter, KeptFor, LeftBehind, LogState, Replan, Source, Touched, View,
 };
 use wavemark_domain::catalog::{Column, Table, TableKind};
 use wavemark_domain::check::Finding;
@@ -60,13 +64,15 @@ pub struct PostgresSource {
     settings: Settings,
     /// Answers the small questions of every few seconds.
     heart: std::sync::Mutex<Option<Arc<Heart>>>,
+    /// Whether transactions are read while they are in progress: until the server fails at that.
+    streams: Arc<AtomicBool>,
 }
 
 impl PostgresSource {
     /// A source with these settings. Does no I/O.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, heart: std::sync::Mutex::default() }
+        Self { settings, heart: std::sync::Mutex::default(), streams: Arc::new(AtomicBool::new(true)) }
     }
 
     fn heart(&self) -> Arc<Heart> {
@@ -183,8 +189,16 @@ impl Source for PostgresSource {
         task: &TaskContext,
         plan: &[TablePlan],
         from: &Position,
+        replan: Arc<dyn Replan>,
     ) -> Result<Box<dyn ChangeReader>, Problem> {
-        Ok(Box::new(follow::open(&self.settings, task, plan, from, KeptFor::Task, Streaming::On).await?))
+        let streams = self.streams.load(Ordering::Relaxed);
+        let how = (if streams { Streaming::On } else { Streaming::Off }, Some(replan));
+        let reader = follow::open(&self.settings, task, plan, from, KeptFor::Task, how).await?;
+        Ok(Box::new(if streams { reader.streaming(Arc::clone(&self.streams)) } else { reader }))
+    }
+
+    fn as_kept(&self, kept: &Table, storage: &str, now: &Table) -> Table {
+        known::as_kept(kept, storage, now)
     }
 
     async fn still_has(&self, task: &TaskContext, from: &Position) -> Result<(), Problem> {

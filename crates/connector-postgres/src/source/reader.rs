@@ -8,20 +8,24 @@
 //! `wal_receiver_timeout` is one for PostgreSQL's own standbys: at half of it the server is asked for a sign of life.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_postgres::Client;
-use wavemark_connector::source::{ChangeReader, InHand, Read};
+use wavemark_connector::source::{ChangeReader, InHand, Read, Replan};
 use wavemark_connector::{TaskContext, crash};
 use wavemark_domain::{Position, Problem};
 
 use super::assembler::{Assembler, EPOCH_OFFSET};
 use super::heart::{self, BEAT, Heart};
+use super::known::Known;
+use super::layout::changed;
 use super::named;
 use super::watch::Watch;
+use super::{described, relayout, session};
 use crate::error;
 use crate::position::Place;
 use crate::settings::Settings;
@@ -33,6 +37,24 @@ const GULP: Duration = Duration::from_millis(4);
 const LARGE: usize = 128 * 1024;
 /// Progress without changes is told at most this often.
 const PROGRESS: Duration = Duration::from_millis(100);
+
+/// What tables' next layouts are found with.
+pub(super) struct Layouts {
+    pub(super) known: Known,
+    /// None if a table ends where its layout changes.
+    pub(super) replan: Option<Arc<dyn Replan>>,
+}
+
+/// What was taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drained {
+    /// All that was at hand.
+    All,
+    /// As much as a batch holds.
+    Full,
+    /// Up to a relation of which it is to be found out what becomes of its table.
+    Unresolved,
+}
 
 /// Reads the log of one slot.
 pub(super) struct LogReader {
@@ -52,6 +74,9 @@ pub(super) struct LogReader {
     progress_told: Instant,
     heart: Arc<Heart>,
     watch: Watch,
+    layouts: Layouts,
+    /// Set to false where the server fails at a transaction in progress.
+    streams: Option<Arc<AtomicBool>>,
     /// Why nothing more may be read.
     broken: Option<Problem>,
     /// Until when something must be heard of the server.
@@ -66,7 +91,7 @@ impl LogReader {
         task: &TaskContext,
         stream: ReplicationStream,
         assembler: Assembler,
-        (confirmed, watch): (Lsn, Watch),
+        (confirmed, watch, layouts): (Lsn, Watch, Layouts),
     ) -> Self {
         Self {
             settings: settings.clone(),
@@ -82,23 +107,34 @@ impl LogReader {
             progress_told: Instant::now(),
             heart: heart::of(settings),
             watch,
+            layouts,
+            streams: None,
             broken: None,
             patience: Instant::now() + settings.silence_limit / 2,
             asked: false,
         }
     }
 
-    /// Takes in what is at hand; true when the batch is full.
-    fn drain(&mut self, most: usize) -> Result<bool, Problem> {
+    /// The same for a log in which transactions in progress come, too. Versions 15 and older fail at some of those that
+    /// alter a table in a subtransaction and roll it back; once they are committed all do well.
+    pub(super) fn streaming(self, streams: Arc<AtomicBool>) -> Self {
+        Self { streams: Some(streams), ..self }
+    }
+
+    /// Takes in what is at hand.
+    fn drain(&mut self, most: usize) -> Result<Drained, Problem> {
         loop {
+            if self.assembler.unresolved().is_some() {
+                return Ok(Drained::Unresolved);
+            }
             if self.assembler.bytes() >= most {
-                return Ok(true);
+                return Ok(Drained::Full);
             }
             if self.assembler.is_replaying() {
                 self.assembler.replay(most)?;
                 continue;
             }
-            match self.stream.reader.next_frame().map_err(|error| lost(&error))? {
+            match self.stream.reader.next_frame().map_err(|error| lost(&error, self.streams.as_deref()))? {
                 Some(Frame::XLogData { data, start, clock, .. }) => {
                     self.gulp += data.len();
                     self.bytes_read += data.len() as u64;
@@ -115,7 +151,7 @@ impl LogReader {
                 Some(Frame::End) => {
                     return Err(Problem::transient("log-ended", "The source ended the stream of its log."));
                 }
-                None => return Ok(false),
+                None => return Ok(Drained::All),
             }
         }
     }
@@ -130,7 +166,7 @@ impl LogReader {
             self.gulp = 0;
             self.hear();
         }
-        filled.transpose().map(|filled| filled.is_some()).map_err(|error| lost(&error))
+        filled.transpose().map(|filled| filled.is_some()).map_err(|error| lost(&error, None))
     }
 
     /// Waits for the socket; false if progress is due to be told first.
@@ -143,7 +179,7 @@ impl LogReader {
         let until = told.map_or(self.patience, |told| told.min(self.patience));
         match timeout_at(until, self.stream.reader.fill()).await {
             Ok(filled) => {
-                filled.map_err(|error| lost(&error))?;
+                filled.map_err(|error| lost(&error, None))?;
                 self.hear();
                 Ok(true)
             }
@@ -157,12 +193,16 @@ impl LogReader {
             if let Some(problem) = self.broken.take() {
                 return Err(problem);
             }
-            let full = self.drain(most_bytes)?;
+            let drained = self.drain(most_bytes)?;
             if self.owes_report {
                 self.report(false).await?;
                 self.owes_report = false;
             }
-            if full {
+            if drained == Drained::Unresolved && self.assembler.is_empty() {
+                self.resolve().await?;
+                continue;
+            }
+            if drained != Drained::All {
                 return Ok(self.give(true));
             }
             if self.assembler.has_transactions() {
@@ -208,6 +248,7 @@ impl LogReader {
             more,
             log_end: (self.log_end > Lsn(0)).then(|| self.assembler.position(self.log_end)),
             source_clock: self.clock.map(|clock| clock.saturating_add(EPOCH_OFFSET)),
+            layouts: taken.layouts,
             barriers: taken.barriers,
         }
     }
@@ -215,7 +256,36 @@ impl LogReader {
     /// Reports what is confirmed; with `answer` the server sends a keepalive at once.
     pub(super) async fn report(&mut self, answer: bool) -> Result<(), Problem> {
         let at = self.confirmed;
-        self.stream.sender.standby_status(at, at, at, answer).await.map_err(|error| lost(&error))
+        self.stream.sender.standby_status(at, at, at, answer).await.map_err(|error| lost(&error, None))
+    }
+
+    /// Finds out what becomes of a table whose layout changes, by the catalog. Cancel safe: it is asked again.
+    async fn resolve(&mut self) -> Result<(), Problem> {
+        let Some((table, relation)) = self.assembler.unresolved().cloned() else { return Ok(()) };
+        let mut client = session::ordinary(&self.settings, &self.task, "layout").await?;
+        let (Some(plan), Some(replan)) = (self.layouts.known.plan(table), &self.layouts.replan) else {
+            return Err(Problem::internal(format!(
+                "The layout of table number {table} is looked for without its plan."
+            )));
+        };
+        let relation = relation.body();
+        let next = match described::present(&mut client, relation.id).await? {
+            None => Err(changed(plan.name(), "it was dropped")),
+            Some(present) => {
+                let is_rewritten = self.layouts.known.is_rewritten(table, &present.storage);
+                let (settings, replan) = (&self.task.settings, replan.as_ref());
+                let context =
+                    relayout::Context { plan, relation: &relation, present: &present, is_rewritten, settings, replan };
+                context.next().map(|next| (next, present.storage))
+            }
+        };
+        if let Ok((next, storage)) = &next
+            && let Some(relayout) = &next.relayout
+        {
+            self.layouts.known.take_up(&relayout.plan, next.is_newest.then_some(storage));
+        }
+        self.assembler.resolve(next.map(|(next, _)| (next.expected, next.relayout)));
+        Ok(())
     }
 
     /// Looks after the followed tables.
@@ -227,14 +297,20 @@ impl LogReader {
             self.broken = Some(Problem::transient("log-interrupted", text));
             return Ok(());
         }
-        for (table, what) in self.watch.look(client).await.map_err(failed)? {
+        let mut ended = self.watch.look(client).await.map_err(failed)?;
+        ended.extend(self.layouts.known.look(client).await?);
+        for (table, what) in ended {
             self.assembler.end_table(table, &what);
         }
         Ok(())
     }
 }
 
-fn lost(error: &WireError) -> Problem {
+/// What an error of the log's connection means.
+fn lost(error: &WireError, streams: Option<&AtomicBool>) -> Problem {
+    if let Some(streams) = streams.filter(|_| error.code() == Some("XX000")) {
+        streams.store(false, Ordering::Relaxed);
+    }
     let problem = error::wire(error, "read the source's log");
     match error.code() {
         // The slot was dropped or invalidated while it was read, or the publication was: seen again, with its

@@ -40,7 +40,7 @@ pub(super) async fn touched(
     if lsn(from)? >= end || found.iter().all(|touched| matches!(touched, Touched::StartOver(_))) {
         return Ok(found);
     }
-    let mut reader = follow::open(settings, task, plan, from, kept, Streaming::Off).await?;
+    let mut reader = follow::open(settings, task, plan, from, kept, (Streaming::Off, None)).await?;
     reader.heartbeat(Duration::ZERO).await?;
     let mut gathering = Gathering { plan, tables, found: &mut found };
     loop {

@@ -2,10 +2,10 @@
 
 use hashbrown::HashMap;
 use wavemark_domain::batch::RowStart;
-use wavemark_domain::{Batch, Cell, ChangeKind, Problem, TableId};
+use wavemark_domain::{Batch, Cell, ChangeKind, Problem, Relayout, TableId};
 
 use super::layout::{Expected, Layout};
-use crate::pgoutput::{self, Delete, Insert, Message, OldRow, RelationBody, Truncate, Tuple, Update};
+use crate::pgoutput::{self, Delete, Insert, Message, OldRow, OwnedRelation, RelationBody, Truncate, Tuple, Update};
 
 /// Where the messages of one relation go.
 enum Route {
@@ -22,6 +22,12 @@ pub(super) struct Writer {
     barred: Vec<TableId>,
     /// What `expected` must not be compared with any more: the table is barred at its first relation.
     doubtful: Vec<(TableId, Problem)>,
+    /// Whether the next layout of a table is looked for, rather than ending the table.
+    follows_layouts: bool,
+    /// A relation that is not as expected: nothing more may be written before it is known what becomes of it.
+    unresolved: Option<(TableId, OwnedRelation)>,
+    /// Layouts that hold from the beginning of the batch on.
+    pub(super) layouts: Vec<Relayout>,
     pub(super) batch: Batch,
     pub(super) barriers: Vec<(TableId, Problem)>,
 }
@@ -43,28 +49,71 @@ impl Writer {
             routes: HashMap::new(),
             barred: Vec::new(),
             doubtful,
+            follows_layouts: false,
+            unresolved: None,
+            layouts: Vec::new(),
             batch: Batch::default(),
             barriers: Vec::new(),
         }
     }
 
-    /// Whether the layout of a relation is known.
-    pub(super) fn knows(&self, relation: u32) -> bool {
-        self.routes.contains_key(&relation)
+    /// The same, for a reader that finds out what a table's next layout is.
+    pub(super) fn following_layouts(self) -> Self {
+        Self { follows_layouts: true, ..self }
+    }
+
+    /// The relation of which it is to be found out what becomes of it.
+    pub(super) fn unresolved(&self) -> Option<&(TableId, OwnedRelation)> {
+        self.unresolved.as_ref()
+    }
+
+    /// What becomes of it. The batch is empty. Gives the width of the table's rows if that may be another.
+    pub(super) fn resolve(&mut self, next: Result<(Expected, Option<Relayout>), Problem>) -> Option<(TableId, usize)> {
+        let (table, relation) = self.unresolved.take()?;
+        let relation = relation.body();
+        match next.and_then(|(expected, relayout)| Ok((expected.compare(&relation)?, expected, relayout))) {
+            Ok((layout, expected, relayout)) => {
+                let width = expected.width;
+                self.expected.iter_mut().filter(|before| before.table == table).for_each(|before| {
+                    *before = expected.clone();
+                });
+                self.routes.insert(relation.id, Route::Followed(layout));
+                self.layouts.extend(relayout);
+                Some((table, width))
+            }
+            Err(problem) => {
+                self.bar(relation.id, table, problem);
+                None
+            }
+        }
+    }
+
+    /// Whether a relation says nothing where its subtransaction was rolled back: it is known already, or its table has
+    /// the layout that the subtransaction alone gave it.
+    pub(super) fn passes_over(&self, relation: &RelationBody<'_>) -> bool {
+        let differs = || self.planned(relation).is_some_and(|expected| expected.compare(relation).is_err());
+        self.routes.contains_key(&relation.id) || differs()
+    }
+
+    fn planned(&self, relation: &RelationBody<'_>) -> Option<&Expected> {
+        self.expected.iter().find(|expected| {
+            expected.oid == relation.id
+                || (expected.name.schema == relation.namespace && expected.name.table == relation.name)
+        })
     }
 
     /// Takes in what a table looks like from here on.
     pub(super) fn relation(&mut self, relation: &RelationBody<'_>) {
-        let planned = self.expected.iter().find(|expected| {
-            expected.oid == relation.id
-                || (expected.name.schema == relation.namespace && expected.name.table == relation.name)
-        });
-        let Some(expected) = planned else {
+        let Some(expected) = self.planned(relation) else {
             self.routes.insert(relation.id, Route::Ignored);
             return;
         };
         let table = expected.table;
         let doubt = self.doubtful.iter().find(|(doubtful, _)| *doubtful == table).map(|(_, problem)| problem.clone());
+        let is_same = expected.oid == relation.id
+            && expected.name.schema == relation.namespace
+            && expected.name.table == relation.name;
+        let may_follow = self.follows_layouts && is_same && doubt.is_none();
         match doubt.map_or_else(|| expected.compare(relation), Err) {
             _ if self.barred.contains(&table) => {
                 self.routes.insert(relation.id, Route::Ignored);
@@ -72,6 +121,7 @@ impl Writer {
             Ok(layout) => {
                 self.routes.insert(relation.id, Route::Followed(layout));
             }
+            Err(_) if may_follow => self.unresolved = Some((table, relation.into())),
             Err(problem) => self.bar(relation.id, table, problem),
         }
     }

@@ -1,6 +1,6 @@
 //! Making a table ready to be loaded: schema, types, the table itself; keys and indexes come after the rows.
 
-use tokio_postgres::Transaction;
+use tokio_postgres::{GenericClient, Transaction};
 use uuid::Uuid;
 use wavemark_domain::task::Preparation;
 use wavemark_domain::{Fault, Problem, TablePlan};
@@ -84,7 +84,7 @@ async fn create(transaction: &Transaction<'_>, table: &TablePlan) -> Result<(), 
 }
 
 /// Schemas are made only where missing: a role may own a schema without the right to make one.
-async fn create_schema(transaction: &Transaction<'_>, name: &str) -> Result<(), tokio_postgres::Error> {
+async fn create_schema(transaction: &impl GenericClient, name: &str) -> Result<(), tokio_postgres::Error> {
     let there: bool = transaction
         .query_one("SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)", &[&name])
         .await?
@@ -135,7 +135,7 @@ fn create_statement(table: &TablePlan, native: &TableNative, version: i32) -> Re
     Ok(format!("CREATE TABLE {} (\n    {}\n)", quote_table(&table.target), columns.join(",\n    ")))
 }
 
-fn collate(collation: Option<&Qualified>) -> String {
+pub(crate) fn collate(collation: Option<&Qualified>) -> String {
     collation.map_or_else(String::new, |name| format!(" COLLATE {}", qualified(name)))
 }
 
@@ -165,8 +165,34 @@ pub(crate) fn sequence_options(sequence: &Sequence) -> String {
     )
 }
 
+/// Makes the types of the plan that are not there.
+pub(crate) async fn create_missing_types(
+    client: &impl GenericClient,
+    table: &TablePlan,
+    native: &TableNative,
+) -> Result<(), Problem> {
+    for definition in &native.types {
+        if !is_type_there(client, table, definition).await? {
+            create_type(client, table, definition).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn is_type_there(
+    client: &impl GenericClient,
+    table: &TablePlan,
+    definition: &TypeDefinition,
+) -> Result<bool, Problem> {
+    let name = qualified(&definition.name);
+    let there = client.query_one("SELECT pg_catalog.to_regtype($1) IS NOT NULL", &[&name]).await;
+    there
+        .map(|row| row.get(0))
+        .map_err(|error| problem(&error, &format!("look for type {name} in the target")).table(table.name()))
+}
+
 async fn create_type(
-    transaction: &Transaction<'_>,
+    transaction: &impl GenericClient,
     table: &TablePlan,
     definition: &TypeDefinition,
 ) -> Result<(), Problem> {
@@ -235,7 +261,7 @@ fn type_statement(definition: &TypeDefinition) -> String {
 
 /// Whether a type of that name can take the values: an enum has the labels, a composite the attributes.
 async fn fits(
-    transaction: &Transaction<'_>,
+    transaction: &impl GenericClient,
     table: &TablePlan,
     definition: &TypeDefinition,
     oid: u32,

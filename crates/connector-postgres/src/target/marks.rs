@@ -48,15 +48,17 @@ async fn tables(client: &Client, task: Uuid) -> Result<Vec<TableMark>, tokio_pos
 }
 
 async fn written(client: &Client, task: Uuid) -> Result<Vec<KeptTable>, tokio_postgres::Error> {
-    // Before its second version the schema did not note the columns. Whole rows, so that one text does.
+    // Before its second version the schema did not note the columns, before its third not the layout. Whole rows, so that
+    // one text does.
     const TABLES: &str = "SELECT t.source_schema, t.source_table, t.target_schema, t.target_table, \
-        pg_catalog.to_jsonb(t) -> 'columns' FROM wavemark.tables t WHERE t.task = $1 AND t.stage <> 'superseded' \
+        pg_catalog.to_jsonb(t) -> 'columns', pg_catalog.to_jsonb(t) -> 'layout' FROM wavemark.tables t WHERE t.task = $1 AND t.stage <> 'superseded' \
         ORDER BY t.source_schema COLLATE \"C\", t.source_table COLLATE \"C\"";
     let name = |row: &Row, at: usize| TableName::new(row.get::<_, String>(at), row.get::<_, String>(at + 1));
     let table = |row: &Row| KeptTable {
         source: name(row, 0),
         target: name(row, 2),
         columns: row.get::<_, Option<serde_json::Value>>(4).and_then(|columns| serde_json::from_value(columns).ok()),
+        layout: row.get::<_, Option<serde_json::Value>>(5).and_then(|layout| serde_json::from_value(layout).ok()),
     };
     Ok(client.query(TABLES, &[&task]).await?.iter().map(table).collect())
 }
@@ -119,8 +121,8 @@ pub(crate) async fn put(
     client
         .execute(
             "INSERT INTO wavemark.tables (task, source_schema, source_table, target_schema, target_table, stage, \
-             position, storage, problem, made, began, columns) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+             position, storage, problem, made, began, columns, layout) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
             &[
                 &task,
                 &mark.source.schema,
@@ -134,6 +136,7 @@ pub(crate) async fn put(
                 &made,
                 &mark.began.as_bytes(),
                 &columns(table),
+                &serde_json::json!(*table.source),
             ],
         )
         .await?;
@@ -222,6 +225,23 @@ pub(crate) async fn set_position(
         )
         .await
         .map(drop)
+}
+
+/// Notes the layout that a table's rows have from here on; false without a mark.
+pub(crate) async fn note_layout(
+    client: &impl GenericClient,
+    task: Uuid,
+    table: &TablePlan,
+) -> Result<bool, tokio_postgres::Error> {
+    let (source, layout) = (table.name(), serde_json::json!(*table.source));
+    let noted = client
+        .execute(
+            "UPDATE wavemark.tables SET columns = $4, layout = $5, changed_at = pg_catalog.clock_timestamp() \
+             WHERE task = $1 AND source_schema = $2 AND source_table = $3",
+            &[&task, &source.schema, &source.table, &columns(table), &layout],
+        )
+        .await?;
+    Ok(noted == 1)
 }
 
 /// Says how far a table is.

@@ -8,6 +8,7 @@
 //!
 //! What it keeps is in schema `wavemark` of the target database (`schema`).
 
+mod alter;
 mod apply;
 mod assess;
 mod by_sets;

@@ -7,7 +7,7 @@ use wavemark_domain::{Fault, Problem};
 use super::fault::problem;
 
 /// The version of the schema that this program writes and reads.
-pub(crate) const VERSION: i32 = 2;
+pub(crate) const VERSION: i32 = 3;
 
 /// Two openings must not make the schema at once: `CREATE … IF NOT EXISTS` is no protection against that.
 const LOCK: &str = "SELECT pg_catalog.pg_advisory_xact_lock(7813457201128641)";
@@ -136,9 +136,10 @@ COMMENT ON FUNCTION wavemark.mismatch IS 'Fails a wave whose change did not find
 
 /// What leads from each version to the next. A program of the version before goes on writing through the sessions that it
 /// has open, so these add and take nothing away; one that must take something away changes `hold` and `share`, too.
-const MIGRATIONS: [(i32, &str); 1] = [(
-    2,
-    "ALTER TABLE wavemark.fence ADD COLUMN kind text; \
+const MIGRATIONS: [(i32, &str); 2] = [
+    (
+        2,
+        "ALTER TABLE wavemark.fence ADD COLUMN kind text; \
      COMMENT ON COLUMN wavemark.fence.kind IS 'What the task does: full-load, cdc or full-load-and-cdc.'; \
      ALTER TABLE wavemark.tables ADD COLUMN columns jsonb; \
      COMMENT ON COLUMN wavemark.tables.columns IS 'The columns that are written: pairs of the name at the source and the \
@@ -155,7 +156,14 @@ const MIGRATIONS: [(i32, &str); 1] = [(
      END $$; \
      COMMENT ON FUNCTION wavemark.share IS 'Takes the fence of a task for a chunk or a change of a table, beside others \
      and beside a wave.'",
-)];
+    ),
+    (
+        3,
+        "ALTER TABLE wavemark.tables ADD COLUMN layout jsonb; \
+     COMMENT ON COLUMN wavemark.tables.layout IS 'The table at the source as its rows here have it, as of the bookmark: \
+     the log is read on from that.'",
+    ),
+];
 
 /// Makes the schema if it is missing, brings an older one to this version, and refuses a newer one.
 pub(crate) async fn ensure(client: &mut Client) -> Result<(), Problem> {

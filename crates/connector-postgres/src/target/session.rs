@@ -7,7 +7,7 @@ use wavemark_connector::crash;
 use wavemark_connector::source::{Counter, KeySet, RowReader};
 use wavemark_connector::target::{Checks, Refused, Segment, Session, Stage, TableMark, Verdict, WaveEnd};
 use wavemark_domain::task::Preparation;
-use wavemark_domain::{Fault, Position, Problem, TableId, TableName, TablePlan};
+use wavemark_domain::{Fault, Position, Problem, Relayout, TableId, TableName, TablePlan};
 
 use super::create::{self, Before};
 use super::fault::problem;
@@ -161,6 +161,10 @@ impl Session for PgSession {
     async fn apply(&mut self, plan: &[TablePlan], segment: &Segment<'_>) -> Result<(), Problem> {
         debug_assert!(!plan.is_empty(), "the plan was given to attach");
         self.waves.apply(segment).await
+    }
+
+    async fn alter(&mut self, _plan: &[TablePlan], before: &TablePlan, next: &Relayout) -> Result<(), Problem> {
+        self.waves.alter(before, next).await
     }
 
     async fn apply_carefully(

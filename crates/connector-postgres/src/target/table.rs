@@ -141,6 +141,11 @@ impl Relation {
         if misfits.is_empty() { None } else { refused(format!("does not fit: {}", misfits.join("; "))) }
     }
 
+    /// Whether a row must give this column a value.
+    pub(crate) fn wants_value(&self, column: &str) -> bool {
+        self.columns.iter().any(|found| found.name == column && !found.fills_itself)
+    }
+
     /// Whether it is partitioned.
     pub(crate) fn is_partitioned(&self) -> bool {
         self.kind == 'p'

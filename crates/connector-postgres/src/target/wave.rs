@@ -96,6 +96,11 @@ impl Waves {
         self.plan = plan.to_vec();
     }
 
+    /// Takes a table's next plan.
+    pub(super) fn replan(&mut self, next: &TablePlan) {
+        self.plan.iter_mut().filter(|table| table.id == next.id).for_each(|table| *table = next.clone());
+    }
+
     /// Forgets what was known of tables that are made anew; between waves.
     pub(crate) async fn forget(&mut self, tables: impl Iterator<Item = TableId>) -> Result<(), Problem> {
         let staging: Vec<String> = tables.filter_map(|table| self.tables.remove(&table)?.staging).collect();

@@ -10,7 +10,7 @@ use wavemark_connector::{Connector as _, EndpointSettings};
 use wavemark_connector_postgres::Postgres;
 use wavemark_connector_postgres::encoding::{BINARY, COPY_BINARY};
 use wavemark_domain::task::Preparation;
-use wavemark_domain::{Position, TablePlan, WaveNumber};
+use wavemark_domain::{Fault, Position, TablePlan, WaveNumber};
 
 use crate::support::Cluster;
 use crate::task::{Fixture, PATIENCE, endpoint};
@@ -76,12 +76,23 @@ pub(crate) async fn follow_until(
     is_done: impl AsyncFn() -> bool,
 ) {
     let mut reader = fixture.follow(plan, start).await;
+    let mut plan = plan.to_vec();
     let mut wave = 0;
     let finished = async {
         while !is_done().await {
-            let read = reader.next(1 << 20).await.unwrap();
+            let read = match reader.next(1 << 20).await {
+                Err(problem) if problem.fault == Fault::Transient && wave == 0 => {
+                    reader = fixture.follow(&plan, start).await;
+                    continue;
+                }
+                read => read.unwrap(),
+            };
             assert!(read.barriers.is_empty(), "{:?}", read.barriers);
-            opened.session.apply(plan, &Segment::whole(&read.batch)).await.unwrap();
+            for next in &read.layouts {
+                let before = std::mem::replace(&mut plan[next.plan.id.index()], next.plan.clone());
+                opened.session.alter(&plan, &before, next).await.unwrap();
+            }
+            opened.session.apply(&plan, &Segment::whole(&read.batch)).await.unwrap();
             if let Some(mark) = read.batch.transactions().last().filter(|_| !read.batch.is_open()) {
                 wave += 1;
                 let end = WaveEnd {
@@ -124,6 +135,16 @@ impl Pair {
 
     /// The same for names that have to be quoted in SQL.
     pub(crate) async fn copies_as(&self, names: &[&str], tables: &[&str], changes: &[&str]) {
+        self.carries_over(names, tables, changes).await;
+        self.assert_equal(tables, "at the end").await;
+    }
+
+    /// The same for tables that are not to be equal in the end.
+    pub(crate) async fn copies_to_the_end(&self, tables: &[&str], changes: &[&str]) {
+        self.carries_over(tables, tables, changes).await;
+    }
+
+    async fn carries_over(&self, names: &[&str], tables: &[&str], changes: &[&str]) {
         let target = Postgres.target(&target_endpoint(&self.cluster)).unwrap();
         let plan = self.fixture.plan(&[names, &["the_end"]].concat()).await;
         let mut opened = target.open(&self.fixture.task).await.unwrap();
@@ -141,7 +162,6 @@ impl Pair {
             self.mart.query_one("SELECT EXISTS (SELECT FROM public.the_end)", &[]).await.unwrap().get(0)
         })
         .await;
-        self.assert_equal(tables, "at the end").await;
     }
 
     pub(crate) async fn assert_equal(&self, tables: &[&str], when: &str) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde_json::json;
 use tempfile::TempDir;
-use wavemark_connector::source::{Block, BlockFormat, ChangeReader, KeySet, RowReader, Source, View};
+use wavemark_connector::source::{Block, BlockFormat, ChangeReader, KeySet, Replan, RowReader, Source, View};
 use wavemark_connector::{Connector, EndpointSettings, TaskContext};
 use wavemark_connector_postgres::Postgres;
 use wavemark_domain::ids::Generation;
@@ -76,15 +76,24 @@ impl Fixture {
     }
 
     pub(crate) async fn follow(&self, plan: &[TablePlan], from: &Position) -> Box<dyn ChangeReader> {
-        self.source.follow(&self.task, plan, from).await.unwrap()
+        self.source.follow(&self.task, plan, from, Arc::new(AllColumns)).await.unwrap()
     }
 
     /// What opening the log at a position is refused with.
     pub(crate) async fn refused(&self, plan: &[TablePlan], from: &Position) -> Problem {
-        match self.source.follow(&self.task, plan, from).await {
+        match self.source.follow(&self.task, plan, from, Arc::new(AllColumns)).await {
             Ok(_) => panic!("the log should not have opened"),
             Err(problem) => problem,
         }
+    }
+}
+
+/// Plans a table with all of its columns.
+struct AllColumns;
+
+impl Replan for AllColumns {
+    fn plan(&self, id: TableId, table: &Arc<Table>) -> Result<TablePlan, Problem> {
+        Ok(planned(id.index(), Table::clone(table)))
     }
 }
 

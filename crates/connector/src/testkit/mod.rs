@@ -88,6 +88,8 @@ pub enum Mishap {
     Resend,
     /// A table's layout changes.
     LayoutChange,
+    /// A table in the target is brought to its next layout, with the rows of its wave or between two.
+    LayoutTakenUp,
     /// A table is truncated.
     Truncate,
     /// A table gets new storage without a change of its rows.

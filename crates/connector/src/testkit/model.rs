@@ -151,10 +151,36 @@ pub(super) fn time_of(end: u64) -> i64 {
     i64::try_from(end).unwrap_or(i64::MAX)
 }
 
+/// A table as a catalog shows it.
+pub(super) fn table(index: usize, keyless: bool, layout: u64) -> Table {
+    let column = |name: &str| Column {
+        name: name.to_owned(),
+        declared: "int8".to_owned(),
+        not_null: true,
+        generated: false,
+        native: layout.into(),
+    };
+    Table {
+        name: TableName::new("sim", format!("t{index}")),
+        kind: TableKind::Table,
+        columns: vec![column("id"), column("value"), column("large")],
+        key: if keyless { Vec::new() } else { vec!["id".to_owned()] },
+        rows_estimated: None,
+        bytes_estimated: None,
+        native: serde_json::Value::Null,
+    }
+}
+
+/// Whether a change to this layout can be proved: not to every fourth.
+#[must_use]
+pub(super) const fn is_proved(layout: u64) -> bool {
+    layout % 4 != 3
+}
+
 /// The layout that a plan was made with.
 #[must_use]
 pub(super) fn layout_of(plan: &TablePlan) -> u64 {
-    plan.source.native.as_u64().unwrap_or_default()
+    plan.source.columns.first().and_then(|column| column.native.as_u64()).unwrap_or_default()
 }
 
 /// A value as it travels: it means something else to whoever reads it with another layout.
@@ -217,27 +243,8 @@ impl SourceState {
     /// The tables as a catalog shows them.
     #[must_use]
     pub fn catalog(&self) -> Vec<Table> {
-        let column = |name: &str| Column {
-            name: name.to_owned(),
-            declared: "int8".to_owned(),
-            not_null: true,
-            generated: false,
-            native: serde_json::Value::Null,
-        };
-        self.heaps
-            .iter()
-            .enumerate()
-            .filter(|(_, heap)| !heap.unmade)
-            .map(|(index, heap)| Table {
-                name: TableName::new("sim", format!("t{index}")),
-                kind: TableKind::Table,
-                columns: vec![column("id"), column("value"), column("large")],
-                key: if heap.keyless { Vec::new() } else { vec!["id".to_owned()] },
-                rows_estimated: None,
-                bytes_estimated: None,
-                native: heap.layout.into(),
-            })
-            .collect()
+        let made = self.heaps.iter().enumerate().filter(|(_, heap)| !heap.unmade);
+        made.map(|(index, heap)| table(index, heap.keyless, heap.layout)).collect()
     }
 
     /// The rows as of a position.

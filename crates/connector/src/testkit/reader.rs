@@ -7,14 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use wavemark_domain::{Batch, Cell, ChangeKind, Fault, Position, Problem, TableId, TablePlan};
+use wavemark_domain::layout::ColumnPolicy;
+use wavemark_domain::{Batch, Cell, ChangeKind, Fault, LayoutStep, Position, Problem, Relayout, TableId, TablePlan};
 
 use super::log::Entry;
-use super::model::{Logged, Row, SourceState, Transaction, What, layout_of, place, position, time_of};
+use super::model::{
+    Logged, Row, SourceState, Transaction, What, is_proved, layout_of, place, position, table, time_of,
+};
 use super::source::SimulatedSource;
 use super::view::push_row;
 use super::{Mishap, Sabotage};
-use crate::source::{ChangeReader, InHand, Read};
+use crate::TaskContext;
+use crate::source::{ChangeReader, InHand, Read, Replan};
 
 /// Changes of one transaction that go into one batch at most.
 const PART: usize = 5;
@@ -35,6 +39,10 @@ pub(super) struct Reader {
     /// A transaction that was returned in part: itself and how many of its changes.
     part: Option<(Arc<Transaction>, usize)>,
     barriers: Vec<(TableId, Problem)>,
+    layouts: Vec<Relayout>,
+    replan: Arc<dyn Replan>,
+    /// What is done about a new layout.
+    policy: ColumnPolicy,
     /// Whether something came that the target has.
     resent: bool,
     bytes_read: u64,
@@ -56,7 +64,13 @@ struct Kept {
 
 impl Reader {
     /// The caller holds the state of `source`.
-    pub(super) fn new(source: SimulatedSource, state: &SourceState, plan: &[TablePlan], from: u64) -> Self {
+    pub(super) fn new(
+        source: SimulatedSource,
+        state: &SourceState,
+        task: &TaskContext,
+        (plan, replan): (&[TablePlan], Arc<dyn Replan>),
+        from: u64,
+    ) -> Self {
         let followed =
             |table: &TablePlan| Followed { keyless: table.is_keyless(), layout: layout_of(table), barred: false };
         Self {
@@ -69,6 +83,9 @@ impl Reader {
             kept: BTreeMap::new(),
             part: None,
             barriers: Vec::new(),
+            layouts: Vec::new(),
+            replan,
+            policy: task.settings.added_columns,
             resent: false,
             bytes_read: 0,
         }
@@ -145,8 +162,13 @@ impl Reader {
                     None => break,
                 },
             };
-            let until = transaction.changes.len().min(done + PART);
-            for change in &transaction.changes[done..until] {
+            let mut until = transaction.changes.len().min(done + PART);
+            for (at, change) in (done..until).zip(&transaction.changes[done..until]) {
+                // What a batch holds of a table has one layout.
+                if self.takes_up(change) && !self.take_up(&batch, change) {
+                    until = at;
+                    break;
+                }
                 self.push(&mut batch, change);
             }
             wanted = wanted.saturating_sub(1);
@@ -189,6 +211,7 @@ impl Reader {
             more,
             log_end: Some(position(state.end)),
             source_clock: Some(state.clock.max(time_of(state.end))),
+            layouts: std::mem::take(&mut self.layouts),
             barriers: std::mem::take(&mut self.barriers),
         }
     }
@@ -210,6 +233,31 @@ impl Reader {
 
     fn note(&self, mishap: Mishap, table: usize) {
         self.source.state().chance.note(mishap, Some(table));
+    }
+
+    /// Whether the change has a layout that its table does not have yet and may take up.
+    fn takes_up(&self, change: &Logged) -> bool {
+        let followed = self.tables.get(change.table).filter(|table| !table.barred);
+        let is_next = |table: &Followed| change.layout > table.layout && is_proved(change.layout);
+        self.policy == ColumnPolicy::Apply && followed.is_some_and(is_next) && !self.breaks(Sabotage::LayoutIgnored)
+    }
+
+    /// The table has the change's layout from here on; false if the batch has to be returned first.
+    fn take_up(&mut self, batch: &Batch, change: &Logged) -> bool {
+        if !batch.is_empty() {
+            return false;
+        }
+        let id = TableId(u32::try_from(change.table).unwrap_or_default());
+        let followed = &mut self.tables[change.table];
+        let next = Arc::new(table(change.table, followed.keyless, change.layout));
+        if let Ok(plan) = self.replan.plan(id, &next) {
+            followed.layout = change.layout;
+            let steps = vec![LayoutStep::Retype { column: "value".to_owned() }];
+            // The newest stands for those before it.
+            self.layouts.retain(|layout| layout.plan.id != id);
+            self.layouts.push(Relayout { plan, steps });
+        }
+        true
     }
 
     fn push(&mut self, batch: &mut Batch, change: &Logged) {

@@ -6,14 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep_until};
 use wavemark_domain::task::Preparation;
-use wavemark_domain::{Fault, Position, Problem, TableId, TableName, TablePlan, WaveNumber};
+use wavemark_domain::{Fault, Position, Problem, Relayout, TableId, TableName, TablePlan, WaveNumber};
 
-use super::Sabotage;
 use super::backend::{Begun, Connection, Lock};
 use super::model::{Row, layout_of};
 use super::rows::{apply, conflict, read_all, refuse_poison, resolve};
 use super::side::SimulatedSide;
 use super::target::{Mark, Progress, TargetState};
+use super::{Mishap, Sabotage};
 use crate::compare::Side;
 use crate::source::{Counter, KeySet, RowReader};
 use crate::target::{
@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 struct Wave {
     begun: Begun,
     tables: BTreeMap<usize, Vec<Row>>,
+    /// Layouts that tables get with it.
+    layouts: BTreeMap<usize, u64>,
 }
 
 pub(super) struct SimulatedSession {
@@ -42,7 +44,7 @@ impl SimulatedSession {
     async fn begin(&mut self) -> Result<(), Problem> {
         if self.wave.is_none() {
             let begun = self.connection.begin(Lock::Alone, "beginning a wave").await?;
-            self.wave = Some(Wave { begun, tables: BTreeMap::new() });
+            self.wave = Some(Wave { begun, tables: BTreeMap::new(), layouts: BTreeMap::new() });
         }
         Ok(())
     }
@@ -54,7 +56,9 @@ impl SimulatedSession {
             self.wait_for_rows(table).await?;
             let Some(wave) = self.wave.as_mut() else { continue };
             let state = self.connection.target.state();
-            state.must_fit(&plan[table])?;
+            if wave.layouts.get(&table) != Some(&layout_of(&plan[table])) {
+                state.must_fit(&plan[table])?;
+            }
             wave.tables.entry(table).or_insert_with(|| state.tables[table].clone());
         }
         Ok(())
@@ -118,7 +122,11 @@ impl Session for SimulatedSession {
         mark: &TableMark,
     ) -> Result<(), Problem> {
         let (index, layout, mark) = (table.id.index(), layout_of(table), mark.clone());
+        let keyless = table.is_keyless();
         let begin = move |state: &mut TargetState| {
+            if keyless {
+                state.keyless.insert(index);
+            }
             state.tables[index].clear();
             state.layouts[index] = layout;
             state.put_mark(index, mark);
@@ -183,6 +191,21 @@ impl Session for SimulatedSession {
         Ok(())
     }
 
+    async fn alter(&mut self, plan: &[TablePlan], before: &TablePlan, next: &Relayout) -> Result<(), Problem> {
+        self.begin().await?;
+        self.connection.target.pause("altering a table").await?;
+        let index = before.id.index();
+        self.wait_for_rows(index).await?;
+        if let Some(wave) = self.wave.as_mut() {
+            if !wave.layouts.contains_key(&index) {
+                self.connection.target.state().must_fit(before)?;
+            }
+            debug_assert_eq!(layout_of(&plan[index]), layout_of(&next.plan), "the plan has the next layout");
+            wave.layouts.insert(index, layout_of(&next.plan));
+        }
+        Ok(())
+    }
+
     async fn apply_carefully(
         &mut self,
         plan: &[TablePlan],
@@ -216,7 +239,7 @@ impl Session for SimulatedSession {
 
     async fn commit(&mut self, end: &WaveEnd<'_>) -> Result<(), Problem> {
         self.begin().await?;
-        let Some(Wave { begun, tables }) = self.wave.take() else { return Ok(()) };
+        let Some(Wave { begun, tables, layouts }) = self.wave.take() else { return Ok(()) };
         if let Err(problem) = tables.values().try_for_each(|rows| refuse_poison(rows, Checks::AtOnce)) {
             return begun.roll_back().and(Err(problem));
         }
@@ -234,6 +257,10 @@ impl Session for SimulatedSession {
         let all = move |state: &mut TargetState| {
             state.put_progress(progress)?;
             state.put_rows(tables, parks);
+            for (table, layout) in layouts {
+                state.layouts[table] = layout;
+                state.chance.note(Mishap::LayoutTakenUp, Some(table));
+            }
             Ok(())
         };
         begun.commit("a wave", all).await

@@ -14,7 +14,9 @@ use super::reader::Reader;
 use super::view::SimulatedView;
 use crate::TaskContext;
 use crate::needs::Needs;
-use crate::source::{BlockFormat, ChangeReader, Counter, KeptFor, KeySet, LeftBehind, LogState, Source, Touched, View};
+use crate::source::{
+    BlockFormat, ChangeReader, Counter, KeptFor, KeySet, LeftBehind, LogState, Replan, Source, Touched, View,
+};
 
 /// The encoding of every simulated column: eight bytes, the highest first.
 pub const ENCODING: Encoding = Encoding::named("simulated");
@@ -182,9 +184,10 @@ impl Source for SimulatedSource {
 
     async fn follow(
         &self,
-        _task: &TaskContext,
+        task: &TaskContext,
         plan: &[TablePlan],
         from: &Position,
+        replan: Arc<dyn Replan>,
     ) -> Result<Box<dyn ChangeReader>, Problem> {
         self.pause("opening the log").await?;
         let from = place(from);
@@ -195,7 +198,7 @@ impl Source for SimulatedSource {
             return Err(Problem::new(Fault::PositionLost, "slot-ahead", text));
         }
         state.readings += 1;
-        Ok(Box::new(Reader::new(self.clone(), &state, plan, from)))
+        Ok(Box::new(Reader::new(self.clone(), &state, task, (plan, replan), from)))
     }
 
     async fn still_has(&self, _task: &TaskContext, from: &Position) -> Result<(), Problem> {

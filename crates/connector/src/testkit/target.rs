@@ -1,18 +1,18 @@
 //! The simulated target's committed state, and how it is opened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
-use wavemark_domain::adopt::KeptTask;
+use wavemark_domain::adopt::{KeptTable, KeptTask};
 use wavemark_domain::catalog::{Column, Table};
 use wavemark_domain::check::Finding;
 use wavemark_domain::{Encoding, Fault, Problem, TablePlan};
 
 use super::backend::{Backends, Connection};
-use super::model::Row;
+use super::model::{Row, table};
 use super::session::{SimulatedLoader, SimulatedSession};
 use super::source::ENCODING;
 use super::standby::{Standby, Watch};
@@ -63,6 +63,8 @@ pub struct TargetState {
     pub(super) standby: Option<Standby>,
     /// The layout that each table was made with.
     pub(super) layouts: Vec<u64>,
+    /// Tables that have no key.
+    pub(super) keyless: BTreeSet<usize>,
     pub(super) backends: Backends,
     /// Until when other sessions hold rows of each table.
     held_until: Vec<Option<Instant>>,
@@ -81,6 +83,7 @@ impl TargetState {
             progress: Vec::new(),
             standby: None,
             layouts: vec![0; tables],
+            keyless: BTreeSet::new(),
             backends: Backends::default(),
             held_until: vec![None; tables],
         }
@@ -122,7 +125,13 @@ impl TargetState {
             let parked = tables.iter_mut().filter(|mark| matches!(mark.stage, Stage::Parked(_)));
             parked.for_each(|mark| mark.stage = Stage::Loaded);
         }
-        Kept { bookmark: self.bookmark().cloned(), tables, written: Vec::new() }
+        let noted = |(index, mark): (&usize, &Mark)| KeptTable {
+            source: mark.mark.source.clone(),
+            target: mark.mark.source.clone(),
+            columns: None,
+            layout: Some(table(*index, self.keyless.contains(index), self.layouts[*index])),
+        };
+        Kept { bookmark: self.bookmark().cloned(), tables, written: self.marks.iter().map(noted).collect() }
     }
 }
 

@@ -40,8 +40,8 @@ impl Follower<'_> {
             }
             Request::Release => self.held = false,
             Request::Done => {
-                let counters = self.run.source.counters(self.plan).await?;
-                self.session.raise_counters(self.plan, &counters).await?;
+                let counters = self.run.source.counters(&self.plan).await?;
+                self.session.raise_counters(&self.plan, &counters).await?;
                 return Err(Stop::Again);
             }
             Request::Failed(problem) => return Err(problem.into()),
@@ -68,7 +68,7 @@ impl Follower<'_> {
             begun.push(mark);
         }
         let asked: BTreeSet<TableId> = tables.into_keys().collect();
-        finish_orders(self.run, &asked, self.plan);
+        finish_orders(self.run, &asked, &self.plan);
         Ok(begun)
     }
 }

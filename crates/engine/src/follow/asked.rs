@@ -102,8 +102,8 @@ impl Follower<'_> {
         if self.bookmark.position < end {
             return Ok(());
         }
-        let counters = self.run.source.counters(self.plan).await?;
-        self.session.raise_counters(self.plan, &counters).await?;
+        let counters = self.run.source.counters(&self.plan).await?;
+        self.session.raise_counters(&self.plan, &counters).await?;
         self.draining = None;
         let tables = self.run.status.progress().tables;
         let behind = tables.iter().filter(|table| table.state != TableState::Live).count() as u64;

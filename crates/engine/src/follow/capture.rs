@@ -22,8 +22,8 @@ pub(super) struct Captured {
 impl Captured {
     /// Puts what was read next behind this, so that a wave is netted as a whole; gives it back if it must stay apart.
     pub(super) fn join(&mut self, next: Self) -> Option<Self> {
-        if !self.read.barriers.is_empty() || next.read.batch.is_open() || !self.read.batch.can_append(&next.read.batch)
-        {
+        let begins_anew = !next.read.layouts.is_empty() || !self.read.barriers.is_empty();
+        if begins_anew || next.read.batch.is_open() || !self.read.batch.can_append(&next.read.batch) {
             return Some(next);
         }
         self.read.batch.append(&next.read.batch);

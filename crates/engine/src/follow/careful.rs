@@ -59,7 +59,7 @@ impl Follower<'_> {
         self.carried.look_again_at = Some(Instant::now() + LOOK_AGAIN.max(began.elapsed() * LOOK_SELDOM));
         Ok(self.plan.iter().filter(concerned).any(|plan| {
             let now = tables.iter().find(|table| table.name == *plan.name());
-            now.is_some_and(|now| now.columns == plan.source.columns && now.native != plan.source.native)
+            now.is_some_and(|now| self.run.source.as_kept(&plan.source, "", now).native != plan.source.native)
         }))
     }
 
@@ -87,7 +87,7 @@ impl Follower<'_> {
             failed = Some((change.table, refused.problem.clone()));
             Verdict::Abort
         };
-        let outcome = self.session.apply_carefully(self.plan, &segment, checks, &mut verdict).await;
+        let outcome = self.session.apply_carefully(&self.plan, &segment, checks, &mut verdict).await;
         self.left_out.append(&mut left_out);
         rows.extend(settled.without_effect());
         rows.sort_unstable();

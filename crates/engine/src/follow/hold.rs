@@ -8,6 +8,7 @@
 //! 4. Rows that are to be repaired are fetched from the view and put in the place of the target's, one commit a table.
 //! 5. The target takes its snapshot, and the log goes on. Both snapshots are read beside it ([`crate::compare`]).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -132,7 +133,7 @@ impl Follower<'_> {
             progress.held_ms = u64::try_from(stood_still.as_millis()).ok();
             progress.tables = tables;
         });
-        self.comparing.spawn(compare::compare(self.run.clone(), self.plan.to_vec().into(), number, sides));
+        self.comparing.spawn(compare::compare(self.run.clone(), Arc::clone(&self.plan), number, sides));
         Ok(())
     }
 
@@ -155,7 +156,8 @@ impl Follower<'_> {
     /// Puts the source's rows in the place of the target's.
     async fn repair(&mut self, hold: &Hold, order: &RepairOrder, tables: &mut [ComparedTable]) -> Result<(), Stop> {
         let Some(compared) = tables.iter_mut().find(|table| table.table == order.table) else { return Ok(()) };
-        let Some(plan) = self.plan.iter().find(|plan| *plan.name() == order.table) else { return Ok(()) };
+        let all = Arc::clone(&self.plan);
+        let Some(plan) = all.iter().find(|plan| *plan.name() == order.table) else { return Ok(()) };
         if !self.tables.is_live(plan.id) || plan.is_keyless() {
             return Ok(());
         }

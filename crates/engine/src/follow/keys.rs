@@ -19,7 +19,7 @@ impl Follower<'_> {
         if self.keys_due && !self.streaming && self.tables.all_live() {
             self.keys_due = false;
             let tables = &self.tables;
-            make_foreign_keys(self.run, self.plan, self.session, |table| tables.is_live(table.id)).await?;
+            make_foreign_keys(self.run, &self.plan, self.session, |table| tables.is_live(table.id)).await?;
         }
         Ok(())
     }
@@ -40,7 +40,7 @@ impl Follower<'_> {
         if parked.is_empty() {
             return Ok(());
         }
-        let dropped = match self.session.release_keys(self.plan, &parked).await {
+        let dropped = match self.session.release_keys(&self.plan, &parked).await {
             Ok(dropped) => dropped,
             // Nobody is stopped for a key: without the right to drop it, what it ties to the table fails on it at most.
             Err(problem) if matches!(problem.fault, Fault::Settings | Fault::Data) => {

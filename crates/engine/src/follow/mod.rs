@@ -4,6 +4,8 @@
 //! what is at hand becomes a wave ([`wave`]), the target commits it with the bookmark, and only then the source is
 //! told. A wave closes when nothing more is at hand or when it is large enough, never inside a transaction.
 //!
+//! Where a table's layout changes, the target's is altered at the same place between its rows ([`layouts`]).
+//!
 //! Invariant: `committed` is only ever given a bookmark that the target committed, and the source hears of it only
 //! once it is durable ([`durable`]).
 
@@ -15,6 +17,7 @@ mod conflicts;
 mod durable;
 mod hold;
 mod keys;
+mod layouts;
 mod pieces;
 mod shown;
 pub(crate) mod stop;
@@ -37,6 +40,7 @@ use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
 use crate::attempt::{Carried, Stop};
 use crate::connections::Room;
 use crate::load::aside::Aside;
+use crate::plan::Replanner;
 use crate::run::{Ended, Run};
 use capture::Captured;
 use tables::Tables;
@@ -45,7 +49,7 @@ use tally::Tally;
 /// The write side of following one task.
 struct Follower<'a> {
     run: &'a Run,
-    plan: &'a [TablePlan],
+    plan: Arc<[TablePlan]>,
     session: &'a mut dyn Session,
     carried: &'a mut Carried,
     bookmark: Bookmark,
@@ -56,6 +60,10 @@ struct Follower<'a> {
     left_out: Vec<(TableId, Problem)>,
     /// Conflicts of the open wave: told once it is committed.
     conflicts: Vec<conflicts::Settlement>,
+    /// Layouts that the open wave has taken up, in words: told once it is committed.
+    taken_up: Vec<(TableId, String)>,
+    /// Whether a table was parked that is to be loaded again.
+    reload_due: bool,
     tally: Tally,
     /// Whether the wave holds the beginning of a transaction whose end is still to be read.
     streaming: bool,
@@ -97,7 +105,7 @@ pub(crate) async fn follow(
     (loading, loaders, room): (Loading, Vec<Box<dyn Loader>>, Room),
 ) -> Result<Ended, Stop> {
     let bookmark = kept.bookmark.clone().ok_or_else(|| Problem::internal("following without a bookmark"))?;
-    let reader = run.source.follow(&run.task, plan, &bookmark.position).await?;
+    let reader = run.source.follow(&run.task, plan, &bookmark.position, Arc::new(Replanner(run.clone()))).await?;
     run.status.phase(Phase::Following);
     let (committed, of_target) = watch::channel(bookmark.position.clone());
     let (batches, received) = mpsc::unbounded_channel();
@@ -108,12 +116,14 @@ pub(crate) async fn follow(
     run.orders.compares.start_over();
     let mut follower = Follower {
         run,
-        plan,
+        plan: Arc::clone(plan),
         session,
         tables: Tables::new(plan, &kept.tables),
         parks: Vec::new(),
         left_out: Vec::new(),
         conflicts: Vec::new(),
+        taken_up: Vec::new(),
+        reload_due: false,
         tally: Tally::default(),
         streaming: false,
         keys_due: run.task.kind.loads(),
@@ -145,6 +155,9 @@ impl Follower<'_> {
         loop {
             if !self.streaming && self.is_at_stop() {
                 return self.end_at_stop().await;
+            }
+            if self.reload_due && !self.streaming && self.parks.is_empty() {
+                return Err(Stop::Again);
             }
             let (idle_at, has_idle_news, may_compare) = (self.idle_at(), self.has_idle_news(), self.may_compare());
             let keys_at = self.keys_in_the_way.filter(|_| !self.streaming && !self.held);
@@ -197,8 +210,8 @@ impl Follower<'_> {
 
     /// Raises the target's counters to the source's; a source that can't be asked is told and passed over.
     async fn raise_counters(&mut self) -> Result<(), Stop> {
-        match self.run.source.counters(self.plan).await {
-            Ok(counters) => self.session.raise_counters(self.plan, &counters).await?,
+        match self.run.source.counters(&self.plan).await {
+            Ok(counters) => self.session.raise_counters(&self.plan, &counters).await?,
             Err(problem) => self.run.status.problem(Severity::Warning, &problem),
         }
         Ok(())
@@ -238,11 +251,13 @@ impl Follower<'_> {
         let began = Instant::now();
         durable::patiently(&self.run.status, self.session.commit(&end)).await?;
         if !self.parks.is_empty() {
+            self.reload_due |= self.parks.iter().any(|(_, _, problem)| self.run.reloads(problem));
             self.parks.clear();
             self.expect_keys_in_the_way();
         }
         self.tell_left_out();
         self.tell_conflicts();
+        self.tell_taken_up();
         self.idle_position = None;
         self.committed_at = Instant::now();
         self.bookmark = Bookmark { wave, position };
@@ -262,6 +277,7 @@ impl Follower<'_> {
     async fn take_back(&mut self) -> Result<(), Problem> {
         self.left_out.clear();
         self.conflicts.clear();
+        self.taken_up.clear();
         self.tally.clear();
         self.session.roll_back().await
     }
@@ -290,7 +306,7 @@ impl Follower<'_> {
 
     /// A table that matches the mapping and was never loaded can't be followed: it is parked until it is.
     fn begin_new_tables(&mut self, kept: &Kept) {
-        for plan in self.plan {
+        for plan in Arc::clone(&self.plan).iter() {
             if self.loading.contains_key(&plan.id) {
                 continue;
             }

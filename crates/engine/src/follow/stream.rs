@@ -54,13 +54,13 @@ impl Follower<'_> {
         let without = self.without(piece.captured);
         let segment =
             Segment { batch: &piece.captured.read.batch, range: piece.range.clone(), without: without.as_deref() };
-        self.session.apply(self.plan, &segment).await.map_err(CarefulStop::Stop)?;
+        self.session.apply(&self.plan, &segment).await.map_err(CarefulStop::Stop)?;
         self.tally.add(&segment, &[]);
         Ok(())
     }
 
     /// Reads the transaction again from the bookmark, with the table parked.
-    async fn start_without(&mut self, table: TableId, problem: Problem) -> Result<(), Stop> {
+    pub(super) async fn start_without(&mut self, table: TableId, problem: Problem) -> Result<(), Stop> {
         self.carried.parks.insert(self.plan[table.index()].name().clone(), problem);
         self.start_again().await
     }

@@ -14,7 +14,17 @@ impl Follower<'_> {
     /// Applies and commits what was gathered; leaves the wave open if its last transaction goes on.
     pub(super) async fn take(&mut self, wave: Vec<Captured>) -> Result<(), Stop> {
         self.show_pending(&wave);
-        let pieces = pieces_of(&wave);
+        for of_one_layout in wave.chunk_by(|_, next| next.read.layouts.is_empty()) {
+            self.take_run(of_one_layout).await?;
+        }
+        self.show_live(&wave);
+        self.make_due_keys().await
+    }
+
+    /// A run of what was gathered in which no layout changes.
+    async fn take_run(&mut self, run: &[Captured]) -> Result<(), Stop> {
+        let pieces = pieces_of(run);
+        self.take_up_layouts(&run[0], pieces.first()).await?;
         let mut rest = &pieces[..];
         if self.streaming {
             let goes_on = rest.iter().take_while(|piece| piece.mark.is_none()).count();
@@ -30,20 +40,11 @@ impl Follower<'_> {
         self.apply_closed(closed).await?;
         if let Some(first) = open.first() {
             self.carry_out_what_waits().await?;
-            if self.is_held(first.end()) {
-                self.cut().await?;
-            }
-            if self.is_beyond_rejoin(first) {
-                return self.rejoin().await;
-            }
-            if self.is_beyond_stop(first) {
-                return Err(Stop::Over);
-            }
+            self.come_to(first).await?;
             self.streaming = true;
             self.stream(open).await?;
         }
-        self.show_live(&wave);
-        self.make_due_keys().await
+        Ok(())
     }
 
     /// Whole transactions: up to a change of a table's layout, then the rest without that table.
@@ -56,15 +57,7 @@ impl Follower<'_> {
             let (before, from) = pieces.split_at(pieces.iter().take_while(is_free).count());
             self.apply(before).await?;
             if let Some(piece) = from.first() {
-                if self.is_held(piece.end()) {
-                    self.cut().await?;
-                }
-                if self.is_beyond_rejoin(piece) {
-                    return self.rejoin().await;
-                }
-                if self.is_beyond_stop(piece) {
-                    return Err(Stop::Over);
-                }
+                self.come_to(piece).await?;
                 while let Some(table) = self.barred(piece) {
                     if !self.rejoins(piece, table) {
                         self.park(table, piece.barrier_problem(table));
@@ -72,6 +65,20 @@ impl Follower<'_> {
                 }
             }
             pieces = from;
+        }
+        Ok(())
+    }
+
+    /// Everything before the piece is applied: what has to be done there is done before it, or instead of it.
+    pub(super) async fn come_to(&mut self, piece: &Piece<'_>) -> Result<(), Stop> {
+        if self.is_held(piece.end()) {
+            self.cut().await?;
+        }
+        if self.is_beyond_rejoin(piece) {
+            return self.rejoin().await;
+        }
+        if self.is_beyond_stop(piece) {
+            return Err(Stop::Over);
         }
         Ok(())
     }
@@ -147,7 +154,7 @@ impl Follower<'_> {
         for (captured, range) in by_batch(pieces) {
             let without = self.without(captured);
             let segment = Segment { batch: &captured.read.batch, range, without: without.as_deref() };
-            self.session.apply(self.plan, &segment).await?;
+            self.session.apply(&self.plan, &segment).await?;
             self.tally.add(&segment, &[]);
         }
         self.show_applied(began);

@@ -25,7 +25,7 @@ use wavemark_connector::target::{Bookmark, ChunkMark, Kept, Loader, Session, Sta
 use wavemark_domain::progress::{Phase, Severity};
 use wavemark_domain::state::TableState;
 use wavemark_domain::task::DataErrorPolicy;
-use wavemark_domain::{Fault, Position, Problem, TableId, TableName, TablePlan, TableWish, WaveNumber};
+use wavemark_domain::{Fault, Position, Problem, TableId, TableName, TableOrder, TablePlan, TableWish, WaveNumber};
 
 use crate::run::Run;
 
@@ -46,10 +46,10 @@ fn jobs_of(table: usize, mark: &TableMark, without: Option<&Arc<KeySet>>) -> Vec
 }
 
 /// The tables that a person asks to load again, or for the first time. An order that can't be done is told and done with.
-pub(crate) fn asked(run: &Run, plan: &[TablePlan], kept: &Kept) -> BTreeSet<TableId> {
+pub(crate) fn asked(run: &Run, plan: &[TablePlan], kept: &Kept, orders: Vec<TableOrder>) -> BTreeSet<TableId> {
     let loads = run.task.kind.loads() && (run.task.kind.follows() || is_due(kept));
     let mut asked = BTreeSet::new();
-    for order in run.orders.take(TableWish::Reload) {
+    for order in orders {
         match plan.iter().find(|table| *table.name() == order.table) {
             Some(table) if loads => {
                 asked.insert(table.id);

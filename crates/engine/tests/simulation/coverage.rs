@@ -33,7 +33,7 @@ pub(crate) enum Fault {
     Mishap(Mishap),
 }
 
-const FAULTS: [Fault; 20] = [
+const FAULTS: [Fault; 21] = [
     Fault::Crash,
     Fault::Overtaken,
     Fault::Frozen,
@@ -48,6 +48,7 @@ const FAULTS: [Fault; 20] = [
     Fault::Mishap(Mishap::RowsHeld),
     Fault::Mishap(Mishap::Resend),
     Fault::Mishap(Mishap::LayoutChange),
+    Fault::Mishap(Mishap::LayoutTakenUp),
     Fault::Mishap(Mishap::Truncate),
     Fault::Mishap(Mishap::Rewrite),
     Fault::Mishap(Mishap::AbortedSubtransaction),
@@ -66,6 +67,7 @@ fn is_possible(fault: Fault, state: TableState) -> bool {
         // as live yet.
         Fault::Mishap(Mishap::TransactionInParts | Mishap::StandbyBehind) => state != TableState::Waiting,
         Fault::Mishap(Mishap::Resend) => !matches!(state, TableState::Waiting | TableState::Live),
+        Fault::Mishap(Mishap::LayoutTakenUp) => matches!(state, TableState::CatchingUp | TableState::Live),
         _ => true,
     }
 }

@@ -12,6 +12,7 @@ use wavemark_connector::testkit::model::{SourceState, place};
 use wavemark_connector::testkit::source::SimulatedSource;
 use wavemark_connector::testkit::target::{SimulatedTarget, TargetState};
 use wavemark_connector::testkit::{Chance, Sabotage, oracle};
+use wavemark_domain::layout::{ChangedTablePolicy, ColumnPolicy};
 use wavemark_domain::mapping::Mappings;
 use wavemark_domain::task::{DataErrorPolicy, TaskSettings};
 use wavemark_domain::{TableName, TableOrder, TableWish};
@@ -119,6 +120,12 @@ impl World {
                 wave_changes: plan.wave_changes,
                 data_errors: DataErrorPolicy::ParkTable,
                 idle_seconds: 1,
+                added_columns: if plan.seed % 5 == 0 { ColumnPolicy::ParkTable } else { ColumnPolicy::Apply },
+                changed_tables: if plan.seed % 3 == 0 {
+                    ChangedTablePolicy::ReloadTable
+                } else {
+                    ChangedTablePolicy::ParkTable
+                },
                 ..TaskSettings::default()
             },
             mappings: mappings("%"),

@@ -13,7 +13,12 @@ async fn kept(database: &Database, epoch: i64) -> (Kept, PgSession, Vec<super::s
 
 fn written(table: &TablePlan) -> KeptTable {
     let same = |name: &str| (name.to_owned(), name.to_owned());
-    KeptTable { source: table.name().clone(), target: table.target.clone(), columns: Some(vec![same("id"), same("v")]) }
+    KeptTable {
+        source: table.name().clone(),
+        target: table.target.clone(),
+        columns: Some(vec![same("id"), same("v")]),
+        layout: Some(wavemark_domain::Table::clone(&table.source)),
+    }
 }
 
 #[tokio::test]

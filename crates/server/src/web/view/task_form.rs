@@ -95,11 +95,22 @@ const fn number(name: &'static str, label: &'static str, hint: &'static str, min
     Setting { name, label, hint, first: false, range: Some((min, max)), words: &[] }
 }
 
+const fn choice(
+    name: &'static str,
+    label: &'static str,
+    hint: &'static str,
+    words: &'static [(&'static str, &'static str)],
+) -> Setting {
+    Setting { name, label, hint, first: false, range: None, words }
+}
+
+const PARK: (&str, &str) = ("park-table", "Park the table, the others go on");
+
 const fn text(name: &'static str, label: &'static str, hint: &'static str) -> Setting {
     Setting { name, label, hint, first: false, range: None, words: &[] }
 }
 
-const SETTINGS: [Setting; 21] = [
+const SETTINGS: [Setting; 26] = [
     Setting {
         name: "preparation",
         label: "Target tables before the load",
@@ -156,14 +167,42 @@ const SETTINGS: [Setting; 21] = [
         "End by itself",
         "never, loaded, commit-time:2026-03-08T12:00:00Z, or position:… as the source writes it.",
     ),
-    Setting {
-        name: "partition_removals",
-        label: "When a partition is detached, dropped or truncated",
-        hint: "Its rows leave the table, and the source's log says nothing of it.",
-        first: false,
-        range: None,
-        words: &[("park-table", "Park the table, the others go on"), ("keep-rows", "The target keeps the rows")],
-    },
+    choice(
+        "added_columns",
+        "When a column is added",
+        "At the source. Rows that were there get what they have in it there.",
+        &[("apply", "Add it in the target"), ("ignore", "It does not travel"), PARK],
+    ),
+    choice(
+        "dropped_columns",
+        "When a column is dropped",
+        "At the source, with what is in it.",
+        &[("apply", "Drop it in the target"), ("ignore", "The target keeps it, new rows have NULL in it"), PARK],
+    ),
+    choice(
+        "renamed_columns",
+        "When a column is renamed",
+        "At the source.",
+        &[("apply", "Rename it in the target"), PARK],
+    ),
+    choice(
+        "retyped_columns",
+        "When a column's type changes",
+        "At the source, where the rows stay as they are.",
+        &[("apply", "Change it in the target"), PARK],
+    ),
+    choice(
+        "changed_tables",
+        "When a table changes otherwise",
+        "In a way of which the source's log does not say what became of the rows.",
+        &[PARK, ("reload-table", "Load it again at once, the others go on")],
+    ),
+    choice(
+        "partition_removals",
+        "When a partition goes",
+        "Detached, dropped or truncated: its rows leave the table, and the source's log says nothing of it.",
+        &[PARK, ("keep-rows", "The target keeps the rows")],
+    ),
     Setting {
         name: "confirm_after",
         label: "The source may forget once",
