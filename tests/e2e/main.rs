@@ -14,6 +14,7 @@ mod limits;
 mod outages;
 mod pages;
 mod replication;
+mod schema_changes;
 mod security_canaries;
 mod security_revoked;
 mod security_tls;

@@ -11,7 +11,8 @@ use wavemark_domain::catalog::{Table, TableKind};
 use wavemark_domain::{Problem, TableId, TablePlan};
 
 use super::layout::changed;
-use super::relayout::Storage;
+use super::numbers::Numbered;
+use super::relayout::{Next, Storage};
 use crate::error;
 use crate::native::{ColumnNative, TableNative};
 
@@ -33,6 +34,8 @@ pub(super) struct Known {
 struct KnownTable {
     oid: u32,
     plan: TablePlan,
+    /// The columns of the newest Relation message that was not as the plan.
+    columns: Option<Vec<Numbered>>,
     /// How many columns it ever had.
     attributes: i16,
     /// None if it is not known as of the plan.
@@ -50,7 +53,7 @@ impl Known {
         let mut tables = Vec::new();
         for table in followed {
             let oid = super::follow::oid(table)?;
-            tables.push(KnownTable { oid, plan: table.clone(), attributes: 0, storage: noted(table) });
+            tables.push(KnownTable { oid, plan: table.clone(), columns: None, attributes: 0, storage: noted(table) });
         }
         let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
         let (storages, columns) = (storages(client, &oids).await?, columns(client, &oids).await?);
@@ -96,9 +99,10 @@ impl Known {
         Ok(found)
     }
 
-    /// A table's plan.
-    pub(super) fn plan(&self, table: TableId) -> Option<&TablePlan> {
-        self.tables.iter().find(|known| known.plan.id == table).map(|known| &known.plan)
+    /// A table's plan, and the columns of its newest message if they are others.
+    pub(super) fn plan(&self, table: TableId) -> Option<(&TablePlan, Option<&[Numbered]>)> {
+        let known = self.tables.iter().find(|known| known.plan.id == table)?;
+        Some((&known.plan, known.columns.as_deref()))
     }
 
     /// Whether a table's rows may have been rewritten since they were as planned.
@@ -108,11 +112,16 @@ impl Known {
         before.is_none_or(|before| before.iter().any(|(oid, node)| now.get(oid).is_some_and(|now| now != node)))
     }
 
-    /// A table has this plan from here on; with what its rows are stored in if the catalog describes it so now.
-    pub(super) fn take_up(&mut self, plan: &TablePlan, storage: Option<&Storage>) {
-        for known in self.tables.iter_mut().filter(|known| known.plan.id == plan.id) {
-            known.plan = plan.clone();
-            known.storage = storage.cloned().or_else(|| known.storage.take());
+    /// What becomes of a table from here on; with what its rows are stored in.
+    pub(super) fn take_up(&mut self, table: TableId, next: &Next, storage: &Storage) {
+        for known in self.tables.iter_mut().filter(|known| known.plan.id == table) {
+            if let Some(relayout) = &next.relayout {
+                known.plan = relayout.plan.clone();
+            }
+            known.columns = Some(next.columns.clone());
+            if next.is_newest {
+                known.storage = Some(storage.clone());
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ mod known;
 mod layout;
 mod named;
 mod names;
+mod numbers;
 mod reader;
 mod relayout;
 mod session;

@@ -263,7 +263,7 @@ impl LogReader {
     async fn resolve(&mut self) -> Result<(), Problem> {
         let Some((table, relation)) = self.assembler.unresolved().cloned() else { return Ok(()) };
         let mut client = session::ordinary(&self.settings, &self.task, "layout").await?;
-        let (Some(plan), Some(replan)) = (self.layouts.known.plan(table), &self.layouts.replan) else {
+        let (Some((plan, before)), Some(replan)) = (self.layouts.known.plan(table), &self.layouts.replan) else {
             return Err(Problem::internal(format!(
                 "The layout of table number {table} is looked for without its plan."
             )));
@@ -274,15 +274,20 @@ impl LogReader {
             Some(present) => {
                 let is_rewritten = self.layouts.known.is_rewritten(table, &present.storage);
                 let (settings, replan) = (&self.task.settings, replan.as_ref());
-                let context =
-                    relayout::Context { plan, relation: &relation, present: &present, is_rewritten, settings, replan };
+                let context = relayout::Context {
+                    plan,
+                    before,
+                    relation: &relation,
+                    present: &present,
+                    is_rewritten,
+                    settings,
+                    replan,
+                };
                 context.next().map(|next| (next, present.storage))
             }
         };
-        if let Ok((next, storage)) = &next
-            && let Some(relayout) = &next.relayout
-        {
-            self.layouts.known.take_up(&relayout.plan, next.is_newest.then_some(storage));
+        if let Ok((next, storage)) = &next {
+            self.layouts.known.take_up(table, next, storage);
         }
         self.assembler.resolve(next.map(|(next, _)| (next.expected, next.relayout)));
         Ok(())

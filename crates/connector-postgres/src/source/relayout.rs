@@ -1,8 +1,7 @@
 //! From a Relation message that is not the plan's to the table's next layout, where that can be proved.
 //!
-//! A column has a number for life, and the message does not say it: a column under another name may be the same one or
-//! another. So the message is read together with the catalog as it is now ([`super::described`]), which may have gone on
-//! since. Numbers come in the message's order, none of them comes twice, and the catalog still knows which were dropped.
+//! The message is read together with the catalog as it is now ([`super::described`]), which may have gone on since: which
+//! columns it means is found by their numbers ([`super::numbers`]).
 //!
 //! The log says nothing of what an alteration did to the rows that were there. A new column has in them what the catalog
 //! keeps for that, or NULL if the rows were not rewritten; a column with another type has what it had if the rows were not
@@ -18,6 +17,7 @@ use wavemark_domain::task::TaskSettings;
 use wavemark_domain::{Fault, LayoutStep, Problem, Relayout, TablePlan};
 
 use super::layout::Expected;
+use super::numbers::{Numbered, Reading};
 use crate::native::ColumnNative;
 use crate::pgoutput::{self, RelationBody};
 
@@ -51,6 +51,8 @@ pub(super) struct Next {
     pub(super) expected: Expected,
     /// None if its rows travel as before.
     pub(super) relayout: Option<Relayout>,
+    /// The message's columns.
+    pub(super) columns: Vec<Numbered>,
     /// Whether the message describes the table as the catalog does now.
     pub(super) is_newest: bool,
 }
@@ -58,6 +60,8 @@ pub(super) struct Next {
 /// What is known where a table's layout changes.
 pub(super) struct Context<'a> {
     pub(super) plan: &'a TablePlan,
+    /// The columns of the message before; those of the plan if there was none.
+    pub(super) before: Option<&'a [Numbered]>,
     pub(super) relation: &'a RelationBody<'a>,
     pub(super) present: &'a Present,
     /// Whether its rows may have been rewritten since they were as planned.
@@ -79,28 +83,29 @@ impl Context<'_> {
     pub(super) fn next(&self) -> Result<Next, Problem> {
         let planned = self.planned()?;
         let message: Vec<pgoutput::Column<'_>> = self.relation.columns.iter().collect();
-        let numbers = numbers(&planned, &message, &self.present.attributes).map_err(|why| self.changed(why))?;
+        let numbers = self.numbers(&planned, &message)?;
         let mut steps = self.drops(&planned, &numbers)?;
         steps.extend(self.alterations(&planned, &message, &numbers)?);
         let table = self.table(&planned, &message, &numbers)?;
         let added: Vec<(&str, i16)> = message
             .iter()
             .zip(&numbers)
-            .filter(|(_, number)| !planned.iter().any(|planned| planned.native.attnum == **number))
+            .filter(|(_, number)| !is_planned(&planned, **number) && !self.is_gone(**number))
             .map(|(column, number)| (column.name, *number))
             .collect();
-        let (plan, adds, ignored) = self.with_added(table, &added)?;
+        let (plan, adds, mut ignored) = self.with_added(table, &added)?;
         let still =
             planned.iter().filter(|planned| planned.travels && numbers.contains(&planned.native.attnum)).count();
         if plan.columns.len() != still + adds.len() {
-            return Err(
-                self.changed("other columns of it travel by the mapping, or one is not generated any more".into())
-            );
+            return Err(self.changed("other columns of it travel by the mapping, or one is not generated any more"));
         }
         steps.extend(adds);
+        let columns = numbered(&message, &numbers);
+        let came_and_went = columns.iter().filter(|one| self.is_gone(one.number) && !is_planned(&planned, one.number));
+        ignored.extend(came_and_went.map(|one| one.name.clone()));
         let expected = Expected::of(&plan)?.ignoring(ignored);
         let relayout = (!steps.is_empty()).then_some(Relayout { plan, steps });
-        Ok(Next { expected, relayout, is_newest: self.is_newest(&message) })
+        Ok(Next { expected, relayout, columns, is_newest: self.is_newest(&message) })
     }
 
     fn planned(&self) -> Result<Vec<Planned<'_>>, Problem> {
@@ -118,11 +123,31 @@ impl Context<'_> {
         })
     }
 
+    fn numbers(&self, planned: &[Planned<'_>], message: &[pgoutput::Column<'_>]) -> Result<Vec<i16>, Problem> {
+        let plain = planned.iter().filter(|planned| !planned.column.generated);
+        let of_plan: Vec<Numbered> = plain.map(Planned::numbered).collect();
+        let before = self.before.unwrap_or(&of_plan);
+        let ever = planned.iter().map(|planned| planned.native.attnum).chain(before.iter().map(|one| one.number));
+        let reading = Reading {
+            before,
+            highest: ever.max().unwrap_or_default(),
+            attributes: &self.present.attributes,
+            is_rewritten: self.is_rewritten,
+        };
+        reading.numbers(message).map_err(|why| self.changed(why))
+    }
+
+    /// Whether the column is dropped by now. One that came since the plan was made and has gone again does not travel:
+    /// what rows that were there had in it is not known any more, and won't be missed.
+    fn is_gone(&self, number: i16) -> bool {
+        self.present.attributes.iter().any(|one| one.is_dropped && one.number == number)
+    }
+
     fn drops(&self, planned: &[Planned<'_>], numbers: &[i16]) -> Result<Vec<LayoutStep>, Problem> {
         let gone: Vec<&Planned<'_>> =
             planned.iter().filter(|planned| planned.travels && !numbers.contains(&planned.native.attnum)).collect();
         if let Some(key) = gone.iter().find(|planned| planned.is_key) {
-            return Err(self.changed(format!("column {} of its key was dropped", key.column.name)));
+            return Err(self.changed(&format!("column {} of its key was dropped", key.column.name)));
         }
         let step = |planned: &&Planned<'_>| {
             let column = planned.column.name.clone();
@@ -159,7 +184,7 @@ impl Context<'_> {
                     return Err(self.parked(&how));
                 }
                 if self.is_rewritten {
-                    return Err(self.changed(format!(
+                    return Err(self.changed(&format!(
                         "{how} and its rows were rewritten, of which the log does not say what became of them"
                     )));
                 }
@@ -186,6 +211,9 @@ impl Context<'_> {
             .map(|column| (number_of(column), column.clone()))
             .collect();
         for (column, number) in message.iter().zip(numbers) {
+            if self.is_gone(*number) && !is_planned(planned, *number) {
+                continue;
+            }
             let of_now = now.columns.iter().filter(|column| number_of(column) == *number);
             let before =
                 planned.iter().filter(|planned| planned.native.attnum == *number).map(|planned| planned.column);
@@ -193,7 +221,8 @@ impl Context<'_> {
                 ColumnNative::of(known)
                     .is_ok_and(|native| (native.r#type.oid, native.type_modifier) == (column.type_id, column.modifier))
             });
-            let known = known.ok_or_else(|| self.changed(format!("the type of column {} has gone on", column.name)))?;
+            let known =
+                known.ok_or_else(|| self.changed(&format!("the type of column {} has gone on", column.name)))?;
             columns.push((*number, Column { name: column.name.to_owned(), ..known.clone() }));
         }
         columns.sort_by_key(|(number, _)| *number);
@@ -203,7 +232,7 @@ impl Context<'_> {
             Some(message[at].name.to_owned())
         });
         let key: Option<Vec<String>> = key.collect();
-        let key = key.ok_or_else(|| self.changed("a column of its key was dropped".to_owned()))?;
+        let key = key.ok_or_else(|| self.changed("a column of its key was dropped"))?;
         let columns = columns.into_iter().map(|(_, column)| column).collect();
         Ok(Table { columns, key, ..now.clone() })
     }
@@ -234,7 +263,7 @@ impl Context<'_> {
     }
 
     fn add(&self, name: &str, number: i16) -> Result<LayoutStep, Problem> {
-        let unknown = |why: &str| self.changed(format!("column {name} was added, and {why}"));
+        let unknown = |why: &str| self.changed(&format!("column {name} was added, and {why}"));
         let existing = match self.present.missing.get(&number) {
             Some(Some(value)) => Some(value.clone()),
             Some(None) => return Err(unknown("its partitions have different values in the rows that were there")),
@@ -249,7 +278,7 @@ impl Context<'_> {
     fn replanned(&self, table: Table) -> Result<TablePlan, Problem> {
         let plan = self.replan.plan(self.plan.id, &Arc::new(table))?;
         if plan.target != self.plan.target || plan.is_keyless() != self.plan.is_keyless() {
-            return Err(self.changed("it goes elsewhere, or its key is another".to_owned()));
+            return Err(self.changed("it goes elsewhere, or its key is another"));
         }
         Ok(TablePlan { schema_version: self.plan.schema_version + 1, ..plan })
     }
@@ -259,8 +288,8 @@ impl Context<'_> {
         present.map(Attribute::shape).eq(message.iter().map(|column| shape(column)))
     }
 
-    fn changed(&self, how: String) -> Problem {
-        super::layout::changed(self.plan.name(), &how)
+    fn changed(&self, how: &str) -> Problem {
+        super::layout::changed(self.plan.name(), how)
     }
 
     /// What the settings don't let through, whatever is done about changes that can't be applied.
@@ -272,6 +301,27 @@ impl Context<'_> {
     }
 }
 
+impl Planned<'_> {
+    fn numbered(&self) -> Numbered {
+        let ColumnNative { attnum, r#type, type_modifier, .. } = &self.native;
+        Numbered { number: *attnum, name: self.column.name.clone(), type_id: r#type.oid, modifier: *type_modifier }
+    }
+}
+
+fn is_planned(planned: &[Planned<'_>], number: i16) -> bool {
+    planned.iter().any(|planned| planned.native.attnum == number)
+}
+
+fn numbered(message: &[pgoutput::Column<'_>], numbers: &[i16]) -> Vec<Numbered> {
+    let numbered = |(column, number): (&pgoutput::Column<'_>, &i16)| Numbered {
+        number: *number,
+        name: column.name.to_owned(),
+        type_id: column.type_id,
+        modifier: column.modifier,
+    };
+    message.iter().zip(numbers).map(numbered).collect()
+}
+
 impl Attribute {
     fn shape(&self) -> (&str, u32, i32) {
         (&self.name, self.type_id, self.modifier)
@@ -280,87 +330,4 @@ impl Attribute {
 
 fn shape<'a>(column: &pgoutput::Column<'a>) -> (&'a str, u32, i32) {
     (column.name, column.type_id, column.modifier)
-}
-
-/// The number of each column of the message; why it is not known, if it isn't.
-fn numbers(
-    planned: &[Planned<'_>],
-    message: &[pgoutput::Column<'_>],
-    attributes: &[Attribute],
-) -> Result<Vec<i16>, String> {
-    let highest = planned.iter().map(|planned| planned.native.attnum).max().unwrap_or_default();
-    let is_planned = |number: i16| planned.iter().any(|one| one.native.attnum == number && !one.column.generated);
-    let present: Vec<&Attribute> = attributes.iter().filter(|one| !one.is_dropped && !one.is_generated).collect();
-    let is_gone = |one: &&Attribute| one.is_dropped && (is_planned(one.number) || one.number > highest);
-    if !attributes.iter().any(|one| is_gone(&one)) {
-        let least = planned.iter().filter(|planned| !planned.column.generated).count();
-        if message.len() < least || message.len() > present.len() {
-            return Err("it has other columns, and was changed again since".to_owned());
-        }
-        return Ok(present[..message.len()].iter().map(|one| one.number).collect());
-    }
-    // Those that were there before are among the message's: if none is new they are all that it can mean.
-    let has_added = present.iter().any(|one| one.number > highest);
-    let is_newest = present.iter().map(|one| one.shape()).eq(message.iter().map(shape));
-    let numbers: Option<Vec<i16>> = if message.len() == present.len() && (is_newest || !has_added) {
-        Some(present.iter().map(|one| one.number).collect())
-    } else {
-        message.iter().map(|column| number_by_name(column, planned, attributes, highest)).collect()
-    };
-    let numbers = numbers.ok_or("columns were dropped, and others renamed or changed since")?;
-    let last = numbers.last().copied().unwrap_or_default().max(highest);
-    let is_left = |one: &&Attribute| one.number <= last && !numbers.contains(&one.number);
-    if !numbers.is_sorted_by(|a, b| a < b)
-        || present.iter().any(|one| is_left(&one))
-        || is_doubtful(planned, attributes, &numbers, highest)
-    {
-        return Err("columns were dropped, and others added that may be the same under another name".to_owned());
-    }
-    Ok(numbers)
-}
-
-/// Whether a new column may stand in the place of one that was renamed and has been dropped since the message: their
-/// names or types can be taken for each other.
-fn is_doubtful(planned: &[Planned<'_>], attributes: &[Attribute], numbers: &[i16], highest: i16) -> bool {
-    let added: Vec<&Attribute> =
-        attributes.iter().filter(|one| one.number > highest && numbers.contains(&one.number)).collect();
-    let is_gone = |number: i16| attributes.iter().any(|one| one.is_dropped && one.number == number);
-    let mut gone = planned.iter().filter(|planned| is_gone(planned.native.attnum));
-    let dropped_since = attributes.iter().any(|one| one.is_dropped && one.number > highest);
-    let is_alike = |planned: &Planned<'_>, one: &Attribute| {
-        let is_out = !numbers.contains(&planned.native.attnum);
-        planned.column.name == one.name || (is_out && alike(planned.native.r#type.oid, one.type_id))
-    };
-    (dropped_since && !added.is_empty()) || gone.any(|planned| added.iter().any(|one| is_alike(planned, one)))
-}
-
-/// Whether a column can get from one type to the other without its rows being rewritten.
-fn alike(a: u32, b: u32) -> bool {
-    /// The first OID of a type that is not built in: a domain may be alike to any.
-    const FIRST_OWN: u32 = 16_384;
-    /// text, bpchar, varchar, name.
-    const TEXTS: [u32; 4] = [25, 1_042, 1_043, 19];
-    /// inet and cidr; bit and varbit; xml goes from text.
-    const OTHERS: [[u32; 2]; 3] = [[869, 650], [1_560, 1_562], [142, 25]];
-    let both = |types: &[u32]| types.contains(&a) && types.contains(&b);
-    a == b || a >= FIRST_OWN || b >= FIRST_OWN || both(&TEXTS) || OTHERS.iter().any(|types| both(types))
-}
-
-/// Where columns were dropped only their names tell them apart, if those are theirs alone.
-fn number_by_name(
-    column: &pgoutput::Column<'_>,
-    planned: &[Planned<'_>],
-    attributes: &[Attribute],
-    highest: i16,
-) -> Option<i16> {
-    let before = planned.iter().find(|planned| {
-        let native = &planned.native;
-        (planned.column.name.as_str(), native.r#type.oid, native.type_modifier) == shape(column)
-    });
-    let now = attributes.iter().find(|one| !one.is_dropped && !one.is_generated && one.shape() == shape(column));
-    match (before.map(|planned| planned.native.attnum), now.map(|one| one.number)) {
-        (Some(before), Some(now)) => (before == now).then_some(now),
-        (None, Some(now)) => (now > highest).then_some(now),
-        (before, None) => before,
-    }
 }

@@ -171,10 +171,10 @@ pub(super) fn table(index: usize, keyless: bool, layout: u64) -> Table {
     }
 }
 
-/// Whether a change to this layout can be proved: not to every fourth.
+/// Whether a change to this layout can be proved: not to every fifth.
 #[must_use]
 pub(super) const fn is_proved(layout: u64) -> bool {
-    layout % 4 != 3
+    layout % 5 != 4
 }
 
 /// The layout that a plan was made with.

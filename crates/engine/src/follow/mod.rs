@@ -47,6 +47,7 @@ use tables::Tables;
 use tally::Tally;
 
 /// The write side of following one task.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about where it is")]
 struct Follower<'a> {
     run: &'a Run,
     plan: Arc<[TablePlan]>,

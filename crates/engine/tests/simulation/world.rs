@@ -120,8 +120,8 @@ impl World {
                 wave_changes: plan.wave_changes,
                 data_errors: DataErrorPolicy::ParkTable,
                 idle_seconds: 1,
-                added_columns: if plan.seed % 5 == 0 { ColumnPolicy::ParkTable } else { ColumnPolicy::Apply },
-                changed_tables: if plan.seed % 3 == 0 {
+                added_columns: if plan.seed.is_multiple_of(9) { ColumnPolicy::ParkTable } else { ColumnPolicy::Apply },
+                changed_tables: if plan.seed.is_multiple_of(3) {
                     ChangedTablePolicy::ReloadTable
                 } else {
                     ChangedTablePolicy::ParkTable
