@@ -83,7 +83,7 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried, base: &mut Base, m
             make_plan(run, [as_kept(run, others, &opened.kept), again].concat())?
         };
         let plan: Arc<[TablePlan]> = planned.tables.clone().into();
-        left_behind::settle(run, &plan, &mut opened.kept, opened.session.as_mut()).await?;
+        let anew = left_behind::settle(run, &plan, &mut opened.kept, opened.session.as_mut()).await?;
         show_tables(run, &planned, &opened.kept);
         opened.session.attach(&plan).await?;
         let is_new = opened.kept.bookmark.is_none() && opened.kept.tables.is_empty();
@@ -92,6 +92,7 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried, base: &mut Base, m
         }
         let mut asked = load::asked(run, &plan, &opened.kept, wished);
         asked.extend(changed(run, &plan, &opened.kept));
+        asked.extend(anew);
         let loaders = std::mem::take(&mut opened.loaders);
         let mut aside = (follow::Loading::default(), Vec::new(), Room::default());
         if load::is_due(&opened.kept) {

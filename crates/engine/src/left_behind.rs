@@ -2,9 +2,11 @@
 //!
 //! The bookmark goes on without what is not in the plan, so a mark that says *loaded* must not outlive that.
 
+use std::collections::BTreeSet;
+
 use wavemark_connector::target::{Kept, Session, Stage, TableMark};
 use wavemark_domain::progress::Severity;
-use wavemark_domain::{Fault, Problem, TablePlan, adopt};
+use wavemark_domain::{Fault, Problem, TableId, TablePlan, adopt};
 
 use crate::run::Run;
 
@@ -17,17 +19,21 @@ enum Fate {
 }
 
 /// Before anything is written: parks what is loaded and no longer fits the plan, and forgets loads under way that don't.
+/// Gives the tables whose load begins anew for that.
 pub(crate) async fn settle(
     run: &Run,
     plan: &[TablePlan],
     kept: &mut Kept,
     session: &mut dyn Session,
-) -> Result<(), Problem> {
+) -> Result<BTreeSet<TableId>, Problem> {
+    let mut anew = BTreeSet::new();
     let mut marks = Vec::with_capacity(kept.tables.len());
     for mark in std::mem::take(&mut kept.tables) {
         match fate(run, plan, kept, &mark) {
             Fate::Stays => marks.push(mark),
-            Fate::Goes => {}
+            Fate::Goes => {
+                anew.extend(plan.iter().find(|table| *table.name() == mark.source).map(|table| table.id));
+            }
             Fate::Parks(problem) => {
                 let bookmark = kept.bookmark.as_ref().map(|bookmark| &bookmark.position);
                 let position = bookmark.max(Some(&mark.position)).unwrap_or(&mark.position).clone();
@@ -38,7 +44,7 @@ pub(crate) async fn settle(
         }
     }
     kept.tables = marks;
-    Ok(())
+    Ok(anew)
 }
 
 fn fate(run: &Run, plan: &[TablePlan], kept: &Kept, mark: &TableMark) -> Fate {

@@ -14,9 +14,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::reply::CommitReply;
 use super::{FLIPPED, Shared, Trouble, Way, dark};
 
-/// The most that is read at once, and how many such pieces wait while they are delayed.
+/// The most that is read at once, and how many such pieces wait while they are delayed: more than a delay is long.
 const CHUNK: usize = 16 * 1024;
-const QUEUE: usize = 64;
+const QUEUE: usize = 4_096;
 /// A slow connection gives its bytes in so many steps a second.
 const STEPS: usize = 20;
 

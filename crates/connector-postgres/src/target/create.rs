@@ -19,6 +19,8 @@ pub(crate) struct Before {
     pub(crate) made: bool,
     /// Whether this task has begun to load it.
     pub(crate) begun: bool,
+    /// Columns that this task wrote and writes no more, because the source has dropped them.
+    pub(crate) gone: Vec<String>,
 }
 
 /// Makes the table, or makes room in it. Returns whether it is one that we made.
@@ -52,6 +54,10 @@ pub(crate) async fn prepare(
         return Err(Problem::new(Fault::Data, "table-not-empty", text)
             .table(table.name())
             .advice("Empty it, or let the task truncate it or drop and create it."));
+    }
+    for column in before.gone.iter().filter(|column| before.made && relation.has(column)) {
+        let drop = format!("ALTER TABLE {} DROP COLUMN {}", quote_table(&table.target), quote_identifier(column));
+        transaction.batch_execute(&drop).await.map_err(failed)?;
     }
     Ok(before.made)
 }

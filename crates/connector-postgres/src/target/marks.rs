@@ -171,6 +171,20 @@ pub(crate) async fn stage_of(
     Ok(row.map(|row| (row.get(0), row.get(1))))
 }
 
+/// The columns of the target that were written under a table's mark.
+pub(crate) async fn columns_of(
+    client: &impl GenericClient,
+    task: Uuid,
+    table: &TablePlan,
+) -> Result<Vec<String>, tokio_postgres::Error> {
+    const SQL: &str = "SELECT ARRAY(SELECT pair ->> 1 FROM pg_catalog.jsonb_array_elements(columns) pair) \
+        FROM wavemark.tables WHERE task = $1 AND source_schema = $2 AND source_table = $3 AND target_schema = $4 \
+        AND target_table = $5 AND pg_catalog.jsonb_typeof(columns) = 'array'";
+    let (source, target) = (table.name(), &table.target);
+    let row = client.query_opt(SQL, &[&task, &source.schema, &source.table, &target.schema, &target.table]).await?;
+    Ok(row.map(|row| row.get(0)).unwrap_or_default())
+}
+
 /// Removes a table's mark and those of its chunks.
 pub(crate) async fn remove(
     client: &impl GenericClient,

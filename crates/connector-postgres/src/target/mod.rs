@@ -51,6 +51,7 @@ use wavemark_connector::target::{Durability, Kept, Loader, OpenError, Opened, Ta
 use wavemark_domain::adopt::KeptTask;
 use wavemark_domain::catalog::{Column, Table};
 use wavemark_domain::check::Finding;
+use wavemark_domain::layout::ColumnPolicy;
 use wavemark_domain::{Encoding, Problem, TablePlan};
 
 use crate::client::{Backend, Connected, Purpose, connect};
@@ -94,7 +95,15 @@ impl PostgresTarget {
             .map_err(|error| problem(&error, "set up the session for waves"))?;
         let beside = Place::new(&self.settings, task);
         let waves = Waves::new(Arc::new(writer.client), writer.version, Grant::of(task), writer.replica);
-        Ok(PgSession { waves, control, task_name: task.name.clone(), last: 0, writer: writer.backend, beside })
+        Ok(PgSession {
+            waves,
+            control,
+            task_name: task.name.clone(),
+            drops_columns: task.settings.dropped_columns != ColumnPolicy::Ignore,
+            last: 0,
+            writer: writer.backend,
+            beside,
+        })
     }
 
     async fn loaders(&self, task: &TaskContext) -> Result<Vec<PgLoader>, Problem> {

@@ -24,6 +24,8 @@ pub(crate) struct PgSession {
     /// Who the connection for waves is at the server.
     pub(crate) writer: Backend,
     pub(crate) task_name: String,
+    /// Whether columns that the source has dropped go from tables that are loaded again.
+    pub(crate) drops_columns: bool,
     /// The newest wave.
     pub(crate) last: i64,
     /// Where sessions for a comparison are opened.
@@ -43,7 +45,7 @@ async fn begin_table(
     client: &mut Client,
     version: i32,
     grant: Grant,
-    plan: &TablePlan,
+    (plan, drops): (&TablePlan, bool),
     preparation: Preparation,
     mark: &TableMark,
 ) -> Result<(), Problem> {
@@ -52,7 +54,10 @@ async fn begin_table(
     let transaction = client.transaction().await.map_err(failed)?;
     transaction.batch_execute(&format!("{}; {LOCK}", grant.share())).await.map_err(failed)?;
     let begun = marks::stage_of(&transaction, grant.task, plan).await.map_err(failed)?;
+    let mut gone = marks::columns_of(&transaction, grant.task, plan).await.map_err(failed)?;
+    gone.retain(|name| drops && !plan.columns.iter().any(|column| column.target_name == *name));
     let before = Before {
+        gone,
         relation: table::look(&transaction, &plan.target).await.map_err(failed)?,
         made: begun.as_ref().is_some_and(|(_, made)| *made),
         begun: begun.is_some(),
@@ -95,6 +100,7 @@ impl Session for PgSession {
     ) -> Result<(), Problem> {
         let (grant, version) = (self.grant(), self.control.version);
         self.waves.forget([table.id].into_iter()).await?;
+        let table = (table, self.drops_columns);
         begin_table(&mut self.control.client, version, grant, table, preparation, mark).await?;
         crash::point("table.begun");
         Ok(())

@@ -141,6 +141,11 @@ impl Relation {
         if misfits.is_empty() { None } else { refused(format!("does not fit: {}", misfits.join("; "))) }
     }
 
+    /// Whether it has this column.
+    pub(crate) fn has(&self, column: &str) -> bool {
+        self.columns.iter().any(|found| found.name == column)
+    }
+
     /// Whether a row must give this column a value.
     pub(crate) fn wants_value(&self, column: &str) -> bool {
         self.columns.iter().any(|found| found.name == column && !found.fills_itself)

@@ -81,7 +81,7 @@ impl Plan {
             rows: 40,
             load_parallelism: rng.random_range(1..4),
             wave_changes: rng.random_range(1..120),
-            alters: rng.random_range(0..2) == 0,
+            alters: rng.random_range(0..3) > 0,
             orders: rng.random_range(0..5) < 3,
             steps: Vec::new(),
         };
