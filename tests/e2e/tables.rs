@@ -100,7 +100,7 @@ async fn a_table_whose_layout_changed_parks_and_comes_back_with_its_new_layout()
         .source("create table kept (id int primary key, n int); create table changed (id int primary key, n int)")
         .await;
     world.source("insert into kept select n, n from generate_series(1, 100) n; insert into changed table kept").await;
-    let task = world.replicate("public", &json!({})).await;
+    let task = world.replicate("public", &json!({"added_columns": "park-table"})).await;
     world.live(task).await;
     world.source("alter table changed add word text default 'new'; update changed set n = n + 1").await;
     reaches(&world, task, "changed", "parked").await;
