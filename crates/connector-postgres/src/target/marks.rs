@@ -48,7 +48,7 @@ async fn tables(client: &Client, task: Uuid) -> Result<Vec<TableMark>, tokio_pos
 }
 
 async fn written(client: &Client, task: Uuid) -> Result<Vec<KeptTable>, tokio_postgres::Error> {
-    // Before its second version the schema did not note the columns, before its third not the layout. Whole rows, so that
+    // Before its second version the schema did not note the columns, and once not the layout. Whole rows, so that
     // one text does.
     const TABLES: &str = "SELECT t.source_schema, t.source_table, t.target_schema, t.target_table, \
         pg_catalog.to_jsonb(t) -> 'columns', pg_catalog.to_jsonb(t) -> 'layout' FROM wavemark.tables t WHERE t.task = $1 AND t.stage <> 'superseded' \

@@ -7,7 +7,7 @@ use wavemark_domain::{Fault, Problem};
 use super::fault::problem;
 
 /// The version of the schema that this program writes and reads.
-pub(crate) const VERSION: i32 = 3;
+pub(crate) const VERSION: i32 = 2;
 
 /// Two openings must not make the schema at once: `CREATE … IF NOT EXISTS` is no protection against that.
 const LOCK: &str = "SELECT pg_catalog.pg_advisory_xact_lock(7813457201128641)";
@@ -136,10 +136,9 @@ COMMENT ON FUNCTION wavemark.mismatch IS 'Fails a wave whose change did not find
 
 /// What leads from each version to the next. A program of the version before goes on writing through the sessions that it
 /// has open, so these add and take nothing away; one that must take something away changes `hold` and `share`, too.
-const MIGRATIONS: [(i32, &str); 2] = [
-    (
-        2,
-        "ALTER TABLE wavemark.fence ADD COLUMN kind text; \
+const MIGRATIONS: [(i32, &str); 1] = [(
+    2,
+    "ALTER TABLE wavemark.fence ADD COLUMN kind text; \
      COMMENT ON COLUMN wavemark.fence.kind IS 'What the task does: full-load, cdc or full-load-and-cdc.'; \
      ALTER TABLE wavemark.tables ADD COLUMN columns jsonb; \
      COMMENT ON COLUMN wavemark.tables.columns IS 'The columns that are written: pairs of the name at the source and the \
@@ -156,14 +155,16 @@ const MIGRATIONS: [(i32, &str); 2] = [
      END $$; \
      COMMENT ON FUNCTION wavemark.share IS 'Takes the fence of a task for a chunk or a change of a table, beside others \
      and beside a wave.'",
-    ),
-    (
-        3,
-        "ALTER TABLE wavemark.tables ADD COLUMN layout jsonb; \
+)];
+
+/// What came since without a version of its own: a program that does not know it goes on without.
+const ADDED: &str = "ALTER TABLE wavemark.tables ADD COLUMN IF NOT EXISTS layout jsonb; \
      COMMENT ON COLUMN wavemark.tables.layout IS 'The table at the source as its rows here have it, as of the bookmark: \
-     the log is read on from that.'",
-    ),
-];
+     the log is read on from that.'";
+
+/// Whether all of [`ADDED`] is there.
+const HAS_ADDED: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute \
+     WHERE attrelid = pg_catalog.to_regclass('wavemark.tables') AND attname = 'layout')";
 
 /// Makes the schema if it is missing, brings an older one to this version, and refuses a newer one.
 pub(crate) async fn ensure(client: &mut Client) -> Result<(), Problem> {
@@ -173,7 +174,8 @@ pub(crate) async fn ensure(client: &mut Client) -> Result<(), Problem> {
             .advice("GRANT CREATE ON DATABASE to the endpoint's role, or make the schema as its owner.")
     };
     let version = match version(client).await.map_err(refused)? {
-        Some(version) if version >= VERSION => version,
+        Some(version) if version > VERSION => version,
+        Some(VERSION) if client.query_one(HAS_ADDED, &[]).await.map_err(refused)?.get(0) => VERSION,
         _ => bring_forward(client).await.map_err(refused)?,
     };
     refuse_newer(version)
@@ -217,6 +219,7 @@ async fn bring_forward(client: &mut Client) -> Result<i32, tokio_postgres::Error
     for (_, sql) in MIGRATIONS.iter().filter(|(next, _)| *next > found) {
         transaction.batch_execute(sql).await?;
     }
+    transaction.batch_execute(ADDED).await?;
     let version = found.max(VERSION);
     transaction.execute("UPDATE wavemark.version SET version = $1 WHERE version < $1", &[&version]).await?;
     transaction.commit().await?;
