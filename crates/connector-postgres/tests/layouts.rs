@@ -270,3 +270,47 @@ async fn a_reader_that_is_opened_before_a_change_finds_it_again() {
     assert_eq!(read.layouts[0].plan.schema_version, 2);
     assert_eq!(read.batch.transactions().len(), 1);
 }
+
+#[tokio::test]
+async fn a_column_that_came_between_the_plan_and_the_view_is_not_missed() {
+    let cluster = Cluster::start(&[("fsync", "off")]);
+    cluster.sql(TABLE);
+    let fixture = Fixture::new(&cluster);
+    let plan = fixture.plan(&["t"]).await;
+    // The log from the view on has the column, and not what its rows have in it.
+    cluster.sql("ALTER TABLE t ADD more int DEFAULT 8; UPDATE t SET more = id WHERE id < 3");
+    let view = fixture.begin(&plan).await;
+    let problem = view.enter(&plan[0]).await.unwrap_err();
+    assert!(problem.text.ends_with("it has a new column more."), "{}", problem.text);
+    assert!(view.enter(&fixture.plan(&["t"]).await[0]).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_a_part_that_is_rolled_back_says_of_a_layout_that_stays_is_not_taken_for_nothing() {
+    let cluster = Cluster::start(&[("fsync", "off"), ("logical_decoding_work_mem", "64kB")]);
+    cluster.sql("CREATE TABLE t (id int PRIMARY KEY, a int, b int); CREATE TABLE calm (id int PRIMARY KEY)");
+    let fixture = Fixture::new(&cluster);
+    let plan = fixture.plan(&["t", "calm"]).await;
+    let from = fixture.begin(&plan).await.position().clone();
+    cluster.sql("INSERT INTO t VALUES (1, 1, 1)");
+    // The layout is first told with a row that is rolled back; it has as many columns of the same types.
+    cluster.sql(
+        "BEGIN; INSERT INTO t SELECT n, n, n FROM generate_series(10, 5000) n; SAVEPOINT s; \
+         ALTER TABLE t RENAME a TO x; ALTER TABLE t RENAME b TO a; ALTER TABLE t RENAME x TO b; RELEASE s; SAVEPOINT r; \
+         INSERT INTO t SELECT n, n, n FROM generate_series(10000, 15000) n; ROLLBACK TO r; \
+         INSERT INTO t (id, a, b) SELECT n, 1, 2 FROM generate_series(20000, 25000) n; COMMIT",
+    );
+    cluster.sql("INSERT INTO calm VALUES (1)");
+    let mut reader = fixture.follow(&plan, &from).await;
+    let read = tokio::time::timeout(task::PATIENCE, async {
+        loop {
+            // Either the layout is known where its rows come, or the table ends.
+            let read = reader.next(1 << 20).await.unwrap();
+            if !read.layouts.is_empty() || !read.barriers.is_empty() {
+                return read;
+            }
+        }
+    });
+    let read = read.await.unwrap();
+    assert!(read.layouts.len() + read.barriers.len() == 1);
+}

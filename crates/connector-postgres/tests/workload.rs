@@ -301,9 +301,11 @@ async fn settled(pair: &Pair, run: &Run, seed: u64) {
         }
     };
     if tokio::time::timeout(PATIENCE, settled).await.is_err() {
+        let progress = run.status.progress();
         let states: Vec<_> =
-            run.status.progress().tables.into_iter().map(|table| (table.table, table.state, table.problem)).collect();
-        panic!("seed {seed} is not settled: {:?} {states:?}", run.status.progress().phase);
+            progress.tables.into_iter().map(|table| (table.table, table.state, table.problem)).collect();
+        let events: Vec<String> = run.status.events().into_iter().map(|event| event.text).collect();
+        panic!("seed {seed} is not settled: {:?} {states:?}\n{}", progress.phase, events.join("\n"));
     }
 }
 

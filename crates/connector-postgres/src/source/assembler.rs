@@ -3,9 +3,9 @@
 //! - A transaction between Begin and Commit is known to be committed: its changes go straight into the batch, and it
 //!   may leave in several batches if it is larger than one.
 //! - A transaction that comes in chunks is kept until its Stream Commit, then replayed the same way.
-//! - A Relation message in a chunk belongs to its subtransaction. One of a rolled-back subtransaction is passed over,
-//!   unless the relation is not known yet: then it is what the server goes on to assume as known. (Had the
-//!   subtransaction changed the table's shape, its rollback would make the server describe the table again.)
+//! - A Relation message in a chunk belongs to its subtransaction. What one of a rolled-back subtransaction says may be what
+//!   that one had changed: then the server describes the table again before its next row. Or it may be what stays, changed
+//!   by another part of the transaction: a row that comes without another description ends its table.
 //! - A Relation message with another layout than its table's stops all until it is known what becomes of the table
 //!   ([`Assembler::resolve`]). What was read before it is handed out first, so that a batch has one layout of a table.
 //! - A transaction ended at or before `from` if and only if its commit record lies before `from`.
@@ -161,7 +161,7 @@ impl Assembler {
             }
             let message = decode(data, true).map_err(undecodable)?;
             match message {
-                Message::Relation(_, relation) if aborted && self.writer.passes_over(&relation) => {}
+                Message::Relation(_, relation) if aborted => self.writer.described_in_vain(&relation),
                 message => self.writer.change(&message)?,
             }
             if self.writer.batch.bytes() >= most || self.writer.unresolved().is_some() {

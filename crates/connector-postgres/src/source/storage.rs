@@ -98,7 +98,8 @@ async fn now(control: &Client, table: &TablePlan) -> Result<Option<u32>, Problem
     Ok(row.map(|row| row.get(0)))
 }
 
-/// The plan was made before the view: a column that changed in between would be read as something else.
+/// The plan was made before the view: a column that changed in between would be read as something else, and the values of
+/// one that came would be missed.
 async fn compare_columns(control: &Client, oid: u32, table: &TablePlan) -> Result<(), Problem> {
     let rows = control
         .query(COLUMNS, &[&oid])
@@ -119,6 +120,13 @@ async fn compare_columns(control: &Client, oid: u32, table: &TablePlan) -> Resul
         if !same {
             return Err(changed(table, &format!("its column {} is not what it was", planned.name)));
         }
+    }
+    let known = |number: i16| {
+        let numbers = table.source.columns.iter().filter_map(|column| ColumnNative::of(column).ok());
+        numbers.into_iter().any(|native| native.attnum == number)
+    };
+    if let Some(row) = rows.iter().find(|row| !row.get::<_, bool>(4) && !known(row.get(1))) {
+        return Err(changed(table, &format!("it has a new column {}", row.get::<_, &str>(0))));
     }
     Ok(())
 }

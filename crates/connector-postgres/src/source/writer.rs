@@ -13,6 +13,9 @@ enum Route {
     Followed(Layout),
     /// Not in the plan (a partition, whose rows come under its root's name), or behind its barrier.
     Ignored,
+    /// A planned table that a subtransaction that was rolled back described otherwise. It is described again before its
+    /// next row, unless another subtransaction had changed it.
+    Doubted(TableId),
 }
 
 /// Writes changes into the batch at hand.
@@ -88,11 +91,14 @@ impl Writer {
         }
     }
 
-    /// Whether a relation says nothing where its subtransaction was rolled back: it is known already, or its table has
-    /// the layout that the subtransaction alone gave it.
-    pub(super) fn passes_over(&self, relation: &RelationBody<'_>) -> bool {
-        let differs = || self.planned(relation).is_some_and(|expected| expected.compare(relation).is_err());
-        self.routes.contains_key(&relation.id) || differs()
+    /// Takes in what a table looked like to a subtransaction that was rolled back.
+    pub(super) fn described_in_vain(&mut self, relation: &RelationBody<'_>) {
+        let route = match self.planned(relation) {
+            None => Route::Ignored,
+            Some(expected) if self.barred.contains(&expected.table) => Route::Ignored,
+            Some(expected) => expected.compare(relation).map_or(Route::Doubted(expected.table), Route::Followed),
+        };
+        self.routes.insert(relation.id, route);
     }
 
     fn planned(&self, relation: &RelationBody<'_>) -> Option<&Expected> {
@@ -141,7 +147,11 @@ impl Writer {
     fn bar(&mut self, relation: u32, table: TableId, problem: Problem) {
         self.routes.insert(relation, Route::Ignored);
         // A relation of the same table under another number is ended with it.
-        let same = |route: &Route| matches!(route, Route::Followed(layout) if layout.table == table);
+        let same = |route: &Route| match route {
+            Route::Followed(layout) => layout.table == table,
+            Route::Doubted(doubted) => *doubted == table,
+            Route::Ignored => false,
+        };
         self.routes.values_mut().filter(|route| same(route)).for_each(|route| *route = Route::Ignored);
         self.barred.push(table);
         self.batch.push_change(table, ChangeKind::Barrier, None, None);
@@ -164,6 +174,11 @@ impl Writer {
         let layout = match self.routes.get(&relation) {
             Some(Route::Followed(layout)) => layout,
             Some(Route::Ignored) => return Ok(()),
+            Some(Route::Doubted(table)) => {
+                let table = *table;
+                self.end_table(table, "in a transaction that rolled a part of itself back");
+                return Ok(());
+            }
             None => return Err(undescribed(relation)),
         };
         let written = match message {
@@ -197,6 +212,10 @@ impl Writer {
                     self.batch.push_change(layout.table, ChangeKind::Truncate, None, None);
                 }
                 Some(Route::Ignored) => {}
+                Some(Route::Doubted(table)) => {
+                    let table = *table;
+                    self.end_table(table, "in a transaction that rolled a part of itself back");
+                }
                 None => return Err(undescribed(relation)),
             }
         }
