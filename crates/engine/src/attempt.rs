@@ -144,7 +144,11 @@ pub(crate) fn as_kept(run: &Run, tables: Vec<Table>, kept: &Kept) -> Vec<Table> 
 }
 
 /// Tables that are to be loaded again because they were changed at the source.
-fn changed<'a>(run: &'a Run, plan: &'a [TablePlan], kept: &'a Kept) -> impl Iterator<Item = TableId> + use<'a> {
+pub(crate) fn changed<'a>(
+    run: &'a Run,
+    plan: &'a [TablePlan],
+    kept: &'a Kept,
+) -> impl Iterator<Item = TableId> + use<'a> {
     let marks = kept.tables.iter().filter(|mark| matches!(&mark.stage, Stage::Parked(why) if run.reloads(why)));
     marks.filter_map(|mark| plan.iter().find(|table| *table.name() == mark.source).map(|table| table.id))
 }

@@ -37,7 +37,7 @@ use wavemark_connector::target::{Bookmark, Kept, Loader, Session, TableMark, Wav
 use wavemark_domain::progress::{Phase, Severity};
 use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
 
-use crate::attempt::{Carried, Stop};
+use crate::attempt::{Carried, Stop, changed};
 use crate::connections::Room;
 use crate::load::aside::Aside;
 use crate::plan::Replanner;
@@ -63,7 +63,7 @@ struct Follower<'a> {
     conflicts: Vec<conflicts::Settlement>,
     /// Layouts that the open wave has taken up, in words: told once it is committed.
     taken_up: Vec<(TableId, String)>,
-    /// Whether a table was parked that is to be loaded again.
+    /// Whether a table was parked, here or in the load before, that is to be loaded again.
     reload_due: bool,
     tally: Tally,
     /// Whether the wave holds the beginning of a transaction whose end is still to be read.
@@ -124,7 +124,7 @@ pub(crate) async fn follow(
         left_out: Vec::new(),
         conflicts: Vec::new(),
         taken_up: Vec::new(),
-        reload_due: false,
+        reload_due: changed(run, plan, kept).any(|table| !loading.contains_key(&table)),
         tally: Tally::default(),
         streaming: false,
         keys_due: run.task.kind.loads(),
