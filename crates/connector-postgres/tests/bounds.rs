@@ -242,3 +242,22 @@ async fn a_publication_that_is_younger_than_the_slot_is_told_as_that() {
     assert_eq!((problem.fault, &*problem.code), (Fault::Settings, "start-publication"), "{problem}");
     assert!(problem.text.contains("was not there yet where the replication slot mine begins"), "{problem}");
 }
+
+#[tokio::test]
+async fn tables_of_a_publication_for_all_tables_are_followed_on_after_the_catalog_was_looked_at() {
+    let pair = loaded_by_hand("CREATE PUBLICATION \"my tables\" FOR ALL TABLES").await;
+    let settings = TaskSettings { idle_seconds: 1, stop_at: StopAt::Never, ..from_slot("") };
+    let run = pair.run(1, TaskKind::Cdc, &TABLES, settings);
+    let own = run.clone();
+    let running = tokio::spawn(async move { own.run().await });
+    // It is looked every third heartbeat.
+    tokio::time::sleep(std::time::Duration::from_secs(8)).await;
+    pair.source.batch_execute("UPDATE goods SET name = 'late' WHERE id < 10").await.unwrap();
+    let end = pair.ask("SELECT pg_current_wal_insert_lsn()::text").await;
+    run.stop.cancel();
+    assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
+    assert_eq!(told(&run, "table-parked"), Vec::<String>::new());
+    let settings = TaskSettings { stop_at: StopAt::Position(end), ..from_slot("") };
+    assert_eq!(ended(&pair.run(2, TaskKind::Cdc, &TABLES, settings)).await.unwrap(), Ended::Finished);
+    assert!(rows(&pair.mart).await == rows(&pair.source).await);
+}

@@ -3,26 +3,47 @@
 use std::collections::BTreeMap;
 
 use tokio_postgres::{Client, IsolationLevel, Row};
-use wavemark_domain::Problem;
+use wavemark_domain::{Problem, Table};
 
-use super::relayout::{Attribute, Present, Storage};
+use super::known::{Storage, storages};
 use crate::{discover, error};
 
 const ATTRIBUTES: &str = "\
     SELECT attnum, attname::text, attisdropped, attgenerated::text <> '', atttypid, atttypmod FROM pg_attribute \
     WHERE attrelid = $1 AND attnum > 0 ORDER BY attnum";
 
-/// What its rows are stored in: the table itself, or its partitions.
-const LEAVES: &str = "\
-    SELECT c.oid, c.relfilenode FROM pg_class r CROSS JOIN LATERAL \
-        (SELECT r.oid WHERE r.relkind <> 'p' UNION ALL \
-         SELECT p.relid FROM pg_partition_tree(r.oid) p WHERE r.relkind = 'p' AND p.isleaf) AS leaf (oid) \
-    JOIN pg_class c ON c.oid = leaf.oid WHERE r.oid = $1 AND c.relkind = 'r'";
-
 /// What rows have in columns that were added after them. The server keeps it in an array of one element.
 const MISSING: &str = "\
     SELECT attname::text, array_to_string(attmissingval, '') FROM pg_attribute \
     WHERE attrelid = ANY ($1) AND attnum > 0 AND NOT attisdropped AND atthasmissing";
+
+/// A table as the catalog has it now.
+pub(super) struct Present {
+    pub(super) table: Table,
+    /// Every column that it ever had, in order of their numbers.
+    pub(super) attributes: Vec<Attribute>,
+    /// What rows have in a column that was added after them, by its number; `None` if they don't agree.
+    pub(super) missing: BTreeMap<i16, Option<String>>,
+    pub(super) storage: Storage,
+}
+
+/// A column in the catalog.
+#[derive(Clone, Debug)]
+pub(super) struct Attribute {
+    pub(super) number: i16,
+    pub(super) name: String,
+    pub(super) is_dropped: bool,
+    pub(super) is_generated: bool,
+    pub(super) type_id: u32,
+    pub(super) modifier: i32,
+}
+
+impl Attribute {
+    /// What a Relation message says of it.
+    pub(super) fn shape(&self) -> (&str, u32, i32) {
+        (&self.name, self.type_id, self.modifier)
+    }
+}
 
 /// The table with this OID, if it is there.
 pub(super) async fn present(client: &mut Client, oid: u32) -> Result<Option<Present>, Problem> {
@@ -33,8 +54,7 @@ pub(super) async fn present(client: &mut Client, oid: u32) -> Result<Option<Pres
     let Some(table) = discover::table(client, oid).await? else { return Ok(None) };
     let rows = client.query(ATTRIBUTES, &[&oid]).await.map_err(failed)?;
     let attributes: Vec<Attribute> = rows.iter().map(attribute).collect();
-    let leaves = client.query(LEAVES, &[&oid]).await.map_err(failed)?;
-    let storage: Storage = leaves.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let storage = storages(client, &[oid]).await?.remove(&oid).map(|(_, storage)| storage).unwrap_or_default();
     let leaves: Vec<u32> = storage.keys().copied().collect();
     let rows = client.query(MISSING, &[&leaves]).await.map_err(failed)?;
     transaction.commit().await.map_err(failed)?;

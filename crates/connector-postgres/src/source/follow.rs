@@ -70,9 +70,7 @@ pub(super) async fn open(
     let spill = Spill::new(task.spill_dir.clone(), u64::from(task.settings.spill_mib) << 20);
     let widths = plan.iter().map(|table| table.columns.len()).collect();
     let assembler = Assembler::new(place, writer, widths, Streamed::new(budget, spill));
-    let watch = Watch::begin(&control, &publication, plan, &task.settings)
-        .await
-        .map_err(|error| error::driver(&error, "look up the partitions of the planned tables"))?;
+    let watch = Watch::begin(&control, &publication, plan, &task.settings).await?;
     Ok(LogReader::new(settings, task, stream, assembler, (confirmed, watch, Layouts { known, replan })))
 }
 
@@ -270,12 +268,9 @@ fn fork(history: &[u8], timeline: u32) -> Option<Lsn> {
 async fn published(control: &Client, task: &TaskContext, name: &str, from: &Position) -> Result<Vec<u32>, Problem> {
     let changed = || lost("publication-changed", format!("The publication {name} was changed by someone else."), from);
     let missing = || lost("publication-missing", format!("The publication {name} is gone."), from);
-    if named::of(task).is_some() {
-        let found = named::Published::read(control, name).await?.ok_or_else(missing)?;
-        return found.is_whole.then_some(found.tables).ok_or_else(changed);
-    }
-    let found = slot::published(control, name).await?.ok_or_else(missing)?;
-    found.as_made.then_some(found.tables).ok_or_else(changed)
+    let found = slot::Published::read(control, name).await?.ok_or_else(missing)?;
+    let is_good = if named::of(task).is_some() { found.is_whole } else { found.is_as_made() };
+    is_good.then_some(found.tables).ok_or_else(changed)
 }
 
 /// A slot, and the publication that it is read with.

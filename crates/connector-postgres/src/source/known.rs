@@ -4,6 +4,8 @@
 //! What rows are stored in is only taken as known while the catalog describes the columns as the plan does: a change of
 //! layout whose place in the log is not reached yet may have rewritten them.
 
+use std::collections::BTreeMap;
+
 use hashbrown::HashMap;
 use serde_json::Value;
 use tokio_postgres::{Client, Row};
@@ -12,7 +14,7 @@ use wavemark_domain::{Problem, TableId, TablePlan};
 
 use super::layout::changed;
 use super::numbers::Numbered;
-use super::relayout::{Next, Storage};
+use super::relayout::Next;
 use crate::error;
 use crate::native::{ColumnNative, TableNative};
 
@@ -25,6 +27,9 @@ const STORAGES: &str = "\
 const COLUMNS: &str = "\
     SELECT attrelid, attname::text, attnum, atttypid, atttypmod FROM pg_attribute \
     WHERE attrelid = ANY ($1) AND attnum > 0 AND NOT attisdropped AND attgenerated::text = ''";
+
+/// File nodes of what a table's rows are stored in, by OID.
+pub(super) type Storage = BTreeMap<u32, u32>;
 
 /// What is known of each followed table.
 pub(super) struct Known {
@@ -170,7 +175,8 @@ fn noted(table: &TablePlan) -> Option<Storage> {
     (!leaves.is_empty()).then(|| leaves.into_iter().collect())
 }
 
-async fn storages(client: &Client, oids: &[u32]) -> Result<HashMap<u32, (i16, Storage)>, Problem> {
+/// How many columns each table ever had, and what its rows are stored in: itself or its partitions.
+pub(super) async fn storages(client: &Client, oids: &[u32]) -> Result<HashMap<u32, (i16, Storage)>, Problem> {
     let mut found: HashMap<u32, (i16, Storage)> = HashMap::new();
     for row in client.query(STORAGES, &[&oids]).await.map_err(|error| failed(&error))? {
         let (_, storage) = found.entry(row.get(0)).or_insert_with(|| (row.get(1), Storage::new()));

@@ -179,7 +179,7 @@ async fn covers(control: &Client, named: Named<'_>, plan: &[TablePlan]) -> Resul
         Err(Problem::new(Fault::Settings, "start-publication", text).advice(format!("{advice} {AGAIN}")))
     };
     let name = crate::wire::quote_identifier(named.publication);
-    let Some(found) = Published::read(control, named.publication).await? else {
+    let Some(found) = slot::Published::read(control, named.publication).await? else {
         let text = format!("There is no publication {}, which start_publication names.", named.publication);
         return refuse(text, format!("CREATE PUBLICATION {name} FOR ALL TABLES;"));
     };
@@ -209,33 +209,6 @@ async fn covers(control: &Client, named: Named<'_>, plan: &[TablePlan]) -> Resul
 }
 
 const AGAIN: &str = "Then make the slot anew, and load from its snapshot: the log before that was written without it.";
-
-/// What a publication of somebody else has.
-pub(super) struct Published {
-    /// Every kind of change, every row, every column.
-    pub(super) is_whole: bool,
-    pub(super) via_root: bool,
-    pub(super) tables: Vec<u32>,
-}
-
-impl Published {
-    pub(super) async fn read(control: &Client, name: &str) -> Result<Option<Self>, Problem> {
-        let failed = |error: tokio_postgres::Error| error::driver(&error, &format!("look up the publication {name}"));
-        let head = "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot, EXISTS ( \
-                        SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND \
-                        (to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL)) \
-                    FROM pg_publication p WHERE pubname = $1";
-        let Some(head) = control.query_opt(head, &[&name]).await.map_err(failed)? else { return Ok(None) };
-        let tables = "SELECT c.oid FROM pg_publication_tables t JOIN pg_namespace n ON n.nspname = t.schemaname \
-                      JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename WHERE t.pubname = $1";
-        let tables = control.query(tables, &[&name]).await.map_err(failed)?;
-        Ok(Some(Self {
-            is_whole: head.get::<_, bool>(0) && !head.get::<_, bool>(2),
-            via_root: head.get(1),
-            tables: tables.iter().map(|row| row.get(0)).collect(),
-        }))
-    }
-}
 
 /// What an interruption of the log means here: a publication that is younger than the slot is missing in the catalog of
 /// that time, however often the log is opened.

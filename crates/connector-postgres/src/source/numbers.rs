@@ -5,7 +5,7 @@
 //! Of all columns that fit that, those remain whose types can have become what they are. If more than one reading
 //! remains, nothing is proved.
 
-use super::relayout::Attribute;
+use super::described::Attribute;
 use crate::pgoutput;
 
 /// A column of a message, with its number.

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_postgres::Client;
 use wavemark_connector::source::{ChangeReader, InHand, Read, Replan};
 use wavemark_connector::{TaskContext, crash};
-use wavemark_domain::{Position, Problem};
+use wavemark_domain::{Position, Problem, TableId};
 
 use super::assembler::{Assembler, EPOCH_OFFSET};
 use super::heart::{self, BEAT, Heart};
@@ -293,20 +293,23 @@ impl LogReader {
         Ok(())
     }
 
+    fn end_tables(&mut self, ended: Vec<(TableId, String)>) {
+        for (table, what) in ended {
+            self.assembler.end_table(table, &what);
+        }
+    }
+
     /// Looks after the followed tables.
     async fn look(&mut self, client: &Client) -> Result<(), Problem> {
-        let failed = |error| error::driver(&error, "look after the followed tables");
-        if self.watch.is_unpublished(client).await.map_err(failed)? {
+        let Some(ended) = self.watch.look(client).await? else {
             // Seen again, with what it means, when the log is opened.
             let text = "The publication of the task is gone.";
             self.broken = Some(Problem::transient("log-interrupted", text));
             return Ok(());
-        }
-        let mut ended = self.watch.look(client).await.map_err(failed)?;
-        ended.extend(self.layouts.known.look(client).await?);
-        for (table, what) in ended {
-            self.assembler.end_table(table, &what);
-        }
+        };
+        self.end_tables(ended);
+        let ended = self.layouts.known.look(client).await?;
+        self.end_tables(ended);
         Ok(())
     }
 }

@@ -7,7 +7,6 @@
 //! keeps for that, or NULL if the rows were not rewritten; a column with another type has what it had if the rows were not
 //! rewritten. Anything else is a change that can't be applied.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wavemark_connector::source::Replan;
@@ -16,34 +15,11 @@ use wavemark_domain::layout::{AlterPolicy, ColumnPolicy};
 use wavemark_domain::task::TaskSettings;
 use wavemark_domain::{Fault, LayoutStep, Problem, Relayout, TablePlan};
 
+use super::described::{Attribute, Present};
 use super::layout::Expected;
 use super::numbers::{Numbered, Reading};
 use crate::native::ColumnNative;
 use crate::pgoutput::{self, RelationBody};
-
-/// File nodes of what a table's rows are stored in, by OID.
-pub(super) type Storage = BTreeMap<u32, u32>;
-
-/// A table as the catalog has it now.
-pub(super) struct Present {
-    pub(super) table: Table,
-    /// Every column that it ever had, in order of their numbers.
-    pub(super) attributes: Vec<Attribute>,
-    /// What rows have in a column that was added after them, by its number; `None` if they don't agree.
-    pub(super) missing: BTreeMap<i16, Option<String>>,
-    pub(super) storage: Storage,
-}
-
-/// A column in the catalog.
-#[derive(Clone, Debug)]
-pub(super) struct Attribute {
-    pub(super) number: i16,
-    pub(super) name: String,
-    pub(super) is_dropped: bool,
-    pub(super) is_generated: bool,
-    pub(super) type_id: u32,
-    pub(super) modifier: i32,
-}
 
 /// What becomes of a table at a Relation message.
 #[derive(Debug)]
@@ -320,12 +296,6 @@ fn numbered(message: &[pgoutput::Column<'_>], numbers: &[i16]) -> Vec<Numbered> 
         modifier: column.modifier,
     };
     message.iter().zip(numbers).map(numbered).collect()
-}
-
-impl Attribute {
-    fn shape(&self) -> (&str, u32, i32) {
-        (&self.name, self.type_id, self.modifier)
-    }
 }
 
 fn shape<'a>(column: &pgoutput::Column<'a>) -> (&'a str, u32, i32) {

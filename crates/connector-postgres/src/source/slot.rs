@@ -159,34 +159,41 @@ pub(super) async fn remove_publication(client: &Client, publication: &str) -> Re
 
 /// A publication as it is now.
 pub(super) struct Published {
-    /// Whether it still gives every kind of change, of the named tables alone, and all of their rows and columns.
-    pub(super) as_made: bool,
-    /// Its tables, by OID.
+    /// Whether it gives every kind of change, every row and every column of what it has.
+    pub(super) is_whole: bool,
+    /// Whether partitions come under the name of their root.
+    pub(super) via_root: bool,
+    /// Whether it has all tables, rather than named ones.
+    has_all: bool,
+    /// Its tables, by OID, however it came to have them.
     pub(super) tables: Vec<u32>,
 }
 
-/// Looks a publication up; `None` if there is none. Row filters and column lists came with version 15.
-pub(super) async fn published(client: &Client, name: &str) -> Result<Option<Published>, Problem> {
-    let failed = |error: tokio_postgres::Error| error::driver(&error, &format!("look up the publication {name}"));
-    let row = client
-        .query_opt(
-            "SELECT oid, pubinsert AND pubupdate AND pubdelete AND pubtruncate AND pubviaroot AND NOT puballtables \
-             FROM pg_publication WHERE pubname = $1",
-            &[&name],
-        )
-        .await
-        .map_err(failed)?;
-    let Some(row) = row else { return Ok(None) };
-    let rows = client
-        .query(
-            "SELECT prrelid, coalesce(to_jsonb(r) ->> 'prqual', to_jsonb(r) ->> 'prattrs') IS NULL \
-             FROM pg_publication_rel r WHERE prpubid = $1",
-            &[&row.get::<_, u32>(0)],
-        )
-        .await
-        .map_err(failed)?;
-    let whole = rows.iter().all(|row| row.get(1));
-    Ok(Some(Published { as_made: row.get::<_, bool>(1) && whole, tables: rows.iter().map(|row| row.get(0)).collect() }))
+impl Published {
+    /// Looks a publication up; `None` if there is none. Row filters and column lists came with version 15.
+    pub(super) async fn read(client: &Client, name: &str) -> Result<Option<Self>, Problem> {
+        let failed = |error: tokio_postgres::Error| error::driver(&error, &format!("look up the publication {name}"));
+        let head = "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate AND NOT EXISTS ( \
+                        SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND \
+                        (to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL)), \
+                        pubviaroot, puballtables \
+                    FROM pg_publication p WHERE pubname = $1";
+        let Some(head) = client.query_opt(head, &[&name]).await.map_err(failed)? else { return Ok(None) };
+        let tables = "SELECT c.oid FROM pg_publication_tables t JOIN pg_namespace n ON n.nspname = t.schemaname \
+                      JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename WHERE t.pubname = $1";
+        let tables = client.query(tables, &[&name]).await.map_err(failed)?;
+        Ok(Some(Self {
+            is_whole: head.get(0),
+            via_root: head.get(1),
+            has_all: head.get(2),
+            tables: tables.iter().map(|row| row.get(0)).collect(),
+        }))
+    }
+
+    /// Whether it still is as [`statement`] makes it.
+    pub(super) fn is_as_made(&self) -> bool {
+        self.is_whole && self.via_root && !self.has_all
+    }
 }
 
 /// Publishes the planned tables, partitions under the name of their root. Views can't be.

@@ -39,13 +39,13 @@ pub(super) async fn is_one(control: &Client) -> Result<bool, Problem> {
 pub(super) async fn is_published(control: &Client, task: &TaskContext, plan: &[TablePlan]) -> Result<(), Problem> {
     let name = by_hand(task);
     let create = slot::statement(task, &name, plan)?;
-    let Some(published) = slot::published(control, &name).await? else {
+    let Some(published) = slot::Published::read(control, &name).await? else {
         return Err(needed(
             format!("The source is a standby, and its primary has no publication {name} yet."),
             &create,
         ));
     };
-    if !published.as_made {
+    if !published.is_as_made() {
         let text = format!("The publication {name} is not as it has to be.");
         return Err(needed(text, &format!("DROP PUBLICATION {name}; {create}")));
     }

@@ -13,20 +13,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, Row};
 use wavemark_domain::catalog::TableKind;
 use wavemark_domain::task::{PartitionPolicy, TaskSettings};
-use wavemark_domain::{TableId, TableName, TablePlan};
+use wavemark_domain::{Problem, TableId, TableName, TablePlan};
 
+use super::slot::Published;
+use crate::error;
 use crate::native::TableNative;
 
 /// After how many heartbeats it is looked.
 const BEATS: u32 = 3;
 
-const TABLES: &str = "\
-    SELECT t.oid, c.oid IS NOT NULL, EXISTS (SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid \
-           WHERE p.pubname = $2 AND r.prrelid = t.oid), coalesce(n.nspname::text, ''), coalesce(c.relname::text, '') \
-    FROM unnest($1::oid[]) AS t (oid) LEFT JOIN pg_class c ON c.oid = t.oid LEFT JOIN pg_namespace n ON n.oid = c.relnamespace";
+const NAMES: &str = "\
+    SELECT c.oid, n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+    WHERE c.oid = ANY ($1)";
 
 const LEAVES: &str = "\
     SELECT t.oid, l.oid, l.oid::regclass::text, l.relfilenode, l.reltuples < 0, l.relpersistence = 'u' \
@@ -68,7 +69,7 @@ impl Watch {
         publication: &str,
         plan: &[TablePlan],
         settings: &TaskSettings,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, Problem> {
         let watched = |table: &TablePlan| {
             let oid = TableNative::of(&table.source).ok()?.oid;
             Some(Watched { table: table.id, oid, name: table.name().clone(), leaves: BTreeMap::new() })
@@ -94,60 +95,57 @@ impl Watch {
         self.due <= Instant::now()
     }
 
-    /// Whether the publication is gone: then what was read since may lack changes of every table.
-    pub(super) async fn is_unpublished(&self, client: &Client) -> Result<bool, Error> {
-        let sql = "SELECT NOT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)";
-        client.query_one(sql, &[&self.publication]).await.map(|row| row.get(0))
-    }
-
-    /// The tables to which something happened, and what; they are not looked at again.
-    pub(super) async fn look(&mut self, client: &Client) -> Result<Vec<(TableId, String)>, Error> {
+    /// The tables to which something happened, and what; they are not looked at again. None if the publication is gone:
+    /// then what was read since may lack changes of every table. Cancelled, it has seen nothing.
+    pub(super) async fn look(&mut self, client: &Client) -> Result<Option<Vec<(TableId, String)>>, Problem> {
         self.due = Instant::now() + self.every;
-        let oids: Vec<u32> = self.tables.iter().map(|table| table.oid).collect();
-        let mut found = Vec::new();
-        for row in client.query(TABLES, &[&oids, &self.publication]).await? {
-            let (oid, is_there, is_published): (u32, bool, bool) = (row.get(0), row.get(1), row.get(2));
-            let name = TableName::new(row.get::<_, String>(3), row.get::<_, String>(4));
-            let what = match (is_there, is_published) {
-                (false, _) => "it was dropped".to_owned(),
-                _ if !self.tables.iter().any(|table| table.oid == oid && table.name == name) => {
-                    format!("it is now named {name}")
-                }
-                (true, false) => "it is not in the task's publication any more".to_owned(),
-                (true, true) => continue,
-            };
-            found.extend(self.remove(oid).map(|table| (table, what)));
-        }
+        let Some(published) = Published::read(client, &self.publication).await? else { return Ok(None) };
+        let named = self.names(client).await?;
         let mut leaves = self.leaves(client).await?;
-        let mut changed = Vec::new();
+        let mut found = Vec::new();
+        for table in &self.tables {
+            let what = match named.get(&table.oid) {
+                None => Some("it was dropped".to_owned()),
+                Some(name) if *name != table.name => Some(format!("it is now named {name}")),
+                Some(_) if !published.tables.contains(&table.oid) => {
+                    Some("it is not in the task's publication any more".to_owned())
+                }
+                Some(_) => {
+                    let now = leaves.entry(table.oid).or_default();
+                    changes(client, &table.leaves, now, self.policy).await.map_err(|error| failed(&error))?
+                }
+            };
+            found.extend(what.map(|what| (table.table, what)));
+        }
+        self.tables.retain(|table| !found.iter().any(|(ended, _)| *ended == table.table));
         for table in &mut self.tables {
-            let now = leaves.remove(&table.oid).unwrap_or_default();
-            let before = std::mem::replace(&mut table.leaves, now);
-            if let Some(what) = changes(client, &before, &table.leaves, self.policy).await? {
-                changed.push((table.oid, what));
-            }
+            table.leaves = leaves.remove(&table.oid).unwrap_or_default();
         }
-        for (oid, what) in changed {
-            found.extend(self.remove(oid).map(|table| (table, what)));
-        }
-        Ok(found)
+        Ok(Some(found))
     }
 
-    fn remove(&mut self, oid: u32) -> Option<TableId> {
-        let at = self.tables.iter().position(|table| table.oid == oid)?;
-        Some(self.tables.remove(at).table)
+    /// What the tables that are there are named.
+    async fn names(&self, client: &Client) -> Result<BTreeMap<u32, TableName>, Problem> {
+        let oids: Vec<u32> = self.tables.iter().map(|table| table.oid).collect();
+        let rows = client.query(NAMES, &[&oids]).await.map_err(|error| failed(&error))?;
+        let name = |row: &Row| (row.get(0), TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)));
+        Ok(rows.iter().map(name).collect())
     }
 
     /// The partitions of each table that has some.
-    async fn leaves(&self, client: &Client) -> Result<BTreeMap<u32, BTreeMap<u32, Leaf>>, Error> {
+    async fn leaves(&self, client: &Client) -> Result<BTreeMap<u32, BTreeMap<u32, Leaf>>, Problem> {
         let oids: Vec<u32> = self.tables.iter().map(|table| table.oid).collect();
         let mut leaves: BTreeMap<u32, BTreeMap<u32, Leaf>> = BTreeMap::new();
-        for row in client.query(LEAVES, &[&oids]).await? {
+        for row in client.query(LEAVES, &[&oids]).await.map_err(|error| failed(&error))? {
             let leaf = Leaf { name: row.get(2), storage: row.get(3), uncounted: row.get(4), unlogged: row.get(5) };
             leaves.entry(row.get(0)).or_default().insert(row.get(1), leaf);
         }
         Ok(leaves)
     }
+}
+
+fn failed(error: &Error) -> Problem {
+    error::driver(error, "look after the followed tables")
 }
 
 /// What came to a table or left it with its partitions.

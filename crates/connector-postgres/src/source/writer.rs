@@ -143,6 +143,10 @@ impl Writer {
         }
     }
 
+    fn end_doubted(&mut self, table: TableId) {
+        self.end_table(table, "in a transaction that rolled a part of itself back");
+    }
+
     /// Ends a table here: nothing of it comes after.
     fn bar(&mut self, relation: u32, table: TableId, problem: Problem) {
         self.routes.insert(relation, Route::Ignored);
@@ -175,8 +179,7 @@ impl Writer {
             Some(Route::Followed(layout)) => layout,
             Some(Route::Ignored) => return Ok(()),
             Some(Route::Doubted(table)) => {
-                let table = *table;
-                self.end_table(table, "in a transaction that rolled a part of itself back");
+                self.end_doubted(*table);
                 return Ok(());
             }
             None => return Err(undescribed(relation)),
@@ -212,10 +215,7 @@ impl Writer {
                     self.batch.push_change(layout.table, ChangeKind::Truncate, None, None);
                 }
                 Some(Route::Ignored) => {}
-                Some(Route::Doubted(table)) => {
-                    let table = *table;
-                    self.end_table(table, "in a transaction that rolled a part of itself back");
-                }
+                Some(Route::Doubted(table)) => self.end_doubted(*table),
                 None => return Err(undescribed(relation)),
             }
         }

@@ -178,48 +178,51 @@ pub(crate) async fn create_missing_types(
     native: &TableNative,
 ) -> Result<(), Problem> {
     for definition in &native.types {
-        if !is_type_there(client, table, definition).await? {
-            create_type(client, table, definition).await?;
+        if type_there(client, table, definition).await?.is_none() {
+            make_type(client, table, definition).await?;
         }
     }
     Ok(())
 }
 
-async fn is_type_there(
-    client: &impl GenericClient,
-    table: &TablePlan,
-    definition: &TypeDefinition,
-) -> Result<bool, Problem> {
-    let name = qualified(&definition.name);
-    let there = client.query_one("SELECT pg_catalog.to_regtype($1) IS NOT NULL", &[&name]).await;
-    there
-        .map(|row| row.get(0))
-        .map_err(|error| problem(&error, &format!("look for type {name} in the target")).table(table.name()))
-}
-
+/// Makes a type, unless one of its name is there that can take the values.
 async fn create_type(
-    transaction: &impl GenericClient,
+    transaction: &Transaction<'_>,
     table: &TablePlan,
     definition: &TypeDefinition,
 ) -> Result<(), Problem> {
-    let name = qualified(&definition.name);
-    let failed =
-        |error: tokio_postgres::Error| problem(&error, &format!("make type {name} in the target")).table(table.name());
-    let there: Option<u32> =
-        transaction.query_one("SELECT pg_catalog.to_regtype($1)::oid", &[&name]).await.map_err(failed)?.get(0);
-    if let Some(oid) = there {
-        return fits(transaction, table, definition, oid).await;
+    match type_there(transaction, table, definition).await? {
+        Some(oid) => fits(transaction, table, definition, oid).await,
+        None => make_type(transaction, table, definition).await,
     }
+}
+
+fn type_failed(table: &TablePlan, definition: &TypeDefinition, error: &tokio_postgres::Error) -> Problem {
+    problem(error, &format!("make type {} in the target", qualified(&definition.name))).table(table.name())
+}
+
+async fn type_there(
+    client: &impl GenericClient,
+    table: &TablePlan,
+    definition: &TypeDefinition,
+) -> Result<Option<u32>, Problem> {
+    let there = client.query_one("SELECT pg_catalog.to_regtype($1)::oid", &[&qualified(&definition.name)]).await;
+    there.map(|row| row.get(0)).map_err(|error| type_failed(table, definition, &error))
+}
+
+async fn make_type(client: &impl GenericClient, table: &TablePlan, definition: &TypeDefinition) -> Result<(), Problem> {
+    let failed = |error: tokio_postgres::Error| type_failed(table, definition, &error);
     if let TypeShape::Extension { extension } = &definition.shape {
-        let text = format!("The target lacks type {name}, which extension {extension} brings.");
+        let text =
+            format!("The target lacks type {}, which extension {extension} brings.", qualified(&definition.name));
         return Err(Problem::new(Fault::Data, "extension-missing", text).table(table.name()).advice(format!(
             "CREATE EXTENSION {} SCHEMA {}",
             quote_identifier(extension),
             quote_identifier(&definition.name.schema)
         )));
     }
-    create_schema(transaction, &definition.name.schema).await.map_err(failed)?;
-    transaction.batch_execute(&type_statement(definition)).await.map_err(failed)
+    create_schema(client, &definition.name.schema).await.map_err(failed)?;
+    client.batch_execute(&type_statement(definition)).await.map_err(failed)
 }
 
 fn type_statement(definition: &TypeDefinition) -> String {
@@ -267,7 +270,7 @@ fn type_statement(definition: &TypeDefinition) -> String {
 
 /// Whether a type of that name can take the values: an enum has the labels, a composite the attributes.
 async fn fits(
-    transaction: &impl GenericClient,
+    transaction: &Transaction<'_>,
     table: &TablePlan,
     definition: &TypeDefinition,
     oid: u32,
