@@ -331,7 +331,7 @@ fn assess_shape(table: &Table, task: &TaskContext, findings: &mut Vec<Finding>) 
         findings.push(finding(Weight::Blocker, "not-followable", text, None));
     } else if task.kind.follows() && !identity(table) {
         let text = format!(
-            "Table {} has neither a primary key nor a replica identity: published, its updates and deletes would fail.",
+            "Table {} has neither a primary key (a deferrable one is none here) nor a replica identity: published, its updates and deletes would fail.",
             table.name
         );
         let mend = format!("ALTER TABLE {} REPLICA IDENTITY FULL;", quoted(&table.name));

@@ -146,12 +146,14 @@ fn put_together(row: &Row, parts: &mut Parts, identities: &HashMap<u32, Vec<Stri
 }
 
 /// The columns by which the log names a row: those of the index chosen as replica identity, else the primary key.
-/// With replica identity full and a primary key the key is taken out of the whole old row.
+/// With replica identity full and a primary key the key is taken out of the whole old row. A primary key that is
+/// deferrable names nothing: the server does not take it for an identity, and for a while two rows may have it.
 fn key(native: &Value, identity: Option<&Vec<String>>) -> Vec<String> {
     if native["replica_identity"] == "i" {
         return identity.cloned().unwrap_or_default();
     }
-    let columns = native["primary_key"]["columns"].as_array();
+    let named = native["primary_key"]["deferrable"] != true;
+    let columns = native["primary_key"]["columns"].as_array().filter(|_| named);
     columns.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
 }
 

@@ -274,7 +274,8 @@ pub(crate) fn identity(table: &wavemark_domain::Table) -> bool {
 
 pub(super) fn no_identity(table: &TableName) -> Problem {
     let text = format!(
-        "Table {table} has neither a primary key nor a replica identity, so the log can't say which row changed."
+        "Table {table} has neither a primary key (a deferrable one is none here) nor a replica identity, so the log \
+         can't say which row changed."
     );
     Problem::new(Fault::Settings, "no-replica-identity", text)
         .advice(format!("ALTER TABLE {} REPLICA IDENTITY FULL;", quoted(table)))

@@ -77,7 +77,11 @@ fn must_have_key(plan: &TablePlan, target: &table::TargetTable) -> Result<(), Pr
         return Ok(());
     }
     let columns: Vec<&str> = plan.key.iter().map(|at| target.columns[*at].name.as_str()).collect();
-    let text = format!("The target table {} has no unique index on ({}).", plan.target, columns.join(", "));
+    let text = format!(
+        "The target table {} has no unique index on ({}) that is checked at once.",
+        plan.target,
+        columns.join(", ")
+    );
     Err(Problem::new(Fault::Data, "table-without-key", text).table(plan.name()).advice(format!(
         "ALTER TABLE {} ADD PRIMARY KEY ({})",
         target.name,

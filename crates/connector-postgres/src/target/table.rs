@@ -216,7 +216,8 @@ async fn foreign_keys(client: &impl GenericClient, oid: u32) -> Result<(bool, bo
 }
 
 /// Sets of plain columns under a unique index that the plan writes. One over an expression is not among them; a
-/// collision on it makes the wave fall back to the source's order.
+/// collision on it makes the wave fall back to the source's order. Nor is a deferrable one: what checks it at the end of
+/// a statement or transaction is a trigger, and those are off where the role may switch them off.
 async fn uniques(
     client: &impl GenericClient,
     oid: u32,
@@ -224,8 +225,8 @@ async fn uniques(
 ) -> Result<Vec<Vec<usize>>, tokio_postgres::Error> {
     const SQL: &str = "SELECT ARRAY(SELECT a.attname::text FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) k \
           JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k] ORDER BY k) \
-        FROM pg_catalog.pg_index i WHERE i.indrelid = $1 AND i.indisunique AND i.indexprs IS NULL AND i.indpred IS NULL \
-        ORDER BY i.indisprimary DESC, i.indexrelid";
+        FROM pg_catalog.pg_index i WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate AND i.indexprs IS NULL \
+        AND i.indpred IS NULL ORDER BY i.indisprimary DESC, i.indexrelid";
     let place = |name: &String| plan.columns.iter().position(|column| column.target_name == *name);
     let rows = client.query(SQL, &[&oid]).await?;
     Ok(rows

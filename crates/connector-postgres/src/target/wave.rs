@@ -51,6 +51,9 @@ struct Open {
 struct Frame {
     begin: Statement,
     hold: Statement,
+    /// Where constraints are checked: puts those off that may be. The source may have, and the order within a wave is
+    /// not always the source's.
+    put_off: Option<Statement>,
     progress: Statement,
     sweep: Statement,
     commit: Statement,
@@ -168,12 +171,16 @@ impl Waves {
         }
         if self.frame.is_none() {
             let failed = |error: tokio_postgres::Error| Task::wave("prepare waves").failed(&error, &[]);
-            self.frame = Some(frame(&self.client, &self.grant).await.map_err(failed)?);
+            self.frame = Some(frame(&self.client, &self.grant, self.replica).await.map_err(failed)?);
         }
         self.open = Some(Open::default());
         if let Some(frame) = &self.frame {
             self.pipeline.send(&self.plan, &frame.begin, Vec::new(), Task::wave("begin a wave")).await;
             self.pipeline.send(&self.plan, &frame.hold, Vec::new(), Task::wave("take the fence for a wave")).await;
+            if let Some(put_off) = &frame.put_off {
+                let task = Task::wave("put off what constraints check");
+                self.pipeline.send(&self.plan, put_off, Vec::new(), task).await;
+            }
         }
         Ok(())
     }
@@ -373,7 +380,7 @@ fn bookmark(end: &WaveEnd<'_>) -> Vec<Param> {
     ]
 }
 
-async fn frame(client: &Client, grant: &Grant) -> Result<Frame, tokio_postgres::Error> {
+async fn frame(client: &Client, grant: &Grant, replica: bool) -> Result<Frame, tokio_postgres::Error> {
     let Grant { task, epoch, .. } = grant;
     let progress = format!(
         "INSERT INTO wavemark.progress (task, wave, position, position_text, source_committed_at, epoch) \
@@ -387,6 +394,7 @@ async fn frame(client: &Client, grant: &Grant) -> Result<Frame, tokio_postgres::
     Ok(Frame {
         begin: client.prepare("BEGIN").await?,
         hold: client.prepare(&grant.hold()).await?,
+        put_off: if replica { None } else { Some(client.prepare("SET CONSTRAINTS ALL DEFERRED").await?) },
         progress: client.prepare(&progress).await?,
         sweep: client.prepare(&sweep).await?,
         commit: client.prepare("COMMIT").await?,

@@ -119,7 +119,9 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) async fn start(settings: &[(&str, &str)]) -> Self {
-        let cluster = Cluster::start(&[&[("fsync", "off")], settings].concat());
+        // A role that a test may make, and that may do little.
+        let plain = "host all plain localhost trust";
+        let cluster = Cluster::prepared(&[&[("fsync", "off")], settings].concat(), plain, |_| {});
         let source = connect(&cluster, "postgres").await;
         source.batch_execute("CREATE DATABASE mart").await.unwrap();
         source.batch_execute("CREATE TABLE public.the_end (n integer PRIMARY KEY)").await.unwrap();
