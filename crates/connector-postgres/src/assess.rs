@@ -45,7 +45,8 @@ const SERVER_ROLES: &str = "\
 const TABLES: &str = "\
     SELECT c.oid, has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(c.relnamespace, 'USAGE'), \
            pg_has_role(c.relowner, 'USAGE'), c.relpersistence = 'u', \
-           row_security_active(c.oid) AND c.relrowsecurity, \
+           EXISTS (SELECT FROM pg_class l WHERE l.relrowsecurity AND row_security_active(l.oid) \
+                   AND (l.oid = c.oid OR l.oid IN (SELECT t.relid FROM pg_partition_tree(c.oid) t))), \
            EXISTS (SELECT FROM pg_partition_tree(c.oid) t JOIN pg_class l ON l.oid = t.relid \
                    WHERE c.relkind = 'p' AND t.isleaf AND l.relreplident <> 'f'), \
            EXISTS (SELECT FROM pg_partition_tree(c.oid) t JOIN pg_class l ON l.oid = t.relid \
@@ -271,7 +272,7 @@ impl Server {
         }
         if row.get::<_, bool>(4) {
             let text = format!(
-                "Row-level security of table {} applies to role {}: rows would be missing.",
+                "Row-level security of table {} or of a partition of it applies to role {}: rows would be missing.",
                 table.name, self.role
             );
             add(Weight::Blocker, "row-security", text, Some(format!("ALTER ROLE {role} BYPASSRLS;")));

@@ -20,6 +20,21 @@ pub(crate) const MEND_TEXT: &str = "The text is not valid in its encoding, as th
 pub(crate) const MEND_CHARACTER: &str =
     "An encoding lacks a character of the text: use a target of encoding UTF8, or change the text.";
 
+/// Whether the server refuses a statement because policies hide rows of a table from the role. Our sessions set
+/// `row_security` off, which turns rows that would be missing in silence into this error. Its sentence is in the server's
+/// language; where in the server it was raised is not.
+pub(crate) fn hides_rows(error: &DbError) -> bool {
+    error.code().code() == "42501" && error.routine() == Some("check_enable_rls")
+}
+
+/// That policies of a table hide rows from the role.
+pub(crate) fn rows_hidden(text: String) -> Problem {
+    Problem::new(Fault::Settings, "row-security", text).advice(
+        "Let the endpoint's role see all rows (ALTER ROLE … BYPASSRLS, or own a table without FORCE ROW LEVEL SECURITY), \
+         or ALTER TABLE … DISABLE ROW LEVEL SECURITY; then resume the task.",
+    )
+}
+
 /// An error of the driver; `doing` says what was attempted and on what, e.g. `read table shop.orders`.
 pub(crate) fn driver(error: &tokio_postgres::Error, doing: &str) -> Problem {
     match error.as_db_error() {
@@ -27,6 +42,7 @@ pub(crate) fn driver(error: &tokio_postgres::Error, doing: &str) -> Problem {
         Some(error) if matches!(error.code().code(), "26000" | "42P05") => {
             pooler::problem(doing, &format!("it says \"{}\"", sentence(error)))
         }
+        Some(error) if hides_rows(error) => rows_hidden(text(doing, &sentence(error))).server_code("42501"),
         Some(error) => reported(error.code().code(), &sentence(error), doing),
         None => unreported(error, doing),
     }

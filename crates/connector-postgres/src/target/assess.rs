@@ -130,6 +130,10 @@ async fn table(connected: &Connected, task: &TaskContext, plan: &TablePlan) -> R
         findings.push(finding(Weight::Blocker, &misfit.code, misfit.text, misfit.advice));
         return Ok(findings);
     }
+    if !dropped && let Some(hidden) = relation.hides_rows(plan) {
+        findings.push(finding(Weight::Blocker, &hidden.code, hidden.text, hidden.advice));
+        return Ok(findings);
+    }
     let name = quote_table(&plan.target);
     let may: bool = client.query_one(RIGHTS, &[&name]).await.map_err(failed)?.get(0);
     if !may {

@@ -18,6 +18,7 @@ pub(crate) fn problem(error: &tokio_postgres::Error, doing: &str) -> Problem {
     match error.as_db_error() {
         // A pooler's doing, not the value's.
         Some(server) if matches!(server.code().code(), "26000" | "42P05") => error::driver(error, doing),
+        Some(server) if error::hides_rows(server) => error::driver(error, doing),
         Some(server) => server_problem(server, doing),
         None => error::driver(error, doing),
     }

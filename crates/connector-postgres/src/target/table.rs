@@ -6,6 +6,7 @@ use wavemark_domain::{Fault, Problem, TablePlan};
 
 use super::fault::problem;
 use super::types::{Shape, Types};
+use crate::error;
 use crate::wire::quote_identifier;
 
 /// A table's name, quoted.
@@ -72,6 +73,8 @@ struct Found {
 pub(crate) struct Relation {
     oid: u32,
     kind: char,
+    /// Whether policies decide which rows the role may see and write.
+    has_policies: bool,
     columns: Vec<Found>,
 }
 
@@ -82,8 +85,8 @@ pub(crate) async fn look(
     client: &impl GenericClient,
     name: &TableName,
 ) -> Result<Option<Relation>, tokio_postgres::Error> {
-    const RELATION: &str = "SELECT c.oid, c.relkind::text FROM pg_catalog.pg_class c \
-        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
+    const RELATION: &str = "SELECT c.oid, c.relkind::text, \
+        c.relrowsecurity AND pg_catalog.row_security_active(c.oid) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
     const COLUMNS: &str = "SELECT a.attname::text, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod), \
         a.attgenerated::text <> '', NOT a.attnotnull OR a.atthasdef OR a.attidentity::text <> '', \
         a.attidentity = 'a' \
@@ -91,7 +94,8 @@ pub(crate) async fn look(
     let Some(row) = client.query_opt(RELATION, &[&name.schema, &name.table]).await? else { return Ok(None) };
     let oid: u32 = row.get(0);
     let columns = client.query(COLUMNS, &[&oid]).await?.iter().map(found).collect();
-    Ok(Some(Relation { oid, kind: row.get::<_, String>(1).chars().next().unwrap_or('?'), columns }))
+    let kind = row.get::<_, String>(1).chars().next().unwrap_or('?');
+    Ok(Some(Relation { oid, kind, has_policies: row.get(2), columns }))
 }
 
 fn found(row: &tokio_postgres::Row) -> Found {
@@ -141,6 +145,15 @@ impl Relation {
         if misfits.is_empty() { None } else { refused(format!("does not fit: {}", misfits.join("; "))) }
     }
 
+    /// That rows could be hidden from the role, if they could: an update of such a row would find none.
+    pub(crate) fn hides_rows(&self, plan: &TablePlan) -> Option<Problem> {
+        let text = format!(
+            "Row-level security of the target table {} applies to the endpoint's role: rows would be hidden from it.",
+            plan.target
+        );
+        self.has_policies.then(|| error::rows_hidden(text).table(plan.name()))
+    }
+
     /// Whether it has this column.
     pub(crate) fn has(&self, column: &str) -> bool {
         self.columns.iter().any(|found| found.name == column)
@@ -164,8 +177,8 @@ pub(crate) async fn read(client: &impl GenericClient, version: i32, plan: &Table
         let text = format!("The target table {} is not there.", plan.target);
         Problem::new(Fault::Data, "table-missing", text).table(plan.name())
     })?;
-    if let Some(misfit) = relation.misfit(plan) {
-        return Err(misfit);
+    if let Some(problem) = relation.misfit(plan).or_else(|| relation.hides_rows(plan)) {
+        return Err(problem);
     }
     let oids: Vec<u32> = relation.columns.iter().map(|column| column.oid).collect();
     let types = Types::read(client, version, oids).await.map_err(failed)?;
