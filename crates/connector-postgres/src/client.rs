@@ -52,8 +52,9 @@ const SESSION: &str = "SET search_path = '';\
     SET row_security = off; SET jit = off; SET synchronous_commit = on;\
     SET default_transaction_isolation = 'read committed'; SET standard_conforming_strings = on;\
     SET idle_in_transaction_session_timeout = '60s';\
-    SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings \
-     WHERE name IN ('statement_timeout', 'idle_session_timeout', 'transaction_timeout');";
+    SELECT pg_catalog.set_config(name, '0', false) \
+     FROM (VALUES ('statement_timeout'), ('idle_session_timeout'), ('transaction_timeout')) AS known (name) \
+     WHERE pg_catalog.current_setting(name, true) IS NOT NULL;";
 
 /// Has the server end a session whose client vanished without a word, about as soon as the client gives the server up.
 /// By default it would keep it for two hours, with whatever the session holds: locks, a snapshot, a slot. Not
@@ -66,12 +67,41 @@ pub(crate) const GONE_CLIENTS: &str =
 pub(crate) const AS_IT_IS: &str = "SELECT pg_catalog.set_config('client_encoding', 'SQL_ASCII', false) \
     WHERE pg_catalog.current_setting('server_encoding') = 'SQL_ASCII'";
 
+/// Connects, sets the session and asks who it is.
+///
+/// # Errors
+/// As for [`open`].
+pub async fn connect(settings: &Settings, purpose: &Purpose<'_>) -> Result<Connected, Problem> {
+    let (client, replica) = open_as(settings, purpose).await?;
+    let failed = |error| error::driver(&error, &doing(settings));
+    // Who looks into this view looks through the sessions of all: only who must be known as a writer does.
+    let row = client
+        .query_one(
+            "SELECT pid, backend_start::text, usename::text, pg_catalog.current_setting('server_version_num')::int4 \
+             FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()",
+            &[],
+        )
+        .await
+        .map_err(failed)?;
+    let backend = Backend { pid: row.get(0), started: row.get(1), role: row.get(2) };
+    Ok(Connected { client, backend, replica, version: row.get(3) })
+}
+
 /// Connects and sets the session.
 ///
 /// # Errors
 /// *settings* when the endpoint's settings or rights don't do, *transient* when the server isn't reached.
-pub async fn connect(settings: &Settings, purpose: &Purpose<'_>) -> Result<Connected, Problem> {
-    let doing = format!("connect to endpoint {} at {}", settings.endpoint, settings.address());
+pub async fn open(settings: &Settings, purpose: &Purpose<'_>) -> Result<Client, Problem> {
+    open_as(settings, purpose).await.map(|(client, _)| client)
+}
+
+fn doing(settings: &Settings) -> String {
+    format!("connect to endpoint {} at {}", settings.endpoint, settings.address())
+}
+
+/// With whether triggers are switched off.
+async fn open_as(settings: &Settings, purpose: &Purpose<'_>) -> Result<(Client, bool), Problem> {
+    let doing = doing(settings);
     let client = tokio::time::timeout(settings.connect_timeout, log_in(settings, purpose))
         .await
         .map_err(|_| {
@@ -79,7 +109,8 @@ pub async fn connect(settings: &Settings, purpose: &Purpose<'_>) -> Result<Conne
             Problem::transient("unreachable", text)
         })?
         .map_err(|failure| failure.problem(&doing))?;
-    set_up(client, purpose).await.map_err(|error| error::driver(&error, &doing))
+    let replica = set_up(&client, purpose).await.map_err(|error| error::driver(&error, &doing))?;
+    Ok((client, replica))
 }
 
 enum Refusal {
@@ -138,21 +169,12 @@ fn application_name(purpose: &Purpose<'_>) -> String {
     format!("wavemark {name} {}", purpose.part)
 }
 
-async fn set_up(client: Client, purpose: &Purpose<'_>) -> Result<Connected, tokio_postgres::Error> {
+async fn set_up(client: &Client, purpose: &Purpose<'_>) -> Result<bool, tokio_postgres::Error> {
     let lock_timeout = format!("SET lock_timeout = {};", purpose.lock_timeout.as_millis());
     client.batch_execute(&format!("{SESSION}{GONE_CLIENTS}{lock_timeout}")).await?;
     if purpose.writes {
         client.batch_execute(AS_IT_IS).await?;
     }
     // Only a superuser, or from version 15 a role with the right to set this parameter, may.
-    let replica = purpose.writes && client.batch_execute("SET session_replication_role = replica").await.is_ok();
-    let row = client
-        .query_one(
-            "SELECT pid, backend_start::text, usename::text, pg_catalog.current_setting('server_version_num')::int4 \
-             FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()",
-            &[],
-        )
-        .await?;
-    let backend = Backend { pid: row.get(0), started: row.get(1), role: row.get(2) };
-    Ok(Connected { client, backend, replica, version: row.get(3) })
+    Ok(purpose.writes && client.batch_execute("SET session_replication_role = replica").await.is_ok())
 }

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_postgres::Client;
+use wavemark_connector::source::Wanted;
 use wavemark_connector::{Connector, EndpointSettings, SettingsSpec, Source, Target};
 use wavemark_domain::check::Step;
 use wavemark_domain::{Problem, Table};
@@ -59,17 +60,17 @@ impl Connector for Postgres {
     }
 
     async fn discover(&self, endpoint: &EndpointSettings) -> Result<Vec<Table>, Problem> {
-        discover(&Settings::parse(endpoint)?).await
+        discover(&Settings::parse(endpoint)?, &|_| true).await
     }
 }
 
-/// Every table that the endpoint's user may read.
-async fn discover(settings: &Settings) -> Result<Vec<Table>, Problem> {
-    discover::tables(&mut job_client(settings, "discover").await?).await
+/// Every table that is wanted.
+async fn discover(settings: &Settings, wanted: Wanted<'_>) -> Result<Vec<Table>, Problem> {
+    discover::tables(&mut job_client(settings, "discover").await?, wanted).await
 }
 
 /// A connection for a short piece of work.
 async fn job_client(settings: &Settings, part: &str) -> Result<Client, Problem> {
     let purpose = Purpose { name: "job", part, lock_timeout: Duration::from_secs(10), writes: false };
-    Ok(client::connect(settings, &purpose).await?.client)
+    client::open(settings, &purpose).await
 }

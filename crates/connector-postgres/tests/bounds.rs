@@ -170,7 +170,7 @@ async fn a_task_that_only_follows_begins_at_a_slot_that_people_made() {
     assert_eq!(told(&run, "start-named").len(), 1);
     assert!(rows(&pair.mart).await == rows(&pair.source).await);
     assert!(
-        run.source.log_state(&run.task, None).await.unwrap().kept_bytes.is_some(),
+        run.source.log_state(&run.task, None, std::time::Duration::ZERO).await.unwrap().kept_bytes.is_some(),
         "the slot that keeps log is known"
     );
 

@@ -231,8 +231,6 @@ async fn tasks_of_one_source_share_a_session_and_its_heartbeats() {
     assert_eq!(written(), "1");
     other.heartbeat(now).await.unwrap();
     assert_eq!(written(), "2");
-    one.source.log_state(&one.task, None).await.unwrap();
-    two.source.log_state(&two.task, None).await.unwrap();
     let sessions = "select count(*) from pg_stat_activity where application_name like 'wavemark %'";
     assert_eq!(cluster.sql(&format!("{sessions} and application_name like '%heartbeat'")), "1");
     // And each reads its own log.
@@ -246,6 +244,36 @@ async fn tasks_of_one_source_share_a_session_and_its_heartbeats() {
         }
     }
     assert_eq!(written(), "3");
+}
+
+#[tokio::test]
+async fn one_question_about_the_log_answers_for_all_tasks_of_a_source() {
+    let cluster = Cluster::start(&[]);
+    cluster.sql("create table t (id int primary key, note text)");
+    let (one, mut two) = (Fixture::new(&cluster), Fixture::new(&cluster));
+    two.task.task = wavemark_domain::TaskId(uuid::Uuid::from_u128(0x0192_dddd_eeee_ffff));
+    let plan = one.plan(&["t"]).await;
+    one.begin(&plan).await;
+    cluster.sql("insert into t select n, repeat('a', 100) from generate_series(1, 5000) n; checkpoint");
+    two.begin(&plan).await;
+    let (now, long) = (std::time::Duration::ZERO, std::time::Duration::from_hours(1));
+    let first = one.source.log_state(&one.task, None, now).await.unwrap();
+    cluster.sql("insert into t select n, repeat('a', 100) from generate_series(5001, 6000) n");
+    // What one was told is told to the other, of its own slot.
+    let second = two.source.log_state(&two.task, None, long).await.unwrap();
+    assert_eq!(second.end, first.end);
+    let restart = |task: &Fixture| {
+        let slots = format!("slot_name like 'wavemark_{}_%'", task.task.task.0.simple());
+        cluster.sql(&format!("select (restart_lsn - '0/0')::text from pg_replication_slots where {slots}"))
+    };
+    let between: u64 = restart(&two).parse::<u64>().unwrap() - restart(&one).parse::<u64>().unwrap();
+    assert!(between > 500_000, "{between}");
+    assert_eq!(first.kept_bytes.unwrap() - second.kept_bytes.unwrap(), between);
+    // Who must know how it is now is told that.
+    let third = two.source.log_state(&two.task, Some(&first.end), now).await.unwrap();
+    assert!(third.end > first.end && third.behind_bytes.unwrap() > 100_000, "{third:?}");
+    let fourth = one.source.log_state(&one.task, Some(&first.end), long).await.unwrap();
+    assert_eq!((fourth.end, fourth.behind_bytes), (third.end, third.behind_bytes));
 }
 
 #[tokio::test]

@@ -66,7 +66,7 @@ async fn hard_tables_are_discovered_as_they_are() {
     cluster.sql(HARD);
     cluster.sql("create temp table gone (id int)");
     let fixture = Fixture::new(&cluster);
-    let tables = fixture.source.tables().await.unwrap();
+    let tables = fixture.source.tables(&|_| true).await.unwrap();
     let names: Vec<_> = tables.iter().map(|table| table.name.table.as_str()).collect();
     let long = "ein.Tisch mit 63 Bytes und 'Zeichen' und \" und 😀 ..........x";
     assert_eq!(long.len(), 63);
@@ -147,7 +147,7 @@ async fn findings_come_with_the_statement_that_mends_them() {
     let other = client(&cluster).await;
     other.batch_execute("begin; insert into hidden values (1); prepare transaction 'it''s old'").await.unwrap();
     let fixture = Fixture::new(&cluster);
-    let tables: Vec<Arc<Table>> = fixture.source.tables().await.unwrap().into_iter().map(Arc::new).collect();
+    let tables: Vec<Arc<Table>> = fixture.source.tables(&|_| true).await.unwrap().into_iter().map(Arc::new).collect();
     let found = fixture.source.assess(&fixture.task, &tables).await.unwrap();
     let mend = |code: &str| {
         found.iter().find(|one| one.code == code).unwrap_or_else(|| panic!("{code} in {found:#?}")).mend.clone()
@@ -449,7 +449,7 @@ async fn the_state_of_the_log_and_the_counters_are_told() {
     let plan = fixture.plan(&["t"]).await;
     let from = fixture.begin(&plan).await.position().clone();
     cluster.sql("insert into t (note) select repeat('x', 1000) from generate_series(1, 2000)");
-    let state = fixture.source.log_state(&fixture.task, Some(&from)).await.unwrap();
+    let state = fixture.source.log_state(&fixture.task, Some(&from), std::time::Duration::ZERO).await.unwrap();
     assert!(state.end > from);
     assert!(state.behind_bytes.unwrap() > 2_000_000 && state.behind_bytes <= state.kept_bytes);
     assert!(state.limit_bytes.unwrap() > 400 << 20);

@@ -86,7 +86,7 @@ async fn membership_stands_for_the_right_to_replicate() {
     let mut reader = fixture.follow(&plan, &from).await;
     assert_eq!(task::transactions(&mut reader, &plan, 1).await.changes(), ["+t 1"]);
     reader.heartbeat(std::time::Duration::ZERO).await.unwrap();
-    fixture.source.log_state(&fixture.task, Some(&from)).await.unwrap();
+    fixture.source.log_state(&fixture.task, Some(&from), std::time::Duration::ZERO).await.unwrap();
     fixture.source.clean_up(&fixture.task).await.unwrap();
     assert_eq!(cluster.sql("select count(*) from pg_event_trigger"), "0");
 }

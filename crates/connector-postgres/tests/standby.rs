@@ -216,7 +216,7 @@ async fn an_interrupted_load_and_an_idle_log_go_on_at_a_standby_that_nobody_can_
     let found = Gathered::default().until(&mut reader, &plan, 1 << 20, moved).await;
     assert!(found.transactions.is_empty());
     reader.confirm(found.progress.last().unwrap()).await.unwrap();
-    fixture.source.log_state(&fixture.task, found.progress.last()).await.unwrap();
+    fixture.source.log_state(&fixture.task, found.progress.last(), std::time::Duration::ZERO).await.unwrap();
 }
 
 #[tokio::test]

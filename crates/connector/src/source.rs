@@ -20,11 +20,14 @@ use wavemark_domain::catalog::{Column, Table};
 use wavemark_domain::check::Finding;
 #[cfg(doc)]
 use wavemark_domain::task::TaskSettings;
-use wavemark_domain::{Batch, Encoding, Position, Problem, Relayout, TableId, TablePlan};
+use wavemark_domain::{Batch, Encoding, Position, Problem, Relayout, TableId, TableName, TablePlan};
 
 use crate::TaskContext;
 use crate::compare::Side;
 use crate::needs::Needs;
+
+/// Whether a table is wanted, by its name.
+pub type Wanted<'a> = &'a (dyn Fn(&TableName) -> bool + Send + Sync);
 
 /// One system to read from.
 #[async_trait]
@@ -35,8 +38,9 @@ pub trait Source: Send + Sync {
     /// Closes what is kept open between two calls, if anything is; the next call opens it again.
     async fn rest(&self) {}
 
-    /// Every table that the user may read.
-    async fn tables(&self) -> Result<Vec<Table>, Problem>;
+    /// Every table that is wanted, also one that the user may not read. Of the others nothing but the name is looked at:
+    /// a task with one table must not cost what the whole catalog does.
+    async fn tables(&self, wanted: Wanted<'_>) -> Result<Vec<Table>, Problem>;
 
     /// What would stand in the way of following these tables: each finding with what mends it.
     async fn assess(&self, task: &TaskContext, tables: &[Arc<Table>]) -> Result<Vec<Finding>, Problem>;
@@ -128,8 +132,14 @@ pub trait Source: Send + Sync {
     /// Whether the log could be opened from there, by everything that [`Source::follow`] checks. Changes nothing.
     async fn still_has(&self, task: &TaskContext, from: &Position) -> Result<(), Problem>;
 
-    /// Where the log ends now and how much of it is kept for the task.
-    async fn log_state(&self, task: &TaskContext, bookmark: Option<&Position>) -> Result<LogState, Problem>;
+    /// Where the log ends and how much of it is kept for the task: as of now, or as another task of this process was
+    /// told `within` that time before.
+    async fn log_state(
+        &self,
+        task: &TaskContext,
+        bookmark: Option<&Position>,
+        within: Duration,
+    ) -> Result<LogState, Problem>;
 
     /// Lets the log go that is kept for the task if it is more than so many bytes, as seen when it is let go: the
     /// position is lost then. Returns how much it was; `None` if it was less, and nothing is changed.

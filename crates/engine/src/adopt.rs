@@ -11,7 +11,7 @@ use crate::run::Run;
 
 /// Looks at everything that the run's target holds. Nothing is changed, at the target or at the source.
 pub async fn adoptable(run: &Run) -> Result<Vec<Adoptable>, Problem> {
-    let tables = run.source.tables().await?;
+    let tables = run.source.tables(&|name| run.mappings.selects(name)).await?;
     let (source, target) = (run.source.as_ref(), run.target.as_ref());
     let follows = run.task.kind.follows();
     let mut found = Vec::new();

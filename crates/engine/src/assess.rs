@@ -11,7 +11,7 @@ use crate::run::Run;
 
 /// What stands in the way of a task, worst first: what both systems find, and the tables that can't travel.
 pub async fn assess(run: &Run) -> Result<Vec<Finding>, Problem> {
-    let tables = run.source.tables().await?;
+    let tables = run.source.tables(&|name| run.mappings.selects(name)).await?;
     let (source, target) = (run.source.as_ref(), run.target.as_ref());
     let planned = plan::make(tables, &run.mappings, &run.source_engine, source, target, run.task.kind.follows());
     findings(run, &planned).await

@@ -69,7 +69,7 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried, base: &mut Base, m
         run.status.phase(Phase::Preparing);
         let tables = {
             let _turn = run.connections.turn().await;
-            run.source.tables().await?
+            run.source.tables(&|name| run.mappings.selects(name)).await?
         };
         let planned = make_plan(run, tables.clone())?;
         let mut opened = run.target.open(&run.task).await?;

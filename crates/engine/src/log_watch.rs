@@ -28,7 +28,7 @@ pub(crate) async fn until_over_budget(run: Run) -> u64 {
     let mut vain = 0;
     loop {
         let bookmark = run.status.progress().bookmark_key;
-        match run.source.log_state(&run.task, bookmark.as_ref()).await {
+        match run.source.log_state(&run.task, bookmark.as_ref(), EVERY / 2).await {
             Ok(state) => {
                 vain = 0;
                 if let Some(budget) = look(&run, &state, &mut growth, began.elapsed().as_secs()) {

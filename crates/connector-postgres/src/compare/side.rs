@@ -16,7 +16,7 @@ use wavemark_domain::{Problem, TableName, TablePlan};
 
 use super::hashes::{BYTES, Hashes, PROBE, RECORD};
 use super::pieces::{self, Piece};
-use crate::client::{Purpose, connect};
+use crate::client::{Purpose, open};
 use crate::error;
 use crate::settings::Settings;
 
@@ -38,8 +38,7 @@ pub(crate) struct Place {
 /// there as often as this, and is ended by the server when it doesn't.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
 /// Nothing else may end a session.
-const LIMITS: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN \
-    ('statement_timeout', 'idle_session_timeout', 'transaction_timeout'); \
+const LIMITS: &str = "\
     SET idle_in_transaction_session_timeout = '120s'; SET enable_sort = off; SET work_mem = '64MB'; \
     SET max_parallel_workers_per_gather = 0; SET jit = off; \
     SET default_transaction_read_only = on";
@@ -52,7 +51,7 @@ impl Place {
     async fn connect(&self) -> Result<Client, Problem> {
         let lock_timeout = Duration::from_secs(self.task.settings.lock_timeout_seconds.into());
         let purpose = Purpose { name: &self.task.name, part: "compare", lock_timeout, writes: false };
-        let client = connect(&self.settings, &purpose).await?.client;
+        let client = open(&self.settings, &purpose).await?;
         client.batch_execute(LIMITS).await.map_err(|error| error::driver(&error, "set up a session"))?;
         Ok(client)
     }

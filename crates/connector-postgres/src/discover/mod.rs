@@ -1,6 +1,7 @@
 //! What tables there are, with columns, keys and everything that a PostgreSQL target needs to make them again.
 //!
-//! A handful of queries over the whole catalog in one snapshot; the rest is put together here.
+//! First the names of all, then a handful of queries for all that are wanted at once, in one snapshot; the rest is put
+//! together here.
 
 mod sql;
 mod types;
@@ -9,17 +10,18 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 use tokio_postgres::{Client, Row};
+use wavemark_connector::source::Wanted;
 use wavemark_domain::catalog::TableKind;
 use wavemark_domain::{Column, Problem, Table, TableName};
 
 use crate::error;
 use types::Types;
 
-/// Every table that the role may read, in order of schema and name. The client's `search_path` must be empty.
+/// Every table that is wanted, in order of schema and name. The client's `search_path` must be empty.
 ///
 /// # Errors
 /// When the catalog can't be read.
-pub(crate) async fn tables(client: &mut Client) -> Result<Vec<Table>, Problem> {
+pub(crate) async fn tables(client: &mut Client, wanted: Wanted<'_>) -> Result<Vec<Table>, Problem> {
     let failed = |error: tokio_postgres::Error| error::driver(&error, "read the catalog");
     let transaction = client
         .build_transaction()
@@ -28,7 +30,10 @@ pub(crate) async fn tables(client: &mut Client) -> Result<Vec<Table>, Problem> {
         .start()
         .await
         .map_err(failed)?;
-    let found = read(transaction.client(), None).await.map_err(failed)?;
+    let names = transaction.query(sql::NAMES, &[]).await.map_err(failed)?;
+    let oid = |row: &Row| wanted(&name(row, 1)).then(|| row.get(0));
+    let oids: Vec<u32> = names.iter().filter_map(oid).collect();
+    let found = read(transaction.client(), oids).await.map_err(failed)?;
     transaction.commit().await.map_err(failed)?;
     found.into_tables()
 }
@@ -36,7 +41,7 @@ pub(crate) async fn tables(client: &mut Client) -> Result<Vec<Table>, Problem> {
 /// One table, in the client's transaction; none if it isn't there.
 pub(crate) async fn table(client: &Client, oid: u32) -> Result<Option<Table>, Problem> {
     let failed = |error: tokio_postgres::Error| error::driver(&error, "read the catalog");
-    Ok(read(client, Some(oid)).await.map_err(failed)?.into_tables()?.into_iter().next())
+    Ok(read(client, vec![oid]).await.map_err(failed)?.into_tables()?.into_iter().next())
 }
 
 /// The answers, still apart.
@@ -50,9 +55,12 @@ struct Found {
     sequences: Vec<Row>,
 }
 
-async fn read(client: &Client, only: Option<u32>) -> Result<Found, tokio_postgres::Error> {
-    let mut tables = client.query(sql::TABLES, &[]).await?;
-    tables.retain(|row| only.is_none_or(|oid| row.get::<_, u32>(0) == oid));
+fn name(row: &Row, at: usize) -> TableName {
+    TableName::new(row.get::<_, String>(at), row.get::<_, String>(at + 1))
+}
+
+async fn read(client: &Client, oids: Vec<u32>) -> Result<Found, tokio_postgres::Error> {
+    let tables = client.query(sql::TABLES, &[&oids]).await?;
     let oids: Vec<u32> = tables.iter().map(|row| row.get(0)).collect();
     let identities = client.query(sql::IDENTITIES, &[&oids]).await?;
     Ok(Found {
@@ -131,7 +139,7 @@ fn put_together(row: &Row, parts: &mut Parts, identities: &HashMap<u32, Vec<Stri
         object.insert("types".to_owned(), Value::Array(parts.definitions.remove(&oid).unwrap_or_default()));
     }
     Table {
-        name: TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
+        name: name(row, 1),
         kind: match relkind {
             "p" => TableKind::Partitioned,
             "r" => TableKind::Table,

@@ -1,10 +1,19 @@
-//! The queries of discovery: each runs once for the whole database, never per table.
+//! The queries of discovery: each runs once for all tables that are wanted, never per table.
 //!
 //! Each gives the OID that its rows belong to and a JSON object in the shape of `native.rs`. They run with an empty
 //! `search_path`, so that every definition that the server writes is qualified. They need version 13; columns of the
 //! catalog that are newer are looked up by name (`to_jsonb`).
 
-/// The tables that belong to a user: temporary tables, those of extensions, of the system and of this product are
+/// What tables there may be. It runs for each start of each task: whatever more it looked at would be looked at for all
+/// tables, and be needed of a few.
+pub(super) const NAMES: &str = r"
+select c.oid, n.nspname, c.relname
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition and c.relpersistence <> 't'
+  and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'wavemark')
+";
+
+/// Those of these that belong to a user: temporary tables, those of extensions, of the system and of this product are
 /// left out, and partitions, which their parent stands for. Tables that the role may not read are among them: a
 /// mapping that selects one must fail by name, not pass it over in silence.
 pub(super) const TABLES: &str = r#"
@@ -12,7 +21,7 @@ with recursive
 listed as materialized (
     select c.oid, n.nspname, c.relname, c.relkind, c.relreplident, c.relfilenode, c.reltuples, c.relpersistence
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where c.relkind in ('r', 'p', 'v', 'm', 'f')
+    where c.oid = any($1) and c.relkind in ('r', 'p', 'v', 'm', 'f')
       and not c.relispartition
       and c.relpersistence <> 't'
       and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'wavemark')
@@ -190,7 +199,7 @@ join pg_class ic on ic.oid = i.indexrelid
 join pg_class tc on tc.oid = i.indrelid
 join pg_namespace tn on tn.oid = tc.relnamespace
 where i.indrelid = any($1) and i.indisvalid
-  and not exists (select from pg_constraint c where c.conindid = i.indexrelid and c.contype in ('p', 'u', 'x'))
+  and not exists (select from pg_constraint c where c.conrelid = i.indrelid and c.conindid = i.indexrelid and c.contype in ('p', 'u', 'x'))
 order by i.indrelid, ic.relname
 ";
 

@@ -13,6 +13,7 @@ use tokio_postgres::Client;
 use wavemark_domain::Problem;
 
 use super::session;
+use super::state::Log;
 use crate::error;
 use crate::settings::Settings;
 
@@ -28,6 +29,8 @@ pub(super) struct Heart {
     client: AsyncMutex<Option<Arc<Client>>>,
     /// When the newest heartbeat began that is over.
     beaten: AsyncMutex<Option<Instant>>,
+    /// When it was asked about the log last, and the answer.
+    log: AsyncMutex<Option<(Instant, Arc<Log>)>>,
 }
 
 /// The heart of a source database: the same for all who reach it with the same settings.
@@ -36,8 +39,12 @@ pub(super) fn of(settings: &Settings) -> Arc<Heart> {
     hearts.retain(|heart| heart.strong_count() > 0);
     let known = hearts.iter().filter_map(Weak::upgrade).find(|heart| heart.settings.reaches_as(settings));
     known.unwrap_or_else(|| {
-        let heart = Heart { settings: settings.clone(), client: AsyncMutex::default(), beaten: AsyncMutex::default() };
-        let heart = Arc::new(heart);
+        let heart = Arc::new(Heart {
+            settings: settings.clone(),
+            client: AsyncMutex::default(),
+            beaten: AsyncMutex::default(),
+            log: AsyncMutex::default(),
+        });
         hearts.push(Arc::downgrade(&heart));
         heart
     })
@@ -81,6 +88,20 @@ impl Heart {
         }
         self.give_up(&client).await;
         Err(silent())
+    }
+
+    /// The log and what is kept of it, as it was asked for since, or within that time before, for whomever. Each task asks every few seconds, and the server looks
+    /// through all slots for an answer: if each got its own, a thousand tasks would make a million of it each time.
+    pub(super) async fn log(&self, within: Duration) -> Result<Arc<Log>, Problem> {
+        let since = Instant::now().checked_sub(within);
+        let mut known = self.log.lock().await;
+        if let Some((_, log)) = known.as_ref().filter(|(asked, _)| since.is_none_or(|since| *asked >= since)) {
+            return Ok(Arc::clone(log));
+        }
+        let asked = Instant::now();
+        let log = Arc::new(Log::read(&*self.client().await?).await?);
+        *known = Some((asked, Arc::clone(&log)));
+        Ok(log)
     }
 
     /// Leaves a session that does not answer, so that the next who needs one gets another.

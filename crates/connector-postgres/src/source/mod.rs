@@ -36,12 +36,13 @@ mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use wavemark_connector::TaskContext;
 use wavemark_connector::needs::Needs;
 use wavemark_connector::source::{
-    BlockFormat, ChangeReader, Counter, KeptFor, LeftBehind, LogState, Replan, Source, Touched, View,
+    BlockFormat, ChangeReader, Counter, KeptFor, LeftBehind, LogState, Replan, Source, Touched, View, Wanted,
 };
 use wavemark_domain::catalog::{Column, Table, TableKind};
 use wavemark_domain::check::Finding;
@@ -97,8 +98,8 @@ impl Source for PostgresSource {
         self.heart.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    async fn tables(&self) -> Result<Vec<Table>, Problem> {
-        crate::discover(&self.settings).await
+    async fn tables(&self, wanted: Wanted<'_>) -> Result<Vec<Table>, Problem> {
+        crate::discover(&self.settings, wanted).await
     }
 
     async fn assess(&self, task: &TaskContext, tables: &[Arc<Table>]) -> Result<Vec<Finding>, Problem> {
@@ -206,9 +207,13 @@ impl Source for PostgresSource {
         follow::still_has(&self.settings, task, from).await
     }
 
-    async fn log_state(&self, task: &TaskContext, bookmark: Option<&Position>) -> Result<LogState, Problem> {
-        let client = self.heart().client().await?;
-        state::log_state(&client, task, bookmark).await
+    async fn log_state(
+        &self,
+        task: &TaskContext,
+        bookmark: Option<&Position>,
+        within: Duration,
+    ) -> Result<LogState, Problem> {
+        Ok(self.heart().log(within).await?.state(task, bookmark))
     }
 
     async fn let_go(&self, task: &TaskContext, more_than: u64) -> Result<Option<u64>, Problem> {

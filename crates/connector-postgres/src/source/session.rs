@@ -15,22 +15,23 @@ use crate::tls::Tls;
 use crate::wire::{ConnectSettings, Connection};
 
 /// No limit may end a session that holds a snapshot or a slot.
-const NO_LIMITS: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN \
-    ('statement_timeout', 'idle_session_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')";
+const NO_LIMITS: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM (VALUES ('statement_timeout'), \
+    ('idle_session_timeout'), ('transaction_timeout'), ('idle_in_transaction_session_timeout')) AS known (name) \
+    WHERE pg_catalog.current_setting(name, true) IS NOT NULL";
 
 /// Nobody's question may keep everybody's waiting.
 const SHARED_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A sender that gives up on whoever is silent for a few seconds would do so while a target is slow. Clients that are
 /// gone are noticed by the keepalives of TCP all the same.
-const PATIENT_SENDER: &str = "SELECT pg_catalog.set_config(name, '60s', false) FROM pg_catalog.pg_settings \
-    WHERE name = 'wal_sender_timeout' AND setting::int8 BETWEEN 1 AND 59999";
+const PATIENT_SENDER: &str = "SELECT pg_catalog.set_config('wal_sender_timeout', '60s', false) \
+    WHERE pg_catalog.current_setting('wal_sender_timeout')::interval BETWEEN '1 ms' AND '59999 ms'";
 
 /// An ordinary connection with an empty `search_path`; `part` names it in `pg_stat_activity`.
 pub(super) async fn ordinary(settings: &Settings, task: &TaskContext, part: &str) -> Result<Client, Problem> {
     let lock_timeout = Duration::from_secs(task.settings.lock_timeout_seconds.into());
     let purpose = Purpose { name: &task.name, part, lock_timeout, writes: false };
-    let client = client::connect(settings, &purpose).await?.client;
+    let client = client::open(settings, &purpose).await?;
     client.batch_execute(NO_LIMITS).await.map_err(|error| error::driver(&error, "set up a session"))?;
     Ok(client)
 }
@@ -45,7 +46,7 @@ pub(super) async fn rows(settings: &Settings, task: &TaskContext, part: &str) ->
 /// An ordinary connection for all tasks of this process.
 pub(super) async fn shared(settings: &Settings) -> Result<Client, Problem> {
     let purpose = Purpose { name: "of all tasks", part: "heartbeat", lock_timeout: SHARED_LOCK_TIMEOUT, writes: false };
-    let client = client::connect(settings, &purpose).await?.client;
+    let client = client::open(settings, &purpose).await?;
     // What is written only has the log move: no standby is waited for.
     let local = format!("SET synchronous_commit = local; {NO_LIMITS}");
     client.batch_execute(&local).await.map_err(|error| error::driver(&error, "set up a session"))?;

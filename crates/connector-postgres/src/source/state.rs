@@ -1,6 +1,8 @@
 //! Where the log stands and what it keeps for a task; the counters of tables; the last of a task.
 
-use tokio_postgres::Client;
+use std::collections::BTreeMap;
+
+use tokio_postgres::{Client, Row};
 use wavemark_connector::TaskContext;
 use wavemark_connector::source::{Counter, LeftBehind, LogState};
 use wavemark_domain::{Position, Problem, TablePlan};
@@ -13,44 +15,70 @@ use crate::position::Place;
 use crate::settings::Settings;
 use crate::wire::Lsn;
 
-const STATE: &str = "\
-    SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END \
-            - '0/0'::pg_lsn)::int8, \
-           (SELECT system_identifier FROM pg_control_system()), \
-           (SELECT timeline_id FROM pg_control_checkpoint()), \
-           (SELECT min(s.restart_lsn - '0/0'::pg_lsn)::int8 FROM pg_replication_slots s \
-            WHERE starts_with(s.slot_name::text, $1) OR s.slot_name::text = $2), \
-           (SELECT min(s.safe_wal_size) FROM pg_replication_slots s \
-            WHERE starts_with(s.slot_name::text, $1) OR s.slot_name::text = $2), \
-           (SELECT setting::int8 * 1048576 FROM pg_settings \
-            WHERE name = 'max_slot_wal_keep_size' AND setting::int8 >= 0)";
+const LOG: &str = "\
+    WITH log AS MATERIALIZED ( \
+        SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END \
+                - '0/0'::pg_lsn)::int8 AS ends, \
+               (SELECT system_identifier FROM pg_control_system()) AS system, \
+               (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline, \
+               pg_size_bytes(current_setting('max_slot_wal_keep_size')) AS most) \
+    SELECT log.ends, log.system, log.timeline, log.most, s.slot_name::text, \
+           (s.restart_lsn - '0/0'::pg_lsn)::int8, s.safe_wal_size \
+    FROM log LEFT JOIN pg_replication_slots s ON true";
 
-/// The log's end, what the slot keeps of it, and the most that it would.
-pub(super) async fn log_state(
-    client: &Client,
-    task: &TaskContext,
-    bookmark: Option<&Position>,
-) -> Result<LogState, Problem> {
-    let named = named::of(task).map(|named| named.slot);
-    let row = client
-        .query_one(STATE, &[&prefix(task), &named])
-        .await
-        .map_err(|error| error::driver(&error, "read the state of the source's log"))?;
-    let end = Place {
-        system: row.get::<_, i64>(1).cast_unsigned(),
-        timeline: row.get::<_, i32>(2).cast_unsigned(),
-        lsn: Lsn(row.get::<_, Option<i64>>(0).unwrap_or_default().cast_unsigned()),
-    };
-    let bytes = |lsn: u64| end.lsn.0.saturating_sub(lsn);
-    let kept = row.get::<_, Option<i64>>(3).map(|restart| bytes(restart.cast_unsigned()));
-    let safe = row.get::<_, Option<i64>>(4).map(|safe| u64::try_from(safe).unwrap_or(0));
-    let setting = row.get::<_, Option<i64>>(5).and_then(|limit| u64::try_from(limit).ok());
-    Ok(LogState {
-        end: end.to_position(),
-        behind_bytes: bookmark.and_then(Place::from_position).map(|bookmark| bytes(bookmark.lsn.0)),
-        kept_bytes: kept,
-        limit_bytes: kept.zip(safe).map(|(kept, safe)| kept + safe).or(setting),
-    })
+/// The log's end and what every slot keeps of it, as of one moment: asked for once, it answers for all tasks.
+pub(super) struct Log {
+    end: Place,
+    /// The most that any slot keeps.
+    most: Option<u64>,
+    slots: BTreeMap<String, Slot>,
+}
+
+struct Slot {
+    restart: Option<u64>,
+    /// Bytes that may still be written before it is given up.
+    safe: Option<u64>,
+}
+
+impl Log {
+    pub(super) async fn read(client: &Client) -> Result<Self, Problem> {
+        let failed = |error| error::driver(&error, "read the state of the source's log");
+        let rows = client.query(LOG, &[]).await.map_err(failed)?;
+        let first = rows.first().ok_or_else(|| Problem::internal("The source does not say where its log ends."))?;
+        let end = Place {
+            system: first.get::<_, i64>(1).cast_unsigned(),
+            timeline: first.get::<_, i32>(2).cast_unsigned(),
+            lsn: Lsn(first.get::<_, Option<i64>>(0).unwrap_or_default().cast_unsigned()),
+        };
+        let slot = |row: &Row| Slot {
+            restart: row.get::<_, Option<i64>>(5).map(i64::cast_unsigned),
+            safe: row.get::<_, Option<i64>>(6).map(|safe| u64::try_from(safe).unwrap_or(0)),
+        };
+        let slots = rows.iter().filter_map(|row| Some((row.get::<_, Option<String>>(4)?, slot(row)))).collect();
+        Ok(Self { end, most: u64::try_from(first.get::<_, i64>(3)).ok(), slots })
+    }
+
+    /// What of it concerns a task.
+    pub(super) fn state(&self, task: &TaskContext, bookmark: Option<&Position>) -> LogState {
+        let bytes = |lsn: u64| self.end.lsn.0.saturating_sub(lsn);
+        let slots = self.of(task);
+        let kept = slots.iter().filter_map(|slot| slot.restart).min().map(bytes);
+        let safe = slots.iter().filter_map(|slot| slot.safe).min();
+        LogState {
+            end: self.end.to_position(),
+            behind_bytes: bookmark.and_then(Place::from_position).map(|bookmark| bytes(bookmark.lsn.0)),
+            kept_bytes: kept,
+            limit_bytes: kept.zip(safe).map(|(kept, safe)| kept + safe).or(self.most),
+        }
+    }
+
+    /// The slots of a task's generation; with the one that its settings name.
+    fn of(&self, task: &TaskContext) -> Vec<&Slot> {
+        let prefix = prefix(task);
+        let own = self.slots.range(prefix.clone()..).take_while(|(name, _)| name.starts_with(&prefix));
+        let named = named::of(task).and_then(|named| self.slots.get(named.slot));
+        own.map(|(_, slot)| slot).chain(named).collect()
+    }
 }
 
 /// Drops the task's slots and publications if they keep more than so many bytes.
@@ -59,7 +87,7 @@ pub(super) async fn let_go(settings: &Settings, task: &TaskContext, more_than: u
     let mut found = slot::find(&client, task).await?;
     // A successor that began anew has a log of its own, and this one's measure is no longer asked for.
     slot::newest(&found, task)?;
-    let kept = log_state(&client, task, None).await?.kept_bytes.filter(|kept| *kept > more_than);
+    let kept = Log::read(&client).await?.state(task, None).kept_bytes.filter(|kept| *kept > more_than);
     if kept.is_some() {
         found.extend(slot::find_aside(&client, task).await?);
         let is_standby = standby::is_one(&client).await?;

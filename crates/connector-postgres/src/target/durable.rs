@@ -24,7 +24,7 @@ use wavemark_domain::check::{Finding, Weight};
 use wavemark_domain::{Fault, Position, Problem};
 
 use super::fault::problem;
-use crate::client::{Purpose, connect};
+use crate::client::{Purpose, open};
 use crate::settings::{ConfirmAfter, Settings};
 use crate::wire::quote_identifier;
 
@@ -65,7 +65,7 @@ impl Server {
         }
         let lock_timeout = Duration::from_secs(self.task.settings.lock_timeout_seconds.into());
         let purpose = Purpose { name: &self.task.name, part: "standbys", lock_timeout, writes: false };
-        let client = Arc::new(connect(&self.settings, &purpose).await?.client);
+        let client = Arc::new(open(&self.settings, &purpose).await?);
         self.client = Some(Arc::clone(&client));
         Ok((client, true))
     }

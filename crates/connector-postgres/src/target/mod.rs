@@ -54,7 +54,7 @@ use wavemark_domain::check::Finding;
 use wavemark_domain::layout::ColumnPolicy;
 use wavemark_domain::{Encoding, Problem, TablePlan};
 
-use crate::client::{Backend, Connected, Purpose, connect};
+use crate::client::{Backend, Connected, Purpose, connect, open};
 use crate::compare::Place;
 use crate::encoding::{BINARY, COPY_BINARY};
 use crate::native::{ColumnNative, TypeRef};
@@ -174,7 +174,7 @@ impl Target for PostgresTarget {
 
     async fn kept_tasks(&self) -> Result<Vec<(KeptTask, Kept)>, Problem> {
         let purpose = Purpose { name: "job", part: "adopt", lock_timeout: Duration::from_secs(10), writes: false };
-        kept::tasks(&connect(&self.settings, &purpose).await?.client).await
+        kept::tasks(&open(&self.settings, &purpose).await?).await
     }
 
     async fn clean_up(&self, task: &TaskContext) -> Result<(), LeftBehind> {

@@ -1,6 +1,7 @@
 //! The simulated source's side of the contracts.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
@@ -15,7 +16,7 @@ use super::view::SimulatedView;
 use crate::TaskContext;
 use crate::needs::Needs;
 use crate::source::{
-    BlockFormat, ChangeReader, Counter, KeptFor, KeySet, LeftBehind, LogState, Replan, Source, Touched, View,
+    BlockFormat, ChangeReader, Counter, KeptFor, KeySet, LeftBehind, LogState, Replan, Source, Touched, View, Wanted,
 };
 
 /// The encoding of every simulated column: eight bytes, the highest first.
@@ -61,9 +62,9 @@ impl Source for SimulatedSource {
         Needs { follow: 1, load: 1, compare: 1 }
     }
 
-    async fn tables(&self) -> Result<Vec<Table>, Problem> {
+    async fn tables(&self, wanted: Wanted<'_>) -> Result<Vec<Table>, Problem> {
         self.pause("the catalog").await?;
-        Ok(self.state().catalog())
+        Ok(self.state().catalog().into_iter().filter(|table| wanted(&table.name)).collect())
     }
 
     async fn assess(&self, _task: &TaskContext, _tables: &[Arc<Table>]) -> Result<Vec<Finding>, Problem> {
@@ -209,7 +210,7 @@ impl Source for SimulatedSource {
         Ok(())
     }
 
-    async fn log_state(&self, _task: &TaskContext, _bookmark: Option<&Position>) -> Result<LogState, Problem> {
+    async fn log_state(&self, _: &TaskContext, _: Option<&Position>, _: Duration) -> Result<LogState, Problem> {
         let state = self.state();
         let kept_bytes = state.slot.and(state.kept);
         Ok(LogState { end: position(state.end), behind_bytes: None, kept_bytes, limit_bytes: None })

@@ -1,5 +1,7 @@
 //! What people ask of a task that follows: done between two waves.
 
+use std::time::Duration;
+
 use wavemark_domain::progress::{Drained, Severity};
 use wavemark_domain::state::TableState;
 use wavemark_domain::{Fault, Problem, TableName, TableWish};
@@ -84,7 +86,8 @@ impl Follower<'_> {
         // It is asked for again until it is done; the end that counts is that of the first time.
         let known = self.draining.as_ref().map(|(number, _)| *number);
         if let Some(number) = self.run.orders.take_drain().filter(|number| Some(*number) != known) {
-            let end = self.run.source.log_state(&self.run.task, Some(&self.bookmark.position)).await?.end;
+            let end =
+                self.run.source.log_state(&self.run.task, Some(&self.bookmark.position), Duration::ZERO).await?.end;
             self.draining = Some((number, end));
             self.finish_drain().await?;
         }

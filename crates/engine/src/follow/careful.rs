@@ -1,12 +1,13 @@
 //! One transaction row by row: the policy decides about the row that fails.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use wavemark_connector::target::{Checks, Refused, Segment, Verdict};
 use wavemark_domain::progress::Severity;
 use wavemark_domain::task::DataErrorPolicy;
-use wavemark_domain::{Fault, Problem, TableId, TablePlan};
+use wavemark_domain::{Fault, Problem, TableId, TableName, TablePlan};
 
 use super::Follower;
 use super::conflicts::Settled;
@@ -54,10 +55,12 @@ impl Follower<'_> {
             return Ok(false);
         }
         let concerned = |plan: &&TablePlan| problem.table.as_ref().is_none_or(|table| table == plan.name());
-        let tables = self.run.source.tables().await?;
+        let concerned: Vec<&TablePlan> = self.plan.iter().filter(concerned).collect();
+        let names: BTreeSet<&TableName> = concerned.iter().map(|plan| plan.name()).collect();
+        let tables = self.run.source.tables(&|name| names.contains(name)).await?;
         // Where many rows fail, the looks take a small part of the time, however large the catalog is.
         self.carried.look_again_at = Some(Instant::now() + LOOK_AGAIN.max(began.elapsed() * LOOK_SELDOM));
-        Ok(self.plan.iter().filter(concerned).any(|plan| {
+        Ok(concerned.iter().any(|plan| {
             let now = tables.iter().find(|table| table.name == *plan.name());
             now.is_some_and(|now| self.run.source.as_kept(&plan.source, "", now).native != plan.source.native)
         }))

@@ -79,7 +79,8 @@ impl Follower<'_> {
         let StopAt::CommitTime(at) = self.run.task.settings.stop_at else { return Ok(()) };
         let grace = i64::try_from(GRACE.as_micros()).unwrap_or(i64::MAX);
         if self.stop_end.is_none() && clock.is_some_and(|clock| clock > at.saturating_add(grace)) {
-            let state = self.run.source.log_state(&self.run.task, Some(&self.bookmark.position)).await?;
+            let state =
+                self.run.source.log_state(&self.run.task, Some(&self.bookmark.position), Duration::ZERO).await?;
             self.stop_end = Some(state.end);
             self.nudge.notify_one();
         }
