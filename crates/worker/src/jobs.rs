@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Duration;
 
 use wavemark_connector::TaskContext;
 use wavemark_domain::ids::{ConfigVersion, Generation};
@@ -93,7 +94,7 @@ async fn look_at_log(
     let_go_above: Option<u64>,
 ) -> Result<JobOutcome, Problem> {
     let source = tasks.connector(source)?.source(&settings_of(source))?;
-    let state = source.log_state(&task, None).await?;
+    let state = source.log_state(&task, None, Duration::ZERO).await?;
     let over = let_go_above.filter(|most| state.kept_bytes.is_some_and(|kept| kept > *most));
     let let_go = match over {
         Some(most) => source.let_go(&task, most).await?,
