@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::Duration;
 
 use wavemark_connector::TaskContext;
 use wavemark_domain::ids::{ConfigVersion, Generation};
