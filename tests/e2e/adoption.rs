@@ -97,6 +97,8 @@ async fn follows(world: &World, task: Uuid, sql: &str, seen: &str) {
     assert!(world.installation.api.task(task).await.is_ok());
 }
 
+const ADDED: &str = "select to_regclass('shop.added')::text";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metadata_from_an_older_backup_is_raised_to_what_the_target_holds() {
     let mut world = World::with_shop().await;
@@ -131,8 +133,7 @@ async fn metadata_from_an_older_backup_is_raised_to_what_the_target_holds() {
     world.status(shop, "stopped").await;
     world.source("create table shop.added (id int primary key); insert into shop.added values (1)").await;
     api.act(shop, "resume").await.unwrap();
-    world.status(shop, "degraded").await;
-    api.ask_of_tables(shop, "reload", &[("shop", "added")]).await.unwrap();
+    until(|| async { world.target_value(ADDED).await.is_some() }).await;
     world.live(shop).await;
     api.act(gone, "stop").await.unwrap();
     world.status(gone, "stopped").await;

@@ -11,6 +11,7 @@ mod faults;
 mod harness;
 mod held_load;
 mod limits;
+mod new_tables;
 mod outages;
 mod pages;
 mod replication;

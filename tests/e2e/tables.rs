@@ -201,7 +201,7 @@ async fn the_other_tables_go_on_while_one_is_loaded_aside() {
 async fn a_table_is_parked_by_hand_and_another_added_later() {
     let world = World::start().await;
     world.source("create table one (id int primary key); insert into one values (1)").await;
-    let task = world.replicate("public", &json!({})).await;
+    let task = world.replicate("public", &json!({"new_tables": "park-table"})).await;
     world.live(task).await;
     let api = &world.installation.api;
     api.ask_of_tables(task, "park", &[("public", "one")]).await.unwrap();

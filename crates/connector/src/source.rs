@@ -397,6 +397,9 @@ pub struct Read {
     pub layouts: Vec<Relayout>,
     /// Why, for each table with a [`wavemark_domain::ChangeKind::Barrier`] in the batch.
     pub barriers: Vec<(TableId, Problem)>,
+    /// Whether [`Source::tables`] may have more tables than when the log was opened, or others under their names. Told
+    /// once for each time, some time after.
+    pub tables_came: bool,
 }
 
 /// What a reader holds back.

@@ -103,6 +103,14 @@ pub struct Kept {
     pub written: Vec<KeptTable>,
 }
 
+impl Kept {
+    /// Whether nothing of the task is there.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bookmark.is_none() && self.tables.is_empty()
+    }
+}
+
 /// Where the target is in the source's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bookmark {

@@ -73,6 +73,19 @@ pub enum ColumnPolicy {
     ParkTable,
 }
 
+/// What happens when a table that the mapping chooses comes after the load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NewTablePolicy {
+    /// It is loaded while the others go on, and then followed as they are.
+    #[default]
+    Load,
+    /// It is left out; of those that are left out nothing is shown.
+    Ignore,
+    /// It is parked until a person asks for its load.
+    ParkTable,
+}
+
 /// What happens when a column gets another name or type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::kept_log::OverBudget;
-use crate::layout::{AlterPolicy, ChangedTablePolicy, ColumnPolicy};
+use crate::layout::{AlterPolicy, ChangedTablePolicy, ColumnPolicy, NewTablePolicy};
 use crate::stop::StopAt;
 
 /// What a task does.
@@ -137,6 +137,8 @@ pub struct TaskSettings {
     pub retyped_columns: AlterPolicy,
     /// What happens to a table that was changed at the source in a way that can't be applied exactly.
     pub changed_tables: ChangedTablePolicy,
+    /// What happens when a table that the mapping chooses comes after the load.
+    pub new_tables: NewTablePolicy,
     /// The slot that people made at the source for a task that only follows; empty: the task makes its own.
     pub start_slot: String,
     /// The publication that was made before that slot.
@@ -183,6 +185,7 @@ impl Default for TaskSettings {
             renamed_columns: AlterPolicy::default(),
             retyped_columns: AlterPolicy::default(),
             changed_tables: ChangedTablePolicy::default(),
+            new_tables: NewTablePolicy::default(),
             start_slot: String::new(),
             start_publication: String::new(),
             start_position: String::new(),

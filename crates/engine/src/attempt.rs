@@ -13,7 +13,7 @@ use wavemark_domain::{Epoch, Fault, Position, Problem, Table, TableId, TableName
 use crate::connections::{Base, Room, Taken};
 use crate::plan::{self, Planned};
 use crate::run::{Ended, Run};
-use crate::{assess, follow, left_behind, load};
+use crate::{assess, follow, left_behind, load, newcomers};
 
 /// What an attempt leaves to the next one of the same run, because the target does not hold it yet.
 #[derive(Debug, Default)]
@@ -76,9 +76,10 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried, base: &mut Base, m
         // What is loaded again is loaded as the source describes it now.
         let wished = run.orders.take(TableWish::Reload);
         let is_wished = |table: &Table| wished.iter().any(|order| order.table == table.name);
-        let planned = if opened.kept.written.is_empty() {
+        let planned = if opened.kept.is_empty() {
             planned
         } else {
+            let tables = newcomers::without_ignored(run, tables, &opened.kept, is_wished);
             let (again, others) = tables.into_iter().partition(is_wished);
             make_plan(run, [as_kept(run, others, &opened.kept), again].concat())?
         };
@@ -86,12 +87,13 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried, base: &mut Base, m
         let anew = left_behind::settle(run, &plan, &mut opened.kept, opened.session.as_mut()).await?;
         show_tables(run, &planned, &opened.kept);
         opened.session.attach(&plan).await?;
-        let is_new = opened.kept.bookmark.is_none() && opened.kept.tables.is_empty();
+        let is_new = opened.kept.is_empty();
         if is_new && !std::mem::replace(&mut carried.assessed, true) {
             assess::tell(run, &planned).await;
         }
         let mut asked = load::asked(run, &plan, &opened.kept, wished);
         asked.extend(changed(run, &plan, &opened.kept));
+        asked.extend(newcomers::to_load(run, &plan, &opened.kept));
         asked.extend(anew);
         let loaders = std::mem::take(&mut opened.loaders);
         let mut aside = (follow::Loading::default(), Vec::new(), Room::default());

@@ -20,6 +20,7 @@ pub mod follow;
 mod left_behind;
 pub mod load;
 mod log_watch;
+mod newcomers;
 mod orders;
 mod pace;
 pub mod plan;

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use wavemark_connector::source::LeftBehind;
 use wavemark_connector::{Source, Target, TaskContext};
 use wavemark_domain::ids::Generation;
-use wavemark_domain::layout::ChangedTablePolicy;
+use wavemark_domain::layout::{ChangedTablePolicy, NewTablePolicy};
 use wavemark_domain::mapping::Mappings;
 use wavemark_domain::progress::{Phase, Severity};
 use wavemark_domain::{Epoch, Fault, Problem};
@@ -74,8 +74,18 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 impl Run {
     /// Whether a table that was parked for this is loaded again without being asked: it was changed at the source.
     pub(crate) fn reloads(&self, problem: &Problem) -> bool {
-        let may = self.task.kind.loads() && self.task.kind.follows();
-        may && self.task.settings.changed_tables == ChangedTablePolicy::ReloadTable && problem.code == "table-changed"
+        self.loads_aside()
+            && self.task.settings.changed_tables == ChangedTablePolicy::ReloadTable
+            && problem.code == "table-changed"
+    }
+
+    /// Whether a table that came after the load is loaded without being asked.
+    pub(crate) fn loads_new_tables(&self) -> bool {
+        self.loads_aside() && self.task.settings.new_tables == NewTablePolicy::Load
+    }
+
+    fn loads_aside(&self) -> bool {
+        self.task.kind.loads() && self.task.kind.follows()
     }
 
     /// Runs the task. Passing problems are waited out for as long as it takes, each attempt starting from what the

@@ -74,6 +74,8 @@ pub(super) struct LogReader {
     progress_told: Instant,
     heart: Arc<Heart>,
     watch: Watch,
+    /// Seen, and not told yet.
+    tables_came: bool,
     layouts: Layouts,
     /// Set to false where the server fails at a transaction in progress.
     streams: Option<Arc<AtomicBool>>,
@@ -107,6 +109,7 @@ impl LogReader {
             progress_told: Instant::now(),
             heart: heart::of(settings),
             watch,
+            tables_came: false,
             layouts,
             streams: None,
             broken: None,
@@ -250,6 +253,7 @@ impl LogReader {
             source_clock: self.clock.map(|clock| clock.saturating_add(EPOCH_OFFSET)),
             layouts: taken.layouts,
             barriers: taken.barriers,
+            tables_came: std::mem::take(&mut self.tables_came),
         }
     }
 
@@ -301,13 +305,14 @@ impl LogReader {
 
     /// Looks after the followed tables.
     async fn look(&mut self, client: &Client) -> Result<(), Problem> {
-        let Some(ended) = self.watch.look(client).await? else {
+        let Some(seen) = self.watch.look(client).await? else {
             // Seen again, with what it means, when the log is opened.
             let text = "The publication of the task is gone.";
             self.broken = Some(Problem::transient("log-interrupted", text));
             return Ok(());
         };
-        self.end_tables(ended);
+        self.tables_came |= seen.tables_came;
+        self.end_tables(seen.ended);
         let ended = self.layouts.known.look(client).await?;
         self.end_tables(ended);
         Ok(())

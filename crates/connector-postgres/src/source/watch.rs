@@ -34,6 +34,20 @@ const LEAVES: &str = "\
     FROM pg_class t CROSS JOIN LATERAL pg_partition_tree(t.oid) p JOIN pg_class l ON l.oid = p.relid \
     WHERE t.oid = ANY ($1) AND t.relkind = 'p' AND p.isleaf AND l.relkind = 'r'";
 
+/// One number for all tables that there are and what they are named.
+const TABLES: &str = "\
+    SELECT coalesce(bit_xor(hashtextextended(n.nspname || '.' || c.relname, c.oid::int8)), 0) \
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND NOT c.relispartition";
+
+/// What a look has found.
+pub(super) struct Seen {
+    /// The tables to which something happened, and what; they are not looked at again.
+    pub(super) ended: Vec<(TableId, String)>,
+    /// Whether there may be tables that were not there before, or others under their names.
+    pub(super) tables_came: bool,
+}
+
 /// A followed table.
 struct Watched {
     table: TableId,
@@ -58,6 +72,8 @@ pub(super) struct Watch {
     publication: String,
     policy: PartitionPolicy,
     tables: Vec<Watched>,
+    /// As of the look before; none before the second, for the plan is older than the first.
+    all_tables: Option<i64>,
     every: Duration,
     due: Instant,
 }
@@ -80,6 +96,7 @@ impl Watch {
             publication: publication.to_owned(),
             policy: settings.partition_removals,
             tables: followed.filter_map(watched).collect(),
+            all_tables: None,
             every,
             due: Instant::now() + every,
         };
@@ -95,9 +112,9 @@ impl Watch {
         self.due <= Instant::now()
     }
 
-    /// The tables to which something happened, and what; they are not looked at again. None if the publication is gone:
-    /// then what was read since may lack changes of every table. Cancelled, it has seen nothing.
-    pub(super) async fn look(&mut self, client: &Client) -> Result<Option<Vec<(TableId, String)>>, Problem> {
+    /// What happened since the look before. None if the publication is gone: then what was read since may lack changes of
+    /// every table. Cancelled, it has seen nothing.
+    pub(super) async fn look(&mut self, client: &Client) -> Result<Option<Seen>, Problem> {
         self.due = Instant::now() + self.every;
         let Some(published) = Published::read(client, &self.publication).await? else { return Ok(None) };
         let named = self.names(client).await?;
@@ -117,11 +134,13 @@ impl Watch {
             };
             found.extend(what.map(|what| (table.table, what)));
         }
+        let all_tables = client.query_one(TABLES, &[]).await.map_err(|error| failed(&error))?.get(0);
         self.tables.retain(|table| !found.iter().any(|(ended, _)| *ended == table.table));
         for table in &mut self.tables {
             table.leaves = leaves.remove(&table.oid).unwrap_or_default();
         }
-        Ok(Some(found))
+        let tables_came = self.all_tables.replace(all_tables) != Some(all_tables);
+        Ok(Some(Seen { ended: found, tables_came }))
     }
 
     /// What the tables that are there are named.

@@ -64,8 +64,11 @@ async fn statements(transaction: &Transaction<'_>, table: &TablePlan) -> Result<
     let there = there(transaction, &name).await.map_err(failed)?;
     // What an earlier load made is still there after a reload; it is kept as it is.
     let alter = |what: &str, definition: &str| {
-        let missing = !there.names.iter().any(|name| name == what);
-        missing.then(|| format!("ALTER TABLE {name} ADD CONSTRAINT {} {definition}", quote_identifier(what)))
+        let missing = !there.names.iter().any(|name| name == what) && !there.has_constraint(definition);
+        // A name that another table's index has is left to the server to choose.
+        let is_free = !taken.iter().any(|name| name == what);
+        let own = if is_free { format!("CONSTRAINT {} ", quote_identifier(what)) } else { String::new() };
+        missing.then(|| format!("ALTER TABLE {name} ADD {own}{definition}"))
     };
     if let Some(key) = &native.primary_key {
         statements.extend(key_definition("PRIMARY KEY", key, &names).and_then(|text| alter(&key.name, &text)));
@@ -79,7 +82,6 @@ async fn statements(transaction: &Transaction<'_>, table: &TablePlan) -> Result<
             continue;
         }
         let unique = if index.unique { "UNIQUE " } else { "" };
-        // A name that another table's index has is left to the server to choose.
         let own = if taken.contains(&index.name) { String::new() } else { quote_identifier(&index.name) };
         statements.push(format!("CREATE {unique}INDEX {own} ON {name} {definition}"));
     }
@@ -97,29 +99,39 @@ async fn statements(transaction: &Transaction<'_>, table: &TablePlan) -> Result<
 
 /// What a table has already.
 struct There {
-    /// Its constraints' names.
+    /// Its constraints' names and definitions.
     names: Vec<String>,
+    constraints: Vec<String>,
     /// Its indexes' definitions.
     indexes: Vec<String>,
 }
 
 impl There {
-    /// Names are quoted always by us and only where needed by the server, so quotes say nothing.
     fn has_index(&self, definition: &str) -> bool {
-        let plain = |text: &str| text.replace('"', "");
         let wanted = format!(" {}", plain(definition));
         self.indexes.iter().any(|index| plain(index).ends_with(&wanted))
     }
+
+    fn has_constraint(&self, definition: &str) -> bool {
+        self.constraints.iter().any(|constraint| plain(constraint) == plain(definition))
+    }
+}
+
+/// Names are quoted always by us and only where needed by the server, so quotes say nothing.
+fn plain(definition: &str) -> String {
+    definition.replace('"', "")
 }
 
 async fn there(transaction: &Transaction<'_>, table: &str) -> Result<There, tokio_postgres::Error> {
     const SQL: &str = "SELECT \
         ARRAY(SELECT conname::text FROM pg_catalog.pg_constraint WHERE conrelid = pg_catalog.to_regclass($1)), \
+        ARRAY(SELECT pg_catalog.pg_get_constraintdef(oid) FROM pg_catalog.pg_constraint \
+              WHERE conrelid = pg_catalog.to_regclass($1)), \
         ARRAY(SELECT pg_catalog.pg_get_indexdef(indexrelid) FROM pg_catalog.pg_index i \
               WHERE indrelid = pg_catalog.to_regclass($1) \
               AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid = i.indexrelid))";
     let row = transaction.query_one(SQL, &[&table]).await?;
-    Ok(There { names: row.get(0), indexes: row.get(1) })
+    Ok(There { names: row.get(0), constraints: row.get(1), indexes: row.get(2) })
 }
 
 async fn taken(transaction: &Transaction<'_>, schema: &str) -> Result<Vec<String>, tokio_postgres::Error> {

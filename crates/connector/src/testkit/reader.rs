@@ -212,6 +212,7 @@ impl Reader {
             log_end: Some(position(state.end)),
             source_clock: Some(state.clock.max(time_of(state.end))),
             layouts: std::mem::take(&mut self.layouts),
+            tables_came: false,
             barriers: std::mem::take(&mut self.barriers),
         }
     }

@@ -28,6 +28,7 @@ impl Captured {
         }
         self.read.batch.append(&next.read.batch);
         self.read.more = next.read.more;
+        self.read.tables_came |= next.read.tables_came;
         self.read.barriers.extend(next.read.barriers);
         self.memory.merge(next.memory);
         None

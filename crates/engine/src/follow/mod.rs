@@ -40,6 +40,7 @@ use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
 use crate::attempt::{Carried, Stop, changed};
 use crate::connections::Room;
 use crate::load::aside::Aside;
+use crate::newcomers;
 use crate::plan::Replanner;
 use crate::run::{Ended, Run};
 use capture::Captured;
@@ -65,6 +66,8 @@ struct Follower<'a> {
     taken_up: Vec<(TableId, String)>,
     /// Whether a table was parked, here or in the load before, that is to be loaded again.
     reload_due: bool,
+    /// Whether the source may have tables by now that are not in the plan.
+    tables_came: bool,
     tally: Tally,
     /// Whether the wave holds the beginning of a transaction whose end is still to be read.
     streaming: bool,
@@ -125,6 +128,7 @@ pub(crate) async fn follow(
         conflicts: Vec::new(),
         taken_up: Vec::new(),
         reload_due: changed(run, plan, kept).any(|table| !loading.contains_key(&table)),
+        tables_came: false,
         tally: Tally::default(),
         streaming: false,
         keys_due: run.task.kind.loads(),
@@ -144,6 +148,7 @@ pub(crate) async fn follow(
         committed,
     };
     follower.refuse_passed_stop()?;
+    follower.leave_out_new_tables(kept);
     follower.show_bookmark();
     follower.park_carried();
     follower.begin_new_tables(kept);
@@ -159,6 +164,13 @@ impl Follower<'_> {
             }
             if self.reload_due && !self.streaming && self.parks.is_empty() {
                 return Err(Stop::Again);
+            }
+            // A load that goes on aside ends in an attempt that has them.
+            if self.tables_came && !self.streaming && !self.held && self.aside.is_none() && self.parks.is_empty() {
+                self.tables_came = false;
+                if newcomers::are_there(self.run).await {
+                    return Err(Stop::Again);
+                }
             }
             let (idle_at, has_idle_news, may_compare) = (self.idle_at(), self.has_idle_news(), self.may_compare());
             let keys_at = self.keys_in_the_way.filter(|_| !self.streaming && !self.held);
@@ -183,6 +195,7 @@ impl Follower<'_> {
             let first = first.ok_or_else(|| Problem::internal("the reader ended without a word"))??;
             let mut broken = None;
             let wave = gather(first, &mut received, self.run.task.settings.wave_changes as usize, &mut broken);
+            self.tables_came |= wave.iter().any(|captured| captured.read.tables_came);
             let clock = wave.iter().filter_map(|captured| captured.read.source_clock).max();
             match self.take(wave).await {
                 Err(Stop::Asked) => return self.end().await,
@@ -305,6 +318,16 @@ impl Follower<'_> {
         }
     }
 
+    /// Of what is to be loaded for the first time the waves take nothing, also before that begins.
+    fn leave_out_new_tables(&mut self, kept: &Kept) {
+        for table in self.loading.keys() {
+            let name = self.plan[table.index()].name();
+            if !kept.tables.iter().any(|mark| mark.source == *name) {
+                self.tables.take_aside(*table);
+            }
+        }
+    }
+
     /// A table that matches the mapping and was never loaded can't be followed: it is parked until it is.
     fn begin_new_tables(&mut self, kept: &Kept) {
         for plan in Arc::clone(&self.plan).iter() {
@@ -313,7 +336,7 @@ impl Follower<'_> {
             }
             if !kept.tables.iter().any(|mark| mark.source == *plan.name()) {
                 let text = format!("{} appeared after the load and has no rows in the target yet", plan.name());
-                let problem = Problem::new(Fault::Data, "table-not-loaded", text);
+                let problem = Problem::new(Fault::Data, newcomers::NOT_LOADED, text);
                 self.park(plan.id, problem.advice("Reload the table, or leave it out by an exclude rule."));
             }
         }

@@ -110,7 +110,7 @@ const fn text(name: &'static str, label: &'static str, hint: &'static str) -> Se
     Setting { name, label, hint, first: false, range: None, words: &[] }
 }
 
-const SETTINGS: [Setting; 26] = [
+const SETTINGS: [Setting; 27] = [
     Setting {
         name: "preparation",
         label: "Target tables before the load",
@@ -196,6 +196,12 @@ const SETTINGS: [Setting; 26] = [
         "When a table changes otherwise",
         "In a way of which the source's log does not say what became of the rows.",
         &[PARK, ("reload-table", "Load it again at once, the others go on")],
+    ),
+    choice(
+        "new_tables",
+        "When a table comes",
+        "One that the mapping chooses, after the load.",
+        &[("load", "Load it, the others go on"), ("ignore", "Leave it out"), PARK],
     ),
     choice(
         "partition_removals",
