@@ -9,7 +9,6 @@ use wavemark_connector::target::{Kept, Stage};
 use wavemark_domain::layout::NewTablePolicy;
 use wavemark_domain::{Table, TableId, TableName, TablePlan};
 
-use crate::plan::{self, Planned};
 use crate::run::Run;
 
 /// The source's tables, without those that the task is to leave out because they came after its load.
@@ -47,21 +46,13 @@ pub(crate) async fn are_there(run: &Run) -> bool {
     if run.task.settings.new_tables == NewTablePolicy::Ignore {
         return false;
     }
-    let Some(Planned { tables, refused }) = look(run).await else { return false };
     let shown: BTreeSet<TableName> = run.status.progress().tables.into_iter().map(|table| table.table).collect();
-    let mut names = tables.iter().map(TablePlan::name).chain(refused.iter().map(|(name, _)| name));
-    names.any(|name| !shown.contains(name))
-}
-
-async fn look(run: &Run) -> Option<Planned> {
     let _turn = run.connections.turn().await;
-    let tables = match run.source.tables().await {
-        Ok(tables) => tables,
+    match run.source.tables(&|name| run.mappings.selects(name) && !shown.contains(name)).await {
+        Ok(tables) => !tables.is_empty(),
         Err(problem) => {
             tracing::debug!(task.id = %run.task.task, %problem, "the source's tables were not looked at");
-            return None;
+            false
         }
-    };
-    let (source, target) = (run.source.as_ref(), run.target.as_ref());
-    Some(plan::make(tables, &run.mappings, &run.source_engine, source, target, run.task.kind.follows()))
+    }
 }
