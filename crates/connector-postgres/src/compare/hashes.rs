@@ -14,6 +14,7 @@ use wavemark_connector::compare::Form;
 use wavemark_domain::{Problem, TablePlan};
 
 use crate::native::{ColumnNative, TypeCategory, TypeRef};
+use crate::target::wider::Fit;
 use crate::wire::quote_identifier;
 
 /// `hash_record_extended` came with version 14; it hashes text in the server's encoding.
@@ -31,32 +32,55 @@ pub(super) struct Hashes {
     pub(super) row: String,
     /// Of what says to which bucket a row belongs.
     pub(super) bucket: String,
-    /// The key's columns, quoted.
-    pub(super) key: Vec<String>,
+    /// The key's columns as the source has them, and their texts.
+    pub(super) key: Vec<(String, String)>,
 }
 
 impl Hashes {
-    /// `name` gives a planned column's name on this side.
-    pub(super) fn of(plan: &TablePlan, form: &Form, name: impl Fn(usize) -> String) -> Result<Self, Problem> {
+    /// `name` gives a planned column's name on this side, and `fits` says how the source's values are in it.
+    pub(super) fn of(
+        plan: &TablePlan,
+        form: &Form,
+        name: impl Fn(usize) -> String,
+        fits: &[Fit],
+    ) -> Result<Self, Problem> {
         let mut cells = Vec::with_capacity(plan.columns.len());
+        let mut values = Vec::with_capacity(plan.columns.len());
+        // A value that the source can't have is NULL here, and makes its row another.
+        let mut foreign = Vec::new();
         for (at, column) in plan.columns.iter().enumerate() {
             let planned = &plan.source.columns[column.source];
             let native = ColumnNative::of(planned).map_err(|error| {
                 let text = format!("The plan of column {}.{} can't be read: {error}.", plan.name(), planned.name);
                 Problem::internal(text)
             })?;
-            cells.push(cell(&quote_identifier(&name(at)), &native));
+            let own = quote_identifier(&name(at));
+            let (value, text) = match fits.get(at).and_then(|fit| fit.back(&own)) {
+                Some(back) => {
+                    foreign.push(format!("({back}) IS DISTINCT FROM {own}"));
+                    (format!("({back})"), format!("coalesce(({back})::text, {own}::text)"))
+                }
+                None => (own.clone(), format!("{own}::text")),
+            };
+            cells.push(cell(&value, &native));
+            values.push((value, text));
         }
-        let key: Vec<String> = plan.key.iter().map(|at| quote_identifier(&name(*at))).collect();
+        let key: Vec<(String, String)> = plan.key.iter().map(|at| values[*at].clone()).collect();
         let in_key: Vec<&str> = plan.key.iter().map(|at| cells[*at].as_str()).collect();
         let by_record = form.0.starts_with(RECORD);
         let bytes = |cells: &str, seed: &str| format!("hash_array_extended(ARRAY[record_send(ROW({cells}))], {seed})");
+        let marked = |row: String| match foreign.join(" OR ") {
+            none if none.is_empty() => row,
+            foreign => format!("({row} # CASE WHEN {foreign} THEN {FOREIGN} ELSE 0 END)"),
+        };
         if plan.is_keyless() {
-            let row = bytes(&cells.join(", "), "0");
+            let row = marked(bytes(&cells.join(", "), "0"));
             return Ok(Self { bucket: row.clone(), row, key });
         }
         let bucket = match single_integer(plan) {
-            Some(hash) => hash.replace("{}", &key[0]),
+            // A key that the source can't have is NULL here, and no row may be passed over.
+            Some(hash) if !foreign.is_empty() => format!("coalesce({}, 0)", hash.replace("{}", &key[0].0)),
+            Some(hash) => hash.replace("{}", &key[0].0),
             None if by_record => format!("hash_record_extended(ROW({}), 0)", in_key.join(", ")),
             None => bytes(&in_key.join(", "), "0"),
         };
@@ -65,9 +89,12 @@ impl Hashes {
         } else {
             bytes(&cells.join(", "), &bucket)
         };
-        Ok(Self { row, bucket, key })
+        Ok(Self { row: marked(row), bucket, key })
     }
 }
+
+/// What the hash of a row with a value that the source can't have differs in from that of the row with NULL there.
+const FOREIGN: &str = "6148914691236517205::int8";
 
 /// The cheap way for the most frequent keys. The upper half of a `bigint` is the seed, for the hash folds both into one.
 fn single_integer(plan: &TablePlan) -> Option<&'static str> {

@@ -44,12 +44,14 @@ const LEAVES: &str = "\
     FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind <> 'p' ORDER BY c.oid";
 
-/// The table's number, if its columns are those that are expected.
-pub(super) async fn relation(
+/// The table's number, and what is made of each of the columns that are expected, by their names and types at the source;
+/// `fit` is given the number of one of them and the type that it has here.
+pub(super) async fn relation<F>(
     client: &Client,
     table: &TableName,
     expected: &[(String, String)],
-) -> Result<u32, Problem> {
+    fit: impl Fn(usize, &str) -> Option<F>,
+) -> Result<(u32, Vec<F>), Problem> {
     let rows = client
         .query(RELATION, &[&table.schema, &table.table])
         .await
@@ -59,15 +61,18 @@ pub(super) async fn relation(
         Problem::new(Fault::Data, "table-changed", text).table(table)
     };
     let oid = rows.first().map(|row| row.get::<_, u32>(0)).ok_or_else(|| unfit("it is not there".to_owned()))?;
-    for (name, declared) in expected {
+    let mut fits = Vec::with_capacity(expected.len());
+    for (at, (name, declared)) in expected.iter().enumerate() {
         let found = rows.iter().find(|row| row.get::<_, Option<&str>>(1) == Some(name.as_str()));
         match found.and_then(|row| row.get::<_, Option<&str>>(2)) {
-            Some(now) if now == declared => {}
-            Some(now) => return Err(unfit(format!("its column {name} is {now} instead of {declared}"))),
+            Some(now) => match fit(at, now) {
+                Some(fit) => fits.push(fit),
+                None => return Err(unfit(format!("its column {name} is {now} instead of {declared}"))),
+            },
             None => return Err(unfit(format!("it has no column {name}"))),
         }
     }
-    Ok(oid)
+    Ok((oid, fits))
 }
 
 /// Cuts a table and its partitions.

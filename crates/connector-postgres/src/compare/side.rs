@@ -19,6 +19,7 @@ use super::pieces::{self, Piece};
 use crate::client::{Purpose, open};
 use crate::error;
 use crate::settings::Settings;
+use crate::target::wider::{self, Fit};
 
 /// Which names a table and its columns have here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,14 +118,24 @@ impl PgSide {
         }
     }
 
-    fn hashes(&self, plan: &TablePlan, form: &Form) -> Result<Hashes, Problem> {
-        Hashes::of(plan, form, |at| self.column(plan, at))
+    async fn hashes(&self, plan: &TablePlan, form: &Form) -> Result<Hashes, Problem> {
+        let (_, fits) = self.relation(plan).await?;
+        Hashes::of(plan, form, |at| self.column(plan, at), &fits)
     }
 
     async fn pieces(&self, plan: &TablePlan) -> Result<Vec<Piece>, Problem> {
-        let keeper = self.keeper.lock().await;
-        let oid = pieces::relation(&keeper, self.table(plan), &self.expected(plan)).await?;
-        pieces::cut(&keeper, self.table(plan), oid).await
+        let (oid, _) = self.relation(plan).await?;
+        pieces::cut(&*self.keeper.lock().await, self.table(plan), oid).await
+    }
+
+    /// The table's number, and how each planned column's values are in it. Only a target's table may be wider.
+    async fn relation(&self, plan: &TablePlan) -> Result<(u32, Vec<Fit>), Problem> {
+        let expected = self.expected(plan);
+        let fit = |at: usize, now: &str| match self.origin {
+            Origin::Source => (now == expected[at].1).then(Fit::default),
+            Origin::Target => wider::fit(plan, &plan.columns[at], now),
+        };
+        pieces::relation(&*self.keeper.lock().await, self.table(plan), &expected, fit).await
     }
 
     fn expected(&self, plan: &TablePlan) -> Vec<(String, String)> {
@@ -214,11 +225,7 @@ async fn live(keeper: Arc<tokio::sync::Mutex<Client>>) {
 #[async_trait]
 impl Side for PgSide {
     async fn forms(&self, plan: &TablePlan) -> Result<Vec<Form>, Problem> {
-        let keeper = self.keeper.lock().await;
-        pieces::relation(&keeper, self.table(plan), &self.expected(plan)).await.map_err(|problem| {
-            let problem: Problem = problem;
-            problem.table(plan.name())
-        })?;
+        self.relation(plan).await.map_err(|problem| problem.table(plan.name()))?;
         let Probe { hash, encoding, version } = &self.probe;
         let record = (*version >= 140_000).then(|| Form(format!("{RECORD} {encoding} {hash}")));
         Ok(record.into_iter().chain([Form(format!("{BYTES} {hash}"))]).collect())
@@ -231,7 +238,7 @@ impl Side for PgSide {
         buckets: u32,
         heard: &(dyn Fn(u64) + Sync),
     ) -> Result<Vec<Bucket>, Problem> {
-        let Hashes { row, bucket, .. } = self.hashes(plan, form)?;
+        let Hashes { row, bucket, .. } = self.hashes(plan, form).await?;
         let statement = |piece: &Piece| {
             let from = format!("FROM ONLY {} WHERE {}", piece.leaf, piece.condition());
             if buckets == 1 {
@@ -270,7 +277,7 @@ impl Side for PgSide {
         chosen: &[u32],
         heard: &(dyn Fn(u64) + Sync),
     ) -> Result<Vec<Listed>, Problem> {
-        let Hashes { row, bucket, key } = self.hashes(plan, form)?;
+        let Hashes { row, bucket, key } = self.hashes(plan, form).await?;
         let chosen: Vec<i32> = chosen.iter().map(|number| number.cast_signed()).collect();
         let width = key.len();
         let statement = |piece: &Piece| {
@@ -278,8 +285,9 @@ impl Side for PgSide {
             if width == 0 {
                 return format!("SELECT {row}, count(*) FROM ONLY {} WHERE {condition} GROUP BY 1", piece.leaf);
             }
-            let texts: Vec<String> = key.iter().map(|name| format!("{name}::text")).collect();
-            let columns = format!("{}, {}", texts.join(", "), key.join(", "));
+            let texts: Vec<String> = key.iter().map(|(_, text)| text.clone()).collect();
+            let values: Vec<&str> = key.iter().map(|(value, _)| value.as_str()).collect();
+            let columns = format!("{}, {}", texts.join(", "), values.join(", "));
             format!("SELECT {row}, 1::int8, {columns} FROM ONLY {} WHERE {condition}", piece.leaf)
         };
         let listed = Mutex::new(Vec::new());

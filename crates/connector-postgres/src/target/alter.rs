@@ -10,6 +10,7 @@ use super::fault::problem;
 use super::marks;
 use super::table::{self, Relation, quote_table};
 use super::wave::Waves;
+use super::wider;
 use crate::native::ColumnNative;
 use crate::wire::quote_identifier;
 
@@ -85,6 +86,9 @@ fn statements(before: &TablePlan, next: &Relayout, there: &Relation) -> Result<V
             }
             LayoutStep::Retype { column } => {
                 let (name, kind) = declared(&next.plan, column)?;
+                if holds_already(before, next, column, there)? {
+                    continue;
+                }
                 later.push(format!("ALTER TABLE {table} ALTER COLUMN {name} TYPE {kind}"));
             }
             LayoutStep::Add { column, existing } => later.extend(add(&table, &next.plan, column, existing.as_deref())?),
@@ -92,6 +96,19 @@ fn statements(before: &TablePlan, next: &Relayout, there: &Relation) -> Result<V
     }
     statements.extend(later);
     Ok(statements)
+}
+
+/// Whether the column is wider than the source's was, and as wide as it is to be.
+fn holds_already(before: &TablePlan, next: &Relayout, column: &str, there: &Relation) -> Result<bool, Problem> {
+    let renamed = next.steps.iter().find_map(|step| match step {
+        LayoutStep::Rename { from, to } if to == column => Some(from.as_str()),
+        _ => None,
+    });
+    let old = renamed.unwrap_or(column);
+    let Some(found) = there.declared(name_in(before, old)?) else { return Ok(false) };
+    let was = before.source.columns.iter().find(|one| one.name == old).map(|one| one.declared.as_str());
+    let planned = next.plan.columns.iter().find(|one| next.plan.source.columns[one.source].name == column);
+    Ok(was != Some(found) && planned.is_some_and(|planned| wider::fit(&next.plan, planned, found).is_some()))
 }
 
 /// A new column: rows that are there get their value by a default, which then is the source's.

@@ -7,7 +7,8 @@ use wavemark_domain::{Problem, TablePlan};
 
 use super::create::keeps_names;
 use super::fault::problem;
-use super::table::{self, quote_table};
+use super::session::must_have_key;
+use super::table::{self, Relation, quote_table};
 use crate::client::Connected;
 use crate::wire::quote_identifier;
 
@@ -134,6 +135,9 @@ async fn table(connected: &Connected, task: &TaskContext, plan: &TablePlan) -> R
         findings.push(finding(Weight::Blocker, &hidden.code, hidden.text, hidden.advice));
         return Ok(findings);
     }
+    if !dropped {
+        findings.extend(shape(connected, task, plan, &relation).await?);
+    }
     let name = quote_table(&plan.target);
     let may: bool = client.query_one(RIGHTS, &[&name]).await.map_err(failed)?.get(0);
     if !may {
@@ -148,6 +152,35 @@ async fn table(connected: &Connected, task: &TaskContext, plan: &TablePlan) -> R
         if client.query_one(&sql, &[]).await.map_err(failed)?.get(0) {
             let text = format!("{} has rows already, and the task's preparation is to do nothing.", plan.target);
             findings.push(finding(Weight::Blocker, "table-not-empty", text, Some(format!("TRUNCATE {name}"))));
+        }
+    }
+    Ok(findings)
+}
+
+/// What is to be known of a table that is there and fits.
+async fn shape(
+    connected: &Connected,
+    task: &TaskContext,
+    plan: &TablePlan,
+    relation: &Relation,
+) -> Result<Vec<Finding>, Problem> {
+    let failed = |error: tokio_postgres::Error| problem(&error, "read the marks of tables").table(plan.name());
+    let mut findings = Vec::new();
+    let wider = relation.wider(plan);
+    if !wider.is_empty() {
+        let text = format!("The target table {} is wider than {}: {}.", plan.target, plan.name(), wider.join("; "));
+        findings.push(finding(Weight::Note, "target-wider", text, None));
+    }
+    let mark = if schema_is_there(connected).await.map_err(failed)? {
+        super::marks::stage_of(&connected.client, task.task.0, plan).await.map_err(failed)?
+    } else {
+        None
+    };
+    // One that we made has its key from the end of its load on.
+    if mark.is_none_or(|(_, made)| !made) {
+        let target = table::read(&connected.client, connected.version, plan).await?;
+        if let Err(problem) = must_have_key(plan, &target) {
+            findings.push(finding(Weight::Blocker, &problem.code, problem.text, problem.advice));
         }
     }
     Ok(findings)

@@ -335,6 +335,9 @@ impl Waves {
         rows: impl Iterator<Item = &'c [Cell]> + Send,
     ) -> Result<(), Problem> {
         let task = Task { verb: "copy rows into", table: Some(table), rows: None };
+        if self.target(table)?.casts() {
+            return self.copy_and_cast(batch, table, rows, task).await;
+        }
         self.drain().await?;
         let target = self.target(table)?;
         let copied = async {
@@ -348,6 +351,31 @@ impl Waves {
         };
         let (sent, taken) = copied.await.map_err(|refused| self.refused(refused, task))?;
         if sent == taken { Ok(()) } else { Err(Task { rows: Some(sent), ..task }.diverged(taken, &self.plan)) }
+    }
+
+    /// Copies rows into the staging table, and from there into a table that is wider than they are.
+    async fn copy_and_cast<'c>(
+        &mut self,
+        batch: &Batch,
+        table: TableId,
+        rows: impl Iterator<Item = &'c [Cell]> + Send,
+        task: Task,
+    ) -> Result<(), Problem> {
+        self.make_staging(table, task).await?;
+        self.drain().await?;
+        let staging = self.staging(table)?;
+        let target = self.target(table)?;
+        let copied = async {
+            let mut copying = Copying::begin(&self.client, &statements::copy_staging(staging)).await?;
+            for cells in rows {
+                copying.incoming(batch, target, cells).await?;
+            }
+            Ok::<u64, Refused>(copying.end().await?)
+        };
+        let copied = copied.await.map_err(|refused| self.refused(refused, task))?;
+        let sql = statements::insert_staged(target, staging);
+        let taken = self.client.execute(&sql, &[]).await.map_err(|error| task.failed(&error, &self.plan))?;
+        if copied == taken { Ok(()) } else { Err(Task { rows: Some(copied), ..task }.diverged(taken, &self.plan)) }
     }
 }
 

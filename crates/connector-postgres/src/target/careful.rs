@@ -158,7 +158,7 @@ fn key(batch: &Batch, change: &Change, table: &TargetTable, readable: bool) -> R
         names.push(postgres_protocol::escape::escape_literal(&column.plain_name()));
         let place = BEFORE_KEY + n + 1;
         if readable {
-            values.push(format!("(${place}::{})::text", column.type_text));
+            values.push(format!("({})::text", column.exactly(&format!("${place}"))));
             params.push(batch, cell, column)?;
         } else {
             values.push(format!("(${place}::bytea)::text"));

@@ -183,6 +183,7 @@ mod tests {
             always: false,
             base_text: "x".to_owned(),
             base: 0,
+            casts: false,
             unnests: true,
             rewrite,
             equals: "=".to_owned(),

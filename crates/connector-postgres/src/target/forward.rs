@@ -126,7 +126,7 @@ async fn remove(
         .enumerate()
         .map(|(at, column)| {
             let column = &target.columns[*column];
-            format!("t.{} {} s.k{at}", column.name, column.equals)
+            format!("t.{} {} {}", column.name, column.equals, column.given(&format!("s.k{at}")))
         })
         .collect();
     let delete = format!(

@@ -13,7 +13,7 @@ use super::copy::{Rewriter, Writer};
 use super::fault::problem;
 use super::fence::Grant;
 use super::table::TargetTable;
-use super::{finish, forward, marks, table};
+use super::{finish, forward, marks, statements, table};
 use crate::client::Connected;
 
 /// One session for chunks and indexes.
@@ -86,7 +86,12 @@ pub(crate) async fn copy(
 ) -> Result<Loaded, Problem> {
     let failed =
         |error: tokio_postgres::Error| problem(&error, &format!("copy into {}", plan.target)).table(plan.name());
-    let sql = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", target.name, target.column_list());
+    let sql = if target.casts() {
+        transaction.batch_execute(&statements::create_incoming(target)).await.map_err(failed)?;
+        statements::copy_staging(statements::INCOMING)
+    } else {
+        statements::copy(target)
+    };
     let sink: CopyInSink<Bytes> = transaction.copy_in(&sql).await.map_err(failed)?;
     pin_mut!(sink);
     let mut bytes = 0;
@@ -139,6 +144,10 @@ pub(crate) async fn copy(
         }
         None => {}
     }
-    let rows = sink.finish().await.map_err(failed)?;
+    let mut rows = sink.finish().await.map_err(failed)?;
+    if target.casts() {
+        let insert = statements::insert_staged(target, statements::INCOMING);
+        rows = transaction.execute(&insert, &[]).await.map_err(failed)?;
+    }
     Ok(Loaded { rows, bytes })
 }

@@ -36,6 +36,7 @@ mod statements;
 mod table;
 mod types;
 mod wave;
+pub(crate) mod wider;
 
 #[cfg(test)]
 mod tests;

@@ -72,7 +72,7 @@ async fn begin_table(
 }
 
 /// A table that is there already must refuse a second row with the same key, or copies would pass unseen.
-fn must_have_key(plan: &TablePlan, target: &table::TargetTable) -> Result<(), Problem> {
+pub(super) fn must_have_key(plan: &TablePlan, target: &table::TargetTable) -> Result<(), Problem> {
     if plan.is_keyless() || target.has_unique_key() {
         return Ok(());
     }

@@ -142,6 +142,15 @@ impl Copying {
         Ok(self.flush(PIECE).await?)
     }
 
+    /// A whole row for the staging table, to be inserted from there.
+    pub(crate) async fn incoming(&mut self, batch: &Batch, table: &TargetTable, cells: &[Cell]) -> Result<(), Refused> {
+        if table.key.is_empty() {
+            return self.counted(batch, table, 1, cells).await;
+        }
+        let key: Vec<Cell> = table.key.iter().map(|_| Cell::NULL).collect();
+        self.staged(batch, table, 0, &key, Some(cells)).await
+    }
+
     /// A row for the staging table: its group, the key to find it by, and of the new cells those that are set.
     pub(crate) async fn staged(
         &mut self,

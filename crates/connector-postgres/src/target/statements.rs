@@ -18,7 +18,8 @@ fn guard(on: bool, table: &TargetTable, verb: &str, statement: String) -> String
 
 /// Parameters: all columns.
 pub(crate) fn insert(table: &TargetTable, guarded: bool) -> String {
-    let values: Vec<String> = (1..=table.columns.len()).map(|n| format!("${n}")).collect();
+    let values: Vec<String> =
+        table.columns.iter().enumerate().map(|(at, column)| column.given(&format!("${}", at + 1))).collect();
     let sql = format!(
         "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})",
         table.name,
@@ -47,7 +48,7 @@ pub(crate) fn delete(table: &TargetTable, guarded: bool) -> String {
 pub(crate) fn replace(table: &TargetTable, set: &[usize]) -> String {
     let condition = key_condition(table, |at| format!("${}", set.len() + at + 1));
     let value = |(at, column): (usize, &TargetColumn)| match set.iter().position(|given| *given == at) {
-        Some(n) => format!("${}::{}", n + 1, column.base_text),
+        Some(n) => column.typed(&format!("${}", n + 1)),
         None => format!("gone.{}", column.name),
     };
     let values: Vec<String> = table.columns.iter().enumerate().map(value).collect();
@@ -63,8 +64,8 @@ pub(crate) fn replace(table: &TargetTable, set: &[usize]) -> String {
 /// The condition that columns that an UPDATE may not set are what they are to be.
 fn as_made(table: &TargetTable, set: &[usize]) -> String {
     let made = set.iter().enumerate().map(|(n, at)| (n + 1, &table.columns[*at])).filter(|(_, column)| column.always);
-    let terms =
-        made.map(|(n, column)| format!(" AND t.{} IS NOT DISTINCT FROM ${n}::{}", column.name, column.base_text));
+    let terms = made
+        .map(|(n, column)| format!(" AND t.{} IS NOT DISTINCT FROM {}", column.name, column.typed(&format!("${n}"))));
     terms.collect::<Vec<_>>().concat()
 }
 
@@ -72,7 +73,8 @@ fn as_made(table: &TargetTable, set: &[usize]) -> String {
 fn assignments(table: &TargetTable, set: &[usize], values: &[String]) -> String {
     let pairs = set.iter().zip(values).map(|(at, value)| (&table.columns[*at], value));
     let pairs = pairs.filter(|(column, _)| !column.always);
-    let pairs: Vec<String> = pairs.map(|(column, value)| format!("{} = {value}", column.name)).collect();
+    let pairs: Vec<String> =
+        pairs.map(|(column, value)| format!("{} = {}", column.name, column.given(value))).collect();
     if pairs.is_empty() {
         let any = table.columns.iter().find(|column| !column.always).or(table.columns.first());
         return any.map_or_else(String::new, |column| format!("{0} = t.{0}", column.name));
@@ -83,7 +85,7 @@ fn assignments(table: &TargetTable, set: &[usize], values: &[String]) -> String 
 fn key_condition(table: &TargetTable, value: impl Fn(usize) -> String) -> String {
     let terms = table.key.iter().enumerate().map(|(at, column)| {
         let column = &table.columns[*column];
-        format!("t.{} {} {}::{}", column.name, column.equals, value(at), column.base_text)
+        format!("t.{} {} {}", column.name, column.equals, column.typed(&value(at)))
     });
     terms.collect::<Vec<_>>().join(" AND ")
 }
@@ -93,7 +95,7 @@ fn key_condition(table: &TargetTable, value: impl Fn(usize) -> String) -> String
 fn one_row(table: &TargetTable, first: usize) -> String {
     let columns: Vec<String> = table.columns.iter().map(|column| format!("x.{}", column.name)).collect();
     let values: Vec<String> =
-        table.columns.iter().enumerate().map(|(at, column)| format!("${}::{}", first + at, column.type_text)).collect();
+        table.columns.iter().enumerate().map(|(at, column)| column.exactly(&format!("${}", first + at))).collect();
     let same =
         format!("ROW({})::record OPERATOR(pg_catalog.*=) ROW({})::record", columns.join(", "), values.join(", "));
     if table.partitioned {
@@ -203,7 +205,7 @@ pub(crate) fn plans(scope: &str, plans: Plans) -> String {
 pub(crate) fn delete_counted(table: &TargetTable, staging: &str) -> String {
     let columns: Vec<String> = table.columns.iter().map(|column| format!("x.{}", column.name)).collect();
     let values: Vec<String> =
-        table.columns.iter().enumerate().map(|(at, column)| format!("s.c{at}::{}", column.type_text)).collect();
+        table.columns.iter().enumerate().map(|(at, column)| column.exactly(&format!("s.c{at}"))).collect();
     let (there, gone) = (format!("ROW({})::record", columns.join(", ")), format!("ROW({})::record", values.join(", ")));
     let (place, wanted, found) = if table.partitioned {
         ("x.tableoid AS part, x.ctid AS place", "m.part, m.place", "(t.tableoid, t.ctid) IN (")
@@ -237,15 +239,34 @@ pub(crate) fn update_set(table: &TargetTable, set: &[usize], rows: &Rows<'_>) ->
 /// Inserts a set of rows from arrays.
 pub(crate) fn insert_set(table: &TargetTable) -> String {
     let all: Vec<usize> = (0..table.columns.len()).collect();
-    let columns: Vec<String> = all.iter().map(|at| format!("s.c{at}")).collect();
+    insert_from(table, &source(table, &Rows::Arrays, false, &all))
+}
+
+/// Inserts all rows of a staging table.
+pub(crate) fn insert_staged(table: &TargetTable, staging: &str) -> String {
+    insert_from(table, &format!("{staging} AS s"))
+}
+
+fn insert_from(table: &TargetTable, source: &str) -> String {
+    let columns: Vec<String> =
+        table.columns.iter().enumerate().map(|(at, column)| column.given(&format!("s.c{at}"))).collect();
     format!(
-        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}",
+        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {source}",
         table.name,
         table.column_list(),
         columns.join(", "),
-        source(table, &Rows::Arrays, false, &all)
     )
 }
+
+/// A staging table for rows alone, gone with the transaction.
+pub(crate) fn create_incoming(table: &TargetTable) -> String {
+    let cells: Vec<String> =
+        table.columns.iter().enumerate().map(|(at, column)| format!("c{at} {}", column.base_text)).collect();
+    format!("CREATE TEMPORARY TABLE {INCOMING} ({}) ON COMMIT DROP", cells.join(", "))
+}
+
+/// Its name.
+pub(crate) const INCOMING: &str = "pg_temp.wavemark_incoming";
 
 /// A COPY straight into the table.
 pub(crate) fn copy(table: &TargetTable) -> String {

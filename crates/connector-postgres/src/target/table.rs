@@ -2,10 +2,11 @@
 
 use tokio_postgres::GenericClient;
 use wavemark_domain::catalog::TableName;
-use wavemark_domain::{Fault, Problem, TablePlan};
+use wavemark_domain::{ColumnPlan, Fault, Problem, TablePlan};
 
 use super::fault::problem;
 use super::types::{Shape, Types};
+use super::wider;
 use crate::error;
 use crate::wire::quote_identifier;
 
@@ -46,10 +47,13 @@ pub(crate) struct TargetColumn {
     pub(crate) type_text: String,
     /// Whether it is `GENERATED ALWAYS AS IDENTITY`: an UPDATE may not set it (and none at the source can have).
     pub(crate) always: bool,
-    /// Its type in SQL, domains taken off, no modifier: what staging columns and array parameters have.
+    /// The type in which values come, in SQL, domains taken off, no modifier: what staging columns and array parameters
+    /// have.
     pub(crate) base_text: String,
-    /// The base type.
+    /// That type.
     pub(crate) base: u32,
+    /// Whether the column's own type is wider than that, so that the server casts.
+    pub(crate) casts: bool,
     /// Whether `unnest` of an array of it gives it back as one column: not so for arrays, which it takes apart whole,
     /// and for composites, whose attributes become columns.
     pub(crate) unnests: bool,
@@ -114,11 +118,10 @@ impl Relation {
     pub(crate) fn misfit(&self, plan: &TablePlan) -> Option<Problem> {
         let refused = |text: String| {
             let text = format!("The target table {} {text}.", plan.target);
-            Some(
-                Problem::new(Fault::Data, "table-does-not-fit", text)
-                    .table(plan.name())
-                    .advice("Alter the target table, or let the task drop and create it."),
-            )
+            Some(Problem::new(Fault::Data, "table-does-not-fit", text).table(plan.name()).advice(
+                "Alter the target table (types that hold each value of the source's exactly are taken), or let \
+                         the task drop and create it.",
+            ))
         };
         if !matches!(self.kind, 'r' | 'p') {
             return refused("is not a table".to_owned());
@@ -131,7 +134,7 @@ impl Relation {
                 match self.columns.iter().find(|found| found.name == column.target_name) {
                     None => Some(format!("{} is missing", column.target_name)),
                     Some(found) if found.generated => Some(format!("{} is generated", column.target_name)),
-                    Some(found) if found.declared != declared => {
+                    Some(found) if wider::fit(plan, column, &found.declared).is_none() => {
                         Some(format!("{} is {} instead of {declared}", column.target_name, found.declared))
                     }
                     Some(_) => None,
@@ -152,6 +155,21 @@ impl Relation {
             plan.target
         );
         self.has_policies.then(|| error::rows_hidden(text).table(plan.name()))
+    }
+
+    /// Columns whose type is not the source's but holds all of its values, in words.
+    pub(crate) fn wider(&self, plan: &TablePlan) -> Vec<String> {
+        let differs = |column: &ColumnPlan| {
+            let declared = plan.source.columns[column.source].declared.as_str();
+            let found = self.declared(&column.target_name).filter(|found| *found != declared)?;
+            Some(format!("{} is {found} instead of {declared}", column.target_name))
+        };
+        plan.columns.iter().filter_map(differs).collect()
+    }
+
+    /// The type of a column as the server writes it.
+    pub(crate) fn declared(&self, column: &str) -> Option<&str> {
+        self.columns.iter().find(|found| found.name == column).map(|found| found.declared.as_str())
     }
 
     /// Whether it has this column.
@@ -181,16 +199,12 @@ pub(crate) async fn read(client: &impl GenericClient, version: i32, plan: &Table
         return Err(problem);
     }
     let oids: Vec<u32> = relation.columns.iter().map(|column| column.oid).collect();
-    let types = Types::read(client, version, oids).await.map_err(failed)?;
+    let types = Types::read(client, version, oids.into_iter().chain(wider::oids())).await.map_err(failed)?;
     let (referenced, related) = foreign_keys(client, relation.oid).await.map_err(failed)?;
     Ok(TargetTable {
         name: quote_table(&plan.target),
         partitioned: relation.is_partitioned(),
-        columns: plan
-            .columns
-            .iter()
-            .filter_map(|column| self::column(&relation, &types, &column.target_name))
-            .collect(),
+        columns: plan.columns.iter().filter_map(|column| self::column(&relation, &types, plan, column)).collect(),
         has_more: relation
             .columns
             .iter()
@@ -202,10 +216,13 @@ pub(crate) async fn read(client: &impl GenericClient, version: i32, plan: &Table
     })
 }
 
-fn column(relation: &Relation, types: &Types, name: &str) -> Option<TargetColumn> {
-    let found = relation.columns.iter().find(|found| found.name == name)?;
-    let base = types.base(found.oid);
-    let info = types.get(base)?;
+fn column(relation: &Relation, types: &Types, plan: &TablePlan, planned: &ColumnPlan) -> Option<TargetColumn> {
+    let name = &planned.target_name;
+    let found = relation.columns.iter().find(|found| found.name == *name)?;
+    let own = types.base(found.oid);
+    let cast = wider::fit(plan, planned, &found.declared)?.cast;
+    let base = cast.unwrap_or(own);
+    let info = types.get(own)?;
     let equals = match &info.equals_schema {
         Some(schema) => format!("OPERATOR({}.=)", quote_identifier(schema)),
         None => "OPERATOR(pg_catalog.=)".to_owned(),
@@ -214,8 +231,9 @@ fn column(relation: &Relation, types: &Types, name: &str) -> Option<TargetColumn
         name: quote_identifier(name),
         type_text: types.get(found.oid)?.text.clone(),
         always: found.always,
-        base_text: info.text.clone(),
+        base_text: types.get(base)?.text.clone(),
         base,
+        casts: cast.is_some(),
         unnests: info.array != 0 && info.element == 0 && info.kind != 'c',
         rewrite: types.rewrite(found.oid),
         equals,
@@ -249,6 +267,24 @@ async fn uniques(
 }
 
 impl TargetColumn {
+    /// A value that comes, as one of the column's own type.
+    pub(crate) fn typed(&self, value: &str) -> String {
+        if self.casts {
+            return format!("{value}::{}::{}", self.base_text, self.type_text);
+        }
+        format!("{value}::{}", self.base_text)
+    }
+
+    /// A value that comes, where the server makes it one of the column's type by itself unless that is wider.
+    pub(crate) fn given(&self, value: &str) -> String {
+        if self.casts { self.typed(value) } else { value.to_owned() }
+    }
+
+    /// A value that comes, as one of the column's own type and of its domain.
+    pub(crate) fn exactly(&self, value: &str) -> String {
+        if self.casts { self.typed(value) } else { format!("{value}::{}", self.type_text) }
+    }
+
     /// The name without quotes.
     pub(crate) fn plain_name(&self) -> String {
         let inner = self.name.strip_prefix('"').and_then(|name| name.strip_suffix('"'));
@@ -271,6 +307,11 @@ impl TargetTable {
             unique.sort_unstable();
             unique == key
         })
+    }
+
+    /// Whether the server must cast values on their way: a COPY can't.
+    pub(crate) fn casts(&self) -> bool {
+        self.columns.iter().any(|column| column.casts)
     }
 
     /// Whether values must be overwritten on their way.

@@ -183,7 +183,7 @@ async fn a_reload_removes_the_rows_of_the_load_before_and_of_nobody_else() {
 #[tokio::test]
 async fn a_table_of_another_shape_is_refused_by_its_columns() {
     let database = Database::new().await;
-    database.sql("CREATE SCHEMA shop; CREATE TABLE shop.t (id bigint PRIMARY KEY, extra integer NOT NULL)").await;
+    database.sql("CREATE SCHEMA shop; CREATE TABLE shop.t (id smallint PRIMARY KEY, extra integer NOT NULL)").await;
     let plan = [plan(0, "t", &[("id!", "integer"), ("n", "integer")])];
     let (mut session, _loader) = open(&database, 1, &plan).await;
     for preparation in [Preparation::Nothing, Preparation::Truncate] {
@@ -191,7 +191,7 @@ async fn a_table_of_another_shape_is_refused_by_its_columns() {
         assert_eq!((problem.fault, problem.code.as_str()), (Fault::Data, "table-does-not-fit"));
         assert_eq!(
             problem.text,
-            "The target table shop.t does not fit: id is bigint instead of integer; n is missing; \
+            "The target table shop.t does not fit: id is smallint instead of integer; n is missing; \
              extra must not be NULL but gets no value."
         );
     }
@@ -331,6 +331,53 @@ async fn a_half_loaded_table_is_brought_forward() {
 }
 
 #[tokio::test]
+async fn rows_of_a_wider_table_are_brought_forward_and_replaced_by_the_sources_keys() {
+    let database = Database::new().await;
+    database
+        .sql(
+            "CREATE SCHEMA shop; \
+             CREATE TABLE shop.t (note text, id bigint GENERATED ALWAYS AS IDENTITY, code text, PRIMARY KEY (code, id))",
+        )
+        .await;
+    let plan = [plan(0, "t", &[("id!", "integer"), ("code!", "character(4)"), ("note", "character varying(9)")])];
+    let row = |id: i32, note: &'static str| [V::Int(id), V::Text("a   "), V::Text(note)];
+    let some = |rows: &[[V; 3]]| {
+        let mut batch = Batch::default();
+        for row in rows {
+            insert(&mut batch, 0, row);
+        }
+        batch
+    };
+    let keys = |ids: &[i32]| {
+        let mut keys = KeySet::default();
+        for id in ids {
+            keys.insert([&id.to_be_bytes()[..], b"a   "]);
+        }
+        keys
+    };
+    let (mut session, mut loader) = open(&database, 1, &plan).await;
+    session.begin_table(&plan[0], Preparation::Nothing, &mark(&plan[0], 1)).await.unwrap();
+    let first = some(&[row(1, "one"), row(2, "two"), row(3, "three")]);
+    loader.load(&plan[0], 0, &mut Ready::rows(first), &|_| {}).await.unwrap();
+    let fresh = some(&[row(1, "uno"), row(9, "nine")]);
+    loader.bring_forward(&plan[0], &keys(&[1, 3, 8]), &mut Ready::rows(fresh), &position(5), "1").await.unwrap();
+    loader.finish_table(&plan[0]).await.unwrap();
+    loader.complete_table(&plan[0]).await.unwrap();
+    let all = "SELECT id AS a, code AS b, note AS c FROM shop.t ORDER BY id";
+    assert_eq!(database.rows(all).await, "1|a|uno\n2|a|two\n9|a|nine");
+    let repaired = session.replace_rows(&plan[0], &keys(&[2, 7]), &mut Ready::rows(some(&[row(7, "seven")]))).await;
+    assert_eq!(repaired.unwrap(), 1);
+    // An identity that no UPDATE may set moves.
+    let mut batch = Batch::default();
+    let old = [V::Int(9), V::Text("a   "), V::Null];
+    update(&mut batch, 0, Some(&old), &[V::Int(10), V::Text("a   "), V::Unchanged]);
+    update(&mut batch, 0, None, &row(1, "un"));
+    batch.end_transaction(position(1), 0);
+    wave(&mut session, &plan, &batch, 1).await.unwrap();
+    assert_eq!(database.rows(all).await, "1|a|un\n7|a|seven\n10|a|nine");
+}
+
+#[tokio::test]
 async fn an_existing_table_needs_a_key_that_refuses_copies() {
     let database = Database::new().await;
     database.sql("CREATE SCHEMA shop; CREATE TABLE shop.t (id integer)").await;
@@ -363,12 +410,22 @@ async fn assess_names_what_stands_in_the_way() {
     database
         .sql(
             "CREATE SCHEMA shop; CREATE TABLE shop.a (id integer PRIMARY KEY); INSERT INTO shop.a VALUES (1); \
-             CREATE TABLE shop.b (id bigint)",
+             CREATE TABLE shop.b (id smallint); CREATE TABLE shop.c (id bigint)",
         )
         .await;
-    let plan =
-        [plan(0, "a", &[("id!", "integer")]), plan(1, "b", &[("id!", "integer")]), plan(2, "a", &[("id!", "integer")])];
+    let plan = ["a", "b", "a", "c"];
+    let plan: Vec<TablePlan> = (0..).zip(plan).map(|(id, name)| super::plan(id, name, &[("id!", "integer")])).collect();
     let findings = database.target().assess(&task(1, true), &plan).await.unwrap();
     let codes: Vec<&str> = findings.iter().map(|finding| finding.code.as_str()).collect();
-    assert_eq!(codes, ["target-collision", "table-not-empty", "table-does-not-fit", "table-not-empty"]);
+    assert_eq!(
+        codes,
+        [
+            "target-collision",
+            "table-not-empty",
+            "table-does-not-fit",
+            "table-not-empty",
+            "target-wider",
+            "table-without-key"
+        ]
+    );
 }
