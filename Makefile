@@ -37,10 +37,11 @@ profile: ## a flame graph of the worker while it follows, as SVG; KIND=… of th
 	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin bench
 	@.ci/profile $(KIND)
 
-faults: ## every kind of harm to running tasks in several worlds at once; what is left compared; ARGS=--help
+faults: ## every kind of harm to running tasks in several worlds at once, then make workload; ARGS=--help (that alone)
 	@.ci/install test
 	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin faults
 	@$(TARGET)/release/faults $(ARGS)
+	@[ -n "$(ARGS)" ] || $(MAKE) workload
 
 sim: ## the engine on simulated systems, 100,000 seeds on every core; SEEDS=… how many, FIRST=… with which to begin
 	WAVEMARK_SIM_SEEDS=$(or $(SEEDS),100000) WAVEMARK_SIM_FIRST=$(or $(FIRST),1) \

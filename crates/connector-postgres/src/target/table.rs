@@ -15,6 +15,9 @@ pub(crate) fn quote_table(name: &TableName) -> String {
     format!("{}.{}", quote_identifier(&name.schema), quote_identifier(&name.table))
 }
 
+/// How many columns a table of the server can have.
+const MOST_COLUMNS: usize = 1_600;
+
 /// A target table that fits its plan.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the table")]
@@ -312,6 +315,11 @@ impl TargetTable {
     /// Whether the server must cast values on their way: a COPY can't.
     pub(crate) fn casts(&self) -> bool {
         self.columns.iter().any(|column| column.casts)
+    }
+
+    /// Whether a staging table can have its key and its columns, beside the number of a set.
+    pub(crate) fn can_be_staged(&self) -> bool {
+        1 + self.key.len() + self.columns.len() <= MOST_COLUMNS
     }
 
     /// Whether values must be overwritten on their way.

@@ -131,7 +131,8 @@ impl Waves {
         Ok(())
     }
 
-    /// Without the right to switch foreign keys off, the source's order is the only one that they allow.
+    /// Without the right to switch foreign keys off, the source's order is the only one that they allow. Tables that are
+    /// too wide to be staged go change by change, too.
     pub(super) fn goes_by_sets(&self, rows: &[(usize, &Change)]) -> bool {
         if self.force == Some(Method::Singles) {
             return false;
@@ -141,9 +142,11 @@ impl Waves {
                 && self.tables.get(&change.table).is_some_and(|known| known.target.key.is_empty())
         };
         let many_scans = || rows.iter().filter(|(_, change)| scans(change)).nth(SCANS).is_some();
-        let related = |change: &Change| self.tables.get(&change.table).is_some_and(|known| known.target.related);
+        let known = |change: &Change| self.tables.get(&change.table).map(|known| &known.target);
+        let related = |change: &Change| known(change).is_some_and(|target| target.related);
+        let too_wide = |change: &Change| known(change).is_some_and(|target| !target.can_be_staged());
         (rows.len() > SINGLES || self.force.is_some() || many_scans())
-            && (self.replica || !rows.iter().any(|(_, change)| related(change)))
+            && !rows.iter().any(|(_, change)| too_wide(change) || (!self.replica && related(change)))
     }
 
     /// Reads what tables are at the target, before the pipeline is used.
