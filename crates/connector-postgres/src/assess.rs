@@ -1,6 +1,7 @@
 //! What would stand in the way of loading and following tables, each with the statement that mends it.
 
 mod large_objects;
+mod rows;
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use tokio_postgres::{Client, Row};
 use wavemark_connector::TaskContext;
 use wavemark_domain::catalog::TableKind;
 use wavemark_domain::check::{Finding, Weight};
-use wavemark_domain::{Problem, Table};
+use wavemark_domain::{Problem, Table, TablePlan};
 
 use crate::error;
 use crate::managed;
@@ -62,17 +63,14 @@ const OLD: &str = "\
     FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND xact_start < now() - interval '1 minute'";
 
 /// Everything that was found, the worst first.
-pub(crate) async fn assess(
-    client: &Client,
-    task: &TaskContext,
-    tables: &[Arc<Table>],
-) -> Result<Vec<Finding>, Problem> {
+pub(crate) async fn assess(client: &Client, task: &TaskContext, plan: &[TablePlan]) -> Result<Vec<Finding>, Problem> {
+    let tables: Vec<Arc<Table>> = plan.iter().map(|table| Arc::clone(&table.source)).collect();
     let failed = |error: tokio_postgres::Error| error::driver(&error, "assess the source");
     let mut findings = Vec::new();
     let row = client.query_one(&format!("{SERVER}, {} {SERVER_ROLES}", managed::IS_RDS), &[]).await.map_err(failed)?;
     let server = Server::of(&row);
     server.assess(task, &mut findings);
-    for table in tables {
+    for table in &tables {
         assess_shape(table, task, &mut findings);
     }
     let oids: Vec<u32> = tables.iter().map(|table| TableNative::of(table).map_or(0, |native| native.oid)).collect();
@@ -88,10 +86,11 @@ pub(crate) async fn assess(
             )),
         }
     }
-    findings.extend(large_objects::assess(client, tables).await.map_err(failed)?);
+    findings.extend(large_objects::assess(client, &tables).await.map_err(failed)?);
     if task.kind.follows() {
         let old = client.query(OLD, &[]).await.map_err(failed)?;
         findings.extend(old.iter().map(old_transaction));
+        findings.extend(rows::assess(client, plan, server.version).await?);
     }
     findings.sort_by_key(|finding| finding.weight);
     Ok(findings)

@@ -6,16 +6,15 @@ mod support;
 #[path = "support/task.rs"]
 mod task;
 
-use std::sync::Arc;
-
 use support::Cluster;
-use task::Fixture;
+use task::{Fixture, planned};
 use wavemark_domain::Fault;
 use wavemark_domain::check::{Finding, Weight};
 
 async fn found(fixture: &Fixture, names: &[&str], code: &str) -> Vec<Finding> {
     let all = fixture.source.tables(&|_| true).await.unwrap();
-    let tables: Vec<_> = all.into_iter().filter(|table| names.contains(&&*table.name.table)).map(Arc::new).collect();
+    let tables = all.into_iter().filter(|table| names.contains(&&*table.name.table));
+    let tables: Vec<_> = tables.enumerate().map(|(at, table)| planned(at, table)).collect();
     assert_eq!(tables.len(), names.len());
     let found = fixture.source.assess(&fixture.task, &tables).await.unwrap();
     found.into_iter().filter(|finding| finding.code == code).collect()

@@ -147,7 +147,7 @@ async fn text_that_is_no_utf_8_is_refused_by_a_target_that_is_and_left_out_by_it
     let two = Two::start("SQL_ASCII", "UTF8").await;
     two.source.batch_execute("INSERT INTO t VALUES (1, 'plain', 'x', '{}')").await.unwrap();
     let plan = two.fixture.plan(&["t"]).await;
-    let findings = two.fixture.source.assess(&two.fixture.task, &[Arc::clone(&plan[0].source)]).await.unwrap();
+    let findings = two.fixture.source.assess(&two.fixture.task, &plan).await.unwrap();
     assert!(findings.iter().any(|finding| finding.code == "encoding-unknown"), "{findings:?}");
     let mut opened = two.to.open(&two.fixture.task).await.unwrap();
     opened.session.attach(&plan).await.unwrap();

@@ -7,8 +7,6 @@ mod support;
 #[path = "support/task.rs"]
 mod task;
 
-use std::sync::Arc;
-
 use support::Cluster;
 use task::{Fixture, Gathered, PATIENCE, endpoint, transactions};
 use wavemark_connector::Connector as _;
@@ -114,9 +112,8 @@ async fn a_target_ahead_of_the_standby_that_took_over_has_lost_its_position() {
 #[tokio::test]
 async fn a_task_that_may_get_ahead_of_a_standby_is_told_so_before() {
     let Some(failing) = failing().await else { return };
-    let tables = [Arc::clone(&failing.plan[0].source)];
     let codes = async || {
-        let found = failing.fixture.source.assess(&failing.fixture.task, &tables).await.unwrap();
+        let found = failing.fixture.source.assess(&failing.fixture.task, &failing.plan).await.unwrap();
         found.into_iter().map(|finding| finding.code).collect::<Vec<_>>()
     };
     assert!(codes().await.contains(&"failover-behind".to_owned()));

@@ -17,7 +17,7 @@ use wavemark_connector::source::{BlockFormat, KeptFor, KeySet, Touched};
 use wavemark_connector_postgres::encoding::{BINARY, COPY_BINARY};
 use wavemark_connector_postgres::native::{ColumnNative, Identity, TableNative, TypeCategory, TypeShape};
 use wavemark_domain::catalog::{TableKind, TableName};
-use wavemark_domain::{Epoch, Fault, Table, TableId};
+use wavemark_domain::{Epoch, Fault, Table, TableId, TablePlan};
 
 const HARD: &str = r#"
     create schema "Sch.ema ""q""";
@@ -147,7 +147,8 @@ async fn findings_come_with_the_statement_that_mends_them() {
     let other = client(&cluster).await;
     other.batch_execute("begin; insert into hidden values (1); prepare transaction 'it''s old'").await.unwrap();
     let fixture = Fixture::new(&cluster);
-    let tables: Vec<Arc<Table>> = fixture.source.tables(&|_| true).await.unwrap().into_iter().map(Arc::new).collect();
+    let tables = fixture.source.tables(&|_| true).await.unwrap().into_iter().enumerate();
+    let tables: Vec<TablePlan> = tables.map(|(at, table)| planned(at, table)).collect();
     let found = fixture.source.assess(&fixture.task, &tables).await.unwrap();
     let mend = |code: &str| {
         found.iter().find(|one| one.code == code).unwrap_or_else(|| panic!("{code} in {found:#?}")).mend.clone()
@@ -162,7 +163,8 @@ async fn findings_come_with_the_statement_that_mends_them() {
     cluster.sql("rollback prepared 'it''s old'");
 
     // What would break its users' updates is not published.
-    let plan = vec![planned(0, Table::clone(tables.iter().find(|t| t.name.table == "everything").unwrap()))];
+    let everything = tables.iter().find(|table| table.name().table == "everything").unwrap();
+    let plan = vec![planned(0, Table::clone(&everything.source))];
     let Err(problem) = fixture.source.begin(&fixture.task, &plan).await else { panic!("it was published") };
     assert_eq!((problem.fault, problem.code.as_str()), (Fault::Settings, "no-replica-identity"));
     assert_eq!(cluster.sql("select count(*) from pg_publication"), "0");

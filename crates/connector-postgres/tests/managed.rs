@@ -8,7 +8,6 @@ mod support;
 mod task;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use support::Cluster;
 use task::{Fixture, endpoint};
@@ -30,7 +29,7 @@ async fn findings(cluster: &Cluster) -> BTreeMap<String, String> {
     let mut fixture = Fixture::new(cluster);
     let plan = fixture.plan(&["t"]).await;
     fixture.source = Postgres.source(&endpoint(cluster, "copier")).unwrap();
-    let found = fixture.source.assess(&fixture.task, &[Arc::clone(&plan[0].source)]).await.unwrap();
+    let found = fixture.source.assess(&fixture.task, &plan).await.unwrap();
     found.into_iter().map(|finding| (finding.code, finding.mend.unwrap_or_default())).collect()
 }
 

@@ -7,8 +7,6 @@ mod support;
 #[path = "support/task.rs"]
 mod task;
 
-use std::sync::Arc;
-
 use support::Cluster;
 use task::{Fixture, endpoint, load};
 use wavemark_connector::Connector as _;
@@ -30,13 +28,12 @@ async fn a_server_is_loaded_from_although_its_log_cannot_be_followed() {
     let mut fixture = Fixture::new(&cluster);
     fixture.task.kind = TaskKind::FullLoad;
     let plan = fixture.plan(&["t", "p"]).await;
-    let tables: Vec<_> = plan.iter().map(|table| Arc::clone(&table.source)).collect();
     let view = fixture.begin(&plan).await;
     assert_eq!(load(&*view, &plan[0], 1 << 20).await.len(), 1);
     assert_eq!(load(&*view, &plan[1], 1 << 20).await, ["+p 3,three"]);
     drop(view);
     let blockers = async |fixture: &Fixture| {
-        let found = fixture.source.assess(&fixture.task, &tables).await.unwrap();
+        let found = fixture.source.assess(&fixture.task, &plan).await.unwrap();
         found
             .into_iter()
             .filter(|finding| finding.weight == Weight::Blocker)

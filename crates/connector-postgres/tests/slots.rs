@@ -25,7 +25,7 @@ async fn a_slot_given_up_because_nobody_read_it_is_told_with_that_reason() {
     cluster.until("show idle_replication_slot_timeout", "1s");
     let fixture = Fixture::new(&cluster);
     let plan = fixture.plan(&["t"]).await;
-    let found = fixture.source.assess(&fixture.task, &[std::sync::Arc::clone(&plan[0].source)]).await.unwrap();
+    let found = fixture.source.assess(&fixture.task, &plan).await.unwrap();
     let warning = found.iter().find(|finding| finding.code == "idle-slots-dropped").unwrap();
     assert!(warning.mend.as_deref().unwrap().starts_with("ALTER SYSTEM SET idle_replication_slot_timeout = 0;"));
     let from = fixture.begin(&plan).await.position().clone();

@@ -81,8 +81,7 @@ async fn a_standby_that_cannot_be_followed_is_refused_with_what_to_do() {
     let (_primary, standby) = pair();
     let fixture = Fixture::new(&standby);
     let plan = fixture.plan(&["t"]).await;
-    let tables = [Arc::clone(&plan[0].source)];
-    let findings = fixture.source.assess(&fixture.task, &tables).await.unwrap();
+    let findings = fixture.source.assess(&fixture.task, &plan).await.unwrap();
     let weight = findings.iter().find(|finding| finding.code == "standby").unwrap().weight;
     let problem = refused(&fixture, &plan).await;
     if standby.major() >= 16 {
@@ -91,7 +90,7 @@ async fn a_standby_that_cannot_be_followed_is_refused_with_what_to_do() {
         standby.sql("alter system set hot_standby_feedback = off");
         standby.sql("select pg_reload_conf()");
         standby.until("show hot_standby_feedback", "off");
-        let findings = fixture.source.assess(&fixture.task, &tables).await.unwrap();
+        let findings = fixture.source.assess(&fixture.task, &plan).await.unwrap();
         let blocker = findings.iter().find(|finding| finding.weight == Weight::Blocker).unwrap();
         assert_eq!(blocker.code, "no-standby-feedback");
     } else {

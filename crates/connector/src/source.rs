@@ -20,7 +20,7 @@ use wavemark_domain::catalog::{Column, Table};
 use wavemark_domain::check::Finding;
 #[cfg(doc)]
 use wavemark_domain::task::TaskSettings;
-use wavemark_domain::{Batch, Encoding, Position, Problem, Relayout, TableId, TableName, TablePlan};
+use wavemark_domain::{Batch, Encoding, Fault, Position, Problem, Relayout, RowFilter, TableId, TableName, TablePlan};
 
 use crate::TaskContext;
 use crate::compare::Side;
@@ -43,13 +43,22 @@ pub trait Source: Send + Sync {
     async fn tables(&self, wanted: Wanted<'_>) -> Result<Vec<Table>, Problem>;
 
     /// What would stand in the way of following these tables: each finding with what mends it.
-    async fn assess(&self, task: &TaskContext, tables: &[Arc<Table>]) -> Result<Vec<Finding>, Problem>;
+    async fn assess(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Vec<Finding>, Problem>;
 
     /// The encodings in which it can give a column, both in the load and in the log. No I/O.
     fn offers(&self, table: &Table, column: &Column) -> Vec<Encoding>;
 
     /// Why the log can't say what happens to a table, if it can't. No I/O.
     fn refuses_to_follow(&self, table: &Table) -> Option<Problem>;
+
+    /// Why the rows of a table can't be limited so, in the load and (if it is followed) in the log, if they can't. The
+    /// columns are there. What is not refused is exact: the log has a row that comes into the filter as inserted, and one
+    /// that leaves it as deleted. No I/O.
+    fn refuses_rows(&self, table: &Table, rows: &RowFilter, follows: bool) -> Option<Problem> {
+        let _ = (rows, follows);
+        let text = format!("The rows of {} can't be filtered: this source has no filters.", table.name);
+        Some(Problem::new(Fault::Data, "row-filter-refused", text).table(&table.name))
+    }
 
     /// The forms in which it can give the rows of a planned table in the load, best first. No I/O.
     fn block_formats(&self, table: &TablePlan) -> Vec<BlockFormat>;
@@ -75,14 +84,15 @@ pub trait Source: Send + Sync {
     /// must have the log from there on, else the position is lost.
     async fn begin_following(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Position, Problem>;
 
-    /// Another view, as of now, for a load that was interrupted or that is to catch up. What the source keeps stays.
-    async fn view_again(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem>;
+    /// Another view, as of now, for a load of these tables that was interrupted or that is to catch up. What the source keeps
+    /// stays; from the view on the log has these tables as they are planned.
+    async fn view_again(&self, task: &TaskContext, tables: &[TablePlan]) -> Result<Box<dyn View>, Problem>;
 
     /// Makes afresh what the source keeps for tables that are loaded aside, while the others are followed: log from
     /// now on, whatever is confirmed meanwhile, and a view at the position from which it is kept. From there on the
-    /// log has every table of the plan. What an earlier call made is dropped, unless a higher epoch made it: that is
-    /// [`wavemark_domain::Fault::Fenced`].
-    async fn begin_aside(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem>;
+    /// log has these tables as they are planned. What an earlier call made is dropped, unless a higher epoch made it: that
+    /// is [`wavemark_domain::Fault::Fenced`].
+    async fn begin_aside(&self, task: &TaskContext, tables: &[TablePlan]) -> Result<Box<dyn View>, Problem>;
 
     /// Whether what [`Source::begin_aside`] made is there and keeps the log after `since`.
     async fn keeps_aside(&self, task: &TaskContext, since: &Position) -> Result<bool, Problem>;

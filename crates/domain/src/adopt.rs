@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::Generation;
 use crate::task::TaskKind;
-use crate::{Epoch, Table, TableName, TablePlan, TaskId};
+use crate::{Epoch, RowFilter, Table, TableName, TablePlan, TaskId};
 
 /// What a target holds of one task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,9 @@ pub struct KeptTable {
     /// The table at the source as its rows here have it, as of the bookmark, if that was noted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout: Option<Table>,
+    /// The rows that are written; `None` for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<RowFilter>,
 }
 
 /// A task of which the target holds something, and whether another may go on as it.
@@ -94,6 +97,10 @@ pub fn differs(kept: &KeptTable, plan: &[TablePlan]) -> Option<String> {
     if planned.target != kept.target {
         return Some(format!("{name} went to {}; with this task it would go to {}.", kept.target, planned.target));
     }
+    if planned.rows != kept.rows {
+        let (before, now) = (words(kept.rows.as_ref()), words(planned.rows.as_ref()));
+        return Some(format!("Of {name} {before} were copied; with this task {now} would be."));
+    }
     // Of a table whose columns were not noted only its names can be compared.
     let columns = kept.columns.as_ref()?;
     let planned = planned.column_names();
@@ -107,12 +114,17 @@ pub fn differs(kept: &KeptTable, plan: &[TablePlan]) -> Option<String> {
     ))
 }
 
+fn words(rows: Option<&RowFilter>) -> String {
+    rows.map_or_else(|| "all rows".to_owned(), |rows| format!("the rows with {rows}"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::*;
     use crate::catalog::{Column, Table, TableKind};
+    use crate::filter::{ColumnFilter, Condition};
     use crate::{ColumnPlan, Encoding, TableId};
 
     fn plan(table: &str, target: &str, columns: &[&str]) -> TablePlan {
@@ -142,6 +154,7 @@ mod tests {
             target: TableName::new("s", target),
             columns: columns.iter().enumerate().map(planned).collect(),
             key: vec![0],
+            rows: None,
             schema_version: 1,
         }
     }
@@ -160,6 +173,7 @@ mod tests {
                 target: TableName::new("s", "t"),
                 columns: columns.map(pairs),
                 layout: None,
+                rows: None,
             }],
         }
     }
@@ -184,6 +198,20 @@ mod tests {
         assert_eq!(columns, ["The columns of s.t differ: n to n is written by one and not by the other."]);
         let target = refused(&kept(None), &[plan("t", "u", &["id"])]);
         assert_eq!(target, ["s.t went to s.t; with this task it would go to s.u."]);
+        let only = |value: &str| {
+            let any = vec![Condition::Equal(value.to_owned())];
+            Some(RowFilter(vec![ColumnFilter { column: "id".to_owned(), any }]))
+        };
+        let limited = TablePlan { rows: only("7"), ..plan("t", "t", &["id"]) };
+        let rows = refused(&kept(None), std::slice::from_ref(&limited));
+        assert_eq!(rows, ["Of s.t all rows were copied; with this task the rows with id = '7' would be."]);
+        let mut was_limited = kept(None);
+        was_limited.tables[0].rows = only("7");
+        assert_eq!(refused(&was_limited, std::slice::from_ref(&limited)), Vec::<String>::new());
+        let rows = refused(&was_limited, &[plan("t", "t", &["id"])]);
+        assert_eq!(rows, ["Of s.t the rows with id = '7' were copied; with this task all rows would be."]);
+        let rows = refused(&was_limited, &[TablePlan { rows: only("8"), ..limited }]);
+        assert_eq!(rows.len(), 1);
         let missing = refused(&kept(None), &[plan("u", "u", &["id"])]);
         assert_eq!(missing, ["s.t was one of its tables; this task does not choose it, or can't replicate it."]);
         let kind = judge(&kept(None), TaskKind::Cdc, &[plan("t", "t", &["id"])]).0;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Encoding, Table, TableId, TableName};
+use crate::{Encoding, RowFilter, Table, TableId, TableName};
 
 /// One column on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct TablePlan {
     pub columns: Vec<ColumnPlan>,
     /// Indexes into `columns` that identify a row; empty for a table without a key, whose old rows travel whole.
     pub key: Vec<usize>,
+    /// The rows that travel; `None` for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<RowFilter>,
     /// Which schema of the source table this plan was made for.
     pub schema_version: i32,
 }

@@ -1,7 +1,5 @@
 //! What stands in the way of a task: asked for by a person, and told when a task starts for the first time.
 
-use std::sync::Arc;
-
 use wavemark_domain::Problem;
 use wavemark_domain::check::{Finding, Weight};
 use wavemark_domain::progress::{Severity, TaskEventRecord};
@@ -18,8 +16,7 @@ pub async fn assess(run: &Run) -> Result<Vec<Finding>, Problem> {
 }
 
 async fn findings(run: &Run, planned: &Planned) -> Result<Vec<Finding>, Problem> {
-    let tables: Vec<_> = planned.tables.iter().map(|table| Arc::clone(&table.source)).collect();
-    let mut findings = run.source.assess(&run.task, &tables).await?;
+    let mut findings = run.source.assess(&run.task, &planned.tables).await?;
     findings.extend(run.target.assess(&run.task, &planned.tables).await?);
     findings.extend(planned.refused.iter().map(|(_, problem)| Finding {
         weight: Weight::Warning,

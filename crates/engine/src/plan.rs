@@ -7,7 +7,7 @@ use wavemark_connector::source::Replan;
 use wavemark_connector::{Source, Target};
 use wavemark_domain::catalog::Table;
 use wavemark_domain::mapping::Mappings;
-use wavemark_domain::{ColumnPlan, Encoding, Fault, Problem, TableId, TableName, TablePlan};
+use wavemark_domain::{ColumnPlan, Encoding, Fault, Problem, RowFilter, TableId, TableName, TablePlan};
 
 use crate::run::Run;
 
@@ -57,6 +57,10 @@ fn plan_table(
     if let Some(problem) = source.refuses_to_follow(table).filter(|_| follows) {
         return Some(Err(problem));
     }
+    let rows = match rows_of(table, mappings, source, follows) {
+        Ok(rows) => rows,
+        Err(problem) => return Some(Err(problem)),
+    };
     let mut columns = Vec::with_capacity(mapped.columns.len());
     for (index, target_name) in mapped.columns {
         let column = &table.columns[index];
@@ -76,8 +80,27 @@ fn plan_table(
         target: mapped.target,
         columns,
         key,
+        rows,
         schema_version: 1,
     }))
+}
+
+/// Which of a table's rows travel.
+fn rows_of(
+    table: &Table,
+    mappings: &Mappings,
+    source: &dyn Source,
+    follows: bool,
+) -> Result<Option<RowFilter>, Problem> {
+    let rows = mappings.rows(&table.name).map_err(|unclear| {
+        refusal(table, &unclear.to_string()).advice("Have one rule select it, or give all of them the same filters.")
+    })?;
+    let Some(rows) = rows else { return Ok(None) };
+    if let Some(missing) = rows.columns().into_iter().find(|name| table.column(name).is_none()) {
+        return Err(refusal(table, &format!("its filter names column {missing}, which it does not have"))
+            .advice("Names are compared exactly; change the filter or what its rule selects."));
+    }
+    source.refuses_rows(table, rows, follows).map_or_else(|| Ok(Some(rows.clone())), Err)
 }
 
 /// The first encoding that the target takes and the source can give.

@@ -103,6 +103,12 @@ impl PgSide {
         keeper.query(statement, values).await.map_err(|error| error::driver(&error, "read in a snapshot"))
     }
 
+    /// The condition on a piece's rows. A target has only those that travel, whatever is compared with them.
+    fn condition(&self, plan: &TablePlan, piece: &Piece) -> String {
+        let rows = crate::source::condition(plan).filter(|_| self.origin == Origin::Source);
+        rows.map_or_else(|| piece.condition(), |rows| format!("{} AND {rows}", piece.condition()))
+    }
+
     fn table<'a>(&self, plan: &'a TablePlan) -> &'a TableName {
         match self.origin {
             Origin::Source => plan.name(),
@@ -240,7 +246,7 @@ impl Side for PgSide {
     ) -> Result<Vec<Bucket>, Problem> {
         let Hashes { row, bucket, .. } = self.hashes(plan, form).await?;
         let statement = |piece: &Piece| {
-            let from = format!("FROM ONLY {} WHERE {}", piece.leaf, piece.condition());
+            let from = format!("FROM ONLY {} WHERE {}", piece.leaf, self.condition(plan, piece));
             if buckets == 1 {
                 format!("SELECT 0, count(*), coalesce(sum({row}), 0)::text {from}")
             } else {
@@ -281,7 +287,8 @@ impl Side for PgSide {
         let chosen: Vec<i32> = chosen.iter().map(|number| number.cast_signed()).collect();
         let width = key.len();
         let statement = |piece: &Piece| {
-            let condition = format!("{} AND ({bucket} & {})::int4 = ANY ($1)", piece.condition(), buckets - 1);
+            let condition = self.condition(plan, piece);
+            let condition = format!("{condition} AND ({bucket} & {})::int4 = ANY ($1)", buckets - 1);
             if width == 0 {
                 return format!("SELECT {row}, count(*) FROM ONLY {} WHERE {condition} GROUP BY 1", piece.leaf);
             }

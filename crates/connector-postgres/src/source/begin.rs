@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 use wavemark_connector::{TaskContext, crash};
-use wavemark_domain::{Problem, TablePlan};
+use wavemark_domain::{Fault, Problem, TablePlan};
 
 use super::view::SnapshotView;
 use super::{names, session, slot, standby};
@@ -88,9 +88,17 @@ pub(super) async fn begin(
     Ok(view)
 }
 
-/// Another view, by a slot that goes with its session.
-pub(super) async fn again(settings: &Settings, task: &TaskContext) -> Result<SnapshotView, Problem> {
+/// Another view, by a slot that goes with its session. What the publication has of these tables is made right before: the
+/// mapping may have been edited since their load began.
+pub(super) async fn again(
+    settings: &Settings,
+    task: &TaskContext,
+    tables: &[TablePlan],
+) -> Result<SnapshotView, Problem> {
     let exported = if task.kind.follows() {
+        let control = session::ordinary(settings, task, "control").await?;
+        publish_more(&control, task, tables).await?;
+        drop(control);
         export(settings, task, &names::temporary(task), SlotLife::Temporary).await?
     } else {
         unkept(settings, task).await?
@@ -104,22 +112,29 @@ pub(super) async fn again(settings: &Settings, task: &TaskContext) -> Result<Sna
 pub(super) async fn aside(
     settings: &Settings,
     task: &TaskContext,
-    plan: &[TablePlan],
+    tables: &[TablePlan],
 ) -> Result<SnapshotView, Problem> {
     let control = session::ordinary(settings, task, "control").await?;
-    if let Some(own) = slot::newest(&slot::find(&control, task).await?, task)? {
-        let publication = slot::publication(&control, task, &own.name).await?;
-        if standby::is_one(&control).await? {
-            slot::publish_more_at_primary(&control, &publication, plan).await.map_err(standby::waited_for)?;
-        } else {
-            slot::publish_more(&control, &publication, plan).await?;
-        }
-    }
+    // The others go on; a person may mend it meanwhile.
+    publish_more(&control, task, tables).await.map_err(|problem| match problem.fault {
+        Fault::Settings => standby::waited_for(problem),
+        _ => problem,
+    })?;
     end_aside_with(&control, task).await?;
     let exported = export(settings, task, &names::aside(task), SlotLife::Permanent).await?;
     let view = SnapshotView::open(settings, task, exported).await?;
     crash::point("aside.begun");
     Ok(view)
+}
+
+/// Has the task's publication give these tables as they are planned.
+async fn publish_more(control: &Client, task: &TaskContext, tables: &[TablePlan]) -> Result<(), Problem> {
+    let Some(own) = slot::newest(&slot::find(control, task).await?, task)?.cloned() else { return Ok(()) };
+    let publication = slot::publication(control, task, &own.name).await?;
+    if standby::is_one(control).await? {
+        return slot::publish_more_at_primary(control, &publication, tables).await;
+    }
+    slot::publish_more(control, &publication, tables).await
 }
 
 /// Drops the slots for tables loaded aside, unless a successor made one.

@@ -10,6 +10,7 @@ use wavemark_domain::catalog::TableKind;
 use wavemark_domain::{Problem, TablePlan};
 
 use super::names::quoted;
+use super::rows;
 use super::storage::Leaf;
 use crate::error;
 use crate::wire::quote_identifier;
@@ -76,12 +77,13 @@ pub(super) fn select(table: &TablePlan, leaves: &[Leaf], range: &ChunkRange) -> 
     let range: Range = serde_json::from_str(&range.0).map_err(|_| unfit())?;
     let columns = columns(table);
     let Some(oid) = range.leaf else {
-        return Ok(format!("SELECT {columns} FROM {}", quoted(table.name())));
+        let filter = rows::condition(table).map(|filter| format!(" WHERE {filter}")).unwrap_or_default();
+        return Ok(format!("SELECT {columns} FROM {}{filter}", quoted(table.name())));
     };
     let leaf = leaves.iter().find(|leaf| leaf.oid == oid).ok_or_else(unfit)?;
     let start = (range.from > 0).then(|| format!("ctid >= '({},0)'::tid", range.from));
     let end = range.to.map(|to| format!("ctid < '({to},0)'::tid"));
-    let bounds: Vec<_> = start.into_iter().chain(end).collect();
+    let bounds: Vec<_> = start.into_iter().chain(end).chain(rows::condition(table)).collect();
     let condition = if bounds.is_empty() { String::new() } else { format!(" WHERE {}", bounds.join(" AND ")) };
     Ok(format!("SELECT {columns} FROM ONLY {}{condition}", leaf.name))
 }

@@ -60,8 +60,10 @@ pub(super) async fn open(
     }
     for table in plan.iter().filter(|table| is_followed(table)) {
         let oid = oid(table)?;
-        if !published.contains(&oid) {
+        if !published.tables.contains(&oid) {
             writer.end_table(table.id, "it is not in the task's publication any more");
+        } else if let Some(how) = published.shape(oid).differs(&control, table).await? {
+            writer.end_table(table.id, how);
         }
     }
     let slot = Slot { name: &name, publication: &publication };
@@ -263,14 +265,18 @@ fn fork(history: &[u8], timeline: u32) -> Option<Lsn> {
     })
 }
 
-/// The tables of the task's publication, by OID. A publication that leaves kinds of changes, rows or columns out has lost
-/// some.
-async fn published(control: &Client, task: &TaskContext, name: &str, from: &Position) -> Result<Vec<u32>, Problem> {
+/// The task's publication. One that leaves kinds of changes out has lost some.
+async fn published(
+    control: &Client,
+    task: &TaskContext,
+    name: &str,
+    from: &Position,
+) -> Result<slot::Published, Problem> {
     let changed = || lost("publication-changed", format!("The publication {name} was changed by someone else."), from);
     let missing = || lost("publication-missing", format!("The publication {name} is gone."), from);
     let found = slot::Published::read(control, name).await?.ok_or_else(missing)?;
     let is_good = if named::of(task).is_some() { found.is_whole } else { found.is_as_made() };
-    is_good.then_some(found.tables).ok_or_else(changed)
+    if is_good { Ok(found) } else { Err(changed()) }
 }
 
 /// A slot, and the publication that it is read with.

@@ -19,6 +19,7 @@ use wavemark_domain::{Problem, TablePlan};
 use super::chunks::columns;
 use super::copy::{BLOCK, Sink, failed};
 use super::names::quoted;
+use super::rows::condition as filter;
 use super::view::Lent;
 use crate::error;
 use crate::native::{ColumnNative, TypeRef};
@@ -76,11 +77,12 @@ impl KeyReader {
             .collect();
         let only = if self.table.source.kind == TableKind::Table { "ONLY " } else { "" };
         format!(
-            "SELECT {} FROM {only}{} WHERE ({}) IN (VALUES {})",
+            "SELECT {} FROM {only}{} WHERE ({}) IN (VALUES {}){}",
             columns(&self.table),
             quoted(self.table.name()),
             names.join(", "),
-            rows.join(", ")
+            rows.join(", "),
+            filter(&self.table).map(|filter| format!(" AND {filter}")).unwrap_or_default()
         )
     }
 

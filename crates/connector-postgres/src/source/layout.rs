@@ -22,6 +22,7 @@ pub(super) struct Expected {
     ignored: Vec<String>,
     keyless: bool,
     pub(super) width: usize,
+    filtered: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -45,6 +46,8 @@ pub(super) struct Layout {
     pub(super) keyless: bool,
     /// Cells of a planned row.
     pub(super) width: usize,
+    /// Whether an update may come as an insert, because its row came into the table's filter.
+    pub(super) filtered: bool,
 }
 
 /// What becomes of a column.
@@ -80,6 +83,7 @@ impl Expected {
             ignored: Vec::new(),
             keyless: plan.is_keyless(),
             width: plan.columns.len(),
+            filtered: plan.rows.is_some(),
         })
     }
 
@@ -119,6 +123,7 @@ impl Expected {
             columns: uses,
             keyless: self.keyless,
             width: self.width,
+            filtered: self.filtered,
         })
     }
 

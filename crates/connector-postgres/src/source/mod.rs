@@ -23,7 +23,9 @@ mod names;
 mod numbers;
 mod reader;
 mod relayout;
+mod rows;
 mod session;
+mod shape;
 mod slot;
 mod standby;
 mod state;
@@ -46,7 +48,7 @@ use wavemark_connector::source::{
 };
 use wavemark_domain::catalog::{Column, Table, TableKind};
 use wavemark_domain::check::Finding;
-use wavemark_domain::{Encoding, Fault, Position, Problem, TableId, TablePlan};
+use wavemark_domain::{Encoding, Fault, Position, Problem, RowFilter, TableId, TablePlan};
 
 use heart::Heart;
 
@@ -58,7 +60,9 @@ use crate::{assess, position};
 
 pub(crate) use named::{check as check_start, is_named};
 pub(crate) use names::quoted;
+pub(crate) use rows::{condition, uncovered};
 pub(crate) use session::{replication, replication_settings};
+pub(crate) use shape::{LEAST_VERSION as FILTERS_VERSION, too_old as too_old_to_filter, uncovered as uncovered_tables};
 pub(crate) use slot::identity;
 
 /// One PostgreSQL database to read from.
@@ -102,9 +106,9 @@ impl Source for PostgresSource {
         crate::discover(&self.settings, wanted).await
     }
 
-    async fn assess(&self, task: &TaskContext, tables: &[Arc<Table>]) -> Result<Vec<Finding>, Problem> {
+    async fn assess(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Vec<Finding>, Problem> {
         let client = session::ordinary(&self.settings, task, "assess").await?;
-        let mut findings = assess::assess(&client, task, tables).await?;
+        let mut findings = assess::assess(&client, task, plan).await?;
         match named::assess(&self.settings, task).await {
             Err(problem) if problem.fault == Fault::Transient => return Err(problem),
             Err(problem) => findings.insert(0, assess::blocker(&problem)),
@@ -155,12 +159,16 @@ impl Source for PostgresSource {
         }
     }
 
-    async fn view_again(&self, task: &TaskContext, _plan: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
-        Ok(Box::new(begin::again(&self.settings, task).await?))
+    fn refuses_rows(&self, table: &Table, rows: &RowFilter, follows: bool) -> Option<Problem> {
+        rows::refuse(table, rows, follows)
     }
 
-    async fn begin_aside(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
-        Ok(Box::new(begin::aside(&self.settings, task, plan).await?))
+    async fn view_again(&self, task: &TaskContext, tables: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
+        Ok(Box::new(begin::again(&self.settings, task, tables).await?))
+    }
+
+    async fn begin_aside(&self, task: &TaskContext, tables: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
+        Ok(Box::new(begin::aside(&self.settings, task, tables).await?))
     }
 
     async fn keeps_aside(&self, task: &TaskContext, since: &Position) -> Result<bool, Problem> {

@@ -184,7 +184,7 @@ async fn covers(control: &Client, named: Named<'_>, plan: &[TablePlan]) -> Resul
         return refuse(text, format!("CREATE PUBLICATION {name} FOR ALL TABLES;"));
     };
     if !found.is_whole {
-        let text = format!("The publication {} leaves kinds of changes, rows or columns out.", named.publication);
+        let text = format!("The publication {} leaves kinds of changes out.", named.publication);
         return refuse(text, format!("ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, truncate');"));
     }
     let is_partitioned = |table: &&TablePlan| table.source.kind == TableKind::Partitioned;
@@ -196,7 +196,7 @@ async fn covers(control: &Client, named: Named<'_>, plan: &[TablePlan]) -> Resul
         |table: &&TablePlan| TableNative::of(&table.source).is_ok_and(|native| !found.tables.contains(&native.oid));
     let missing: Vec<&TableName> = plan.iter().filter(is_missing).map(TablePlan::name).collect();
     if missing.is_empty() {
-        return Ok(());
+        return whole(control, named, plan, &found).await;
     }
     let words = |texts: Vec<String>| texts.join(", ");
     let text = format!(
@@ -206,6 +206,24 @@ async fn covers(control: &Client, named: Named<'_>, plan: &[TablePlan]) -> Resul
     );
     let list = words(missing.iter().map(|table| names::quoted(table)).collect());
     refuse(text, format!("ALTER PUBLICATION {name} ADD TABLE {list};"))
+}
+
+/// The publication must have the rows and columns of each table that the task's mapping has.
+async fn whole(control: &Client, named: Named<'_>, plan: &[TablePlan], found: &slot::Published) -> Result<(), Problem> {
+    for table in plan {
+        if let Some(how) = found.shape(super::follow::oid(table)?).differs(control, table).await? {
+            let text =
+                format!("The publication {} does not fit the mapping for {}: {how}.", named.publication, table.name());
+            let name = crate::wire::quote_identifier(named.publication);
+            let advice = format!(
+                "ALTER PUBLICATION {name} DROP TABLE {}; ALTER PUBLICATION {name} ADD TABLE {}; {AGAIN}",
+                names::quoted(table.name()),
+                slot::entry(table)
+            );
+            return Err(Problem::new(Fault::Settings, "start-publication", text).advice(advice));
+        }
+    }
+    Ok(())
 }
 
 const AGAIN: &str = "Then make the slot anew, and load from its snapshot: the log before that was written without it.";

@@ -9,7 +9,8 @@ use wavemark_domain::catalog::TableKind;
 use wavemark_domain::{Fault, Problem, TableName, TablePlan};
 
 use super::names::{ASIDE, by_hand, literal, numbers, quoted, task_prefix};
-use super::standby;
+use super::shape::{self, Shape, Shapes};
+use super::{rows, standby};
 use crate::error;
 use crate::native::TableNative;
 use crate::wire::quote_identifier;
@@ -159,7 +160,7 @@ pub(super) async fn remove_publication(client: &Client, publication: &str) -> Re
 
 /// A publication as it is now.
 pub(super) struct Published {
-    /// Whether it gives every kind of change, every row and every column of what it has.
+    /// Whether it gives every kind of change.
     pub(super) is_whole: bool,
     /// Whether partitions come under the name of their root.
     pub(super) via_root: bool,
@@ -167,17 +168,16 @@ pub(super) struct Published {
     has_all: bool,
     /// Its tables, by OID, however it came to have them.
     pub(super) tables: Vec<u32>,
+    /// What it has of them.
+    pub(super) shapes: Shapes,
 }
 
 impl Published {
-    /// Looks a publication up; `None` if there is none. Row filters and column lists came with version 15.
+    /// Looks a publication up; `None` if there is none.
     pub(super) async fn read(client: &Client, name: &str) -> Result<Option<Self>, Problem> {
         let failed = |error: tokio_postgres::Error| error::driver(&error, &format!("look up the publication {name}"));
-        let head = "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate AND NOT EXISTS ( \
-                        SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND \
-                        (to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL)), \
-                        pubviaroot, puballtables \
-                    FROM pg_publication p WHERE pubname = $1";
+        let head = "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot, puballtables \
+                    FROM pg_publication WHERE pubname = $1";
         let Some(head) = client.query_opt(head, &[&name]).await.map_err(failed)? else { return Ok(None) };
         let tables = "SELECT c.oid FROM pg_publication_tables t JOIN pg_namespace n ON n.nspname = t.schemaname \
                       JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename WHERE t.pubname = $1";
@@ -187,7 +187,13 @@ impl Published {
             via_root: head.get(1),
             has_all: head.get(2),
             tables: tables.iter().map(|row| row.get(0)).collect(),
+            shapes: shape::read(client, name).await?,
         }))
+    }
+
+    /// What it has of a table that it has.
+    pub(super) fn shape(&self, oid: u32) -> Shape {
+        self.shapes.get(&oid).cloned().unwrap_or_default()
     }
 
     /// Whether it still is as [`statement`] makes it.
@@ -198,17 +204,28 @@ impl Published {
 
 /// Publishes the planned tables, partitions under the name of their root. Views can't be.
 ///
-/// A table whose rows the log can't name is refused: publishing it would make its users' updates fail.
+/// A table whose rows the log can't name, or not those that are filtered, is refused: publishing it would make its users'
+/// updates fail.
 pub(super) async fn publish(
     client: &Client,
     task: &TaskContext,
     name: &str,
     plan: &[TablePlan],
 ) -> Result<(), Problem> {
-    client
-        .batch_execute(&statement(task, name, plan)?)
-        .await
-        .map_err(|error| error::driver(&error, &format!("create the publication {name}")))
+    checked(client, plan, &statement(task, name, plan)?, &format!("create the publication {name}")).await
+}
+
+/// Alters publications; nothing is done if updates of a table would fail then. The statement's locks keep what is checked
+/// as it is, for tables without partitions.
+async fn checked(client: &Client, plan: &[TablePlan], statement: &str, doing: &str) -> Result<(), Problem> {
+    let failed = |error: tokio_postgres::Error| error::driver(&error, doing);
+    client.batch_execute("BEGIN").await.map_err(failed)?;
+    let done = match client.batch_execute(statement).await {
+        Ok(()) => shape::check(client, plan).await,
+        Err(error) => Err(failed(error)),
+    };
+    let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    done.and(client.batch_execute(end).await.map_err(failed))
 }
 
 /// What makes the publication.
@@ -217,7 +234,7 @@ pub(super) fn statement(task: &TaskContext, name: &str, plan: &[TablePlan]) -> R
     if let Some(table) = tables.iter().find(|table| !has_identity(table)) {
         return Err(no_identity(table.name()));
     }
-    let list: Vec<String> = tables.iter().map(|table| format!("ONLY {}", quoted(table.name()))).collect();
+    let list: Vec<String> = tables.iter().map(|table| entry(table)).collect();
     let list = if list.is_empty() { String::new() } else { format!(" FOR TABLE {}", list.join(", ")) };
     Ok(format!(
         "CREATE PUBLICATION {name}{list} WITH (publish_via_partition_root = true); \
@@ -227,34 +244,58 @@ pub(super) fn statement(task: &TaskContext, name: &str, plan: &[TablePlan]) -> R
     ))
 }
 
-/// Publishes planned tables that aren't published yet.
+/// A table in a list of those to publish.
+pub(super) fn entry(table: &TablePlan) -> String {
+    let rows = rows::condition(table).map(|condition| format!(" WHERE ({condition})")).unwrap_or_default();
+    format!("ONLY {}{rows}", quoted(table.name()))
+}
+
+/// Publishes planned tables that aren't published yet, or not as they are planned: those that are about to be loaded.
 pub(super) async fn publish_more(client: &Client, name: &str, plan: &[TablePlan]) -> Result<(), Problem> {
-    let missing = unpublished(client, name, plan).await?;
-    let Some(statement) = addition(name, &missing) else { return Ok(()) };
-    let failed = |error: tokio_postgres::Error| error::driver(&error, &format!("add tables to the publication {name}"));
-    client.batch_execute(&statement).await.map_err(failed)
+    let wanted = Wanted::of(client, name, plan).await?;
+    let Some(statement) = wanted.statement(name) else { return Ok(()) };
+    checked(client, plan, &statement, &format!("add tables to the publication {name}")).await
 }
 
 /// The same where we can't: says what has to be run.
 pub(super) async fn publish_more_at_primary(client: &Client, name: &str, plan: &[TablePlan]) -> Result<(), Problem> {
-    let missing = unpublished(client, name, plan).await?;
-    addition(name, &missing).map_or(Ok(()), |statement| Err(standby::lacks(name, &missing, &statement)))
+    let wanted = Wanted::of(client, name, plan).await?;
+    let Some(statement) = wanted.statement(name) else { return Ok(()) };
+    shape::check(client, plan).await?;
+    let tables: Vec<&TableName> = wanted.missing.iter().chain(&wanted.others).map(|table| table.name()).collect();
+    Err(standby::lacks(name, &tables, &statement))
 }
 
-async fn unpublished<'a>(client: &Client, name: &str, plan: &'a [TablePlan]) -> Result<Vec<&'a TableName>, Problem> {
-    let rows = client
-        .query("SELECT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = $1", &[&name])
-        .await
-        .map_err(|error| error::driver(&error, &format!("look up the tables of the publication {name}")))?;
-    let published: Vec<TableName> =
-        rows.iter().map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1))).collect();
-    let is_new = |table: &&TablePlan| table.source.kind != TableKind::View && !published.contains(table.name());
-    Ok(plan.iter().filter(|table| is_new(table) && has_identity(table)).map(TablePlan::name).collect())
+/// What a publication lacks.
+struct Wanted<'a> {
+    missing: Vec<&'a TablePlan>,
+    /// Tables of which it has other rows or columns.
+    others: Vec<&'a TablePlan>,
 }
 
-fn addition(name: &str, missing: &[&TableName]) -> Option<String> {
-    let list: Vec<String> = missing.iter().map(|table| format!("ONLY {}", quoted(table))).collect();
-    (!list.is_empty()).then(|| format!("ALTER PUBLICATION {} ADD TABLE {};", quote_identifier(name), list.join(", ")))
+impl<'a> Wanted<'a> {
+    async fn of(client: &Client, name: &str, plan: &'a [TablePlan]) -> Result<Self, Problem> {
+        let mut wanted = Self { missing: Vec::new(), others: Vec::new() };
+        let Some(published) = Published::read(client, name).await? else { return Ok(wanted) };
+        for table in plan.iter().filter(|table| table.source.kind != TableKind::View && has_identity(table)) {
+            let oid = shape::oid(table);
+            if !published.tables.contains(&oid) {
+                wanted.missing.push(table);
+            } else if published.shape(oid).differs(client, table).await?.is_some() {
+                wanted.others.push(table);
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn statement(&self, name: &str) -> Option<String> {
+        let name = quote_identifier(name);
+        let out: Vec<String> = self.others.iter().map(|table| format!("ONLY {}", quoted(table.name()))).collect();
+        let into: Vec<String> = self.missing.iter().chain(&self.others).map(|table| entry(table)).collect();
+        let out = (!out.is_empty()).then(|| format!("ALTER PUBLICATION {name} DROP TABLE {}; ", out.join(", ")));
+        let into = (!into.is_empty()).then(|| format!("ALTER PUBLICATION {name} ADD TABLE {};", into.join(", ")));
+        into.map(|into| format!("{}{into}", out.unwrap_or_default()))
+    }
 }
 
 /// Whether the log can name a table's rows.

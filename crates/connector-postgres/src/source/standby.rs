@@ -62,10 +62,15 @@ pub(super) fn needed(text: String, statement: &str) -> Problem {
 pub(super) fn lacks(name: &str, tables: &[&TableName], statement: &str) -> Problem {
     let list: Vec<String> = tables.iter().take(5).map(ToString::to_string).collect();
     let more = if tables.len() > list.len() { " and others" } else { "" };
-    needed(format!("The publication {name} lacks {}{more}, and the source is a standby.", list.join(", ")), statement)
+    let text = format!(
+        "The publication {name} lacks {}{more}, or has other rows of it, and the source is a standby.",
+        list.join(", ")
+    );
+    needed(text, statement)
 }
 
-/// The same for a load beside tables that are followed: it waits, and is tried again by itself.
+/// A problem of a load beside tables that are followed, which only a person can solve: the load waits, and is tried again
+/// by itself.
 pub(super) fn waited_for(problem: Problem) -> Problem {
     let advice = problem.advice.map(|advice| advice.replacen("then resume the task", "then it goes on by itself", 1));
     Problem { fault: Fault::Transient, advice, ..problem }

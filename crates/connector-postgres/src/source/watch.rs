@@ -1,7 +1,10 @@
 //! What happens to followed tables without a word in the log: looked up in the catalog now and then.
 //!
 //! - A table that was dropped, or taken out of our publication, sends nothing any more. One that was renamed sends what
-//!   is no longer meant, and another under its name nothing.
+//!   is no longer meant, and another under its name nothing. One whose entry in the publication was altered sends other
+//!   rows or columns.
+//! - A table whose filter looks at columns that its replica identity lost can't be updated by its users as long as it is
+//!   published so: it is taken out.
 //! - Without its publication, version 18 goes on and sends nothing; those before end the stream.
 //! - Rows of a partition that is detached, dropped or truncated by itself leave the root; those of one that is attached
 //!   with rows come to it. Of the root the log says nothing.
@@ -18,9 +21,12 @@ use wavemark_domain::catalog::TableKind;
 use wavemark_domain::task::{PartitionPolicy, TaskSettings};
 use wavemark_domain::{Problem, TableId, TableName, TablePlan};
 
+use super::names::quoted;
+use super::shape::{self, Shape};
 use super::slot::Published;
 use crate::error;
 use crate::native::TableNative;
+use crate::wire::quote_identifier;
 
 /// After how many heartbeats it is looked.
 const BEATS: u32 = 3;
@@ -55,6 +61,10 @@ struct Watched {
     name: TableName,
     /// Its partitions, by OID.
     leaves: BTreeMap<u32, Leaf>,
+    /// What the publication has of it; not known before it was looked at while it is there.
+    shape: Option<Shape>,
+    /// Its plan, if not all of its rows travel.
+    filtered: Option<TablePlan>,
 }
 
 /// A partition that has rows itself.
@@ -70,6 +80,8 @@ struct Leaf {
 /// Compares the catalog with what it was.
 pub(super) struct Watch {
     publication: String,
+    /// Whether the publication is ours.
+    is_ours: bool,
     policy: PartitionPolicy,
     tables: Vec<Watched>,
     /// As of the look before; none before the second, for the plan is older than the first.
@@ -88,12 +100,15 @@ impl Watch {
     ) -> Result<Self, Problem> {
         let watched = |table: &TablePlan| {
             let oid = TableNative::of(&table.source).ok()?.oid;
-            Some(Watched { table: table.id, oid, name: table.name().clone(), leaves: BTreeMap::new() })
+            let filtered = table.rows.is_some().then(|| table.clone());
+            let name = table.name().clone();
+            Some(Watched { table: table.id, oid, name, leaves: BTreeMap::new(), shape: None, filtered })
         };
         let followed = plan.iter().filter(|table| table.source.kind != TableKind::View);
         let every = Duration::from_secs(u64::from(settings.idle_seconds) * u64::from(BEATS));
         let mut watch = Self {
             publication: publication.to_owned(),
+            is_ours: publication != settings.start_publication,
             policy: settings.partition_removals,
             tables: followed.filter_map(watched).collect(),
             all_tables: None,
@@ -101,8 +116,10 @@ impl Watch {
             due: Instant::now() + every,
         };
         let mut leaves = watch.leaves(client).await?;
+        let published = Published::read(client, publication).await?;
         for table in &mut watch.tables {
             table.leaves = leaves.remove(&table.oid).unwrap_or_default();
+            table.shape = published.as_ref().map(|published| published.shape(table.oid));
         }
         Ok(watch)
     }
@@ -127,6 +144,9 @@ impl Watch {
                 Some(_) if !published.tables.contains(&table.oid) => {
                     Some("it is not in the task's publication any more".to_owned())
                 }
+                Some(_) if table.shape.as_ref().is_some_and(|before| *before != published.shape(table.oid)) => {
+                    Some("what the task's publication has of it was changed".to_owned())
+                }
                 Some(_) => {
                     let now = leaves.entry(table.oid).or_default();
                     changes(client, &table.leaves, now, self.policy).await.map_err(|error| failed(&error))?
@@ -135,12 +155,39 @@ impl Watch {
             found.extend(what.map(|what| (table.table, what)));
         }
         let all_tables = client.query_one(TABLES, &[]).await.map_err(|error| failed(&error))?.get(0);
+        found.extend(self.uncovered(client, &found).await?);
         self.tables.retain(|table| !found.iter().any(|(ended, _)| *ended == table.table));
         for table in &mut self.tables {
             table.leaves = leaves.remove(&table.oid).unwrap_or_default();
         }
         let tables_came = self.all_tables.replace(all_tables) != Some(all_tables);
         Ok(Some(Seen { ended: found, tables_came }))
+    }
+
+    /// The tables whose updates the server refuses because of their filters. They are taken out of our publication: whatever
+    /// becomes of the copy, the source must be writable.
+    async fn uncovered(&self, client: &Client, ended: &[(TableId, String)]) -> Result<Vec<(TableId, String)>, Problem> {
+        let is_ended = |table: &&TablePlan| ended.iter().any(|(ended, _)| *ended == table.id);
+        let filtered = self.tables.iter().filter_map(|table| table.filtered.as_ref()).filter(|table| !is_ended(table));
+        let mut found = Vec::new();
+        for (table, column) in shape::uncovered(client, filtered).await? {
+            let sql = format!(
+                "ALTER PUBLICATION {} DROP TABLE ONLY {}",
+                quote_identifier(&self.publication),
+                quoted(table.name())
+            );
+            if self.is_ours
+                && let Err(error) = client.batch_execute(&sql).await
+            {
+                tracing::warn!(table.name = %table.name(), %error, "a table that can't be updated was not taken out of the publication");
+            }
+            let what = format!(
+                "its replica identity lacks column {column} of its filter, so that the server refused its updates; it is taken \
+                 out of the task's publication"
+            );
+            found.push((table.id, what));
+        }
+        Ok(found)
     }
 
     /// What the tables that are there are named.

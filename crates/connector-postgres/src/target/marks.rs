@@ -51,7 +51,8 @@ async fn written(client: &Client, task: Uuid) -> Result<Vec<KeptTable>, tokio_po
     // Before its second version the schema did not note the columns, and once not the layout. Whole rows, so that
     // one text does.
     const TABLES: &str = "SELECT t.source_schema, t.source_table, t.target_schema, t.target_table, \
-        pg_catalog.to_jsonb(t) -> 'columns', pg_catalog.to_jsonb(t) -> 'layout' FROM wavemark.tables t WHERE t.task = $1 AND t.stage <> 'superseded' \
+        pg_catalog.to_jsonb(t) -> 'columns', pg_catalog.to_jsonb(t) -> 'layout', \
+        pg_catalog.to_jsonb(t) -> 'layout' -> 'rows' FROM wavemark.tables t WHERE t.task = $1 AND t.stage <> 'superseded' \
         ORDER BY t.source_schema COLLATE \"C\", t.source_table COLLATE \"C\"";
     let name = |row: &Row, at: usize| TableName::new(row.get::<_, String>(at), row.get::<_, String>(at + 1));
     let table = |row: &Row| KeptTable {
@@ -59,6 +60,7 @@ async fn written(client: &Client, task: Uuid) -> Result<Vec<KeptTable>, tokio_po
         target: name(row, 2),
         columns: row.get::<_, Option<serde_json::Value>>(4).and_then(|columns| serde_json::from_value(columns).ok()),
         layout: row.get::<_, Option<serde_json::Value>>(5).and_then(|layout| serde_json::from_value(layout).ok()),
+        rows: row.get::<_, Option<serde_json::Value>>(6).and_then(|rows| serde_json::from_value(rows).ok()),
     };
     Ok(client.query(TABLES, &[&task]).await?.iter().map(table).collect())
 }
@@ -108,6 +110,15 @@ fn columns(table: &TablePlan) -> serde_json::Value {
     serde_json::json!(table.column_names())
 }
 
+/// The table as its rows here have it, and which of them there are if not all.
+fn layout(table: &TablePlan) -> serde_json::Value {
+    let mut layout = serde_json::json!(*table.source);
+    if let (Some(rows), Some(layout)) = (&table.rows, layout.as_object_mut()) {
+        layout.insert("rows".to_owned(), serde_json::json!(rows));
+    }
+    layout
+}
+
 /// Puts a table's mark with its chunks in place of the one that is there.
 pub(crate) async fn put(
     client: &impl GenericClient,
@@ -136,7 +147,7 @@ pub(crate) async fn put(
                 &made,
                 &mark.began.as_bytes(),
                 &columns(table),
-                &serde_json::json!(*table.source),
+                &layout(table),
             ],
         )
         .await?;
@@ -247,7 +258,7 @@ pub(crate) async fn note_layout(
     task: Uuid,
     table: &TablePlan,
 ) -> Result<bool, tokio_postgres::Error> {
-    let (source, layout) = (table.name(), serde_json::json!(*table.source));
+    let (source, layout) = (table.name(), layout(table));
     let noted = client
         .execute(
             "UPDATE wavemark.tables SET columns = $4, layout = $5, changed_at = pg_catalog.clock_timestamp() \

@@ -115,6 +115,7 @@ pub(crate) fn planned(at: usize, table: Table) -> TablePlan {
         source: Arc::new(table),
         columns,
         key,
+        rows: None,
         schema_version: 1,
     }
 }

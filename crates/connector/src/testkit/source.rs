@@ -67,7 +67,7 @@ impl Source for SimulatedSource {
         Ok(self.state().catalog().into_iter().filter(|table| wanted(&table.name)).collect())
     }
 
-    async fn assess(&self, _task: &TaskContext, _tables: &[Arc<Table>]) -> Result<Vec<Finding>, Problem> {
+    async fn assess(&self, _task: &TaskContext, _plan: &[TablePlan]) -> Result<Vec<Finding>, Problem> {
         Ok(Vec::new())
     }
 
@@ -126,12 +126,12 @@ impl Source for SimulatedSource {
         if slot > start { Err(gone()) } else { Ok(position(start)) }
     }
 
-    async fn view_again(&self, _task: &TaskContext, _plan: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
+    async fn view_again(&self, _task: &TaskContext, _tables: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
         self.pause("another view").await?;
         Ok(self.view())
     }
 
-    async fn begin_aside(&self, task: &TaskContext, _plan: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
+    async fn begin_aside(&self, task: &TaskContext, _tables: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
         self.pause("making a slot aside").await?;
         {
             let mut state = self.state();

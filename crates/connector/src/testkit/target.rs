@@ -130,6 +130,7 @@ impl TargetState {
             target: mark.mark.source.clone(),
             columns: None,
             layout: Some(table(*index, self.keyless.contains(index), self.layouts[*index])),
+            rows: None,
         };
         Kept { bookmark: self.bookmark().cloned(), tables, written: self.marks.iter().map(noted).collect() }
     }

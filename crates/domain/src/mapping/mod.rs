@@ -7,9 +7,13 @@
 //! 3. `include-column` rules limit their tables to the columns that they name; of `include-column` and
 //!    `remove-column` on one column the lowest rule-id wins.
 //!
-//! What this program does not do yet (filters, expressions, other rule types …) is refused with the rule's id and
+//! 4. Source filters limit the rows of their rule's tables. A table that several rules select must have the same filters in
+//!    each, else it is not known which of its rows are meant.
+//!
+//! What this program does not do yet (expressions, other rule types …) is refused with the rule's id and
 //! the field, never ignored.
 
+mod filters;
 mod parse;
 mod pattern;
 mod rename;
@@ -21,6 +25,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::filter::RowFilter;
 use crate::{Table, TableName};
 
 /// Parsed table mappings.
@@ -35,9 +40,12 @@ pub struct Mappings {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Selection {
+    id: String,
     exclude: bool,
     schema: Pattern,
     table: Pattern,
+    /// The rows that travel; `None` for all.
+    rows: Option<RowFilter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +98,16 @@ pub struct Mapped {
     pub columns: Vec<(usize, String)>,
 }
 
+/// Rules that select a table with different filters.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the rules {first} and {other} select it with different filters")]
+pub struct UnclearRows {
+    /// The rule-id of the first that selects it.
+    pub first: String,
+    /// The rule-id of one with other filters.
+    pub other: String,
+}
+
 /// Two things of the source that would be one in the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Collision {
@@ -123,12 +141,25 @@ impl Mappings {
     /// Whether a table is copied.
     #[must_use]
     pub fn selects(&self, name: &TableName) -> bool {
-        let matching = |exclude: bool| {
-            self.selections.iter().any(|rule| {
-                rule.exclude == exclude && rule.schema.matches(&name.schema) && rule.table.matches(&name.table)
-            })
-        };
-        matching(false) && !matching(true)
+        let mut excluded = self.selections.iter().filter(|rule| rule.exclude && rule.is_for(name));
+        self.including(name).next().is_some() && excluded.next().is_none()
+    }
+
+    /// Which rows of a selected table travel; `None` for all.
+    ///
+    /// # Errors
+    /// The rules that select it don't agree.
+    pub fn rows(&self, name: &TableName) -> Result<Option<&RowFilter>, UnclearRows> {
+        let mut rules = self.including(name);
+        let Some(first) = rules.next() else { return Ok(None) };
+        match rules.find(|rule| rule.rows != first.rows) {
+            Some(other) => Err(UnclearRows { first: first.id.clone(), other: other.id.clone() }),
+            None => Ok(first.rows.as_ref()),
+        }
+    }
+
+    fn including(&self, name: &TableName) -> impl Iterator<Item = &Selection> {
+        self.selections.iter().filter(move |rule| !rule.exclude && rule.is_for(name))
     }
 
     /// What the mappings make of a table; `None` if it is not copied.
@@ -179,9 +210,24 @@ impl Mappings {
     }
 }
 
+impl Selection {
+    fn is_for(&self, table: &TableName) -> bool {
+        self.schema.matches(&table.schema) && self.table.matches(&table.table)
+    }
+}
+
 impl ColumnRule {
     fn is_for(&self, table: &TableName) -> bool {
         self.schema.matches(&table.schema) && self.table.matches(&table.table)
+    }
+}
+
+/// Which rows of a selected table travel, for people; `None` for all.
+#[must_use]
+pub fn rows_in_words(mappings: &Mappings, table: &TableName) -> Option<String> {
+    match mappings.rows(table) {
+        Ok(rows) => rows.map(|rows| format!("rows with {rows}")),
+        Err(unclear) => Some(format!("refused: {unclear}")),
     }
 }
 

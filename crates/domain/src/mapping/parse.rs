@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{ColumnAction, ColumnRule, MappingError, Mappings, Pattern, Rename, SchemaRule, Selection, TableRule};
 
-type Parsed<T> = Result<T, MappingError>;
+pub(super) type Parsed<T> = Result<T, MappingError>;
 
 pub(super) fn document(document: &Value) -> Parsed<Mappings> {
     let wrong = |field: &str, text: &str| MappingError { rule_id: None, field: field.into(), text: text.into() };
@@ -31,10 +31,10 @@ pub(super) fn document(document: &Value) -> Parsed<Mappings> {
     Ok(mappings)
 }
 
-struct Rule<'a> {
+pub(super) struct Rule<'a> {
     id: String,
     order: u64,
-    fields: &'a Map<String, Value>,
+    pub(super) fields: &'a Map<String, Value>,
 }
 
 impl<'a> Rule<'a> {
@@ -54,7 +54,7 @@ impl<'a> Rule<'a> {
         Ok(Self { id, order, fields })
     }
 
-    fn wrong(&self, field: &str, text: impl Into<String>) -> MappingError {
+    pub(super) fn wrong(&self, field: &str, text: impl Into<String>) -> MappingError {
         MappingError { rule_id: Some(self.id.clone()), field: field.to_owned(), text: text.into() }
     }
 
@@ -72,10 +72,7 @@ impl<'a> Rule<'a> {
 
     fn selection(&self) -> Parsed<Selection> {
         self.only(self.fields, "", &["rule-type", "rule-id", "rule-name", "rule-action", "object-locator", "filters"])?;
-        if present(self.fields, "filters").is_some_and(|filters| filters.as_array().is_none_or(|list| !list.is_empty()))
-        {
-            return Err(self.wrong("filters", "are not supported yet"));
-        }
+        let rows = self.filters()?;
         let locator = self.locator(&["schema-name", "table-name", "table-type"])?;
         if present(locator, "table-type").is_some_and(|kind| kind != "table") {
             return Err(self.wrong("object-locator.table-type", "can only be \"table\" yet"));
@@ -98,7 +95,10 @@ impl<'a> Rule<'a> {
             }
             other => return Err(self.wrong("rule-action", format!("\"{other}\" is not include, exclude or explicit"))),
         };
-        Ok(Selection { exclude, schema, table })
+        if exclude && rows.is_some() {
+            return Err(self.wrong("filters", "can only be given where the rule-action is include or explicit"));
+        }
+        Ok(Selection { id: self.id.clone(), exclude, schema, table, rows })
     }
 
     fn transformation(&self, mappings: &mut Mappings) -> Parsed<()> {
@@ -214,6 +214,6 @@ impl<'a> Rule<'a> {
     }
 }
 
-fn present<'a>(fields: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
+pub(super) fn present<'a>(fields: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
     fields.get(field).filter(|value| !value.is_null())
 }

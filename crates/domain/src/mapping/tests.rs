@@ -144,7 +144,6 @@ fn what_is_not_built_is_refused_by_rule_and_field() {
         rule[key] = value;
         refused(&[rule])
     };
-    assert_eq!(with("filters", json!([{"filter-type": "source"}])), "rule 7: filters are not supported yet");
     assert_eq!(with("load-order", json!(5)), "rule 7: load-order is not supported here");
     assert_eq!(
         with("object-locator", json!({"schema-name": "s", "table-name": "%", "table-type": "view"})),

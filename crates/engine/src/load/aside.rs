@@ -220,8 +220,8 @@ impl Work {
 
     async fn view(&mut self, keeps: bool) -> Result<Arc<dyn View>, Problem> {
         let (source, task) = (&self.run.source, &self.run.task);
-        let view =
-            if keeps { source.view_again(task, &self.plan).await } else { source.begin_aside(task, &self.plan).await };
+        let tables: Vec<TablePlan> = self.in_hand().cloned().collect();
+        let view = if keeps { source.view_again(task, &tables).await } else { source.begin_aside(task, &tables).await };
         view.map(Into::into)
     }
 

@@ -138,7 +138,10 @@ async fn view_for(
     if marks.iter().flatten().filter(|mark| mark.stage != Stage::Loading).count() == marks.len() {
         return Ok(None);
     }
-    let view = run.source.view_again(&run.task, plan).await?;
+    let is_over = |mark: &Option<TableMark>| mark.as_ref().is_some_and(|mark| mark.stage != Stage::Loading);
+    let tables: Vec<TablePlan> =
+        plan.iter().zip(marks).filter(|(_, mark)| !is_over(mark)).map(|(table, _)| table.clone()).collect();
+    let view = run.source.view_again(&run.task, &tables).await?;
     let text = format!("The load goes on and reads the source as of {}", run.source.describe(view.position()));
     run.status.event(Severity::Info, "load-resumed", text);
     Ok(Some(view.into()))

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 use wavemark_domain::EndpointId;
-use wavemark_domain::mapping::{Mappings, collisions};
+use wavemark_domain::mapping::{self, Mappings, collisions};
 use wavemark_store::endpoints;
 
 use super::shapes::NameBody;
@@ -47,6 +47,8 @@ pub struct PreviewTable {
     pub target: NameBody,
     /// The columns that travel.
     pub columns: Vec<PreviewColumn>,
+    /// Which rows travel, in words; null for all.
+    pub rows: Option<String>,
     /// Whether rows can be told apart in the log.
     pub has_key: bool,
     /// The source's own estimate.
@@ -116,6 +118,7 @@ pub async fn of(state: &AppState, input: PreviewInput) -> ApiResult<PreviewBody>
                     .into_iter()
                     .map(|(index, target)| PreviewColumn { source: table.columns[index].name.clone(), target })
                     .collect(),
+                rows: mapping::rows_in_words(&mappings, &table.name),
                 has_key: !table.key.is_empty(),
                 rows_estimated: table.rows_estimated,
             })

@@ -18,6 +18,7 @@ fn written(table: &TablePlan) -> KeptTable {
         target: table.target.clone(),
         columns: Some(vec![same("id"), same("v")]),
         layout: Some(wavemark_domain::Table::clone(&table.source)),
+        rows: table.rows.clone(),
     }
 }
 

@@ -165,6 +165,7 @@ pub(super) fn plan_with(id: u32, table: &str, columns: &[(&str, &str)], native: 
             .map(|(at, (name, _))| ColumnPlan { source: at, target_name: plain(name), encoding: BINARY })
             .collect(),
         key,
+        rows: None,
         schema_version: 1,
     }
 }

@@ -96,7 +96,7 @@ pub fn preview(text: &str, found: Option<(OffsetDateTime, &[Table])>, now: Offse
     }
     let seen = When::new(at, now).relative;
     let summary = summary(&mapped, tables.len(), &seen);
-    let rows = mapped.iter().take(MOST).map(|(table, mapped)| row(table, mapped)).collect();
+    let rows = mapped.iter().take(MOST).map(|(table, mapped)| row(&mappings, table, mapped)).collect();
     let hidden = mapped.len().saturating_sub(MOST);
     let more = (hidden > 0).then(|| format!("and {} more", format::counted(hidden as u64, "table", "tables")));
     Preview { error: None, summary, rows, more }
@@ -110,7 +110,7 @@ fn summary(mapped: &[(&Table, Mapped)], all: usize, seen: &str) -> String {
     format!("{taken}{rows}, as discovered {seen}")
 }
 
-fn row(table: &Table, mapped: &Mapped) -> PreviewRow {
+fn row(mappings: &Mappings, table: &Table, mapped: &Mapped) -> PreviewRow {
     PreviewRow {
         source: table.name.to_string(),
         target: mapped.target.to_string(),
@@ -120,11 +120,11 @@ fn row(table: &Table, mapped: &Mapped) -> PreviewRow {
             format!("{} of {}", mapped.columns.len(), table.columns.len())
         },
         rows: format::or_unknown(table.rows_estimated, format::count),
-        note: note(table, mapped),
+        note: note(mappings, table, mapped),
     }
 }
 
-fn note(table: &Table, mapped: &Mapped) -> Option<String> {
+fn note(mappings: &Mappings, table: &Table, mapped: &Mapped) -> Option<String> {
     let kept: HashSet<_> = mapped.columns.iter().map(|(index, _)| *index).collect();
     let name = |index: usize| table.columns[index].name.as_str();
     let out: Vec<_> = (0..table.columns.len()).filter(|index| !kept.contains(index)).map(name).collect();
@@ -135,6 +135,7 @@ fn note(table: &Table, mapped: &Mapped) -> Option<String> {
         .map(|(index, target)| format!("{} → {target}", name(*index)))
         .collect();
     let mut notes = Vec::new();
+    notes.extend(mapping::rows_in_words(mappings, &table.name));
     if table.key.is_empty() {
         notes.push("no key".to_owned());
     }
@@ -177,6 +178,24 @@ mod tests {
         assert_eq!(preview.rows[0].columns, "3 of 4");
         assert_eq!(preview.rows[0].note.as_deref(), Some("without note"));
         assert_eq!(preview.rows[2].note.as_deref(), Some("no key"));
+    }
+
+    #[test]
+    fn the_result_says_which_rows_travel() {
+        let rule = |id: u32, value: &str| {
+            serde_json::json!({"rule-type": "selection", "rule-id": id.to_string(), "rule-action": "include",
+                "object-locator": {"schema-name": "shop", "table-name": "orders"},
+                "filters": [{"filter-type": "source", "column-name": "id",
+                             "filter-conditions": [{"filter-operator": "gte", "value": value}]}]})
+        };
+        let tables = samples::discovered();
+        let note = |rules: Value| {
+            let text = serde_json::json!({"rules": rules}).to_string();
+            preview(&text, Some((samples::NOW, &tables)), samples::NOW).rows[0].note.clone().unwrap_or_default()
+        };
+        assert_eq!(note(serde_json::json!([rule(1, "7")])), "rows with id >= '7'");
+        let two = note(serde_json::json!([rule(1, "7"), rule(2, "8")]));
+        assert_eq!(two, "refused: the rules 1 and 2 select it with different filters");
     }
 
     #[test]

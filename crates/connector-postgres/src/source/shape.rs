@@ -1,0 +1,154 @@
+//! What a publication has of each table: its rows and columns. Compared with what the plan says, for what somebody else made
+//! of it would be missed in silence; and with the replica identity, for the server refuses updates of a table whose
+//! filter looks at other columns.
+
+use hashbrown::HashMap;
+use serde_json::Value;
+use tokio_postgres::Client;
+use wavemark_domain::{Fault, Problem, TablePlan};
+
+use super::names::quoted;
+use super::rows;
+use crate::error;
+use crate::native::TableNative;
+
+/// The version from which publications have row filters and column lists.
+pub(crate) const LEAST_VERSION: i32 = 150_000;
+
+const SHAPES: &str = "\
+    SELECT r.prrelid, r.oid, pg_get_expr(r.prqual, r.prrelid), r.prattrs::int2[] \
+    FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid JOIN pg_class c ON c.oid = r.prrelid \
+    WHERE p.pubname = $1 AND NOT EXISTS ( \
+        SELECT FROM pg_publication_namespace n WHERE n.pnpubid = p.oid AND n.pnnspid = c.relnamespace)";
+
+/// Which columns of which tables (or of their partitions) are not in the replica identity.
+const UNCOVERED: &str = "\
+    SELECT n.root, n.name FROM unnest($1::oid[], $2::text[]) AS n (root, name) \
+    CROSS JOIN LATERAL (SELECT n.root UNION SELECT relid FROM pg_partition_tree(n.root)) AS t (oid) \
+    JOIN pg_class c ON c.oid = t.oid AND c.relkind = 'r' AND c.relreplident <> 'f' \
+    WHERE NOT EXISTS ( \
+        SELECT FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, at) \
+        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number AND k.at <= i.indnkeyatts \
+        WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate AND a.attname = n.name \
+          AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END)";
+
+/// What a publication has of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// The number of its entry: another once it was taken out and put in again. None if it is there with a whole schema
+    /// or with all tables.
+    entry: Option<u32>,
+    /// The condition on its rows, as the server writes it.
+    rows: Option<String>,
+    /// The numbers of its columns, where they are listed.
+    columns: Option<Vec<i16>>,
+}
+
+/// By the tables' OIDs. Those that are published whole may be missing.
+pub(super) type Shapes = HashMap<u32, Shape>;
+
+/// Reads what a publication has of its tables.
+pub(super) async fn read(client: &Client, publication: &str) -> Result<Shapes, Problem> {
+    let failed =
+        |error: tokio_postgres::Error| error::driver(&error, &format!("look up the publication {publication}"));
+    if version(client).await? < LEAST_VERSION {
+        return Ok(Shapes::new());
+    }
+    let rows = client.query(SHAPES, &[&publication]).await.map_err(failed)?;
+    let shape = |row: &tokio_postgres::Row| Shape { entry: row.get(1), rows: row.get(2), columns: row.get(3) };
+    Ok(rows.iter().map(|row| (row.get(0), shape(row))).collect())
+}
+
+impl Shape {
+    /// What of it is not as the plan says.
+    pub(super) async fn differs(&self, client: &Client, table: &TablePlan) -> Result<Option<&'static str>, Problem> {
+        if self.columns.is_some() {
+            return Ok(Some("its publication has not all of its columns"));
+        }
+        match (rows::condition(table), &self.rows) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Ok(Some("its publication has not all of its rows")),
+            (Some(_), None) => Ok(Some("its publication has all of its rows, and not those of the task's filter")),
+            (Some(ours), Some(theirs)) => {
+                let same = is_same(client, table, &ours, theirs).await?;
+                Ok((!same).then_some("its publication has other rows than those of the task's filter"))
+            }
+        }
+    }
+}
+
+/// Whether two conditions are one to the server: it writes both in one form. Nothing is executed.
+async fn is_same(client: &Client, table: &TablePlan, ours: &str, theirs: &str) -> Result<bool, Problem> {
+    let sql = format!(
+        "EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) SELECT ({ours}), ({theirs}) FROM ONLY {}",
+        quoted(table.name())
+    );
+    let row = client.query_one(&sql, &[]).await.map_err(|error| {
+        error::driver(&error, &format!("compare the row filter of table {}", table.name())).table(table.name())
+    })?;
+    let plan: Value = row.get(0);
+    let output = plan[0]["Plan"]["Output"].as_array();
+    Ok(output.is_some_and(|output| matches!(&output[..], [ours, theirs] if ours == theirs)))
+}
+
+/// The tables of whose filter a column is not in the replica identity, or in that of a partition, and that column.
+pub(crate) async fn uncovered<'a>(
+    client: &Client,
+    plan: impl IntoIterator<Item = &'a TablePlan>,
+) -> Result<Vec<(&'a TablePlan, String)>, Problem> {
+    let (mut tables, mut oids, mut names) = (Vec::new(), Vec::new(), Vec::new());
+    for table in plan {
+        let Some(filter) = &table.rows else { continue };
+        let oid = super::follow::oid(table)?;
+        for column in filter.columns() {
+            oids.push(oid);
+            names.push(column);
+        }
+        tables.push((oid, table));
+    }
+    if tables.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = client
+        .query(UNCOVERED, &[&oids, &names])
+        .await
+        .map_err(|error| error::driver(&error, "look up replica identities"))?;
+    let column = |oid: u32| found.iter().find(|row| row.get::<_, u32>(0) == oid).map(|row| row.get(1));
+    Ok(tables.into_iter().filter_map(|(oid, table)| Some((table, column(oid)?))).collect())
+}
+
+/// Refuses what would make the server refuse the updates of a table, and what it can't filter.
+pub(super) async fn check(client: &Client, plan: &[TablePlan]) -> Result<(), Problem> {
+    let Some(filtered) = plan.iter().find(|table| table.rows.is_some()) else { return Ok(()) };
+    let version = version(client).await?;
+    if version < LEAST_VERSION {
+        return Err(too_old(filtered, version));
+    }
+    match uncovered(client, plan).await?.first() {
+        Some((table, column)) => Err(Problem { fault: Fault::Settings, ..rows::uncovered(&table.source, column) }),
+        None => Ok(()),
+    }
+}
+
+/// The problem of a server that has no row filters.
+pub(crate) fn too_old(table: &TablePlan, version: i32) -> Problem {
+    let text = format!(
+        "The rows of {} can't be filtered while it is followed: the source has version {}, and its log is filtered from \
+         version 15 on.",
+        table.name(),
+        version / 10_000
+    );
+    Problem::new(Fault::Settings, "row-filter-version", text)
+        .advice("Take the filter out of the mapping, or load the table with a full-load task.")
+        .table(table.name())
+}
+
+async fn version(client: &Client) -> Result<i32, Problem> {
+    let row = client.query_one("SELECT current_setting('server_version_num')::int4", &[]).await;
+    row.map(|row| row.get(0)).map_err(|error| error::driver(&error, "ask for the source's version"))
+}
+
+/// The OID of a planned table; 0 if it can't be read, which no table has.
+pub(super) fn oid(table: &TablePlan) -> u32 {
+    TableNative::of(&table.source).map_or(0, |native| native.oid)
+}
