@@ -545,6 +545,48 @@ async fn a_table_that_its_users_can_not_update_any_more_because_of_its_filter_is
 }
 
 #[tokio::test]
+async fn a_filters_column_that_gets_another_name_or_goes_parks_its_table_alone() {
+    for (is_followed, change) in [
+        (true, "ALTER TABLE t RENAME region TO r; UPDATE t SET id = 300 WHERE id = 3"),
+        (false, "ALTER TABLE t RENAME region TO r; UPDATE t SET id = 300 WHERE id = 3"),
+        (false, "ALTER TABLE t RENAME region TO r"),
+        (false, "ALTER TABLE t RENAME TO other"),
+        (false, "ALTER TABLE t DROP region CASCADE"),
+    ] {
+        let pair = Pair::start(&[]).await;
+        pair.source.batch_execute(SMALL).await.unwrap();
+        let eu = small(json!([equal("region", &["eu"])]));
+        assert_eq!(ended(&run(&pair, 1, &eu, loaded())).await.unwrap(), Ended::Finished);
+        let before = rows_of(&pair.mart, "t").await;
+        if is_followed {
+            let following = run(&pair, 2, &eu, TaskSettings { idle_seconds: 1, ..TaskSettings::default() });
+            let changed = async {
+                while following.status.progress().phase != Phase::Following {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                pair.source.batch_execute(change).await.unwrap();
+                while parked(&following, "t").is_empty() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                following.stop.cancel();
+            };
+            let (stopped, ()) = tokio::join!(ended(&following), changed);
+            assert_eq!(stopped.unwrap(), Ended::Stopped);
+            let why = parked(&following, "t");
+            assert!(why.contains("its filter names column region, which it does not have"), "{why}");
+        } else {
+            pair.source.batch_execute(change).await.unwrap();
+        }
+        pair.source.batch_execute("INSERT INTO u VALUES (2)").await.unwrap();
+        follow(&pair, 3, &eu).await;
+        assert_rows(&pair, "u", "true", change).await;
+        assert_eq!(rows_of(&pair.mart, "t").await, before, "{change}");
+        let kept = "SELECT stage FROM wavemark.tables WHERE source_table = 't'";
+        assert_eq!(pair.mart.query_one(kept, &[]).await.unwrap().get::<_, String>(0), "parked", "{change}");
+    }
+}
+
+#[tokio::test]
 async fn a_publication_of_ones_own_has_the_rows_of_the_mapping_or_is_refused() {
     let pair = Pair::start(&[]).await;
     pair.source.batch_execute(SMALL).await.unwrap();
