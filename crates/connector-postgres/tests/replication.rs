@@ -300,7 +300,7 @@ async fn a_server_that_shuts_down_ends_the_stream_once_all_is_reported() {
                 Ok(Some(Frame::Keepalive { end, .. })) => {
                     stream.sender.standby_status(end, end, end, false).await.unwrap();
                 }
-                Ok(Some(Frame::XLogData { .. })) => {}
+                Ok(Some(Frame::XLogData { .. } | Frame::Beginning { .. })) => {}
                 Ok(None) => drop(stream.reader.fill().await.unwrap()),
                 Err(error) => panic!("{error}"),
             }

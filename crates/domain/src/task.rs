@@ -155,6 +155,8 @@ pub struct TaskSettings {
     pub memory_mib: u32,
     /// Disk for transactions larger than the memory (0: none; then such a transaction stops the task).
     pub spill_mib: u32,
+    /// The largest row (1 to 1024 MiB); a larger one parks its table, or stops the task, before it is held.
+    pub row_mib: u32,
     /// The most changes in one wave; a larger transaction is one wave of its own.
     pub wave_changes: u32,
     /// Seconds between empty waves and heartbeats while nothing happens (1 to 3600).
@@ -194,6 +196,7 @@ impl Default for TaskSettings {
             confirm_after: ConfirmAfter::default(),
             memory_mib: 64,
             spill_mib: 10_240,
+            row_mib: 64,
             wave_changes: 50_000,
             idle_seconds: 10,
             lock_timeout_seconds: 10,
@@ -225,11 +228,12 @@ impl TaskSettings {
     /// The first field outside its range, with the range in words.
     #[must_use]
     pub fn out_of_range(&self) -> Option<(&'static str, &'static str)> {
-        let ranges: [(&'static str, u32, u32, u32, &'static str); 7] = [
+        let ranges: [(&'static str, u32, u32, u32, &'static str); 8] = [
             ("load_parallelism", self.load_parallelism.into(), 1, 32, "1 to 32"),
             ("chunk_mib", self.chunk_mib, 1, 4_096, "1 to 4096 MiB"),
             ("memory_mib", self.memory_mib, 8, 4_096, "8 to 4096 MiB"),
             ("spill_mib", self.spill_mib, 0, 16_777_216, "0 to 16777216 MiB"),
+            ("row_mib", self.row_mib, 1, 1_024, "1 to 1024 MiB"),
             ("wave_changes", self.wave_changes, 1, 1_000_000, "1 to 1000000"),
             ("idle_seconds", self.idle_seconds, 1, 3_600, "1 to 3600 seconds"),
             ("lock_timeout_seconds", self.lock_timeout_seconds, 1, 600, "1 to 600 seconds"),

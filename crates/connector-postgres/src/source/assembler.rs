@@ -14,6 +14,7 @@ use wavemark_connector::source::InHand;
 use wavemark_domain::{Batch, Position, Problem, Relayout, TableId};
 
 use super::layout::Expected;
+use super::oversized::{self, Oversized};
 use super::streamed::{Replay, Streamed};
 use super::writer::Writer;
 use crate::pgoutput::{DecodeError, Message, OwnedRelation, StreamCommit, decode};
@@ -24,6 +25,9 @@ use crate::wire::Lsn;
 pub(super) const EPOCH_OFFSET: i64 = 946_684_800_000_000;
 /// Microseconds between a commit and its arrival above which the reader counts as behind.
 const BEHIND: i64 = 20_000;
+
+/// A batch begins with room for at most so many bytes: one after a large row need not be as large.
+const ROOM: usize = 8 << 20;
 
 /// Puts batches together.
 pub(super) struct Assembler {
@@ -118,6 +122,17 @@ impl Assembler {
         }
     }
 
+    /// Takes in a row that is larger than allowed, by the beginning of its message: its table ends there.
+    #[cold]
+    pub(super) fn oversized(&mut self, data: &[u8], size: usize) -> Result<(), Problem> {
+        let no_row = || Problem::internal(format!("A message of the log has {size} bytes and is no row."));
+        if let Some(transaction) = self.chunk {
+            return self.streamed.keep(transaction, &oversized::to_keep(data, size).ok_or_else(no_row)?);
+        }
+        let row = Oversized::of(data, size).ok_or_else(no_row)?;
+        if self.open.is_some_and(|open| !open.passed_over) { self.writer.oversized(row) } else { Ok(()) }
+    }
+
     fn control(&mut self, message: &Message<'_>) -> Result<(), Problem> {
         match message {
             Message::StreamStart(start) => {
@@ -157,6 +172,11 @@ impl Assembler {
         while let Some((data, aborted)) = replay.next()? {
             // Only relations matter of what is passed over.
             if (aborted || passed_over) && data.first() != Some(&b'R') {
+                continue;
+            }
+            if data.first() == Some(&oversized::MARK) {
+                let row = Oversized::kept(data).ok_or_else(|| Problem::internal("A kept row can't be read back."))?;
+                self.writer.oversized(row)?;
                 continue;
             }
             let message = decode(data, true).map_err(undecodable)?;
@@ -271,7 +291,7 @@ impl Assembler {
             self.writer.batch.append_changes(&batch, end..batch.changes().len(), |table| widths[table.index()]);
             batch.truncate_changes(end);
         } else {
-            self.writer.batch = Batch::with_capacity(batch.arena_len());
+            self.writer.batch = Batch::with_capacity(batch.arena_len().min(ROOM));
         }
         let open_end = batch.is_open().then(|| self.open_end()).flatten();
         let open_committed_at = batch.is_open().then(|| self.open_time()).flatten();

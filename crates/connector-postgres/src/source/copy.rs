@@ -1,5 +1,6 @@
 //! Reading a chunk: COPY BINARY as it comes, or row by row where rows are left out or wanted as a batch.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use wavemark_connector::source::{Block, BlockFormat, KeySet, RowReader};
 use wavemark_domain::{Batch, Cell, ChangeKind, Problem, TablePlan};
 
 use super::copyrows::{CopyRow, CopyRows, HEADER, TRAILER};
+use super::oversized;
 use super::view::Lent;
 use crate::error;
 
@@ -23,9 +25,13 @@ pub(super) struct CopyReader {
     stream: Pin<Box<CopyOutStream>>,
     lent: Option<Lent>,
     sink: Sink,
+    /// Blocks that go before what has gathered.
+    ready: VecDeque<Bytes>,
     rows: CopyRows,
     without: Option<Arc<KeySet>>,
     scratch: Vec<u8>,
+    /// Bytes that a row may have.
+    most_row: usize,
     // Invariant: rows are parsed if and only if some are left out or a batch is wanted.
     parses: bool,
 }
@@ -50,6 +56,7 @@ impl CopyReader {
         let statement = format!("COPY ({select}) TO STDOUT (FORMAT binary)");
         let stream = lent.client.copy_out(&statement).await.map_err(failed)?;
         let without = without.filter(|keys| !keys.is_empty());
+        let most_row = lent.most_row();
         let parses = without.is_some() || format == BlockFormat::Rows;
         let mut sink = Sink::new(format);
         if parses {
@@ -60,17 +67,28 @@ impl CopyReader {
             stream: Box::pin(stream),
             lent: Some(lent),
             sink,
+            ready: VecDeque::new(),
             rows: CopyRows::default(),
             without,
             scratch: Vec::new(),
+            most_row,
             parses,
         })
     }
 
-    fn take_in(&mut self, piece: &[u8]) -> Result<(), Problem> {
+    /// Takes in a piece, which the server cuts at its rows; gives one that is large as it is.
+    fn take_in(&mut self, piece: &Bytes) -> Result<(), Problem> {
+        if piece.len() > self.most_row {
+            return Err(too_large(&self.table, piece.len(), self.most_row));
+        }
         if !self.parses {
-            if let Sink::Stream(out) = &mut self.sink {
-                out.extend_from_slice(piece);
+            match &mut self.sink {
+                Sink::Stream(out) if piece.len() > BLOCK => {
+                    let before = std::mem::take(out).freeze();
+                    self.ready.extend([before, piece.clone()].into_iter().filter(|bytes| !bytes.is_empty()));
+                }
+                Sink::Stream(out) => out.extend_from_slice(piece),
+                Sink::Rows(_) => {}
             }
             return Ok(());
         }
@@ -94,6 +112,11 @@ impl CopyReader {
         lent.give_back();
         Ok(self.sink.block(0))
     }
+}
+
+/// The refusal of a row that is larger than allowed.
+pub(super) fn too_large(table: &TablePlan, size: usize, most: usize) -> Problem {
+    oversized::refusal(table.name(), &oversized::mib(size as u64), most as u64)
 }
 
 pub(super) fn failed(error: &tokio_postgres::Error, table: &TablePlan) -> Problem {
@@ -197,7 +220,10 @@ fn insert<'a>(
 #[async_trait]
 impl RowReader for CopyReader {
     async fn next(&mut self) -> Result<Option<Block>, Problem> {
-        while self.lent.is_some() {
+        while self.lent.is_some() || !self.ready.is_empty() {
+            if let Some(block) = self.ready.pop_front() {
+                return Ok(Some(Block::Stream(block)));
+            }
             match self.stream.next().await {
                 Some(Ok(piece)) => self.take_in(&piece)?,
                 Some(Err(error)) => return Err(failed(&error, &self.table)),

@@ -18,7 +18,7 @@ use super::reader::{Layouts, LogReader};
 use super::streamed::Streamed;
 use super::watch::Watch;
 use super::writer::Writer;
-use super::{named, names, session, slot};
+use super::{named, names, oversized, session, slot};
 use crate::error;
 use crate::native::TableNative;
 use crate::position::{Place, describe};
@@ -54,7 +54,7 @@ pub(super) async fn open(
     let place = check_system(&mut connection, bookmark, from).await?;
     let published = published(&control, task, &publication, from).await?;
     let (known, doubtful) = Known::begin(&control, plan).await?;
-    let mut writer = Writer::new(expected(plan)?, doubtful);
+    let mut writer = Writer::new(expected(plan)?, doubtful).refusing_above(oversized::most(&task.settings));
     if replan.is_some() {
         writer = writer.following_layouts();
     }

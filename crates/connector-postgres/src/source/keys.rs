@@ -17,7 +17,7 @@ use wavemark_domain::catalog::TableKind;
 use wavemark_domain::{Problem, TablePlan};
 
 use super::chunks::columns;
-use super::copy::{BLOCK, Sink, failed};
+use super::copy::{BLOCK, Sink, failed, too_large};
 use super::names::quoted;
 use super::rows::condition as filter;
 use super::view::Lent;
@@ -103,7 +103,12 @@ impl KeyReader {
         pin_mut!(rows);
         while let Some(row) = rows.next().await {
             let row = row.map_err(failed)?;
-            self.sink.push_values(&cells(&row).map_err(failed)?, &self.table)?;
+            let cells = cells(&row).map_err(failed)?;
+            let size = cells.iter().flatten().map(|cell| cell.len()).sum();
+            if size > lent.most_row() {
+                return Err(too_large(&self.table, size, lent.most_row()));
+            }
+            self.sink.push_values(&cells, &self.table)?;
             self.blocks.extend(self.sink.block(BLOCK));
         }
         if keys.len() == self.per_statement {

@@ -87,6 +87,11 @@ impl Expected {
         })
     }
 
+    /// The name of the column at that place of the log's rows, where those are as planned.
+    pub(super) fn column(&self, at: usize) -> Option<&str> {
+        self.columns.get(at).filter(|_| self.ignored.is_empty()).map(|column| column.name.as_str())
+    }
+
     /// The same, where columns of these names are passed over.
     pub(super) fn ignoring(self, ignored: Vec<String>) -> Self {
         Self { ignored, ..self }

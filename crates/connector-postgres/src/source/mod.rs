@@ -21,6 +21,7 @@ mod layout;
 mod named;
 mod names;
 mod numbers;
+mod oversized;
 mod reader;
 mod relayout;
 mod rows;

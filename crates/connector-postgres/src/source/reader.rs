@@ -25,7 +25,7 @@ use super::known::Known;
 use super::layout::changed;
 use super::named;
 use super::watch::Watch;
-use super::{described, relayout, session};
+use super::{described, oversized, relayout, session};
 use crate::error;
 use crate::position::Place;
 use crate::settings::Settings;
@@ -91,10 +91,11 @@ impl LogReader {
     pub(super) fn new(
         settings: &Settings,
         task: &TaskContext,
-        stream: ReplicationStream,
+        mut stream: ReplicationStream,
         assembler: Assembler,
         (confirmed, watch, layouts): (Lsn, Watch, Layouts),
     ) -> Self {
+        stream.reader.set_most(oversized::most(&task.settings));
         Self {
             settings: settings.clone(),
             task: task.clone(),
@@ -144,6 +145,13 @@ impl LogReader {
                     self.clock = Some(clock);
                     self.log_end = self.log_end.max(start);
                     self.assembler.message(data, clock)?;
+                }
+                Some(Frame::Beginning { start, clock, data, size }) => {
+                    self.gulp += size;
+                    self.bytes_read += size as u64;
+                    self.clock = Some(clock);
+                    self.log_end = self.log_end.max(start);
+                    self.assembler.oversized(data, size)?;
                 }
                 Some(Frame::Keepalive { end, clock, reply_requested }) => {
                     self.clock = Some(clock);
@@ -238,6 +246,8 @@ impl LogReader {
     }
 
     fn give(&mut self, more: bool) -> Read {
+        // What a large row came through is not held beside it.
+        self.stream.reader.release();
         let taken = self.assembler.take();
         if taken.batch.changes().is_empty() {
             self.progress_told = Instant::now();

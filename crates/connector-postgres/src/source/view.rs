@@ -14,7 +14,7 @@ use wavemark_domain::{Position, Problem, TableId, TablePlan};
 use super::begin::{Exported, Keeper, settle};
 use super::names::literal;
 use super::storage::Leaf;
-use super::{chunks, copy, keys, session, storage};
+use super::{chunks, copy, keys, oversized, session, storage};
 use crate::compare::{Origin, PgSide, Place};
 use crate::error;
 use crate::settings::Settings;
@@ -102,6 +102,11 @@ pub(super) struct Lent {
 }
 
 impl Lent {
+    /// Bytes that a row may have.
+    pub(super) fn most_row(&self) -> usize {
+        oversized::most(&self.shared.task.settings)
+    }
+
     pub(super) fn give_back(self) {
         self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(self.client);
     }

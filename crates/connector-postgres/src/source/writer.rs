@@ -5,6 +5,7 @@ use wavemark_domain::batch::RowStart;
 use wavemark_domain::{Batch, Cell, ChangeKind, Problem, Relayout, TableId};
 
 use super::layout::{Expected, Layout};
+use super::oversized::Oversized;
 use crate::pgoutput::{self, Delete, Insert, Message, OldRow, OwnedRelation, RelationBody, Truncate, Tuple, Update};
 
 /// Where the messages of one relation go.
@@ -25,6 +26,8 @@ pub(super) struct Writer {
     barred: Vec<TableId>,
     /// What `expected` must not be compared with any more: the table is barred at its first relation.
     doubtful: Vec<(TableId, Problem)>,
+    /// Bytes that a row may have.
+    most_row: u64,
     /// Whether the next layout of a table is looked for, rather than ending the table.
     follows_layouts: bool,
     /// A relation that is not as expected: nothing more may be written before it is known what becomes of it.
@@ -54,6 +57,7 @@ impl Writer {
             routes: HashMap::new(),
             barred: Vec::new(),
             doubtful,
+            most_row: u64::MAX,
             follows_layouts: false,
             unresolved: None,
             layouts: Vec::new(),
@@ -65,6 +69,11 @@ impl Writer {
     /// The same, for a reader that finds out what a table's next layout is.
     pub(super) fn following_layouts(self) -> Self {
         Self { follows_layouts: true, ..self }
+    }
+
+    /// The same, for a reader that refuses rows of more bytes than that.
+    pub(super) fn refusing_above(self, bytes: usize) -> Self {
+        Self { most_row: bytes as u64, ..self }
     }
 
     /// The relation of which it is to be found out what becomes of it.
@@ -193,6 +202,26 @@ impl Writer {
             _ => Ok(()),
         };
         written.or_else(|unfit| self.refuse(relation, &unfit))
+    }
+
+    /// Ends the table of a row that is larger than allowed.
+    #[cold]
+    pub(super) fn oversized(&mut self, row: Oversized) -> Result<(), Problem> {
+        let table = match self.routes.get(&row.relation) {
+            Some(Route::Followed(layout)) => layout.table,
+            Some(Route::Ignored) => return Ok(()),
+            Some(Route::Doubted(table)) => {
+                self.end_doubted(*table);
+                return Ok(());
+            }
+            None => return Err(undescribed(row.relation)),
+        };
+        let expected = self.expected.iter().find(|expected| expected.table == table);
+        let expected = expected.ok_or_else(|| undescribed(row.relation))?;
+        let column = row.column.and_then(|(at, _)| expected.column(at));
+        let problem = row.problem(&expected.name, column, self.most_row);
+        self.bar(row.relation, table, problem);
+        Ok(())
     }
 
     #[cold]

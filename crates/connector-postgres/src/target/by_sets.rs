@@ -15,6 +15,8 @@ use super::wave::Waves;
 impl Waves {
     /// Nets the run and applies each table's sets; where a unique value is in the way, the source's order instead.
     pub(super) async fn by_sets(&mut self, batch: &Batch, rows: Vec<(usize, &Change)>) -> Result<(), Problem> {
+        self.large =
+            rows.iter().filter(|(_, change)| self.is_large(batch, change)).map(|(_, change)| change.table).collect();
         let nets = {
             let known = &self.tables;
             net(batch, rows.into_iter(), |id| {
@@ -70,7 +72,8 @@ impl Waves {
     async fn in_order(&mut self, batch: &Batch, net: &NetTable) -> Result<(), Problem> {
         let changes: Vec<&Change> = net.changes.iter().map(|at| &batch.changes()[*at as usize]).collect();
         for run in changes.chunk_by(|a, b| a.kind == b.kind) {
-            if run[0].kind == ChangeKind::Insert && run.len() >= ARRAYS_FROM {
+            let by_copy = run.len() >= ARRAYS_FROM || self.large.contains(&net.table);
+            if run[0].kind == ChangeKind::Insert && by_copy {
                 let width = self.target(net.table)?.columns.len();
                 let rows = run.iter().filter_map(|change| batch.new_row(change, width));
                 self.copy(batch, net.table, rows).await?;
@@ -101,8 +104,10 @@ impl Waves {
     }
 
     fn method(&self, table: TableId, rows: usize, columns: &[usize]) -> Result<Method, Problem> {
+        let is_large = self.large.contains(&table) && !columns.is_empty();
         let table = self.target(table)?;
         Ok(match self.force {
+            None if rows > 0 && is_large => Method::Staged,
             Some(Method::Arrays) => Method::of(table, ARRAYS_FROM, columns),
             Some(Method::Staged) if rows > 0 => Method::Staged,
             _ => Method::of(table, rows, columns),

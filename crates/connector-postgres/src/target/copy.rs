@@ -43,6 +43,16 @@ impl Writer {
         self.bytes.put_i64(value);
     }
 
+    /// The length of a value whose bytes follow.
+    pub(crate) fn length(&mut self, bytes: usize) {
+        self.bytes.put_i32(i32::try_from(bytes).expect("a value is smaller than 1 GiB"));
+    }
+
+    /// Bytes of a value whose length went before.
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
+        self.bytes.put_slice(bytes);
+    }
+
     /// One cell of a row. An unchanged one is written as NULL: only for columns that nothing reads.
     pub(crate) fn cell(&mut self, batch: &Batch, cell: Cell, column: &TargetColumn) -> Result<(), Problem> {
         match batch.value(cell) {

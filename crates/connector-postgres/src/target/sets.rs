@@ -17,6 +17,9 @@ pub(crate) const ARRAYS_FROM: usize = 50;
 pub(crate) const STAGED_FROM: usize = 4_000;
 /// How many bytes go into one message of a COPY.
 const PIECE: usize = 256 * 1024;
+/// From so many bytes on a value goes by a COPY, which takes it in pieces: as a parameter it would be held three times
+/// more on its way.
+pub(crate) const LARGE: usize = 1 << 20;
 
 /// How many rows of a table without a key are found each by a scan of its own; more are found by one for all.
 pub(crate) const SCANS: usize = 5;
@@ -117,11 +120,26 @@ impl Copying {
         self.sink.as_mut().finish().await
     }
 
+    /// One cell of a row. A large value is sent piece by piece.
+    async fn cell(&mut self, batch: &Batch, cell: Cell, column: &TargetColumn) -> Result<(), Refused> {
+        match batch.value(cell).filter(|value| value.len() >= LARGE && column.rewrite.is_none()) {
+            None => self.writer.cell(batch, cell, column)?,
+            Some(value) => {
+                self.writer.length(value.len());
+                for piece in value.chunks(PIECE) {
+                    self.writer.raw(piece);
+                    self.flush(PIECE).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A row for the table itself.
     pub(crate) async fn row(&mut self, batch: &Batch, table: &TargetTable, cells: &[Cell]) -> Result<(), Refused> {
         self.writer.begin(cells.len());
         for (cell, column) in cells.iter().zip(&table.columns) {
-            self.writer.cell(batch, *cell, column)?;
+            self.cell(batch, *cell, column).await?;
         }
         Ok(self.flush(PIECE).await?)
     }
@@ -137,7 +155,7 @@ impl Copying {
         self.writer.begin(1 + cells.len());
         self.writer.int8(i64::try_from(times).expect("a run has fewer than 2^63 changes"));
         for (cell, column) in cells.iter().zip(&table.columns) {
-            self.writer.cell(batch, *cell, column)?;
+            self.cell(batch, *cell, column).await?;
         }
         Ok(self.flush(PIECE).await?)
     }
@@ -163,13 +181,13 @@ impl Copying {
         self.writer.begin(1 + key.len() + table.columns.len());
         self.writer.int2(group);
         for (cell, at) in key.iter().zip(&table.key) {
-            self.writer.cell(batch, *cell, &table.columns[*at])?;
+            self.cell(batch, *cell, &table.columns[*at]).await?;
         }
         match cells {
             None => (0..table.columns.len()).for_each(|_| self.writer.null()),
             Some(cells) => {
                 for (cell, column) in cells.iter().zip(&table.columns) {
-                    self.writer.cell(batch, *cell, column)?;
+                    self.cell(batch, *cell, column).await?;
                 }
             }
         }

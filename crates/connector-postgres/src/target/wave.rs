@@ -5,7 +5,7 @@
 //! COMMIT after a failed statement takes everything back. Where answers must be read to know that (row counts of
 //! larger runs), they are read before COMMIT is sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio_postgres::{Client, Statement};
@@ -17,7 +17,7 @@ use wavemark_netting::{Run, runs};
 use super::apply::{Prepared, Single, Verb, plan_of, single_task};
 use super::fence::Grant;
 use super::pipeline::{Param, Pipeline, Task};
-use super::sets::{Method, SCANS};
+use super::sets::{LARGE, Method, SCANS};
 use super::statements;
 use super::table::{self, TargetTable};
 
@@ -66,6 +66,8 @@ pub(crate) struct Waves {
     /// Whether triggers and foreign keys are off.
     pub(crate) replica: bool,
     pub(super) plan: Vec<TablePlan>,
+    /// Tables with large values in the run that is applied by sets.
+    pub(super) large: BTreeSet<TableId>,
     pub(super) pipeline: Pipeline,
     frame: Option<Frame>,
     pub(super) tables: BTreeMap<TableId, Known>,
@@ -85,6 +87,7 @@ impl Waves {
             grant,
             replica,
             plan: Vec::new(),
+            large: BTreeSet::new(),
             pipeline,
             frame: None,
             tables: BTreeMap::new(),
@@ -119,7 +122,7 @@ impl Waves {
         self.begin().await?;
         for run in runs(changes.into_iter()) {
             match run {
-                Run::Rows(rows) if self.goes_by_sets(&rows) => self.by_sets(segment.batch, rows).await?,
+                Run::Rows(rows) if self.goes_by_sets(segment.batch, &rows) => self.by_sets(segment.batch, rows).await?,
                 Run::Rows(rows) => {
                     let guarded = rows.len() <= GUARDED;
                     self.one_by_one(segment.batch, rows.into_iter().map(|(_, change)| change), guarded).await?;
@@ -133,7 +136,7 @@ impl Waves {
 
     /// Without the right to switch foreign keys off, the source's order is the only one that they allow. Tables that are
     /// too wide to be staged go change by change, too.
-    pub(super) fn goes_by_sets(&self, rows: &[(usize, &Change)]) -> bool {
+    pub(super) fn goes_by_sets(&self, batch: &Batch, rows: &[(usize, &Change)]) -> bool {
         if self.force == Some(Method::Singles) {
             return false;
         }
@@ -145,8 +148,16 @@ impl Waves {
         let known = |change: &Change| self.tables.get(&change.table).map(|known| &known.target);
         let related = |change: &Change| known(change).is_some_and(|target| target.related);
         let too_wide = |change: &Change| known(change).is_some_and(|target| !target.can_be_staged());
-        (rows.len() > SINGLES || self.force.is_some() || many_scans())
+        let is_large = || rows.iter().any(|(_, change)| self.is_large(batch, change));
+        (rows.len() > SINGLES || self.force.is_some() || many_scans() || is_large())
             && !rows.iter().any(|(_, change)| too_wide(change) || (!self.replica && related(change)))
+    }
+
+    /// Whether a change brings a large value.
+    pub(super) fn is_large(&self, batch: &Batch, change: &Change) -> bool {
+        let width = self.tables.get(&change.table).map_or(0, |known| known.target.columns.len());
+        let mut cells = batch.new_row(change, width).into_iter().flatten();
+        batch.arena_len() >= LARGE && cells.any(|cell| batch.value(*cell).is_some_and(|value| value.len() >= LARGE))
     }
 
     /// Reads what tables are at the target, before the pipeline is used.

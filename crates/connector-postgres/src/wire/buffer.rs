@@ -12,6 +12,12 @@ use super::WireError;
 
 /// A message's first byte, and its length that counts itself but not that byte.
 const HEADER: usize = 5;
+/// From how many bytes on that have come of a message it is believed to be as long as it says.
+const BELIEVED: usize = 1 << 20;
+/// Of a message that is not taken whole so much is shown.
+pub(super) const SHOWN: usize = 4 * 1024;
+/// A buffer larger than this is not kept for the next large message.
+const KEPT: usize = 8 << 20;
 /// After how many fills without a large message a grown buffer shrinks again.
 const QUIET_FILLS: u8 = 8;
 
@@ -23,13 +29,74 @@ pub(super) struct ReadBuffer {
     end: usize,
     rest_size: usize,
     max_message: usize,
+    /// Larger messages are not taken whole.
+    most_whole: usize,
+    /// Bytes of such a message that are still to come, or to be thrown away.
+    skip: usize,
     quiet: u8,
+}
+
+/// A message, or the beginning of one that is thrown away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    /// Its kind, and where its body lies until the next [`ReadBuffer::fill`].
+    Whole(u8, Range<usize>),
+    /// Its kind, where the beginning of its body lies, and how long all of that is.
+    Beginning(u8, Range<usize>, usize),
 }
 
 impl ReadBuffer {
     pub(super) fn new(rest_size: usize, max_message: usize) -> Self {
         let rest_size = rest_size.max(8 * 1024);
-        Self { bytes: vec![0; rest_size], start: 0, end: 0, rest_size, max_message, quiet: 0 }
+        let bytes = vec![0; rest_size];
+        Self { bytes, start: 0, end: 0, rest_size, max_message, most_whole: usize::MAX, skip: 0, quiet: 0 }
+    }
+
+    /// Of messages larger than this only the beginning is given, and no memory is taken for the rest.
+    pub(super) fn set_most_whole(&mut self, bytes: usize) {
+        self.most_whole = bytes;
+    }
+
+    /// The same as [`Self::next`], and the beginnings of messages that are not taken whole.
+    #[inline]
+    pub(super) fn next_item(&mut self) -> Result<Option<Item>, WireError> {
+        if self.skip > 0 {
+            self.pass_over();
+        }
+        match self.announced()? {
+            Some(size) if size > self.most_whole => Ok(self.begin_to_skip(size)),
+            _ => Ok(self.next()?.map(|(kind, body)| Item::Whole(kind, body))),
+        }
+    }
+
+    #[cold]
+    fn begin_to_skip(&mut self, size: usize) -> Option<Item> {
+        let shown = size.min(SHOWN);
+        if self.end - self.start < shown {
+            return None;
+        }
+        let body = self.start + HEADER..self.start + shown;
+        let kind = self.bytes[self.start];
+        self.start = body.end;
+        self.skip = size - shown;
+        Some(Item::Beginning(kind, body, size - HEADER))
+    }
+
+    fn pass_over(&mut self) {
+        let passed = self.skip.min(self.end - self.start);
+        self.start += passed;
+        self.skip -= passed;
+    }
+
+    /// Gives back the memory of a large message that has been taken out.
+    pub(super) fn release(&mut self) {
+        let unread = self.start..self.end;
+        if self.bytes.len() > KEPT && unread.len() <= self.rest_size {
+            let mut bytes = vec![0; self.rest_size];
+            bytes[..unread.len()].copy_from_slice(&self.bytes[unread.clone()]);
+            self.bytes = bytes;
+            (self.start, self.end) = (0, unread.len());
+        }
     }
 
     /// Takes the next whole message out: its kind and where its body lies until the next [`Self::fill`].
@@ -90,16 +157,29 @@ impl ReadBuffer {
 
     /// Moves an unfinished message to the front, and grows or shrinks the buffer.
     ///
-    /// It at most doubles at a time, and only when full: a header that lies about its length costs nothing.
+    /// It at most doubles at a time, and only when full: a header that lies about its length costs nothing. A message of
+    /// which much has come gets all that it needs at once: growing on, the last step but one would be held beside it.
     fn make_room(&mut self) -> Result<(), WireError> {
-        let needed = self.announced()?.unwrap_or(HEADER);
+        if self.skip > 0 {
+            self.pass_over();
+        }
+        let needed = match self.announced()? {
+            _ if self.skip > 0 => HEADER,
+            Some(size) if size > self.most_whole => size.min(SHOWN),
+            size => size.unwrap_or(HEADER),
+        };
         self.quiet = if needed > self.rest_size { 0 } else { self.quiet.saturating_add(1) };
         let unread = self.end - self.start;
         if self.start > 0 && (unread == 0 || self.bytes.len() - self.end < self.bytes.len() / 2) {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, unread);
         }
-        if self.end == self.bytes.len() {
+        if self.end == self.bytes.len() && unread >= BELIEVED && needed > self.bytes.len() {
+            let mut bytes = vec![0; needed];
+            bytes[..unread].copy_from_slice(&self.bytes[self.start..self.end]);
+            self.bytes = bytes;
+            (self.start, self.end) = (0, unread);
+        } else if self.end == self.bytes.len() {
             let larger = (self.bytes.len() * 2).min(needed.max(self.bytes.len() + HEADER));
             self.bytes.resize(larger, 0);
         } else if self.bytes.len() > self.rest_size && self.quiet >= QUIET_FILLS && self.end <= self.rest_size {
@@ -165,6 +245,42 @@ mod tests {
             next(&mut buffer, &mut more).await;
         }
         assert_eq!(buffer.bytes.len(), 8192);
+    }
+
+    #[tokio::test]
+    async fn of_a_message_larger_than_allowed_the_beginning_is_shown_and_nothing_held() {
+        for (rest, size) in [(8192, 3_000_000), (1 << 20, 100_001)] {
+            let large: Vec<u8> = (0..size).map(|n: u32| n.to_le_bytes()[0]).collect();
+            let wire = [message(b'd', b"before"), message(b'd', &large), message(b'd', b"after")].concat();
+            let mut wire = &wire[..];
+            let mut buffer = ReadBuffer::new(rest, i32::MAX as usize);
+            buffer.set_most_whole(100_000);
+            let mut found = Vec::new();
+            while found.len() < 3 {
+                match buffer.next_item().unwrap() {
+                    Some(Item::Whole(b'd', body)) => found.push((buffer.body(body).to_vec(), None)),
+                    Some(Item::Beginning(b'd', body, of)) => found.push((buffer.body(body).to_vec(), Some(of))),
+                    Some(other) => panic!("{other:?}"),
+                    None => drop(buffer.fill(&mut wire).await.unwrap()),
+                }
+                assert!(buffer.bytes.len() <= rest.max(16_384), "{} bytes are held", buffer.bytes.len());
+            }
+            let shown = large[..SHOWN - HEADER].to_vec();
+            assert_eq!(found, [(b"before".to_vec(), None), (shown, Some(large.len())), (b"after".to_vec(), None)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_memory_of_a_large_message_is_given_back_with_what_came_behind_it() {
+        let large = vec![7; KEPT + 1];
+        let wire = [message(b'd', &large), message(b'd', b"after"), message(b'd', b"last")].concat();
+        let mut wire = &wire[..];
+        let mut buffer = ReadBuffer::new(8192, i32::MAX as usize);
+        assert_eq!(next(&mut buffer, &mut wire).await.1, large);
+        buffer.release();
+        assert_eq!(buffer.bytes.len(), 8192);
+        assert_eq!(next(&mut buffer, &mut wire).await.1, b"after");
+        assert_eq!(next(&mut buffer, &mut wire).await.1, b"last");
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use bytes::{BufMut, BytesMut};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 
-use super::buffer::ReadBuffer;
+use super::buffer::{Item, ReadBuffer};
 use super::connection::unexpected;
 use super::socket::Socket;
 use super::{Lsn, WireError, backend};
@@ -54,6 +54,17 @@ pub enum Frame<'a> {
         /// The message.
         data: &'a [u8],
     },
+    /// A message of the output plugin that is larger than allowed ([`StreamReader::set_most`]): its beginning.
+    Beginning {
+        /// Where it is in the log.
+        start: Lsn,
+        /// The server's clock when it was sent.
+        clock: i64,
+        /// The first few kilobytes of the message.
+        data: &'a [u8],
+        /// How many bytes the message has.
+        size: usize,
+    },
     /// The server is there, and has looked at the log up to here.
     Keepalive {
         /// All that committed before is sent.
@@ -72,6 +83,7 @@ impl std::fmt::Debug for Frame<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::XLogData { start, end, data, .. } => write!(f, "XLogData({start}, {end}, {} bytes)", data.len()),
+            Self::Beginning { start, size, .. } => write!(f, "Beginning({start}, of {size} bytes)"),
             Self::Keepalive { end, reply_requested, .. } => write!(f, "Keepalive({end}, {reply_requested})"),
             Self::End => f.write_str("End"),
         }
@@ -125,7 +137,11 @@ impl StreamReader {
     /// The server's error, or bytes that the protocol doesn't allow. The stream is over then.
     #[inline]
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, WireError> {
-        while let Some((kind, range)) = self.buffer.next()? {
+        while let Some(item) = self.buffer.next_item()? {
+            let (kind, range) = match item {
+                Item::Whole(kind, range) => (kind, range),
+                Item::Beginning(kind, range, size) => return self.beginning(kind, range, size).map(Some),
+            };
             match kind {
                 b'd' => return frame(self.buffer.body(range)).map(Some),
                 b'c' | b'C' => {
@@ -142,6 +158,27 @@ impl StreamReader {
             }
         }
         Ok(None)
+    }
+
+    /// Of larger messages of the output plugin only the beginning is given.
+    pub fn set_most(&mut self, bytes: usize) {
+        self.buffer.set_most_whole(bytes);
+    }
+
+    /// Gives back the memory of a large message; frames that were not taken yet stay.
+    pub fn release(&mut self) {
+        self.buffer.release();
+    }
+
+    #[cold]
+    fn beginning(&self, kind: u8, range: std::ops::Range<usize>, size: usize) -> Result<Frame<'_>, WireError> {
+        match (kind, frame(self.buffer.body(range.clone()))) {
+            (b'd', Ok(Frame::XLogData { start, clock, data, .. })) => {
+                let size = size - (range.len() - data.len());
+                Ok(Frame::Beginning { start, clock, data, size })
+            }
+            _ => Err(WireError::Protocol(format!("a message of {size} bytes that is no row"))),
+        }
     }
 
     /// Reads to the server's `ReadyForQuery`, or to the end where the server shuts down instead.

@@ -57,7 +57,7 @@ pub(crate) async fn take(stream: &mut ReplicationStream, mut last: impl FnMut(&M
                     stream.sender.standby_status(Lsn(0), Lsn(0), Lsn(0), false).await.unwrap();
                 }
                 Frame::Keepalive { .. } => {}
-                Frame::End => panic!("the stream ended before its last message"),
+                Frame::End | Frame::Beginning { .. } => panic!("the stream ended before its last message"),
             }
         }
         tokio::time::timeout(PATIENCE, stream.reader.fill()).await.expect("no message in time").unwrap();

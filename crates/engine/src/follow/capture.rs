@@ -23,7 +23,9 @@ impl Captured {
     /// Puts what was read next behind this, so that a wave is netted as a whole; gives it back if it must stay apart.
     pub(super) fn join(&mut self, next: Self) -> Option<Self> {
         let begins_anew = !next.read.layouts.is_empty() || !self.read.barriers.is_empty();
-        if begins_anew || next.read.batch.is_open() || !self.read.batch.can_append(&next.read.batch) {
+        // A large batch is not copied behind another: both would be held meanwhile.
+        let is_large = self.read.batch.bytes().max(next.read.batch.bytes()) > LARGE;
+        if begins_anew || is_large || next.read.batch.is_open() || !self.read.batch.can_append(&next.read.batch) {
             return Some(next);
         }
         self.read.batch.append(&next.read.batch);
@@ -45,6 +47,8 @@ impl Captured {
 }
 
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(5);
+/// A batch of more bytes has a large row.
+const LARGE: usize = 16 << 20;
 /// Memory is counted in pieces of this many bytes.
 const PIECE: usize = 1_024;
 

@@ -19,7 +19,7 @@ impl Follower<'_> {
         for piece in pieces {
             while let Some(table) = self.barred(piece) {
                 if !self.rejoins(piece, table) {
-                    let problem = piece.barrier_problem(table);
+                    let problem = self.ends(piece, table)?;
                     return self.start_without(table, problem).await;
                 }
             }

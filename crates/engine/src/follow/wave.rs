@@ -3,6 +3,7 @@
 
 use tokio::time::Instant;
 use wavemark_connector::target::Segment;
+use wavemark_domain::task::DataErrorPolicy;
 use wavemark_domain::{Fault, Problem, TableId};
 
 use super::Follower;
@@ -60,7 +61,7 @@ impl Follower<'_> {
                 self.come_to(piece).await?;
                 while let Some(table) = self.barred(piece) {
                     if !self.rejoins(piece, table) {
-                        self.park(table, piece.barrier_problem(table));
+                        self.park(table, self.ends(piece, table)?);
                     }
                 }
             }
@@ -89,6 +90,13 @@ impl Follower<'_> {
             return None;
         }
         piece.barriers().find(|table| !self.tables.is_left_out(*table))
+    }
+
+    /// Why a table ends in the piece; an error where the task is to end for that.
+    pub(super) fn ends(&self, piece: &Piece<'_>, table: TableId) -> Result<Problem, Stop> {
+        let problem = piece.barrier_problem(table);
+        let stops = self.run.task.settings.data_errors == DataErrorPolicy::StopTask;
+        if stops && problem.code == "row-too-large" { Err(problem.into()) } else { Ok(problem) }
     }
 
     /// Whether the table has the piece's transaction, and the layout that came with it, from its load.

@@ -63,13 +63,36 @@ impl Arena {
         self.make_task_by(name, (from, self.source.port()), (to, self.target.port()), tables).await
     }
 
+    /// The same with settings.
+    pub(crate) async fn make_task_with(
+        &self,
+        name: &str,
+        from: &str,
+        to: &str,
+        tables: &str,
+        settings: &Value,
+    ) -> Result<Uuid> {
+        let ends = ((from, self.source.port()), (to, self.target.port()));
+        self.make(name, ends, tables, settings).await
+    }
+
     /// The same by other ports, those of proxies.
     pub(crate) async fn make_task_by(
         &self,
         name: &str,
-        (from, from_port): (&str, u16),
-        (to, to_port): (&str, u16),
+        from: (&str, u16),
+        to: (&str, u16),
         tables: &str,
+    ) -> Result<Uuid> {
+        self.make(name, (from, to), tables, &json!({})).await
+    }
+
+    async fn make(
+        &self,
+        name: &str,
+        ((from, from_port), (to, to_port)): ((&str, u16), (&str, u16)),
+        tables: &str,
+        settings: &Value,
     ) -> Result<Uuid> {
         let api = &self.installation.api;
         let mut source = pair::settings(&self.source, SUPERUSER, from);
@@ -82,7 +105,7 @@ impl Arena {
             "rule-type": "selection", "rule-id": "1", "rule-name": "tables", "rule-action": "include",
             "object-locator": {"schema-name": "public", "table-name": tables},
         }]);
-        api.create_task(name, "full-load-and-cdc", (source, target), &rules, &json!({})).await
+        api.create_task(name, "full-load-and-cdc", (source, target), &rules, settings).await
     }
 
     pub(crate) async fn stop_task(&self, task: Uuid) -> Result<()> {

@@ -506,7 +506,7 @@ async fn long_runs_go_by_sets_and_so_do_few_that_would_each_scan_a_table() {
     };
     let by_sets = |waves: &Waves, batch: &Batch| {
         let changes: Vec<_> = batch.changes().iter().enumerate().collect();
-        waves.goes_by_sets(&changes)
+        waves.goes_by_sets(batch, &changes)
     };
     let cases = [
         (0, Delete, 100, false),

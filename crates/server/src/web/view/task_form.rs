@@ -110,7 +110,7 @@ const fn text(name: &'static str, label: &'static str, hint: &'static str) -> Se
     Setting { name, label, hint, first: false, range: None, words: &[] }
 }
 
-const SETTINGS: [Setting; 27] = [
+const SETTINGS: [Setting; 28] = [
     Setting {
         name: "preparation",
         label: "Target tables before the load",
@@ -226,6 +226,7 @@ const SETTINGS: [Setting; 27] = [
         0,
         16_777_216,
     ),
+    number("row_mib", "Largest row, MiB", "A larger one parks its table. Memory for two is needed.", 1, 1_024),
     number("wave_changes", "Changes in one wave", "At most; a larger transaction is a wave of its own.", 1, 1_000_000),
     number("idle_seconds", "Heartbeat, seconds", "While nothing happens.", 1, 3_600),
     number("lock_timeout_seconds", "Wait for a lock, seconds", "On a source or target table.", 1, 600),
