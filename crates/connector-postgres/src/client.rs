@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{CancelToken, Client, Config, NoTls};
 use wavemark_domain::{Fault, Problem};
 
 use crate::error;
 use crate::settings::Settings;
-use crate::tls::{Tls, TlsMode};
+use crate::tls::{Tls, TlsMode, TlsSettings};
 
 /// What a connection is for.
 #[derive(Clone, Debug)]
@@ -93,6 +93,34 @@ pub async fn connect(settings: &Settings, purpose: &Purpose<'_>) -> Result<Conne
 /// *settings* when the endpoint's settings or rights don't do, *transient* when the server isn't reached.
 pub async fn open(settings: &Settings, purpose: &Purpose<'_>) -> Result<Client, Problem> {
     open_as(settings, purpose).await.map(|(client, _)| client)
+}
+
+/// Has the server end what a session does when this is dropped. Without it a statement goes on whose caller is gone.
+pub(crate) struct Ending {
+    token: CancelToken,
+    tls: TlsSettings,
+}
+
+impl Ending {
+    pub(crate) fn of(client: &Client, settings: &Settings) -> Self {
+        Self { token: client.cancel_token(), tls: settings.tls.clone() }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let (token, tls) = (self.token.clone(), Tls::new(&self.tls));
+        let (Ok(runtime), Ok(tls)) = (tokio::runtime::Handle::try_current(), tls) else { return };
+        runtime.spawn(async move {
+            let asked = match tls.mode() {
+                TlsMode::Disable => token.cancel_query(NoTls).await,
+                _ => token.cancel_query(tls.postgres()).await,
+            };
+            if let Err(error) = asked {
+                tracing::debug!(%error, "a statement could not be ended");
+            }
+        });
+    }
 }
 
 fn doing(settings: &Settings) -> String {

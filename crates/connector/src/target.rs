@@ -209,6 +209,15 @@ pub trait Session: Send {
     /// Raises identities and sequences to the source's counters; never lowers one. Safe to repeat.
     async fn raise_counters(&mut self, plan: &[TablePlan], counters: &[Counter]) -> Result<(), Problem>;
 
+    /// Brings up to date what the target's system keeps about the plan's tables, and makes of them, for whoever takes it
+    /// over: each after what it reads, each by itself. `told` hears in words of what is done. What can't be done is
+    /// returned; nothing of the task is at stake. May take long, and may be dropped. Safe to repeat. Not while a wave is
+    /// open.
+    async fn refresh(&mut self, plan: &[TablePlan], what: Refresh, told: &(dyn Fn(String) + Sync)) -> Vec<Problem> {
+        let _ = (plan, what, told);
+        Vec::new()
+    }
+
     /// Applies changes in the open wave, beginning one (with the fence held) if none is open. Strict: an update
     /// or delete that finds no row, an insert that finds one, is a *data* problem. May return before the target
     /// answered; then the error comes from a later call or from [`Session::commit`]. After a *data* or *transient*
@@ -255,6 +264,15 @@ pub trait Session: Send {
     /// The tables as of the bookmark, to compare, read by so many sessions of their own; goes on beside this session.
     /// Not while a wave is open. If the target turns out not to stand at `position`, that is a *transient* problem.
     async fn side(&mut self, sessions: u16, position: &Position) -> Result<Box<dyn Side>, Problem>;
+}
+
+/// What is brought up to date when the target is taken over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refresh {
+    /// Statistics that the system plans queries by.
+    pub statistics: bool,
+    /// Materialized views that read the tables.
+    pub materialized_views: bool,
 }
 
 /// A session of its own for chunks and indexes; works beside the [`Session`] under the same opening.

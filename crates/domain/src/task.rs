@@ -100,6 +100,30 @@ pub enum PartitionPolicy {
     KeepRows,
 }
 
+/// When the target's server is told to look at the tables anew, so that it plans queries well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Statistics {
+    /// Once a table is loaded.
+    #[default]
+    AfterLoad,
+    /// Then, and when the target is handed over: at a drain, and where the task ends by itself.
+    AlsoAtHandOver,
+    /// Never: the server does it by itself, or its people do.
+    Never,
+}
+
+/// What happens to the target's materialized views that read the task's tables, when the target is handed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MaterializedViews {
+    /// Nothing.
+    #[default]
+    Leave,
+    /// They are refreshed, each after those that it reads.
+    Refresh,
+}
+
 /// When the target counts as durable, so that the source may forget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -139,6 +163,10 @@ pub struct TaskSettings {
     pub changed_tables: ChangedTablePolicy,
     /// What happens when a table that the mapping chooses comes after the load.
     pub new_tables: NewTablePolicy,
+    /// When statistics of the target's tables are made.
+    pub statistics: Statistics,
+    /// What happens to materialized views when the target is handed over.
+    pub materialized_views: MaterializedViews,
     /// The slot that people made at the source for a task that only follows; empty: the task makes its own.
     pub start_slot: String,
     /// The publication that was made before that slot.
@@ -188,6 +216,8 @@ impl Default for TaskSettings {
             retyped_columns: AlterPolicy::default(),
             changed_tables: ChangedTablePolicy::default(),
             new_tables: NewTablePolicy::default(),
+            statistics: Statistics::default(),
+            materialized_views: MaterializedViews::default(),
             start_slot: String::new(),
             start_publication: String::new(),
             start_position: String::new(),

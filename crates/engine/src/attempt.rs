@@ -11,6 +11,7 @@ use wavemark_domain::state::TableState;
 use wavemark_domain::{Epoch, Fault, Position, Problem, Table, TableId, TableName, TablePlan, TableWish};
 
 use crate::connections::{Base, Room, Taken};
+use crate::hand_over::{self, Moment};
 use crate::plan::{self, Planned};
 use crate::run::{Ended, Run};
 use crate::{assess, follow, left_behind, load, newcomers};
@@ -129,7 +130,9 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried, base: &mut Base, m
         prepared = work => prepared?,
     };
     if !run.task.kind.follows() {
-        return Ok(Ended::Finished);
+        let session = opened.session.as_mut();
+        let refreshed = hand_over::refresh(run, &plan, session, Moment::Loaded).await;
+        return Ok(if refreshed.is_break() { Ended::Stopped } else { Ended::Finished });
     }
     follow::follow(run, &plan, &opened.kept, opened.session.as_mut(), carried, aside).await
 }

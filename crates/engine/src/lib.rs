@@ -17,6 +17,7 @@ mod attempt;
 pub mod compare;
 mod connections;
 pub mod follow;
+mod hand_over;
 mod left_behind;
 pub mod load;
 mod log_watch;

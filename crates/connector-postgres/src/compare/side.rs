@@ -16,7 +16,7 @@ use wavemark_domain::{Problem, TableName, TablePlan};
 
 use super::hashes::{BYTES, Hashes, PROBE, RECORD};
 use super::pieces::{self, Piece};
-use crate::client::{Purpose, open};
+use crate::client::{Ending, Purpose, open};
 use crate::error;
 use crate::settings::Settings;
 use crate::target::wider::{self, Fit};
@@ -49,10 +49,19 @@ impl Place {
         Self { settings: settings.clone(), task: task.clone() }
     }
 
-    async fn connect(&self) -> Result<Client, Problem> {
+    /// Opens a session for a part of the task.
+    pub(crate) async fn open(&self, part: &str) -> Result<Client, Problem> {
         let lock_timeout = Duration::from_secs(self.task.settings.lock_timeout_seconds.into());
-        let purpose = Purpose { name: &self.task.name, part: "compare", lock_timeout, writes: false };
-        let client = open(&self.settings, &purpose).await?;
+        open(&self.settings, &Purpose { name: &self.task.name, part, lock_timeout, writes: false }).await
+    }
+
+    /// Has the server end what that session does when this is dropped.
+    pub(crate) fn ending(&self, client: &Client) -> Ending {
+        Ending::of(client, &self.settings)
+    }
+
+    async fn connect(&self) -> Result<Client, Problem> {
+        let client = self.open("compare").await?;
         client.batch_execute(LIMITS).await.map_err(|error| error::driver(&error, "set up a session"))?;
         Ok(client)
     }

@@ -15,7 +15,12 @@ use crate::native::{ColumnNative, Key, Sequence, TableNative};
 use crate::wire::quote_identifier;
 
 /// Makes what is missing, in one commit.
-pub(crate) async fn table(client: &mut Client, grant: &Grant, table: &TablePlan) -> Result<(), Problem> {
+pub(crate) async fn table(
+    client: &mut Client,
+    grant: &Grant,
+    table: &TablePlan,
+    analyzes: bool,
+) -> Result<(), Problem> {
     let failed = |error: tokio_postgres::Error| {
         problem(&error, &format!("make keys and indexes of {}", table.target)).table(table.name())
     };
@@ -28,7 +33,10 @@ pub(crate) async fn table(client: &mut Client, grant: &Grant, table: &TablePlan)
                     transaction.batch_execute(&statement).await.map_err(failed)?;
                 }
             }
-            transaction.batch_execute(&format!("ANALYZE {}", quote_table(&table.target))).await.map_err(failed)?;
+            if analyzes {
+                let analyze = format!("ANALYZE {}", quote_table(&table.target));
+                transaction.batch_execute(&analyze).await.map_err(failed)?;
+            }
             transaction.commit().await.map_err(failed)
         }
         Some(_) => Ok(()),

@@ -20,6 +20,8 @@ use crate::client::Connected;
 pub(crate) struct PgLoader {
     pub(crate) connected: Connected,
     pub(crate) grant: Grant,
+    /// Whether a table that is loaded gets its statistics.
+    pub(crate) analyzes: bool,
 }
 
 #[async_trait]
@@ -64,7 +66,7 @@ impl Loader for PgLoader {
     }
 
     async fn finish_table(&mut self, table: &TablePlan) -> Result<(), Problem> {
-        finish::table(&mut self.connected.client, &self.grant, table).await?;
+        finish::table(&mut self.connected.client, &self.grant, table, self.analyzes).await?;
         crash::point("table.finished");
         Ok(())
     }

@@ -29,6 +29,7 @@ mod loader;
 mod marks;
 mod names;
 mod pipeline;
+mod refresh;
 mod schema;
 mod session;
 mod sets;
@@ -53,6 +54,7 @@ use wavemark_domain::adopt::KeptTask;
 use wavemark_domain::catalog::{Column, Table};
 use wavemark_domain::check::Finding;
 use wavemark_domain::layout::ColumnPolicy;
+use wavemark_domain::task::Statistics;
 use wavemark_domain::{Encoding, Problem, TablePlan};
 
 use crate::client::{Backend, Connected, Purpose, connect, open};
@@ -110,9 +112,10 @@ impl PostgresTarget {
     async fn loaders(&self, task: &TaskContext) -> Result<Vec<PgLoader>, Problem> {
         let count = if task.kind.loads() { task.settings.load_parallelism } else { 0 };
         let mut loaders = Vec::with_capacity(count.into());
+        let analyzes = task.settings.statistics != Statistics::Never;
         for number in 0..count {
             let connected = self.connect(task, &format!("load {number}")).await?;
-            loaders.push(PgLoader { connected, grant: Grant::of(task) });
+            loaders.push(PgLoader { connected, grant: Grant::of(task), analyzes });
         }
         Ok(loaders)
     }

@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use wavemark_connector::compare::Side;
 use wavemark_connector::crash;
 use wavemark_connector::source::{Counter, KeySet, RowReader};
-use wavemark_connector::target::{Checks, Refused, Segment, Session, Stage, TableMark, Verdict, WaveEnd};
+use wavemark_connector::target::{Checks, Refresh, Refused, Segment, Session, Stage, TableMark, Verdict, WaveEnd};
 use wavemark_domain::task::Preparation;
 use wavemark_domain::{Fault, Position, Problem, Relayout, TableId, TableName, TablePlan};
 
@@ -13,7 +13,7 @@ use super::create::{self, Before};
 use super::fault::problem;
 use super::fence::Grant;
 use super::wave::Waves;
-use super::{careful, counters, enums, foreign_keys, forward, marks, table};
+use super::{careful, counters, enums, foreign_keys, forward, marks, refresh, table};
 use crate::client::{Backend, Connected};
 use crate::compare::{Origin, PgSide, Place};
 
@@ -166,6 +166,16 @@ impl Session for PgSession {
     async fn raise_counters(&mut self, plan: &[TablePlan], counters: &[Counter]) -> Result<(), Problem> {
         let grant = self.grant();
         counters::raise(&mut self.control.client, &grant, plan, counters).await
+    }
+
+    async fn refresh(&mut self, plan: &[TablePlan], what: Refresh, told: &(dyn Fn(String) + Sync)) -> Vec<Problem> {
+        match self.beside.open("refresh").await {
+            Ok(client) => {
+                let _ending = self.beside.ending(&client);
+                refresh::refresh(&client, self.control.version, plan, what, told).await
+            }
+            Err(problem) => vec![problem],
+        }
     }
 
     async fn apply(&mut self, plan: &[TablePlan], segment: &Segment<'_>) -> Result<(), Problem> {

@@ -8,6 +8,7 @@ use wavemark_domain::{Fault, Problem, TableName, TableWish};
 
 use super::{Follower, aside};
 use crate::attempt::Stop;
+use crate::hand_over::{self, Moment};
 use crate::load::aside::{Aside, Request};
 use crate::run::Run;
 
@@ -107,6 +108,9 @@ impl Follower<'_> {
         }
         let counters = self.run.source.counters(&self.plan).await?;
         self.session.raise_counters(&self.plan, &counters).await?;
+        if hand_over::refresh(self.run, &self.plan, self.session, Moment::Drain).await.is_break() {
+            return Ok(());
+        }
         self.draining = None;
         let tables = self.run.status.progress().tables;
         let behind = tables.iter().filter(|table| table.state != TableState::Live).count() as u64;

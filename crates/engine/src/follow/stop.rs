@@ -17,6 +17,7 @@ use wavemark_domain::{Fault, Position, Problem};
 use super::Follower;
 use super::pieces::Piece;
 use crate::attempt::Stop;
+use crate::hand_over::{self, Moment};
 use crate::run::{Ended, Run};
 
 /// What was committed before a time is in the log by then, also what nobody waited for.
@@ -102,6 +103,9 @@ impl Follower<'_> {
         }
         self.make_due_keys().await?;
         self.raise_counters().await?;
+        if hand_over::refresh(self.run, &self.plan, self.session, Moment::End).await.is_break() {
+            return Ok(Ended::Stopped);
+        }
         self.tell_stop();
         Ok(Ended::Finished)
     }

@@ -87,7 +87,7 @@ async fn a_zombie_that_connects_again_changes_nothing_beside_the_waves_either() 
     let (grant, at, reason) = (zombie.waves.grant, position(9), Problem::transient("parked", "for a test"));
     let mut client = admin(&database.cluster, &database.name).await;
     let refused = [
-        super::super::finish::table(&mut client, &grant, &plan[0]).await,
+        super::super::finish::table(&mut client, &grant, &plan[0], true).await,
         super::super::finish::complete(&mut client, &grant, &plan[0]).await,
         zombie.park_table(&plan[0], &at, &reason).await,
         zombie.adopt_table(&plan[0], &mark(&plan[0], 1)).await,

@@ -110,7 +110,7 @@ const fn text(name: &'static str, label: &'static str, hint: &'static str) -> Se
     Setting { name, label, hint, first: false, range: None, words: &[] }
 }
 
-const SETTINGS: [Setting; 28] = [
+const SETTINGS: [Setting; 30] = [
     Setting {
         name: "preparation",
         label: "Target tables before the load",
@@ -208,6 +208,22 @@ const SETTINGS: [Setting; 28] = [
         "When a partition goes",
         "Detached, dropped or truncated: its rows leave the table, and the source's log says nothing of it.",
         &[PARK, ("keep-rows", "The target keeps the rows")],
+    ),
+    choice(
+        "statistics",
+        "Statistics of the target's tables",
+        "By them its server plans queries.",
+        &[
+            ("after-load", "Made once a table is loaded"),
+            ("also-at-hand-over", "Also at a drain, and where the task ends by itself"),
+            ("never", "Not made"),
+        ],
+    ),
+    choice(
+        "materialized_views",
+        "Materialized views in the target",
+        "Those that read the task's tables, at a drain and where the task ends by itself.",
+        &[("leave", "Left as they are"), ("refresh", "Refreshed")],
     ),
     Setting {
         name: "confirm_after",
