@@ -31,6 +31,7 @@ use wavemark_connector::testkit::model::SourceState;
 use wavemark_connector::testkit::source::SimulatedSource;
 use wavemark_connector::testkit::target::{SimulatedTarget, TargetState};
 use wavemark_connector::testkit::{Chance, Odds, Sabotage};
+use wavemark_domain::Relayout;
 use wavemark_domain::task::TaskSettings;
 use wavemark_engine::plan;
 
@@ -217,7 +218,13 @@ async fn the_simulated_target_keeps_the_contract_of_targets() {
         let catalog = source.state().catalog();
         let planned = plan::make(catalog, &mappings("t0"), "simulated", &source, &target, true);
         let task = task(1, TaskSettings::default());
-        let subject = Subject { target: Arc::new(target.clone()), task, plan: planned.tables[0].clone() };
+        let plan = planned.tables[0].clone();
+        let mut next = plan.clone();
+        Arc::make_mut(&mut next.source).columns[0].native = 1.into();
+        let next = Relayout { plan: next, steps: Vec::new() };
+        // A value means something else to each layout.
+        let in_next = |value: i64| value ^ (1 << 48);
+        let subject = Subject { target: Arc::new(target.clone()), task, plan, next, in_next };
         let rows = async || {
             let mut rows: Vec<[i64; 3]> = target.state().tables[0]
                 .iter()

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use wavemark_domain::batch::RowStart;
 use wavemark_domain::task::Preparation;
-use wavemark_domain::{Batch, Cell, ChangeKind, Epoch, Fault, Position, Problem, TableId, TablePlan, WaveNumber};
+use wavemark_domain::{
+    Batch, Cell, ChangeKind, Epoch, Fault, Position, Problem, Relayout, TableId, TablePlan, WaveNumber,
+};
 
 use crate::TaskContext;
 use crate::source::{Block, ChunkRange, KeySet, RowReader};
@@ -25,6 +27,10 @@ pub struct Subject {
     pub task: TaskContext,
     /// The one table of its plan.
     pub plan: TablePlan,
+    /// The layout that the table gets; its rows are three numbers as before.
+    pub next: Relayout,
+    /// What the table has for a `value` that comes in that layout.
+    pub in_next: fn(i64) -> i64,
 }
 
 /// A row: id, value, large.
@@ -42,6 +48,7 @@ pub async fn check(subject: &Subject, rows: impl AsyncFn() -> Vec<Numbers>) {
     subject.conflicts_are_told_apart_and_settled(&rows).await;
     subject.nothing_of_a_predecessor_can_be_committed(&rows).await;
     subject.a_parked_table_is_kept_with_its_reason().await;
+    subject.a_table_is_altered_with_its_wave_or_not_at_all(&rows).await;
     subject.what_is_cleaned_up_is_not_opened_again().await;
 }
 
@@ -248,6 +255,41 @@ impl Subject {
             Stage::Parked(problem) => assert_eq!(problem.code, reason.code),
             other => panic!("the table is parked, not {other:?}"),
         }
+    }
+
+    async fn a_table_is_altered_with_its_wave_or_not_at_all(&self, rows: &impl AsyncFn() -> Vec<Numbers>) {
+        let next = std::slice::from_ref(&self.next.plan);
+        let insert = |row: Numbers| batch(&[Change::Insert(row)]);
+        let before = rows().await;
+        let mut first = self.open(2).await;
+        let session = first.session.as_mut();
+        session.alter(next, &self.plan, &self.next).await.expect("a table is altered in a wave");
+        session.apply(next, &Segment::whole(&insert([6, 60, 600]))).await.expect("rows of its next layout follow");
+        session.roll_back().await.expect("the wave is taken back");
+        assert_eq!(rows().await, before);
+
+        // Nothing is left of that: rows come as before, and in one wave with those of the next layout.
+        let mut second = self.open(2).await;
+        let session = second.session.as_mut();
+        self.wave(session, 7, &[Change::Insert([6, 60, 600])]).await.expect("the table is what it was");
+        self.apply(session, &[Change::Update { old: None, new: [Some(6), Some(61), None] }])
+            .await
+            .expect("a row before");
+        session.alter(next, &self.plan, &self.next).await.expect("a table is altered among its rows");
+        session.apply(next, &Segment::whole(&insert([7, 70, 700]))).await.expect("a row after");
+        commit(session, 8, &[]).await.expect("the wave is committed");
+        let mut after = [before, vec![[6, 61, 600], [7, (self.in_next)(70), 700]]].concat();
+        after.sort_unstable();
+        assert_eq!(rows().await, after);
+
+        let mut third = self.try_open(2).await.unwrap_or_else(|error| panic!("it must open: {error}"));
+        assert_eq!(third.kept.bookmark, Some(bookmark(8)));
+        let session = third.session.as_mut();
+        session.attach(next).await.expect("the table has its next layout");
+        session.apply(next, &Segment::whole(&batch(&[Change::Delete(6)]))).await.expect("it takes more changes");
+        commit(session, 9, &[]).await.expect("the wave is committed");
+        after.retain(|row| row[0] != 6);
+        assert_eq!(rows().await, after);
     }
 
     async fn what_is_cleaned_up_is_not_opened_again(&self) {
