@@ -124,6 +124,17 @@ pub enum MaterializedViews {
     Refresh,
 }
 
+/// Which columns of a table the source sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PublishedColumns {
+    /// All that it has; those that the mapping leaves out are dropped on arrival.
+    #[default]
+    All,
+    /// Those that travel, where the source can be told so. It may refuse to drop or retype them then.
+    Mapped,
+}
+
 /// When the target counts as durable, so that the source may forget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -159,6 +170,8 @@ pub struct TaskSettings {
     pub renamed_columns: AlterPolicy,
     /// What happens when a column's type changes at the source.
     pub retyped_columns: AlterPolicy,
+    /// Which columns of a table the source sends.
+    pub published_columns: PublishedColumns,
     /// What happens to a table that was changed at the source in a way that can't be applied exactly.
     pub changed_tables: ChangedTablePolicy,
     /// What happens when a table that the mapping chooses comes after the load.
@@ -214,6 +227,7 @@ impl Default for TaskSettings {
             dropped_columns: ColumnPolicy::default(),
             renamed_columns: AlterPolicy::default(),
             retyped_columns: AlterPolicy::default(),
+            published_columns: PublishedColumns::default(),
             changed_tables: ChangedTablePolicy::default(),
             new_tables: NewTablePolicy::default(),
             statistics: Statistics::default(),
@@ -300,6 +314,12 @@ impl TaskSettings {
                 "There is no start_slot that could be dropped.",
             ),
             (
+                "published_columns",
+                self.published_columns == PublishedColumns::Mapped && self.added_columns != ColumnPolicy::Ignore,
+                "A column that is added does not come where the source sends listed columns alone: added_columns must be \
+                 ignore.",
+            ),
+            (
                 "stop_at",
                 self.stop_at != StopAt::Never && !kind.follows(),
                 "A task that only loads ends when it has loaded: it has nowhere else to stop.",
@@ -363,6 +383,18 @@ mod tests {
         assert_eq!(named.misfit(TaskKind::FullLoadAndCdc).map(|(field, _)| field), Some("start_slot"));
         let dropping = TaskSettings { drop_start_slot: true, ..TaskSettings::default() };
         assert_eq!(dropping.misfit(TaskKind::Cdc).map(|(field, _)| field), Some("drop_start_slot"));
+    }
+
+    #[test]
+    fn listed_columns_and_columns_that_are_taken_up_are_a_misfit() {
+        let listed = TaskSettings { published_columns: PublishedColumns::Mapped, ..Default::default() };
+        let field = |settings: &TaskSettings| settings.misfit(TaskKind::FullLoadAndCdc).map(|(field, _)| field);
+        assert_eq!(field(&listed), Some("published_columns"));
+        assert_eq!(
+            field(&TaskSettings { added_columns: ColumnPolicy::ParkTable, ..listed.clone() }),
+            Some("published_columns")
+        );
+        assert_eq!(field(&TaskSettings { added_columns: ColumnPolicy::Ignore, ..listed }), None);
     }
 
     #[test]

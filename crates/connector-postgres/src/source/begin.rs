@@ -132,9 +132,9 @@ async fn publish_more(control: &Client, task: &TaskContext, tables: &[TablePlan]
     let Some(own) = slot::newest(&slot::find(control, task).await?, task)?.cloned() else { return Ok(()) };
     let publication = slot::publication(control, task, &own.name).await?;
     if standby::is_one(control).await? {
-        return slot::publish_more_at_primary(control, &publication, tables).await;
+        return slot::publish_more_at_primary(control, task, &publication, tables).await;
     }
-    slot::publish_more(control, &publication, tables).await
+    slot::publish_more(control, task, &publication, tables).await
 }
 
 /// Drops the slots for tables loaded aside, unless a successor made one.

@@ -62,7 +62,7 @@ pub(super) async fn open(
         let oid = oid(table)?;
         if !published.tables.contains(&oid) {
             writer.end_table(table.id, "it is not in the task's publication any more");
-        } else if let Some(how) = published.shape(oid).differs(&control, table).await? {
+        } else if let Some(how) = published.shape(oid).differs(&control, table, &task.settings).await? {
             writer.end_table(table.id, how);
         }
     }

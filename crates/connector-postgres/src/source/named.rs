@@ -77,7 +77,7 @@ pub(super) async fn begin(
 ) -> Result<Position, Problem> {
     let control = session::ordinary(settings, task, "control").await?;
     let position = look(settings, task, named, &control).await?;
-    covers(&control, named, plan).await?;
+    covers(&control, task, named, plan).await?;
     for leftover in slot::find(&control, task).await?.iter().filter(|old| old.generation <= task.generation.0) {
         slot::remove_slot(&control, &leftover.name).await?;
     }
@@ -174,7 +174,7 @@ pub(super) async fn free(control: &Client, slot: &str) -> Result<(), Problem> {
 }
 
 /// The publication must have every planned table whole, with every kind of change.
-async fn covers(control: &Client, named: Named<'_>, plan: &[TablePlan]) -> Result<(), Problem> {
+async fn covers(control: &Client, task: &TaskContext, named: Named<'_>, plan: &[TablePlan]) -> Result<(), Problem> {
     let refuse = |text: String, advice: String| {
         Err(Problem::new(Fault::Settings, "start-publication", text).advice(format!("{advice} {AGAIN}")))
     };
@@ -196,7 +196,7 @@ async fn covers(control: &Client, named: Named<'_>, plan: &[TablePlan]) -> Resul
         |table: &&TablePlan| TableNative::of(&table.source).is_ok_and(|native| !found.tables.contains(&native.oid));
     let missing: Vec<&TableName> = plan.iter().filter(is_missing).map(TablePlan::name).collect();
     if missing.is_empty() {
-        return whole(control, named, plan, &found).await;
+        return whole((control, &task.settings), named, plan, &found).await;
     }
     let words = |texts: Vec<String>| texts.join(", ");
     let text = format!(
@@ -209,16 +209,21 @@ async fn covers(control: &Client, named: Named<'_>, plan: &[TablePlan]) -> Resul
 }
 
 /// The publication must have the rows and columns of each table that the task's mapping has.
-async fn whole(control: &Client, named: Named<'_>, plan: &[TablePlan], found: &slot::Published) -> Result<(), Problem> {
+async fn whole(
+    (control, settings): (&Client, &TaskSettings),
+    named: Named<'_>,
+    plan: &[TablePlan],
+    found: &slot::Published,
+) -> Result<(), Problem> {
     for table in plan {
-        if let Some(how) = found.shape(super::follow::oid(table)?).differs(control, table).await? {
+        if let Some(how) = found.shape(super::follow::oid(table)?).differs(control, table, settings).await? {
             let text =
                 format!("The publication {} does not fit the mapping for {}: {how}.", named.publication, table.name());
             let name = crate::wire::quote_identifier(named.publication);
             let advice = format!(
                 "ALTER PUBLICATION {name} DROP TABLE {}; ALTER PUBLICATION {name} ADD TABLE {}; {AGAIN}",
                 names::quoted(table.name()),
-                slot::entry(table)
+                slot::entry(table, settings)
             );
             return Err(Problem::new(Fault::Settings, "start-publication", text).advice(advice));
         }

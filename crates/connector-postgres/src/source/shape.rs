@@ -5,12 +5,14 @@
 use hashbrown::HashMap;
 use serde_json::Value;
 use tokio_postgres::Client;
-use wavemark_domain::{Fault, Problem, TablePlan};
+use wavemark_domain::layout::ColumnPolicy;
+use wavemark_domain::task::{PublishedColumns, TaskSettings};
+use wavemark_domain::{Column, Fault, Problem, TablePlan};
 
 use super::names::quoted;
 use super::rows;
 use crate::error;
-use crate::native::TableNative;
+use crate::native::{ColumnNative, TableNative};
 
 /// The version from which publications have row filters and column lists.
 pub(crate) const LEAST_VERSION: i32 = 150_000;
@@ -32,6 +34,29 @@ const UNCOVERED: &str = "\
         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number AND k.at <= i.indnkeyatts \
         WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate AND a.attname = n.name \
           AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END)";
+
+/// Columns of replica identities, of tables or of their partitions, that are not in the tables' lists; a whole row is none.
+const UNLISTED: &str = "\
+    WITH listed AS (SELECT * FROM unnest($1::oid[], $2::text[]) AS n (root, name)) \
+    SELECT r.root, coalesce(a.attname::text, 'of the whole row') FROM (SELECT DISTINCT root FROM listed) AS r \
+    CROSS JOIN LATERAL (SELECT r.root UNION SELECT relid FROM pg_partition_tree(r.root)) AS t (oid) \
+    JOIN pg_class c ON c.oid = t.oid AND c.relkind = 'r' \
+    LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisvalid AND c.relreplident <> 'f' \
+        AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END \
+    LEFT JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, at) ON k.at <= i.indnkeyatts \
+    LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number \
+    WHERE c.relreplident = 'f' OR (a.attname IS NOT NULL \
+        AND NOT EXISTS (SELECT FROM listed l WHERE l.root = r.root AND l.name = a.attname))";
+
+/// The columns of a table that are listed where it is published; `None` where it is published with all. With replica
+/// identity full the server would refuse the updates of a table with a list.
+pub(super) fn listed<'a>(table: &'a TablePlan, settings: &TaskSettings) -> Option<Vec<&'a Column>> {
+    let may = settings.published_columns == PublishedColumns::Mapped && settings.added_columns == ColumnPolicy::Ignore;
+    let native = TableNative::of(&table.source).ok()?;
+    let plain = table.source.columns.iter().filter(|column| !column.generated).count();
+    (may && native.replica_identity != "f" && table.columns.len() < plain)
+        .then(|| table.columns.iter().map(|column| &table.source.columns[column.source]).collect())
+}
 
 /// What a publication has of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,9 +87,20 @@ pub(super) async fn read(client: &Client, publication: &str) -> Result<Shapes, P
 
 impl Shape {
     /// What of it is not as the plan says.
-    pub(super) async fn differs(&self, client: &Client, table: &TablePlan) -> Result<Option<&'static str>, Problem> {
-        if self.columns.is_some() {
-            return Ok(Some("its publication has not all of its columns"));
+    pub(super) async fn differs(
+        &self,
+        client: &Client,
+        table: &TablePlan,
+        settings: &TaskSettings,
+    ) -> Result<Option<&'static str>, Problem> {
+        if let Some(columns) = &self.columns {
+            // More than travel do no harm, but one that is added would be missed unless that is wanted.
+            let number = |column: &&Column| ColumnNative::of(column).map(|native| native.attnum).unwrap_or_default();
+            let fits = listed(table, settings)
+                .is_some_and(|listed| listed.iter().map(number).all(|number| columns.contains(&number)));
+            if !fits {
+                return Ok(Some("its publication has not all of its columns"));
+            }
         }
         match (rows::condition(table), &self.rows) {
             (None, None) => Ok(None),
@@ -75,6 +111,13 @@ impl Shape {
                 Ok((!same).then_some("its publication has other rows than those of the task's filter"))
             }
         }
+    }
+}
+
+impl Shape {
+    /// Whether all columns come although those that travel could be listed.
+    pub(super) fn is_wider(&self, table: &TablePlan, settings: &TaskSettings) -> bool {
+        self.columns.is_none() && listed(table, settings).is_some()
     }
 }
 
@@ -123,12 +166,43 @@ pub(crate) async fn uncovered<'a>(
     Ok(tables.into_iter().filter_map(|(oid, table)| Some((table, column(oid)?))).collect())
 }
 
+/// The tables whose list lacks a column of the replica identity, or of that of a partition, and that column.
+pub(super) async fn unlisted<'a>(
+    client: &Client,
+    plan: impl IntoIterator<Item = &'a TablePlan>,
+    settings: &TaskSettings,
+) -> Result<Vec<(&'a TablePlan, String)>, Problem> {
+    let (mut tables, mut oids, mut names) = (Vec::new(), Vec::new(), Vec::new());
+    for table in plan {
+        let Some(listed) = listed(table, settings) else { continue };
+        oids.extend(listed.iter().map(|_| oid(table)));
+        names.extend(listed.iter().map(|column| column.name.as_str()));
+        tables.push(table);
+    }
+    if tables.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = client
+        .query(UNLISTED, &[&oids, &names])
+        .await
+        .map_err(|error| error::driver(&error, "look up replica identities"))?;
+    let column = |table: &TablePlan| found.iter().find(|row| row.get::<_, u32>(0) == oid(table)).map(|row| row.get(1));
+    Ok(tables.into_iter().filter_map(|table| Some((table, column(table)?))).collect())
+}
+
 /// Refuses what would make the server refuse the updates of a table, and what it can't filter.
-pub(super) async fn check(client: &Client, plan: &[TablePlan]) -> Result<(), Problem> {
-    let Some(filtered) = plan.iter().find(|table| table.rows.is_some()) else { return Ok(()) };
+pub(super) async fn check(client: &Client, plan: &[TablePlan], settings: &TaskSettings) -> Result<(), Problem> {
+    let filtered = plan.iter().find(|table| table.rows.is_some());
+    let is_listed = plan.iter().any(|table| listed(table, settings).is_some());
+    if filtered.is_none() && !is_listed {
+        return Ok(());
+    }
     let version = version(client).await?;
     if version < LEAST_VERSION {
-        return Err(too_old(filtered, version));
+        return Err(filtered.map_or_else(|| too_old_to_list(version), |table| too_old(table, version)));
+    }
+    if let Some((table, column)) = unlisted(client, plan, settings).await?.first() {
+        return Err(not_listed(table, column));
     }
     match uncovered(client, plan).await?.first() {
         Some((table, column)) => Err(Problem { fault: Fault::Settings, ..rows::uncovered(&table.source, column) }),
@@ -146,6 +220,25 @@ pub(crate) fn too_old(table: &TablePlan, version: i32) -> Problem {
     );
     Problem::new(Fault::Settings, "row-filter-version", text)
         .advice("Take the filter out of the mapping, or load the table with a full-load task.")
+        .table(table.name())
+}
+
+fn too_old_to_list(version: i32) -> Problem {
+    let text = format!(
+        "The source has version {}: it sends mapped columns alone (published_columns) from version 15 on.",
+        version / 10_000
+    );
+    Problem::new(Fault::Settings, "column-list-version", text).advice("Set published_columns to all.")
+}
+
+fn not_listed(table: &TablePlan, column: &str) -> Problem {
+    let text = format!(
+        "The columns of {} can't be listed in the publication: column {column} of its replica identity, or of that of a \
+         partition, is not among them, so that the server would refuse every update and delete of the table.",
+        table.name()
+    );
+    Problem::new(Fault::Settings, "column-list-identity", text)
+        .advice("Set published_columns to all, or give all partitions the table's own key as identity.")
         .table(table.name())
 }
 

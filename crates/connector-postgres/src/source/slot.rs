@@ -6,7 +6,8 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 use wavemark_connector::TaskContext;
 use wavemark_domain::catalog::TableKind;
-use wavemark_domain::{Fault, Problem, TableName, TablePlan};
+use wavemark_domain::task::TaskSettings;
+use wavemark_domain::{Column, Fault, Problem, TableName, TablePlan};
 
 use super::names::{ASIDE, by_hand, literal, numbers, quoted, task_prefix};
 use super::shape::{self, Shape, Shapes};
@@ -212,16 +213,21 @@ pub(super) async fn publish(
     name: &str,
     plan: &[TablePlan],
 ) -> Result<(), Problem> {
-    checked(client, plan, &statement(task, name, plan)?, &format!("create the publication {name}")).await
+    checked(client, (task, plan), &statement(task, name, plan)?, &format!("create the publication {name}")).await
 }
 
 /// Alters publications; nothing is done if updates of a table would fail then. The statement's locks keep what is checked
 /// as it is, for tables without partitions.
-async fn checked(client: &Client, plan: &[TablePlan], statement: &str, doing: &str) -> Result<(), Problem> {
+async fn checked(
+    client: &Client,
+    (task, plan): (&TaskContext, &[TablePlan]),
+    statement: &str,
+    doing: &str,
+) -> Result<(), Problem> {
     let failed = |error: tokio_postgres::Error| error::driver(&error, doing);
     client.batch_execute("BEGIN").await.map_err(failed)?;
     let done = match client.batch_execute(statement).await {
-        Ok(()) => shape::check(client, plan).await,
+        Ok(()) => shape::check(client, plan, &task.settings).await,
         Err(error) => Err(failed(error)),
     };
     let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
@@ -234,7 +240,7 @@ pub(super) fn statement(task: &TaskContext, name: &str, plan: &[TablePlan]) -> R
     if let Some(table) = tables.iter().find(|table| !has_identity(table)) {
         return Err(no_identity(table.name()));
     }
-    let list: Vec<String> = tables.iter().map(|table| entry(table)).collect();
+    let list: Vec<String> = tables.iter().map(|table| entry(table, &task.settings)).collect();
     let list = if list.is_empty() { String::new() } else { format!(" FOR TABLE {}", list.join(", ")) };
     Ok(format!(
         "CREATE PUBLICATION {name}{list} WITH (publish_via_partition_root = true); \
@@ -245,23 +251,35 @@ pub(super) fn statement(task: &TaskContext, name: &str, plan: &[TablePlan]) -> R
 }
 
 /// A table in a list of those to publish.
-pub(super) fn entry(table: &TablePlan) -> String {
-    let rows = rows::condition(table).map(|condition| format!(" WHERE ({condition})")).unwrap_or_default();
-    format!("ONLY {}{rows}", quoted(table.name()))
+pub(super) fn entry(table: &TablePlan, settings: &TaskSettings) -> String {
+    let names = |listed: Vec<&Column>| listed.iter().map(|column| quote_identifier(&column.name)).collect::<Vec<_>>();
+    let columns = shape::listed(table, settings).map(|listed| format!(" ({})", names(listed).join(", ")));
+    let rows = rows::condition(table).map(|condition| format!(" WHERE ({condition})"));
+    format!("ONLY {}{}{}", quoted(table.name()), columns.unwrap_or_default(), rows.unwrap_or_default())
 }
 
 /// Publishes planned tables that aren't published yet, or not as they are planned: those that are about to be loaded.
-pub(super) async fn publish_more(client: &Client, name: &str, plan: &[TablePlan]) -> Result<(), Problem> {
-    let wanted = Wanted::of(client, name, plan).await?;
-    let Some(statement) = wanted.statement(name) else { return Ok(()) };
-    checked(client, plan, &statement, &format!("add tables to the publication {name}")).await
+pub(super) async fn publish_more(
+    client: &Client,
+    task: &TaskContext,
+    name: &str,
+    plan: &[TablePlan],
+) -> Result<(), Problem> {
+    let wanted = Wanted::of(client, task, name, plan).await?;
+    let Some(statement) = wanted.statement(name, &task.settings) else { return Ok(()) };
+    checked(client, (task, plan), &statement, &format!("add tables to the publication {name}")).await
 }
 
 /// The same where we can't: says what has to be run.
-pub(super) async fn publish_more_at_primary(client: &Client, name: &str, plan: &[TablePlan]) -> Result<(), Problem> {
-    let wanted = Wanted::of(client, name, plan).await?;
-    let Some(statement) = wanted.statement(name) else { return Ok(()) };
-    shape::check(client, plan).await?;
+pub(super) async fn publish_more_at_primary(
+    client: &Client,
+    task: &TaskContext,
+    name: &str,
+    plan: &[TablePlan],
+) -> Result<(), Problem> {
+    let wanted = Wanted::of(client, task, name, plan).await?;
+    let Some(statement) = wanted.statement(name, &task.settings) else { return Ok(()) };
+    shape::check(client, plan, &task.settings).await?;
     let tables: Vec<&TableName> = wanted.missing.iter().chain(&wanted.others).map(|table| table.name()).collect();
     Err(standby::lacks(name, &tables, &statement))
 }
@@ -274,24 +292,26 @@ struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    async fn of(client: &Client, name: &str, plan: &'a [TablePlan]) -> Result<Self, Problem> {
+    async fn of(client: &Client, task: &TaskContext, name: &str, plan: &'a [TablePlan]) -> Result<Self, Problem> {
         let mut wanted = Self { missing: Vec::new(), others: Vec::new() };
         let Some(published) = Published::read(client, name).await? else { return Ok(wanted) };
         for table in plan.iter().filter(|table| table.source.kind != TableKind::View && has_identity(table)) {
-            let oid = shape::oid(table);
-            if !published.tables.contains(&oid) {
+            let shape = published.shape(shape::oid(table));
+            if !published.tables.contains(&shape::oid(table)) {
                 wanted.missing.push(table);
-            } else if published.shape(oid).differs(client, table).await?.is_some() {
+            } else if shape.is_wider(table, &task.settings)
+                || shape.differs(client, table, &task.settings).await?.is_some()
+            {
                 wanted.others.push(table);
             }
         }
         Ok(wanted)
     }
 
-    fn statement(&self, name: &str) -> Option<String> {
+    fn statement(&self, name: &str, settings: &TaskSettings) -> Option<String> {
         let name = quote_identifier(name);
         let out: Vec<String> = self.others.iter().map(|table| format!("ONLY {}", quoted(table.name()))).collect();
-        let into: Vec<String> = self.missing.iter().chain(&self.others).map(|table| entry(table)).collect();
+        let into: Vec<String> = self.missing.iter().chain(&self.others).map(|table| entry(table, settings)).collect();
         let out = (!out.is_empty()).then(|| format!("ALTER PUBLICATION {name} DROP TABLE {}; ", out.join(", ")));
         let into = (!into.is_empty()).then(|| format!("ALTER PUBLICATION {name} ADD TABLE {};", into.join(", ")));
         into.map(|into| format!("{}{into}", out.unwrap_or_default()))

@@ -49,7 +49,7 @@ pub(super) async fn is_published(control: &Client, task: &TaskContext, plan: &[T
         let text = format!("The publication {name} is not as it has to be.");
         return Err(needed(text, &format!("DROP PUBLICATION {name}; {create}")));
     }
-    slot::publish_more_at_primary(control, &name, plan).await
+    slot::publish_more_at_primary(control, task, &name, plan).await
 }
 
 /// The problem that only somebody at the primary can solve.

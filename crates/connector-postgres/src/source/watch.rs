@@ -63,8 +63,8 @@ struct Watched {
     leaves: BTreeMap<u32, Leaf>,
     /// What the publication has of it; not known before it was looked at while it is there.
     shape: Option<Shape>,
-    /// Its plan, if not all of its rows travel.
-    filtered: Option<TablePlan>,
+    /// Its plan, if not all of its rows or columns are published.
+    limited: Option<TablePlan>,
 }
 
 /// A partition that has rows itself.
@@ -82,7 +82,7 @@ pub(super) struct Watch {
     publication: String,
     /// Whether the publication is ours.
     is_ours: bool,
-    policy: PartitionPolicy,
+    settings: TaskSettings,
     tables: Vec<Watched>,
     /// As of the look before; none before the second, for the plan is older than the first.
     all_tables: Option<i64>,
@@ -100,16 +100,17 @@ impl Watch {
     ) -> Result<Self, Problem> {
         let watched = |table: &TablePlan| {
             let oid = TableNative::of(&table.source).ok()?.oid;
-            let filtered = table.rows.is_some().then(|| table.clone());
+            let is_limited = table.rows.is_some() || shape::listed(table, settings).is_some();
+            let limited = is_limited.then(|| table.clone());
             let name = table.name().clone();
-            Some(Watched { table: table.id, oid, name, leaves: BTreeMap::new(), shape: None, filtered })
+            Some(Watched { table: table.id, oid, name, leaves: BTreeMap::new(), shape: None, limited })
         };
         let followed = plan.iter().filter(|table| table.source.kind != TableKind::View);
         let every = Duration::from_secs(u64::from(settings.idle_seconds) * u64::from(BEATS));
         let mut watch = Self {
             publication: publication.to_owned(),
             is_ours: publication != settings.start_publication,
-            policy: settings.partition_removals,
+            settings: settings.clone(),
             tables: followed.filter_map(watched).collect(),
             all_tables: None,
             every,
@@ -149,7 +150,9 @@ impl Watch {
                 }
                 Some(_) => {
                     let now = leaves.entry(table.oid).or_default();
-                    changes(client, &table.leaves, now, self.policy).await.map_err(|error| failed(&error))?
+                    changes(client, &table.leaves, now, self.settings.partition_removals)
+                        .await
+                        .map_err(|error| failed(&error))?
                 }
             };
             found.extend(what.map(|what| (table.table, what)));
@@ -164,13 +167,22 @@ impl Watch {
         Ok(Some(Seen { ended: found, tables_came }))
     }
 
-    /// The tables whose updates the server refuses because of their filters. They are taken out of our publication: whatever
+    /// The tables whose updates the server refuses because of their filters or lists of columns. They are taken out of our publication: whatever
     /// becomes of the copy, the source must be writable.
     async fn uncovered(&self, client: &Client, ended: &[(TableId, String)]) -> Result<Vec<(TableId, String)>, Problem> {
         let is_ended = |table: &&TablePlan| ended.iter().any(|(ended, _)| *ended == table.id);
-        let filtered = self.tables.iter().filter_map(|table| table.filtered.as_ref()).filter(|table| !is_ended(table));
-        let mut found = Vec::new();
-        for (table, column) in shape::uncovered(client, filtered).await? {
+        let limited = || self.tables.iter().filter_map(|table| table.limited.as_ref()).filter(|table| !is_ended(table));
+        let filtered = shape::uncovered(client, limited()).await?;
+        let lacks = |column: &str| format!("its replica identity lacks column {column} of its filter");
+        let mut refused: Vec<_> = filtered.iter().map(|(table, column)| (*table, lacks(column))).collect();
+        let unlisted = shape::unlisted(client, limited(), &self.settings).await?;
+        let lacks = |column: &str| format!("its columns in the publication lack {column} of its replica identity");
+        refused.extend(unlisted.iter().map(|(table, column)| (*table, lacks(column))));
+        let mut found: Vec<(TableId, String)> = Vec::new();
+        for (table, why) in refused {
+            if found.iter().any(|(ended, _)| *ended == table.id) {
+                continue;
+            }
             let sql = format!(
                 "ALTER PUBLICATION {} DROP TABLE ONLY {}",
                 quote_identifier(&self.publication),
@@ -181,10 +193,8 @@ impl Watch {
             {
                 tracing::warn!(table.name = %table.name(), %error, "a table that can't be updated was not taken out of the publication");
             }
-            let what = format!(
-                "its replica identity lacks column {column} of its filter, so that the server refused its updates; it is taken \
-                 out of the task's publication"
-            );
+            let what =
+                format!("{why}, so that the server refused its updates; it is taken out of the task's publication");
             found.push((table.id, what));
         }
         Ok(found)

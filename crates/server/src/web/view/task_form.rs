@@ -110,7 +110,7 @@ const fn text(name: &'static str, label: &'static str, hint: &'static str) -> Se
     Setting { name, label, hint, first: false, range: None, words: &[] }
 }
 
-const SETTINGS: [Setting; 30] = [
+const SETTINGS: [Setting; 31] = [
     Setting {
         name: "preparation",
         label: "Target tables before the load",
@@ -202,6 +202,12 @@ const SETTINGS: [Setting; 30] = [
         "When a table comes",
         "One that the mapping chooses, after the load.",
         &[("load", "Load it, the others go on"), ("ignore", "Leave it out"), PARK],
+    ),
+    choice(
+        "published_columns",
+        "The source sends",
+        "Of tables whose columns are not all mapped. Where it sends those alone it refuses to drop or retype them.",
+        &[("all", "All columns"), ("mapped", "The mapped columns alone")],
     ),
     choice(
         "partition_removals",
