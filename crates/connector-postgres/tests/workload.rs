@@ -202,8 +202,9 @@ async fn transaction(client: &Client, rng: &mut StdRng, tables: &mut Vec<Table>,
         let done = client.batch_execute(&statement).await;
         if let Err(error) = &done {
             let code = error.code().unwrap().code();
-            // A key that is there, or one that is too large for an index; a default that is none; a number without its negative.
-            assert!(["23505", "54000", "0A000", "22003"].contains(&code), "{statement}: {error:?}");
+            // A key that is there, or one that is too large for an index; a default that is none; a number without its
+            // negative; a lock that whoever loads waits for, too.
+            assert!(["23505", "54000", "0A000", "22003", "40P01"].contains(&code), "{statement}: {error:?}");
         }
         let end = if done.is_err() || rng.random_ratio(1, 8) { "ROLLBACK TO s" } else { "RELEASE s" };
         if end == "ROLLBACK TO s" {
@@ -275,8 +276,8 @@ async fn carry_out(seed: u64) {
     for _ in 0..20 {
         transaction(&pair.source, &mut rng, &mut tables, true).await;
     }
-    // A column that came is in the target once a row was written; here with a key that any index takes.
-    for table in &tables {
+    // What a last alteration did arrives with the next row, or without one; here with a key that any index takes.
+    for table in tables.iter().filter(|_| seed.is_multiple_of(2)) {
         let kind = table.columns[1].1;
         let last =
             format!("INSERT INTO {} (id, k) VALUES (1000000, CAST(({}) AS {kind}))", table.name, values_of(kind)[0]);
@@ -284,7 +285,26 @@ async fn carry_out(seed: u64) {
     }
     pair.source.batch_execute("INSERT INTO the_end VALUES (1)").await.unwrap();
     settled(&pair, &running, seed).await;
+    become_equal(&pair, &names).await;
+    settled(&pair, &running, seed).await;
     pair.assert_equal(&names, &format!("at the end of seed {seed}")).await;
+}
+
+/// Waits until all tables are equal, or for long: what no row tells of is seen some time after.
+async fn become_equal(pair: &Pair, names: &[&str]) {
+    let list: Vec<String> = names
+        .iter()
+        .map(|name| format!("(SELECT string_agg(t::text, ';' ORDER BY t::text COLLATE \"C\") FROM {name} t)"))
+        .collect();
+    let sql = format!("SELECT md5(concat_ws('|', {}))", list.join(", "));
+    // Not there, while a table is loaded again.
+    let all = async |client: &Client| client.query_one(&sql, &[]).await.ok().map(|row| row.get::<_, String>(0));
+    for _ in 0..60 {
+        if all(&pair.mart).await == all(&pair.source).await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 /// Waits until everything is in the target and every table is live.

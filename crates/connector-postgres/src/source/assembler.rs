@@ -16,6 +16,7 @@ use wavemark_domain::{Batch, Position, Problem, Relayout, TableId};
 use super::layout::Expected;
 use super::oversized::{self, Oversized};
 use super::streamed::{Replay, Streamed};
+use super::unspoken::Unspoken;
 use super::writer::Writer;
 use crate::pgoutput::{DecodeError, Message, OwnedRelation, StreamCommit, decode};
 use crate::position::Place;
@@ -46,6 +47,8 @@ pub(super) struct Assembler {
     /// The log's progress with nothing pending, not marked yet, and the server's clock then.
     progress: Option<(Lsn, i64)>,
     behind: bool,
+    /// What holds once the log is read so far, unless the log says it itself.
+    unspoken: Vec<Unspoken>,
 }
 
 /// A committed transaction that is being read.
@@ -82,7 +85,32 @@ impl Assembler {
             marked: from.lsn,
             progress: None,
             behind: false,
+            unspoken: Vec::new(),
         }
+    }
+
+    /// Takes in what the log may not say; instead of what was given before.
+    pub(super) fn expect(&mut self, unspoken: Vec<Unspoken>) {
+        self.unspoken = unspoken;
+    }
+
+    /// Takes in the next of what the log did not say, if it is read so far; false if there is none.
+    #[inline]
+    pub(super) fn speak(&mut self) -> Result<bool, Problem> {
+        if self.unspoken.is_empty() || !self.is_between() {
+            return Ok(false);
+        }
+        let read_to = self.progress.map_or(self.marked, |(at, _)| at.max(self.marked));
+        let Some(at) = self.unspoken.iter().position(|unspoken| unspoken.from <= read_to) else { return Ok(false) };
+        let unspoken = self.unspoken.swap_remove(at);
+        if let Message::Relation(_, relation) = decode(&unspoken.message, false).map_err(undecodable)? {
+            self.writer.relation(&relation);
+        }
+        Ok(true)
+    }
+
+    fn described(&mut self, relation: u32) {
+        self.unspoken.retain(|unspoken| unspoken.relation != relation);
     }
 
     /// Takes in one message; `clock` is the server's when it sent it.
@@ -102,6 +130,7 @@ impl Assembler {
                 self.writer.change(&message)
             }
             Message::Relation(_, relation) => {
+                self.described(relation.id);
                 self.writer.relation(&relation);
                 Ok(())
             }
@@ -180,6 +209,10 @@ impl Assembler {
                 continue;
             }
             let message = decode(data, true).map_err(undecodable)?;
+            if let Message::Relation(_, relation) = &message {
+                let described = relation.id;
+                self.unspoken.retain(|unspoken| unspoken.relation != described);
+            }
             match message {
                 Message::Relation(_, relation) if aborted => self.writer.described_in_vain(&relation),
                 message => self.writer.change(&message)?,

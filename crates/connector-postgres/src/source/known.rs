@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use hashbrown::HashMap;
 use serde_json::Value;
 use tokio_postgres::{Client, Row};
-use wavemark_domain::catalog::{Table, TableKind};
+use wavemark_domain::catalog::{Column, Table, TableKind};
 use wavemark_domain::{Problem, TableId, TablePlan};
 
 use super::layout::changed;
@@ -104,6 +104,24 @@ impl Known {
         Ok(found)
     }
 
+    /// Forgets a table of which nothing comes any more.
+    pub(super) fn end(&mut self, table: TableId) {
+        self.tables.retain(|known| known.plan.id != table);
+    }
+
+    pub(super) fn oids(&self) -> Vec<u32> {
+        self.tables.iter().map(|table| table.oid).collect()
+    }
+
+    /// Whether these are other columns than those of the table's newest message, or of its plan if there was none.
+    pub(super) fn has_other_columns(&self, oid: u32, now: &[Numbered]) -> bool {
+        let known = self.tables.iter().find(|known| known.oid == oid);
+        known.is_some_and(|known| match &known.columns {
+            Some(columns) => columns != now,
+            None => !known.fits(now),
+        })
+    }
+
     /// A table's plan, and the columns of its newest message if they are others.
     pub(super) fn plan(&self, table: TableId) -> Option<(&TablePlan, Option<&[Numbered]>)> {
         let known = self.tables.iter().find(|known| known.plan.id == table)?;
@@ -146,13 +164,26 @@ impl KnownTable {
     /// Whether these are the columns of the plan's table.
     fn has(&self, now: &[(String, i16, u32, i32)]) -> bool {
         let planned = self.plan.source.columns.iter().filter(|column| !column.generated);
-        let is_there = |column: &wavemark_domain::Column| {
+        let is_there = |column: &Column| {
             ColumnNative::of(column).is_ok_and(|native| {
                 let column = (column.name.clone(), native.attnum, native.r#type.oid, native.type_modifier);
                 now.contains(&column)
             })
         };
         planned.clone().count() == now.len() && planned.clone().all(is_there)
+    }
+
+    /// Whether rows with these columns are rows of the plan: those that travel are there, and none is new.
+    fn fits(&self, now: &[Numbered]) -> bool {
+        let numbered = |column: &Column| {
+            let ColumnNative { attnum, r#type, type_modifier, .. } = ColumnNative::of(column).ok()?;
+            let name = column.name.clone();
+            Some(Numbered { number: attnum, name, type_id: r#type.oid, modifier: type_modifier })
+        };
+        let planned: Vec<Numbered> = self.plan.source.columns.iter().filter_map(numbered).collect();
+        let mut travelling = self.plan.columns.iter().map(|column| numbered(&self.plan.source.columns[column.source]));
+        travelling.all(|column| column.is_some_and(|column| now.contains(&column)))
+            && now.iter().all(|column| planned.iter().any(|planned| planned.number == column.number))
     }
 }
 

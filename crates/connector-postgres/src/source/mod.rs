@@ -33,6 +33,7 @@ mod state;
 mod storage;
 mod streamed;
 mod touched;
+mod unspoken;
 mod view;
 mod watch;
 mod writer;

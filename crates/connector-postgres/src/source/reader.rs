@@ -25,7 +25,7 @@ use super::known::Known;
 use super::layout::changed;
 use super::named;
 use super::watch::Watch;
-use super::{described, oversized, relayout, session};
+use super::{described, oversized, relayout, session, unspoken};
 use crate::error;
 use crate::position::Place;
 use crate::settings::Settings;
@@ -77,6 +77,7 @@ pub(super) struct LogReader {
     /// Seen, and not told yet.
     tables_came: bool,
     layouts: Layouts,
+    unspoken: unspoken::Look,
     /// Set to false where the server fails at a transaction in progress.
     streams: Option<Arc<AtomicBool>>,
     /// Why nothing more may be read.
@@ -112,6 +113,7 @@ impl LogReader {
             watch,
             tables_came: false,
             layouts,
+            unspoken: unspoken::Look::default(),
             streams: None,
             broken: None,
             patience: Instant::now() + settings.silence_limit / 2,
@@ -133,6 +135,9 @@ impl LogReader {
             }
             if self.assembler.bytes() >= most {
                 return Ok(Drained::Full);
+            }
+            if self.assembler.speak()? {
+                continue;
             }
             if self.assembler.is_replaying() {
                 self.assembler.replay(most)?;
@@ -300,8 +305,9 @@ impl LogReader {
                 context.next().map(|next| (next, present.storage))
             }
         };
-        if let Ok((next, storage)) = &next {
-            self.layouts.known.take_up(table, next, storage);
+        match &next {
+            Ok((next, storage)) => self.layouts.known.take_up(table, next, storage),
+            Err(_) => self.layouts.known.end(table),
         }
         self.assembler.resolve(next.map(|(next, _)| (next.expected, next.relayout)));
         Ok(())
@@ -310,6 +316,7 @@ impl LogReader {
     fn end_tables(&mut self, ended: Vec<(TableId, String)>) {
         for (table, what) in ended {
             self.assembler.end_table(table, &what);
+            self.layouts.known.end(table);
         }
     }
 
@@ -325,6 +332,8 @@ impl LogReader {
         self.end_tables(seen.ended);
         let ended = self.layouts.known.look(client).await?;
         self.end_tables(ended);
+        let (publication, known) = (self.watch.publication(), &self.layouts.known);
+        self.assembler.expect(self.unspoken.look(client, publication, known).await?);
         Ok(())
     }
 }

@@ -125,6 +125,11 @@ impl Watch {
         Ok(watch)
     }
 
+    /// The name of what the tables are published by.
+    pub(super) fn publication(&self) -> &str {
+        &self.publication
+    }
+
     /// Whether it is time for another look.
     pub(super) fn is_due(&self) -> bool {
         self.due <= Instant::now()

@@ -1,0 +1,125 @@
+//! Alterations of which the log says nothing, because no row was written since: seen in the catalog now and then.
+//!
+//! The log describes a table before the next row of it. Until that comes the target would lack a column that every row at
+//! the source has, or keep values that a rewrite changed. So the catalog's description is taken as if the log had it,
+//! once the log is read up to where the catalog was read: what was written with the layout before had to be committed
+//! before the alteration was. A table that the log itself describes meanwhile needs no such word.
+
+use bytes::{BufMut, BytesMut};
+use hashbrown::HashMap;
+use tokio_postgres::{Client, Row};
+use wavemark_domain::Problem;
+
+use super::known::Known;
+use super::numbers::Numbered;
+use crate::error;
+use crate::wire::Lsn;
+
+/// Columns as the log describes them, and one number for all of them.
+const SHAPE: &str = "\
+    SELECT coalesce(bit_xor(hashtextextended(attname || ' ' || atttypid || ' ' || atttypmod, \
+        attrelid::int8 * 2048 + attnum)), 0) \
+    FROM pg_attribute WHERE attrelid = ANY ($1) AND attnum > 0 AND NOT attisdropped AND attgenerated::text = ''";
+
+const COLUMNS: &str = "\
+    SELECT c.oid, n.nspname::text, c.relname::text, c.relreplident::text, a.attname::text, a.attnum, a.atttypid, \
+        a.atttypmod, c.relreplident = 'f' OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid \
+            AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END \
+            AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) \
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid \
+    LEFT JOIN pg_publication p ON p.pubname = $2 \
+    LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = c.oid \
+    WHERE c.oid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated::text = '' \
+        AND coalesce(a.attnum::text = ANY (string_to_array(to_jsonb(r) ->> 'prattrs', ' ')), true) \
+    ORDER BY c.oid, a.attnum";
+
+/// Every commit that a catalog read before this shows has its record before this place.
+const END: &str = "\
+    SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END \
+        - '0/0'::pg_lsn)::int8";
+
+/// A table as the log would describe it if a row were written now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unspoken {
+    /// Once the log is read up to here, it holds.
+    pub(super) from: Lsn,
+    pub(super) relation: u32,
+    /// A Relation message.
+    pub(super) message: Vec<u8>,
+}
+
+/// Looks for tables that have other columns than the log has told of.
+#[derive(Default)]
+pub(super) struct Look {
+    /// What all columns were when no table had others.
+    shape: Option<i64>,
+}
+
+/// A table in the catalog.
+struct Described {
+    columns: Vec<Numbered>,
+    message: BytesMut,
+    keys: Vec<bool>,
+}
+
+impl Look {
+    pub(super) async fn look(
+        &mut self,
+        client: &Client,
+        publication: &str,
+        known: &Known,
+    ) -> Result<Vec<Unspoken>, Problem> {
+        let failed = |error: tokio_postgres::Error| error::driver(&error, "look after the followed tables");
+        let oids = known.oids();
+        // Before the columns: what changes between the two is seen the next time.
+        let shape: i64 = client.query_one(SHAPE, &[&oids]).await.map_err(failed)?.get(0);
+        if self.shape == Some(shape) {
+            return Ok(Vec::new());
+        }
+        let rows = client.query(COLUMNS, &[&oids, &publication]).await.map_err(failed)?;
+        let end: i64 = client.query_one(END, &[]).await.map_err(failed)?.get(0);
+        let mut described: HashMap<u32, Described> = HashMap::new();
+        for row in &rows {
+            described.entry(row.get(0)).or_insert_with(|| Described::begin(row)).push(row);
+        }
+        described.retain(|oid, table| known.has_other_columns(*oid, &table.columns));
+        self.shape = described.is_empty().then_some(shape);
+        let from = Lsn(end.cast_unsigned());
+        let unspoken = |(relation, table): (u32, Described)| Unspoken { from, relation, message: table.message() };
+        Ok(described.into_iter().map(unspoken).collect())
+    }
+}
+
+impl Described {
+    fn begin(row: &Row) -> Self {
+        let mut message = BytesMut::new();
+        message.put_u8(b'R');
+        message.put_u32(row.get(0));
+        for at in 1..=2 {
+            put_text(&mut message, row.get(at));
+        }
+        message.put_slice(row.get::<_, &str>(3).as_bytes());
+        Self { columns: Vec::new(), message, keys: Vec::new() }
+    }
+
+    fn push(&mut self, row: &Row) {
+        self.columns.push(Numbered { name: row.get(4), number: row.get(5), type_id: row.get(6), modifier: row.get(7) });
+        self.keys.push(row.get(8));
+    }
+
+    fn message(mut self) -> Vec<u8> {
+        self.message.put_u16(u16::try_from(self.columns.len()).unwrap_or(u16::MAX));
+        for (column, key) in self.columns.iter().zip(&self.keys) {
+            self.message.put_u8(u8::from(*key));
+            put_text(&mut self.message, &column.name);
+            self.message.put_u32(column.type_id);
+            self.message.put_i32(column.modifier);
+        }
+        self.message.to_vec()
+    }
+}
+
+fn put_text(message: &mut BytesMut, text: &str) {
+    message.put_slice(text.as_bytes());
+    message.put_u8(0);
+}
