@@ -3,6 +3,7 @@
 mod large_objects;
 mod rows;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio_postgres::{Client, Row};
@@ -17,6 +18,9 @@ use crate::native::{ColumnNative, TableNative};
 use crate::source::{identity, is_named, quoted};
 use crate::wire::quote_identifier;
 
+/// From how many tables on it is asked whether the server can lock them.
+const MANY: usize = 500;
+
 /// The version from which a source can be loaded from.
 const LEAST_LOAD_VERSION: i32 = 130_000;
 
@@ -29,12 +33,13 @@ pub(crate) const LEAST_STANDBY_VERSION: i32 = 160_000;
 const SERVER: &str = "\
     SELECT current_setting('server_version_num')::int4, current_setting('wal_level'), \
            current_setting('max_replication_slots')::int8, (SELECT count(*) FROM pg_replication_slots), \
-           current_setting('max_wal_senders')::int8, (SELECT count(*) FROM pg_stat_replication), \
-           (SELECT setting::int8 FROM pg_settings WHERE name = 'max_slot_wal_keep_size'), \
+           current_setting('max_wal_senders')::int8, (SELECT count(*) FROM pg_stat_get_wal_senders()), \
+           (SELECT CASE WHEN most < 0 THEN -1 ELSE most / 1048576 END \
+            FROM pg_size_bytes(current_setting('max_slot_wal_keep_size')) most), \
            r.rolsuper, r.rolreplication OR coalesce(pg_has_role(rds.oid, 'MEMBER'), false), \
            has_database_privilege(current_database(), 'CREATE'), current_user::text, current_database()::text, \
            pg_is_in_recovery(), current_setting('hot_standby_feedback')::bool, \
-           (SELECT count(*) FROM pg_stat_replication s JOIN pg_replication_slots p ON p.active_pid = s.pid \
+           (SELECT count(*) FROM pg_stat_get_wal_senders() s JOIN pg_replication_slots p ON p.active_pid = s.pid \
             WHERE p.slot_type = 'physical'), current_setting('synchronized_standby_slots', true), \
            current_setting('server_encoding'), \
            coalesce((SELECT setting::int8 FROM pg_settings WHERE name = 'idle_replication_slot_timeout'), 0)";
@@ -75,8 +80,9 @@ pub(crate) async fn assess(client: &Client, task: &TaskContext, plan: &[TablePla
     }
     let oids: Vec<u32> = tables.iter().map(|table| TableNative::of(table).map_or(0, |native| native.oid)).collect();
     let rows = client.query(TABLES, &[&oids]).await.map_err(failed)?;
+    let rows: HashMap<u32, &Row> = rows.iter().map(|row| (row.get(0), row)).collect();
     for (table, oid) in tables.iter().zip(&oids) {
-        match rows.iter().find(|row| row.get::<_, u32>(0) == *oid) {
+        match rows.get(oid) {
             Some(row) => server.assess_table(table, task, row, &mut findings),
             None => findings.push(finding(
                 Weight::Blocker,
@@ -86,6 +92,9 @@ pub(crate) async fn assess(client: &Client, task: &TaskContext, plan: &[TablePla
             )),
         }
     }
+    if tables.len() >= MANY {
+        findings.extend(few_locks(client, tables.len(), server.is_rds).await.map_err(failed)?);
+    }
     findings.extend(large_objects::assess(client, &tables).await.map_err(failed)?);
     if task.kind.follows() {
         let old = client.query(OLD, &[]).await.map_err(failed)?;
@@ -94,6 +103,24 @@ pub(crate) async fn assess(client: &Client, task: &TaskContext, plan: &[TablePla
     }
     findings.sort_by_key(|finding| finding.weight);
     Ok(findings)
+}
+
+/// Whether the server's lock table has room for a task of so many tables: a load holds a lock on each until it is over, so
+/// that none is rewritten meanwhile.
+async fn few_locks(client: &Client, tables: usize, is_rds: bool) -> Result<Option<Finding>, tokio_postgres::Error> {
+    let sql = "SELECT current_setting('max_locks_per_transaction')::int8, \
+               current_setting('max_connections')::int8 + current_setting('max_prepared_transactions')::int8";
+    let row = client.query_one(sql, &[]).await?;
+    let (each, sessions): (i64, i64) = (row.get(0), row.get(1));
+    let (needed, room) = (i64::try_from(tables).unwrap_or(i64::MAX), each.saturating_mul(sessions));
+    Ok((needed.saturating_mul(2) > room).then(|| {
+        let text = format!(
+            "A load of {tables} tables locks all of them, and the source's lock table has room for {room} locks: it may \
+             fail for want of shared memory."
+        );
+        let enough = (needed.saturating_mul(3) / sessions.max(1) + 64).to_string();
+        finding(Weight::Warning, "few-locks", text, Some(managed::set(is_rds, "max_locks_per_transaction", &enough, true)))
+    }))
 }
 
 /// A problem that would stop the task when it starts.

@@ -42,6 +42,30 @@ async fn large_objects_are_named_with_the_columns_that_refer_to_them() {
 }
 
 #[tokio::test]
+async fn a_lock_table_too_small_for_very_many_tables_is_told_with_a_size_that_does() {
+    let cluster = Cluster::start(&[("max_locks_per_transaction", "10"), ("max_connections", "40")]);
+    // 10 × 40 locks are fewer than twice the tables.
+    let make = |first: u32| {
+        let tables = (first..first + 50).map(|number| format!("create table t{number} (id int primary key)"));
+        tables.collect::<Vec<_>>().join("; ")
+    };
+    for first in (0..500).step_by(50) {
+        cluster.sql(&make(first));
+    }
+    let fixture = Fixture::new(&cluster);
+    let names: Vec<String> = (0..500).map(|number| format!("t{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let told = found(&fixture, &names, "few-locks").await;
+    assert_eq!(
+        told[0].text,
+        "A load of 500 tables locks all of them, and the source's lock table has room for 400 locks: it may fail for \
+         want of shared memory."
+    );
+    assert!(told[0].mend.as_ref().unwrap().contains("max_locks_per_transaction = 101;"), "{:?}", told[0].mend);
+    assert_eq!(found(&fixture, &names[..100], "few-locks").await, []);
+}
+
+#[tokio::test]
 async fn a_type_without_a_binary_form_is_named_by_its_column() {
     let cluster = Cluster::start(&[]);
     cluster.sql("create table rights (id int primary key, who aclitem, whose aclitem[])");

@@ -12,6 +12,7 @@
 //!    The first wave is empty and says that the load is over.
 //! 5. [`Target::clean_up`] removes all of it but the tombstone.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use async_trait::async_trait;
@@ -108,6 +109,12 @@ impl Kept {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bookmark.is_none() && self.tables.is_empty()
+    }
+
+    /// The marks by their tables' names: who asks for those of many tables must not look through all for each.
+    #[must_use]
+    pub fn marks(&self) -> BTreeMap<&TableName, &TableMark> {
+        self.tables.iter().map(|mark| (&mark.source, mark)).collect()
     }
 }
 

@@ -140,9 +140,11 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried, base: &mut Base, m
 /// The source's tables, those that the target holds as their rows there have them: the log goes on from that, and says
 /// itself what changed since.
 pub(crate) fn as_kept(run: &Run, tables: Vec<Table>, kept: &Kept) -> Vec<Table> {
+    let marks = kept.marks();
+    let written: BTreeMap<_, _> = kept.written.iter().map(|written| (&written.source, written)).collect();
     let held = |table: Table| {
-        let mark = kept.tables.iter().find(|mark| mark.source == table.name && mark.stage == Stage::Loaded);
-        let layout = kept.written.iter().find(|written| written.source == table.name)?.layout.as_ref();
+        let mark = marks.get(&table.name).filter(|mark| mark.stage == Stage::Loaded);
+        let layout = written.get(&table.name)?.layout.as_ref();
         mark.zip(layout).map(|(mark, layout)| run.source.as_kept(layout, &mark.storage, &table))
     };
     tables.into_iter().map(|table| held(table.clone()).unwrap_or(table)).collect()
@@ -184,9 +186,10 @@ fn show_tables(run: &Run, planned: &Planned, kept: &Kept) {
     let mut before: BTreeMap<TableName, TableProgress> =
         run.status.progress().tables.into_iter().map(|table| (table.table.clone(), table)).collect();
     let mut tables: Vec<TableProgress> = Vec::with_capacity(planned.tables.len() + planned.refused.len());
+    let marks = kept.marks();
     for plan in &planned.tables {
         let mut table = before.remove(plan.name()).unwrap_or_else(|| fresh(plan.name(), &plan.target));
-        let mark = kept.tables.iter().find(|mark| mark.source == *plan.name());
+        let mark = marks.get(plan.name()).copied();
         let done = mark.into_iter().flat_map(|mark| &mark.chunks).filter_map(|chunk| chunk.done);
         table.rows_loaded = done.clone().map(|loaded| loaded.rows).sum();
         table.bytes_loaded = done.clone().map(|loaded| loaded.bytes).sum();

@@ -2,11 +2,12 @@
 //!
 //! The bookmark goes on without what is not in the plan, so a mark that says *loaded* must not outlive that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wavemark_connector::target::{Kept, Session, Stage, TableMark};
+use wavemark_domain::adopt::KeptTable;
 use wavemark_domain::progress::Severity;
-use wavemark_domain::{Fault, Problem, TableId, TablePlan, adopt};
+use wavemark_domain::{Fault, Problem, TableId, TableName, TablePlan, adopt};
 
 use crate::run::Run;
 
@@ -27,12 +28,16 @@ pub(crate) async fn settle(
     session: &mut dyn Session,
 ) -> Result<BTreeSet<TableId>, Problem> {
     let mut anew = BTreeSet::new();
+    let planned: BTreeMap<&TableName, &TablePlan> = plan.iter().map(|table| (table.name(), table)).collect();
+    let all_written = std::mem::take(&mut kept.written);
+    let written: BTreeMap<_, _> = all_written.iter().map(|table| (&table.source, table)).collect();
     let mut marks = Vec::with_capacity(kept.tables.len());
     for mark in std::mem::take(&mut kept.tables) {
-        match fate(run, plan, kept, &mark) {
+        let planned = planned.get(&mark.source).copied();
+        match fate(run, planned, written.get(&mark.source).copied(), (kept, &mark)) {
             Fate::Stays => marks.push(mark),
             Fate::Goes => {
-                anew.extend(plan.iter().find(|table| *table.name() == mark.source).map(|table| table.id));
+                anew.extend(planned.map(|table| table.id));
             }
             Fate::Parks(problem) => {
                 let bookmark = kept.bookmark.as_ref().map(|bookmark| &bookmark.position);
@@ -44,13 +49,18 @@ pub(crate) async fn settle(
         }
     }
     kept.tables = marks;
+    kept.written = all_written;
     Ok(anew)
 }
 
-fn fate(run: &Run, plan: &[TablePlan], kept: &Kept, mark: &TableMark) -> Fate {
-    let is_planned = plan.iter().any(|table| *table.name() == mark.source);
-    let written = kept.written.iter().find(|table| table.source == mark.source);
-    let why = match written.and_then(|table| adopt::differs(table, plan)) {
+fn fate(
+    run: &Run,
+    planned: Option<&TablePlan>,
+    written: Option<&KeptTable>,
+    (kept, mark): (&Kept, &TableMark),
+) -> Fate {
+    let is_planned = planned.is_some();
+    let why = match written.and_then(|table| adopt::differs(table, planned.map_or(&[], std::slice::from_ref))) {
         _ if !is_planned => format!("{} was not among the task's tables for a while", mark.source),
         Some(difference) => difference,
         None => return Fate::Stays,

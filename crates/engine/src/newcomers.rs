@@ -30,8 +30,9 @@ pub(crate) fn to_load(run: &Run, plan: &[TablePlan], kept: &Kept) -> Vec<TableId
     if !run.loads_new_tables() || kept.bookmark.is_none() {
         return Vec::new();
     }
+    let marks = kept.marks();
     let is_there = |table: &TablePlan| {
-        let mark = kept.tables.iter().find(|mark| mark.source == *table.name());
+        let mark = marks.get(table.name());
         mark.is_some_and(|mark| !matches!(&mark.stage, Stage::Parked(why) if why.code == NOT_LOADED))
     };
     plan.iter().filter(|table| !is_there(table)).map(|table| table.id).collect()

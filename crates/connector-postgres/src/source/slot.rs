@@ -1,5 +1,6 @@
 //! Slot and publication: made, found, freed, removed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -168,7 +169,7 @@ pub(super) struct Published {
     /// Whether it has all tables, rather than named ones.
     has_all: bool,
     /// Its tables, by OID, however it came to have them.
-    pub(super) tables: Vec<u32>,
+    pub(super) tables: BTreeSet<u32>,
     /// What it has of them.
     pub(super) shapes: Shapes,
 }
@@ -180,8 +181,9 @@ impl Published {
         let head = "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot, puballtables \
                     FROM pg_publication WHERE pubname = $1";
         let Some(head) = client.query_opt(head, &[&name]).await.map_err(failed)? else { return Ok(None) };
-        let tables = "SELECT c.oid FROM pg_publication_tables t JOIN pg_namespace n ON n.nspname = t.schemaname \
-                      JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename WHERE t.pubname = $1";
+        // What the view of published tables asks, without its joins over all tables.
+        let tables = "SELECT t.relid FROM pg_publication p CROSS JOIN LATERAL \
+                      pg_get_publication_tables(p.pubname::text) t WHERE p.pubname = $1";
         let tables = client.query(tables, &[&name]).await.map_err(failed)?;
         Ok(Some(Self {
             is_whole: head.get(0),

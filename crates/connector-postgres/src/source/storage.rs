@@ -89,13 +89,11 @@ async fn lock(holder: &Client, table: &TablePlan) -> Result<(), Problem> {
 }
 
 async fn now(control: &Client, table: &TablePlan) -> Result<Option<u32>, Problem> {
-    let statement = "SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-                     WHERE n.nspname = $1 AND c.relname = $2";
     let row = control
-        .query_opt(statement, &[&table.name().schema, &table.name().table])
+        .query_one("SELECT to_regclass($1)::oid", &[&quoted(table.name())])
         .await
         .map_err(|error| error::driver(&error, &format!("look up table {}", table.name())).table(table.name()))?;
-    Ok(row.map(|row| row.get(0)))
+    Ok(row.get(0))
 }
 
 /// The plan was made before the view: a column that changed in between would be read as something else, and the values of

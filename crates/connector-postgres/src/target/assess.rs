@@ -1,9 +1,11 @@
 //! What would stand in the way of writing a task's tables.
 
+use std::collections::HashMap;
+
 use wavemark_connector::TaskContext;
 use wavemark_domain::check::{Finding, Weight};
 use wavemark_domain::task::Preparation;
-use wavemark_domain::{Problem, TablePlan};
+use wavemark_domain::{Problem, TableName, TablePlan};
 
 use super::create::keeps_names;
 use super::fault::problem;
@@ -76,8 +78,10 @@ async fn server(connected: &Connected) -> Result<Vec<Finding>, Problem> {
 
 fn collisions(plan: &[TablePlan]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (at, one) in plan.iter().enumerate() {
-        if let Some(other) = plan[..at].iter().find(|other| other.target == one.target) {
+    let mut first: HashMap<&TableName, &TablePlan> = HashMap::new();
+    for one in plan {
+        let other = *first.entry(&one.target).or_insert(one);
+        if !std::ptr::eq(other, one) {
             let text = format!("{} and {} both go to {}.", other.name(), one.name(), one.target);
             findings.push(finding(Weight::Blocker, "target-collision", text, None));
         }

@@ -68,7 +68,8 @@ async fn statements(transaction: &Transaction<'_>, table: &TablePlan) -> Result<
     let names = Names::of(table);
     let name = quote_table(&table.target);
     let mut statements = defaults(table, &native, &names);
-    let taken = taken(transaction, &table.target.schema).await.map_err(failed)?;
+    let wanted: Vec<&str> = native.indexes.iter().map(|index| index.name.as_str()).collect();
+    let taken = taken(transaction, &table.target.schema, &wanted).await.map_err(failed)?;
     let there = there(transaction, &name).await.map_err(failed)?;
     // What an earlier load made is still there after a reload; it is kept as it is.
     let alter = |what: &str, definition: &str| {
@@ -142,10 +143,18 @@ async fn there(transaction: &Transaction<'_>, table: &str) -> Result<There, toki
     Ok(There { names: row.get(0), constraints: row.get(1), indexes: row.get(2) })
 }
 
-async fn taken(transaction: &Transaction<'_>, schema: &str) -> Result<Vec<String>, tokio_postgres::Error> {
+/// Those of these names that something in the schema has.
+async fn taken(
+    transaction: &Transaction<'_>,
+    schema: &str,
+    names: &[&str],
+) -> Result<Vec<String>, tokio_postgres::Error> {
     const SQL: &str = "SELECT ARRAY(SELECT c.relname::text FROM pg_catalog.pg_class c \
-        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1)";
-    transaction.query_one(SQL, &[&schema]).await.map(|row| row.get(0))
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = ANY ($2))";
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    transaction.query_one(SQL, &[&schema, &names]).await.map(|row| row.get(0))
 }
 
 fn key_definition(kind: &str, key: &Key, names: &Names) -> Option<String> {

@@ -320,9 +320,9 @@ impl Follower<'_> {
 
     /// Of what is to be loaded for the first time the waves take nothing, also before that begins.
     fn leave_out_new_tables(&mut self, kept: &Kept) {
+        let marks = kept.marks();
         for table in self.loading.keys() {
-            let name = self.plan[table.index()].name();
-            if !kept.tables.iter().any(|mark| mark.source == *name) {
+            if !marks.contains_key(self.plan[table.index()].name()) {
                 self.tables.take_aside(*table);
             }
         }
@@ -330,11 +330,12 @@ impl Follower<'_> {
 
     /// A table that matches the mapping and was never loaded can't be followed: it is parked until it is.
     fn begin_new_tables(&mut self, kept: &Kept) {
+        let marks = kept.marks();
         for plan in Arc::clone(&self.plan).iter() {
             if self.loading.contains_key(&plan.id) {
                 continue;
             }
-            if !kept.tables.iter().any(|mark| mark.source == *plan.name()) {
+            if !marks.contains_key(plan.name()) {
                 let text = format!("{} appeared after the load and has no rows in the target yet", plan.name());
                 let problem = Problem::new(Fault::Data, newcomers::NOT_LOADED, text);
                 self.park(plan.id, problem.advice("Reload the table, or leave it out by an exclude rule."));

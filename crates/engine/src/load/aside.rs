@@ -53,8 +53,10 @@ pub(crate) fn tables(
     kept: &Kept,
     asked: &BTreeSet<TableId>,
 ) -> BTreeMap<TableId, Option<TableMark>> {
+    let marks = kept.marks();
     let half = |table: &TablePlan| {
-        kept.tables.iter().find(|mark| mark.source == *table.name() && mark.stage == Stage::Loading).cloned()
+        let mark = marks.get(table.name()).copied();
+        mark.filter(|mark| mark.stage == Stage::Loading).cloned()
     };
     let chosen = |table: &TablePlan| match half(table) {
         _ if asked.contains(&table.id) => Some((table.id, None)),

@@ -331,7 +331,8 @@ async fn finish(
         // While following, tables may stand at different positions until the log has passed them all: then the
         // keys between them are made there.
         if !run.task.kind.follows() {
-            make_foreign_keys(run, plan, session, |table| is_loaded(&tables, table)).await?;
+            let loaded = loaded(&tables);
+            make_foreign_keys(run, plan, session, |table| loaded.contains(table.name())).await?;
         }
         let counters = run.source.counters(plan).await?;
         session.raise_counters(plan, &counters).await?;
@@ -355,8 +356,8 @@ async fn finish(
     Ok(Kept { bookmark: Some(bookmark), tables, written: Vec::new() })
 }
 
-fn is_loaded(tables: &[TableMark], table: &TablePlan) -> bool {
-    tables.iter().any(|mark| mark.source == *table.name() && mark.stage == Stage::Loaded)
+fn loaded(tables: &[TableMark]) -> BTreeSet<&TableName> {
+    tables.iter().filter(|mark| mark.stage == Stage::Loaded).map(|mark| &mark.source).collect()
 }
 
 /// Makes the foreign keys between the chosen tables, which stand at one position; what can't be made is told.
@@ -375,8 +376,9 @@ pub(crate) async fn make_foreign_keys(
 
 fn show_loaded(run: &Run, plan: &[TablePlan], tables: &[TableMark]) {
     let state = if run.task.kind.follows() { TableState::CatchingUp } else { TableState::Done };
+    let loaded = loaded(tables);
     for table in plan {
-        if is_loaded(tables, table) {
+        if loaded.contains(table.name()) {
             run.status.table_state(table, state);
         }
     }
