@@ -28,6 +28,9 @@ pub struct TableNative {
     pub storage: String,
     /// `pg_class.relreplident`: `d`, `n`, `f` or `i`.
     pub replica_identity: String,
+    /// Whether the server would refuse its updates and deletes once it is published: its whole old rows, or those of a
+    /// partition, are to be in the log, and have generated columns, which are not published.
+    pub updates_refused: bool,
     /// Whether it, or one of its partitions, is unlogged.
     pub unlogged: bool,
     /// The types that its columns need and that `PostgreSQL` doesn't bring along, each after those that it needs.

@@ -4,14 +4,17 @@
 
 #[path = "support/pair.rs"]
 mod pair;
+#[path = "support/run.rs"]
+mod run;
 mod support;
 #[path = "support/task.rs"]
 mod task;
 
 use wavemark_domain::Fault;
-use wavemark_domain::task::PartitionPolicy;
+use wavemark_domain::task::{PartitionPolicy, TaskKind, TaskSettings};
 
 use pair::Pair;
+use run::told;
 use support::Cluster;
 use task::{Fixture, Gathered};
 
@@ -465,4 +468,46 @@ async fn generated_columns_are_made_in_the_target_and_never_sent() {
                  AND attgenerated <> ''";
     let of = async |client: &tokio_postgres::Client| -> String { client.query_one(kinds, &[]).await.unwrap().get(0) };
     assert_eq!(of(&pair.mart).await, of(&pair.source).await);
+}
+
+/// Since version 18 the server refuses to update a published table with whole old rows and generated columns.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_that_a_publication_would_freeze_stay_writable() {
+    let pair = Pair::start(&[]).await;
+    let made = |name: &str| {
+        format!(
+            "CREATE TABLE {name} (id integer PRIMARY KEY, b integer, twice integer GENERATED ALWAYS AS (b * 2) STORED); \
+             INSERT INTO {name} (id, b) SELECT n, n FROM generate_series(1, 20) n;"
+        )
+    };
+    pair.source.batch_execute(&[made("whole"), made("later")].concat()).await.unwrap();
+    pair.source.batch_execute("ALTER TABLE whole REPLICA IDENTITY FULL").await.unwrap();
+    let version = pair.source.query_one("SELECT current_setting('server_version_num')::int4", &[]).await.unwrap();
+    let is_refused = version.get::<_, i32>(0) >= 180_000;
+    let settings = TaskSettings { idle_seconds: 1, ..TaskSettings::default() };
+    let run = pair.run(1, TaskKind::FullLoadAndCdc, &["whole", "later", "the_end"], settings);
+    let own = run.clone();
+    let running = tokio::spawn(async move { own.run().await });
+    let followed = if is_refused { 2 } else { 3 };
+    until(async || told(&run, "table-live").len() == followed).await;
+    // Of a table that is published the server says no.
+    pair.source.batch_execute("UPDATE whole SET b = b + 1; UPDATE later SET b = b + 1").await.unwrap();
+    pair.source.batch_execute("ALTER TABLE later REPLICA IDENTITY FULL").await.unwrap();
+    until(async || pair.source.batch_execute("UPDATE later SET b = b + 1").await.is_ok()).await;
+    run.stop.cancel();
+    running.await.unwrap().unwrap();
+    let parked = told(&run, "table-parked").concat();
+    assert_eq!(parked.contains("public.later") && parked.contains("it has generated columns"), is_refused, "{parked}");
+    if !is_refused {
+        pair.assert_equal(&["whole"], "after a while").await;
+    }
+}
+
+async fn until(holds: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(task::PATIENCE, waiting).await.expect("it holds in the end");
 }

@@ -49,6 +49,11 @@ select l.oid, l.nspname, l.relname, l.relkind::text,
        jsonb_build_object('oid', l.oid::bigint, 'relkind', l.relkind,
                           'storage', coalesce(leaves.storage, format('[[%s,%s]]', l.oid, l.relfilenode)),
                           'replica_identity', l.relreplident,
+                          'updates_refused', current_setting('server_version_num')::int >= 180000 and exists (
+                              select from (select l.oid where l.relkind = 'r'
+                                           union all select tree.oid from tree where tree.root = l.oid) t
+                              join pg_class c on c.oid = t.oid and c.relkind = 'r' and c.relreplident = 'f'
+                              join pg_attribute a on a.attrelid = c.oid and a.attgenerated <> '' and not a.attisdropped),
                           'unlogged', l.relpersistence = 'u' or coalesce(leaves.unlogged, false),
                           'comment', obj_description(l.oid, 'pg_class'),
                           'partitioning', (

@@ -130,6 +130,9 @@ impl Source for PostgresSource {
             let problem = Problem::new(Fault::Data, "table-refused", text).table(&table.name);
             return Some(problem.advice("Load it with a full-load task."));
         }
+        if TableNative::of(table).is_ok_and(|native| native.updates_refused) {
+            return Some(shape::updates_refused(&table.name));
+        }
         if TableNative::of(table).is_ok_and(|native| native.unlogged) {
             let text = format!("{} can't be followed: it, or a partition of it, is unlogged.", table.name);
             let problem = Problem::new(Fault::Data, "table-refused", text).table(&table.name);

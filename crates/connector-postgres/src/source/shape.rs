@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio_postgres::Client;
 use wavemark_domain::layout::ColumnPolicy;
 use wavemark_domain::task::{PublishedColumns, TaskSettings};
-use wavemark_domain::{Column, Fault, Problem, TablePlan};
+use wavemark_domain::{Column, Fault, Problem, TableName, TablePlan};
 
 use super::names::quoted;
 use super::rows;
@@ -57,6 +57,14 @@ pub(super) fn listed<'a>(table: &'a TablePlan, settings: &TaskSettings) -> Optio
     (may && native.replica_identity != "f" && table.columns.len() < plain)
         .then(|| table.columns.iter().map(|column| &table.source.columns[column.source]).collect())
 }
+
+/// Tables with whole old rows in the log (or with such partitions) that have generated columns, from version 18 on.
+const UPDATES_REFUSED: &str = "\
+    SELECT DISTINCT n.root FROM unnest($1::oid[]) AS n (root) \
+    CROSS JOIN LATERAL (SELECT n.root UNION SELECT relid FROM pg_partition_tree(n.root)) AS t (oid) \
+    JOIN pg_class c ON c.oid = t.oid AND c.relkind = 'r' AND c.relreplident = 'f' \
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attgenerated::text <> '' AND NOT a.attisdropped \
+    WHERE current_setting('server_version_num')::int4 >= 180000";
 
 /// What a publication has of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -188,6 +196,26 @@ pub(super) async fn unlisted<'a>(
         .map_err(|error| error::driver(&error, "look up replica identities"))?;
     let column = |table: &TablePlan| found.iter().find(|row| row.get::<_, u32>(0) == oid(table)).map(|row| row.get(1));
     Ok(tables.into_iter().filter_map(|table| Some((table, column(table)?))).collect())
+}
+
+/// Those of these tables, by their OIDs, whose updates the server refuses as long as they are published.
+pub(super) async fn frozen(client: &Client, oids: &[u32]) -> Result<Vec<u32>, Problem> {
+    let rows = client.query(UPDATES_REFUSED, &[&oids]).await;
+    let rows = rows.map_err(|error| error::driver(&error, "look up replica identities"))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// The problem of such a table.
+pub(super) fn updates_refused(table: &TableName) -> Problem {
+    let text = format!(
+        "{table} can't be followed: its replica identity is full and it has generated columns, so that from version 18 on the \
+         server would refuse every update and delete of it."
+    );
+    Problem::new(Fault::Data, "table-refused", text).table(table).advice(format!(
+        "Let it be named by its key: ALTER TABLE {} REPLICA IDENTITY DEFAULT (or USING INDEX …), or load it with a full-load \
+         task.",
+        quoted(table)
+    ))
 }
 
 /// Refuses what would make the server refuse the updates of a table, and what it can't filter.

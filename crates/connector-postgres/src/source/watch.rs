@@ -172,37 +172,47 @@ impl Watch {
         Ok(Some(Seen { ended: found, tables_came }))
     }
 
-    /// The tables whose updates the server refuses because of their filters or lists of columns. They are taken out of our publication: whatever
-    /// becomes of the copy, the source must be writable.
+    /// The tables whose updates the server refuses because of what the publication has of them. They are taken out of ours:
+    /// whatever becomes of the copy, the source must be writable.
     async fn uncovered(&self, client: &Client, ended: &[(TableId, String)]) -> Result<Vec<(TableId, String)>, Problem> {
-        let is_ended = |table: &&TablePlan| ended.iter().any(|(ended, _)| *ended == table.id);
-        let limited = || self.tables.iter().filter_map(|table| table.limited.as_ref()).filter(|table| !is_ended(table));
-        let filtered = shape::uncovered(client, limited()).await?;
-        let lacks = |column: &str| format!("its replica identity lacks column {column} of its filter");
-        let mut refused: Vec<_> = filtered.iter().map(|(table, column)| (*table, lacks(column))).collect();
-        let unlisted = shape::unlisted(client, limited(), &self.settings).await?;
-        let lacks = |column: &str| format!("its columns in the publication lack {column} of its replica identity");
-        refused.extend(unlisted.iter().map(|(table, column)| (*table, lacks(column))));
         let mut found: Vec<(TableId, String)> = Vec::new();
-        for (table, why) in refused {
-            if found.iter().any(|(ended, _)| *ended == table.id) {
+        for (table, why) in self.refused(client).await? {
+            if ended.iter().chain(&found).any(|(ended, _)| *ended == table) {
                 continue;
             }
-            let sql = format!(
-                "ALTER PUBLICATION {} DROP TABLE ONLY {}",
-                quote_identifier(&self.publication),
-                quoted(table.name())
-            );
+            let Some(name) = self.tables.iter().find(|watched| watched.table == table).map(|watched| &watched.name)
+            else {
+                continue;
+            };
+            let sql =
+                format!("ALTER PUBLICATION {} DROP TABLE ONLY {}", quote_identifier(&self.publication), quoted(name));
             if self.is_ours
                 && let Err(error) = client.batch_execute(&sql).await
             {
-                tracing::warn!(table.name = %table.name(), %error, "a table that can't be updated was not taken out of the publication");
+                tracing::warn!(table.name = %name, %error, "a table that can't be updated was not taken out of the publication");
             }
             let what =
                 format!("{why}, so that the server refused its updates; it is taken out of the task's publication");
-            found.push((table.id, what));
+            found.push((table, what));
         }
         Ok(found)
+    }
+
+    /// Which they are, and why.
+    async fn refused(&self, client: &Client) -> Result<Vec<(TableId, String)>, Problem> {
+        let limited = || self.tables.iter().filter_map(|table| table.limited.as_ref());
+        let filtered = shape::uncovered(client, limited()).await?;
+        let lacks = |column: &str| format!("its replica identity lacks column {column} of its filter");
+        let mut refused: Vec<_> = filtered.iter().map(|(table, column)| (table.id, lacks(column))).collect();
+        let unlisted = shape::unlisted(client, limited(), &self.settings).await?;
+        let lacks = |column: &str| format!("its columns in the publication lack {column} of its replica identity");
+        refused.extend(unlisted.iter().map(|(table, column)| (table.id, lacks(column))));
+        let oids: Vec<u32> = self.tables.iter().map(|table| table.oid).collect();
+        let frozen = shape::frozen(client, &oids).await?;
+        let frozen = self.tables.iter().filter(|table| frozen.contains(&table.oid));
+        let why = "its replica identity is full and it has generated columns";
+        refused.extend(frozen.map(|table| (table.table, why.to_owned())));
+        Ok(refused)
     }
 
     /// What the tables that are there are named.
