@@ -211,7 +211,7 @@ async fn a_start_that_can_not_be_is_refused_before_anything_is_written() {
     let (code, text) = refusal(from_slot("")).await;
     assert_eq!(
         (&*code, &*text),
-        ("start-publication", "The publication my tables leaves kinds of changes, rows or columns out.")
+        ("start-publication", "The publication my tables leaves kinds of changes out.")
     );
     pair.source
         .batch_execute("ALTER PUBLICATION \"my tables\" SET (publish = 'insert, update, delete, truncate')")

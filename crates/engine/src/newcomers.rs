@@ -43,7 +43,7 @@ pub(crate) const NOT_LOADED: &str = "table-not-loaded";
 
 /// Whether the mapping chooses a table of the source that the task does not show. A source that can't be asked is left
 /// alone: its next word brings the next look.
-pub(crate) async fn are_there(run: &Run) -> bool {
+pub(crate) async fn are_there(run: Run) -> bool {
     if run.task.settings.new_tables == NewTablePolicy::Ignore {
         return false;
     }

@@ -66,7 +66,9 @@ struct Follower<'a> {
     taken_up: Vec<(TableId, String)>,
     /// Whether a table was parked, here or in the load before, that is to be loaded again.
     reload_due: bool,
-    /// Whether the source may have tables by now that are not in the plan.
+    /// The look for tables that came: whether there are some that the task is to have. The waves don't wait for it.
+    looking: JoinSet<bool>,
+    /// Whether the plan is to be made anew, with them.
     tables_came: bool,
     tally: Tally,
     /// Whether the wave holds the beginning of a transaction whose end is still to be read.
@@ -128,6 +130,7 @@ pub(crate) async fn follow(
         conflicts: Vec::new(),
         taken_up: Vec::new(),
         reload_due: changed(run, plan, kept).any(|table| !loading.contains_key(&table)),
+        looking: JoinSet::new(),
         tables_came: false,
         tally: Tally::default(),
         streaming: false,
@@ -167,10 +170,7 @@ impl Follower<'_> {
             }
             // A load that goes on aside ends in an attempt that has them.
             if self.tables_came && !self.streaming && !self.held && self.aside.is_none() && self.parks.is_empty() {
-                self.tables_came = false;
-                if newcomers::are_there(self.run).await {
-                    return Err(Stop::Again);
-                }
+                return Err(Stop::Again);
             }
             let (idle_at, has_idle_news, may_compare) = (self.idle_at(), self.has_idle_news(), self.may_compare());
             let keys_at = self.keys_in_the_way.filter(|_| !self.streaming && !self.held);
@@ -182,6 +182,10 @@ impl Follower<'_> {
                     continue;
                 }
                 Some(_) = self.comparing.join_next() => continue,
+                Some(came) = self.looking.join_next() => {
+                    self.tables_came |= came.unwrap_or(false);
+                    continue;
+                }
                 () = sleep_until(keys_at) => {
                     self.release_keys().await?;
                     continue;
@@ -195,7 +199,9 @@ impl Follower<'_> {
             let first = first.ok_or_else(|| Problem::internal("the reader ended without a word"))??;
             let mut broken = None;
             let wave = gather(first, &mut received, self.run.task.settings.wave_changes as usize, &mut broken);
-            self.tables_came |= wave.iter().any(|captured| captured.read.tables_came);
+            if wave.iter().any(|captured| captured.read.tables_came) && self.looking.is_empty() {
+                self.looking.spawn(newcomers::are_there(self.run.clone()));
+            }
             let clock = wave.iter().filter_map(|captured| captured.read.source_clock).max();
             match self.take(wave).await {
                 Err(Stop::Asked) => return self.end().await,
