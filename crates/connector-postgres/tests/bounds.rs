@@ -209,10 +209,7 @@ async fn a_start_that_can_not_be_is_refused_before_anything_is_written() {
         (problem.code, problem.text)
     };
     let (code, text) = refusal(from_slot("")).await;
-    assert_eq!(
-        (&*code, &*text),
-        ("start-publication", "The publication my tables leaves kinds of changes out.")
-    );
+    assert_eq!((&*code, &*text), ("start-publication", "The publication my tables leaves kinds of changes out."));
     pair.source
         .batch_execute("ALTER PUBLICATION \"my tables\" SET (publish = 'insert, update, delete, truncate')")
         .await

@@ -68,7 +68,10 @@ async fn statements(transaction: &Transaction<'_>, table: &TablePlan) -> Result<
     let names = Names::of(table);
     let name = quote_table(&table.target);
     let mut statements = defaults(table, &native, &names);
-    let wanted: Vec<&str> = native.indexes.iter().map(|index| index.name.as_str()).collect();
+    let keys = native.primary_key.iter().chain(&native.uniques).map(|key| key.name.as_str());
+    let indexes = native.indexes.iter().map(|index| index.name.as_str());
+    let exclusions = native.exclusions.iter().map(|exclusion| exclusion.name.as_str());
+    let wanted: Vec<&str> = keys.chain(indexes).chain(exclusions).collect();
     let taken = taken(transaction, &table.target.schema, &wanted).await.map_err(failed)?;
     let there = there(transaction, &name).await.map_err(failed)?;
     // What an earlier load made is still there after a reload; it is kept as it is.
