@@ -14,7 +14,7 @@ use wavemark_domain::Fault;
 use wavemark_domain::task::{PartitionPolicy, TaskKind, TaskSettings};
 
 use pair::{Pair, rows_of};
-use run::told;
+use run::{told, until};
 use support::Cluster;
 use task::{Fixture, Gathered};
 
@@ -501,13 +501,4 @@ async fn tables_that_a_publication_would_freeze_stay_writable() {
     running.await.unwrap().unwrap();
     let parked = told(&run, "table-parked").concat();
     assert_eq!(parked.contains("public.later") && parked.contains("it has generated columns"), is_refused, "{parked}");
-}
-
-async fn until(holds: impl AsyncFn() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(task::PATIENCE, waiting).await.expect("it holds in the end");
 }

@@ -17,7 +17,7 @@ use wavemark_domain::task::{TaskKind, TaskSettings};
 use wavemark_engine::{Ended, Run};
 
 use pair::Pair;
-use run::told;
+use run::{told, until};
 
 /// Tables that are followed; the statements come one after the other, and nothing is written.
 async fn followed(tables: &[&str], prepare: &str, settings: TaskSettings) -> (Pair, Run, tokio::task::JoinHandle<()>) {
@@ -30,15 +30,6 @@ async fn followed(tables: &[&str], prepare: &str, settings: TaskSettings) -> (Pa
     });
     until(async || told(&run, "table-live").len() == tables.len()).await;
     (pair, run, running)
-}
-
-async fn until(holds: impl AsyncFn() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(40), waiting).await.expect("it holds in the end");
 }
 
 /// Every row with its columns by name, so that their order does not count.

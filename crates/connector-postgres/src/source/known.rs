@@ -47,8 +47,8 @@ struct KnownTable {
     storage: Option<Storage>,
 }
 
-/// Columns as they are now, by their table: name, number, type, modifier.
-type Columns = HashMap<u32, Vec<(String, i16, u32, i32)>>;
+/// Columns as they are now, by their table.
+type Columns = HashMap<u32, Vec<Numbered>>;
 
 impl Known {
     /// Takes the first look. Gives the tables with a column that was dropped and added again, too: Relation messages
@@ -151,40 +151,34 @@ impl Known {
 
 impl KnownTable {
     /// A column that was dropped and added again under its name and with its type.
-    fn added_again(&self, now: &[(String, i16, u32, i32)]) -> Option<String> {
+    fn added_again(&self, now: &[Numbered]) -> Option<String> {
         let again = self.plan.columns.iter().find_map(|column| {
             let column = &self.plan.source.columns[column.source];
             let number = ColumnNative::of(column).map(|native| native.attnum).ok()?;
-            let is_gone = !now.iter().any(|(_, is, ..)| *is == number);
-            (is_gone && now.iter().any(|(name, ..)| *name == column.name)).then_some(&column.name)
+            let is_gone = !now.iter().any(|one| one.number == number);
+            (is_gone && now.iter().any(|one| one.name == column.name)).then_some(&column.name)
         });
         again.map(|name| format!("column {name} was dropped and added again"))
     }
 
     /// Whether these are the columns of the plan's table.
-    fn has(&self, now: &[(String, i16, u32, i32)]) -> bool {
-        let planned = self.plan.source.columns.iter().filter(|column| !column.generated);
-        let is_there = |column: &Column| {
-            ColumnNative::of(column).is_ok_and(|native| {
-                let column = (column.name.clone(), native.attnum, native.r#type.oid, native.type_modifier);
-                now.contains(&column)
-            })
-        };
-        planned.clone().count() == now.len() && planned.clone().all(is_there)
+    fn has(&self, now: &[Numbered]) -> bool {
+        let mut planned = self.plan.source.columns.iter().filter(|column| !column.generated);
+        planned.clone().count() == now.len() && planned.all(|column| is_among(column, now))
     }
 
     /// Whether rows with these columns are rows of the plan: those that travel are there, and none is new.
     fn fits(&self, now: &[Numbered]) -> bool {
-        let numbered = |column: &Column| {
-            let ColumnNative { attnum, r#type, type_modifier, .. } = ColumnNative::of(column).ok()?;
-            let name = column.name.clone();
-            Some(Numbered { number: attnum, name, type_id: r#type.oid, modifier: type_modifier })
+        let columns = &self.plan.source.columns;
+        let is_planned = |one: &Numbered| {
+            columns.iter().any(|column| Numbered::of(column).is_ok_and(|planned| planned.number == one.number))
         };
-        let planned: Vec<Numbered> = self.plan.source.columns.iter().filter_map(numbered).collect();
-        let mut travelling = self.plan.columns.iter().map(|column| numbered(&self.plan.source.columns[column.source]));
-        travelling.all(|column| column.is_some_and(|column| now.contains(&column)))
-            && now.iter().all(|column| planned.iter().any(|planned| planned.number == column.number))
+        self.plan.columns.iter().all(|column| is_among(&columns[column.source], now)) && now.iter().all(is_planned)
     }
+}
+
+fn is_among(column: &Column, now: &[Numbered]) -> bool {
+    Numbered::of(column).is_ok_and(|column| now.contains(&column))
 }
 
 /// A table as its rows in the target have it: its columns and what they were stored in are those of then, also where
@@ -220,7 +214,8 @@ pub(super) async fn storages(client: &Client, oids: &[u32]) -> Result<HashMap<u3
 
 async fn columns(client: &Client, oids: &[u32]) -> Result<Columns, Problem> {
     let mut found = Columns::new();
-    let column = |row: &Row| (row.get(1), row.get(2), row.get(3), row.get(4));
+    let column =
+        |row: &Row| Numbered { name: row.get(1), number: row.get(2), type_id: row.get(3), modifier: row.get(4) };
     for row in client.query(COLUMNS, &[&oids]).await.map_err(|error| failed(&error))? {
         found.entry(row.get(0)).or_default().push(column(&row));
     }

@@ -5,7 +5,10 @@
 //! Of all columns that fit that, those remain whose types can have become what they are. If more than one reading
 //! remains, nothing is proved.
 
+use wavemark_domain::Column;
+
 use super::described::Attribute;
+use crate::native::ColumnNative;
 use crate::pgoutput;
 
 /// A column of a message, with its number.
@@ -15,6 +18,14 @@ pub(super) struct Numbered {
     pub(super) name: String,
     pub(super) type_id: u32,
     pub(super) modifier: i32,
+}
+
+impl Numbered {
+    /// A column of a plan.
+    pub(super) fn of(column: &Column) -> Result<Self, serde_json::Error> {
+        let ColumnNative { attnum, r#type, type_modifier, .. } = ColumnNative::of(column)?;
+        Ok(Self { number: attnum, name: column.name.clone(), type_id: r#type.oid, modifier: type_modifier })
+    }
 }
 
 /// How many readings are looked at, at most.

@@ -56,6 +56,16 @@ impl Pair {
     }
 }
 
+/// Waits until something holds.
+pub(crate) async fn until(holds: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(40), waiting).await.expect("it holds in the end");
+}
+
 /// Waits until a run has ended by itself.
 pub(crate) async fn ended(run: &Run) -> Result<Ended, Failure> {
     tokio::time::timeout(PATIENCE, run.run()).await.expect("the run ends by itself")
