@@ -194,7 +194,7 @@ impl Params {
 pub(crate) struct Prepared {
     /// By verb, columns set and whether it is guarded.
     singles: Vec<(Verb, Vec<usize>, bool, Statement)>,
-    /// Of sets, by their SQL.
+    /// Of sets and COPY, by their SQL.
     sets: Vec<(String, Statement)>,
 }
 
@@ -229,10 +229,15 @@ impl Prepared {
         Ok(())
     }
 
-    /// The statement for a set.
+    /// The statement for a set or a COPY, if it is prepared.
+    pub(crate) fn known_set(&self, sql: &str) -> Option<Statement> {
+        self.sets.iter().find(|(one, _)| one == sql).map(|(_, statement)| statement.clone())
+    }
+
+    /// The statement for a set or a COPY. Nothing may be outstanding on the client if it is not prepared.
     pub(crate) async fn set(&mut self, client: &Client, sql: String) -> Result<Statement, tokio_postgres::Error> {
-        if let Some((_, statement)) = self.sets.iter().find(|(one, _)| *one == sql) {
-            return Ok(statement.clone());
+        if let Some(statement) = self.known_set(&sql) {
+            return Ok(statement);
         }
         let statement = client.prepare(&sql).await?;
         self.sets.push((sql, statement.clone()));

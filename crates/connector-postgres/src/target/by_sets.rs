@@ -3,18 +3,30 @@
 
 use std::sync::Arc;
 
-use wavemark_domain::{Batch, Cell, Change, ChangeKind, Fault, Problem, TableId};
+use wavemark_domain::{Batch, Change, ChangeKind, Fault, Problem, TableId};
 use wavemark_netting::{Layout, NetRow, NetTable, net};
 
 use super::apply::{Single, Verb, single_task};
 use super::pipeline::{Param, Task};
-use super::sets::{ARRAYS_FROM, Copying, Method, Refused, SCANS, arrays};
-use super::statements::{self, Plans, Rows};
-use super::wave::Waves;
+use super::sets::{ARRAYS_FROM, COPY_FROM, Method, arrays, pieces};
+use super::staged::group_number;
+use super::statements::{self, Rows};
+use super::wave::{SAVEPOINT, Waves};
+
+/// The savepoint before a table that goes apart.
+const OF_TABLE: &str = "wavemark_table";
 
 impl Waves {
-    /// Nets the run and applies each table's sets; where a unique value is in the way, the source's order instead.
-    pub(super) async fn by_sets(&mut self, batch: &Batch, rows: Vec<(usize, &Change)>) -> Result<(), Problem> {
+    /// Nets the run and applies each table's sets without waiting in between; where a unique value is in the way, all is
+    /// taken back and that table goes by itself.
+    ///
+    /// `first` says that the wave has nothing before it.
+    pub(super) async fn by_sets(
+        &mut self,
+        batch: &Batch,
+        rows: Vec<(usize, &Change)>,
+        first: bool,
+    ) -> Result<(), Problem> {
         self.large =
             rows.iter().filter(|(_, change)| self.is_large(batch, change)).map(|(_, change)| change.table).collect();
         let nets = {
@@ -26,33 +38,84 @@ impl Waves {
                 })
             })
         };
-        for net in &nets {
-            if net.ordered || self.must_keep_order(net) {
-                self.in_order(batch, net).await?;
-                continue;
-            }
-            self.execute("SAVEPOINT wavemark", Task::wave("set a savepoint")).await?;
+        // What is before the savepoint is not taken back with what follows, so it must have gone well.
+        if !first {
+            self.drain().await?;
+        }
+        self.set_savepoint().await;
+        loop {
             let fresh = self.fresh_staging();
-            let applied = match self.sets(batch, net).await {
-                Ok(()) => self.drain().await,
+            match self.tables(batch, &nets).await {
+                Ok(()) => return Ok(()),
                 Err(problem) => {
-                    // What was sent before belongs to the failure.
-                    let earlier = self.drain().await;
-                    earlier.and(Err(problem))
+                    let Some(table) = self.collided(&problem, &nets) else { return Err(problem) };
+                    self.collides.insert(table);
+                    self.go_back(SAVEPOINT, fresh).await?;
                 }
-            };
-            match applied {
-                Ok(()) => {}
-                Err(problem) if is_collision(&problem) => {
-                    self.forget_staging(fresh);
-                    let back = "ROLLBACK TO SAVEPOINT wavemark";
-                    self.execute(back, Task::wave("go back to a savepoint")).await?;
-                    self.in_order(batch, net).await?;
-                }
-                Err(problem) => return Err(problem),
             }
         }
-        Ok(())
+    }
+
+    /// The table that only another order may help, if it has not been given one yet.
+    fn collided(&self, problem: &Problem, nets: &[NetTable]) -> Option<TableId> {
+        let name = problem.table.as_ref().filter(|_| is_collision(problem))?;
+        let plan = self.plan.iter().find(|plan| plan.name() == name)?;
+        let here = nets.iter().any(|net| net.table == plan.id);
+        (here && !self.collides.contains(&plan.id)).then_some(plan.id)
+    }
+
+    async fn tables(&mut self, batch: &Batch, nets: &[NetTable]) -> Result<(), Problem> {
+        let mut to_copy = Vec::new();
+        for net in nets {
+            let applied = if net.ordered || self.must_keep_order(net) {
+                self.in_order(batch, net).await
+            } else if self.collides.contains(&net.table) {
+                self.apart(batch, net).await
+            } else {
+                to_copy.push(net);
+                self.changes(batch, net).await
+            };
+            self.or_earlier(applied).await?;
+        }
+        // Each waits for what was sent before.
+        for net in to_copy {
+            let copied = self.copies(batch, net).await;
+            self.or_earlier(copied).await?;
+        }
+        self.drain().await
+    }
+
+    /// What was sent before belongs to a failure, and says more of it.
+    async fn or_earlier(&mut self, outcome: Result<(), Problem>) -> Result<(), Problem> {
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(problem) => self.drain().await.and(Err(problem)),
+        }
+    }
+
+    /// The sets of a table whose unique values go from row to row now and then: by themselves, so that the source's order
+    /// can be taken instead.
+    async fn apart(&mut self, batch: &Batch, net: &NetTable) -> Result<(), Problem> {
+        let set = format!("SAVEPOINT {OF_TABLE}");
+        self.execute(&set, Task::wave("set a savepoint")).await?;
+        let fresh = self.fresh_staging();
+        let applied = match self.changes(batch, net).await {
+            Ok(()) => self.copies(batch, net).await,
+            failed => failed,
+        };
+        match self.or_earlier(applied).await.and(self.drain().await) {
+            Err(problem) if is_collision(&problem) => {
+                self.go_back(OF_TABLE, fresh).await?;
+                self.in_order(batch, net).await
+            }
+            other => other,
+        }
+    }
+
+    async fn go_back(&mut self, savepoint: &str, fresh: usize) -> Result<(), Problem> {
+        self.forget_staging(fresh);
+        let back = format!("ROLLBACK TO SAVEPOINT {savepoint}");
+        self.execute(&back, Task::wave("go back to a savepoint")).await
     }
 
     /// An identity that an UPDATE may not set can be among what updates give: it changed, or came with an insert that
@@ -84,8 +147,8 @@ impl Waves {
         Ok(())
     }
 
-    /// Deletes, then updates, then inserts.
-    async fn sets(&mut self, batch: &Batch, net: &NetTable) -> Result<(), Problem> {
+    /// Deletes, then updates, then inserts, if these don't go by COPY.
+    async fn changes(&mut self, batch: &Batch, net: &NetTable) -> Result<(), Problem> {
         if !net.times.is_empty() {
             self.take_counted(batch, net).await?;
             return self.insert(batch, net).await;
@@ -114,6 +177,14 @@ impl Waves {
         })
     }
 
+    /// How a table's inserts go, and into which columns.
+    fn method_of_inserts(&self, net: &NetTable) -> Result<(Method, Vec<usize>), Problem> {
+        let columns: Vec<usize> = (0..self.target(net.table)?.columns.len()).collect();
+        let rows = net.inserts.len();
+        let method = self.method(net.table, rows, &columns)?;
+        Ok((if rows >= COPY_FROM && self.force.is_none() { Method::Staged } else { method }, columns))
+    }
+
     async fn delete(&mut self, batch: &Batch, net: &NetTable, method: Method) -> Result<(), Problem> {
         let rows = net.deletes.as_slice();
         if rows.is_empty() {
@@ -127,51 +198,13 @@ impl Waves {
                 }
                 Ok(())
             }
-            Method::Arrays => {
-                let target = self.target(net.table)?;
-                let params = arrays(batch, target, net, rows, true, &[])?;
-                let sql = statements::delete_set(target, &Rows::Arrays);
-                self.set(sql, params, task).await
-            }
+            Method::Arrays => self.by_arrays(batch, net, rows, None, task).await,
             Method::Staged => {
                 let staging = self.staging(net.table)?.to_owned();
                 let sql = statements::delete_set(self.target(net.table)?, &Rows::Staged(&staging, -1));
                 self.set(sql, Vec::new(), task).await
             }
         }
-    }
-
-    /// Deletes rows of a table without a key.
-    async fn take_counted(&mut self, batch: &Batch, net: &NetTable) -> Result<(), Problem> {
-        let rows = net.removals();
-        if rows <= SCANS && self.force.is_none() {
-            for (row, times) in net.deletes.iter().zip(&net.times) {
-                for _ in 0..*times {
-                    self.net_single(batch, net, Verb::Delete, *row, &[]).await?;
-                }
-            }
-            return self.drain().await;
-        }
-        let task = Task { verb: "stage changes of", table: Some(net.table), rows: None };
-        self.make_staging(net.table, task).await?;
-        self.drain().await?;
-        let staging = self.staging(net.table)?;
-        let target = self.target(net.table)?;
-        let staged = async {
-            let mut copying = Copying::begin(&self.client, &statements::copy_staging(staging)).await?;
-            for (row, times) in net.deletes.iter().zip(&net.times) {
-                copying.counted(batch, target, *times, net.cells(batch, *row)).await?;
-            }
-            Ok::<u64, Refused>(copying.end().await?)
-        };
-        staged.await.map_err(|refused| self.refused(refused, task))?;
-        // Not kept prepared: the plan is to fit the number of rows that are staged now.
-        let task = Task { verb: "delete rows from", table: Some(net.table), rows: Some(rows as u64) };
-        let sql = statements::delete_counted(target, staging);
-        self.execute(&statements::plans("LOCAL", Plans::OneScan), task).await?;
-        let found = self.client.execute(&sql, &[]).await.map_err(|error| task.failed(&error, &self.plan))?;
-        self.execute(&statements::plans("LOCAL", Plans::ByIndex), task).await?;
-        if found == rows as u64 { Ok(()) } else { Err(task.diverged(found, &self.plan)) }
     }
 
     async fn update(
@@ -191,12 +224,7 @@ impl Waves {
                 }
                 Ok(())
             }
-            Method::Arrays => {
-                let target = self.target(net.table)?;
-                let params = arrays(batch, target, net, rows, true, set)?;
-                let sql = statements::update_set(target, set, &Rows::Arrays);
-                self.set(sql, params, task).await
-            }
+            Method::Arrays => self.by_arrays(batch, net, rows, Some(set), task).await,
             Method::Staged => {
                 let staging = self.staging(net.table)?.to_owned();
                 let rows = Rows::Staged(&staging, group_number(group)?);
@@ -209,9 +237,8 @@ impl Waves {
     /// Inserts go straight into the table: its own unique key refuses what is there already.
     async fn insert(&mut self, batch: &Batch, net: &NetTable) -> Result<(), Problem> {
         let rows = net.inserts.as_slice();
-        let all: Vec<usize> = (0..self.target(net.table)?.columns.len()).collect();
-        match self.method(net.table, rows.len(), &all)? {
-            _ if rows.is_empty() => Ok(()),
+        let (method, all) = self.method_of_inserts(net)?;
+        match method {
             Method::Singles => {
                 for row in rows {
                     self.net_single(batch, net, Verb::Insert, *row, &[]).await?;
@@ -219,16 +246,50 @@ impl Waves {
                 Ok(())
             }
             Method::Arrays => {
-                let target = self.target(net.table)?;
-                let params = arrays(batch, target, net, rows, false, &all)?;
-                let task = Task { verb: "insert rows into", table: Some(net.table), rows: Some(rows.len() as u64) };
-                self.set(statements::insert_set(target), params, task).await
+                let task = Task { verb: "insert rows into", table: Some(net.table), rows: None };
+                for piece in pieces(batch, net, rows, &all) {
+                    let target = self.target(net.table)?;
+                    let params = arrays(batch, target, net, piece, false, &all)?;
+                    let sql = statements::insert_set(target);
+                    self.set(sql, params, Task { rows: Some(piece.len() as u64), ..task }).await?;
+                }
+                Ok(())
             }
-            Method::Staged => self.copy(batch, net.table, rows.iter().map(|row| net.cells(batch, *row))).await,
+            Method::Staged => Ok(()),
         }
     }
 
-    async fn net_single(
+    /// Inserts that go by COPY.
+    async fn copies(&mut self, batch: &Batch, net: &NetTable) -> Result<(), Problem> {
+        if self.method_of_inserts(net)?.0 != Method::Staged {
+            return Ok(());
+        }
+        self.copy(batch, net.table, net.inserts.iter().map(|row| net.cells(batch, *row))).await
+    }
+
+    /// Updates `set` of rows, or deletes them.
+    async fn by_arrays(
+        &mut self,
+        batch: &Batch,
+        net: &NetTable,
+        rows: &[NetRow],
+        set: Option<&[usize]>,
+        task: Task,
+    ) -> Result<(), Problem> {
+        let columns = set.unwrap_or_default();
+        for piece in pieces(batch, net, rows, columns) {
+            let target = self.target(net.table)?;
+            let params = arrays(batch, target, net, piece, true, columns)?;
+            let sql = match set {
+                Some(set) => statements::update_set(target, set, &Rows::Arrays),
+                None => statements::delete_set(target, &Rows::Arrays),
+            };
+            self.set(sql, params, Task { rows: Some(piece.len() as u64), ..task }).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn net_single(
         &mut self,
         batch: &Batch,
         net: &NetTable,
@@ -260,133 +321,12 @@ impl Waves {
         Ok(())
     }
 
-    async fn set(&mut self, sql: String, params: Vec<Param>, task: Task) -> Result<(), Problem> {
-        self.drain().await?;
-        let client = Arc::clone(&self.client);
-        let Some(known) = task.table.and_then(|table| self.tables.get_mut(&table)) else { return Ok(()) };
-        let statement = known.prepared.set(&client, sql).await.map_err(|error| task.failed(&error, &self.plan))?;
+    pub(super) async fn set(&mut self, sql: String, params: Vec<Param>, task: Task) -> Result<(), Problem> {
+        let statement = self.prepare(sql, task).await?;
         self.leave_unread();
         self.pipeline.send(&self.plan, &statement, params, task).await;
         Ok(())
     }
-
-    fn staging(&self, table: TableId) -> Result<&str, Problem> {
-        self.tables
-            .get(&table)
-            .and_then(|known| known.staging.as_deref())
-            .ok_or_else(|| Problem::internal("A staged set has no staging table."))
-    }
-
-    /// Puts all sets that are staged into the staging table, in one COPY.
-    async fn stage(
-        &mut self,
-        batch: &Batch,
-        net: &NetTable,
-        deletes: Method,
-        updates: &[(Method, Vec<usize>)],
-    ) -> Result<(), Problem> {
-        let task = Task { verb: "stage changes of", table: Some(net.table), rows: None };
-        if deletes != Method::Staged && updates.iter().all(|(method, _)| *method != Method::Staged) {
-            return Ok(());
-        }
-        self.make_staging(net.table, task).await?;
-        self.drain().await?;
-        let staging = self.staging(net.table)?;
-        let target = self.target(net.table)?;
-        let staged = async {
-            let mut copying = Copying::begin(&self.client, &statements::copy_staging(staging)).await?;
-            if deletes == Method::Staged {
-                for row in &net.deletes {
-                    copying.staged(batch, target, -1, net.key(*row), None).await?;
-                }
-            }
-            for (at, group) in net.updates.iter().enumerate().filter(|(at, _)| updates[*at].0 == Method::Staged) {
-                for row in &group.rows {
-                    let cells = Some(net.cells(batch, *row));
-                    copying.staged(batch, target, group_number(at)?, net.key(*row), cells).await?;
-                }
-            }
-            Ok::<u64, Refused>(copying.end().await?)
-        };
-        staged.await.map(drop).map_err(|refused| self.refused(refused, task))
-    }
-
-    fn refused(&self, refused: Refused, task: Task) -> Problem {
-        match refused {
-            Refused::Server(error) => task.failed(&error, &self.plan),
-            Refused::Here(problem) => problem,
-        }
-    }
-
-    /// The staging table is emptied by each commit. One left by an earlier staging in this wave is emptied here.
-    async fn make_staging(&mut self, table: TableId, task: Task) -> Result<(), Problem> {
-        if let Ok(name) = self.staging(table) {
-            let sql = format!("DELETE FROM {name}");
-            return self.execute(&sql, task).await;
-        }
-        let name = self.new_staging(table);
-        let sql = statements::create_staging(self.target(table)?, &name);
-        self.execute(&sql, task).await?;
-        if let Some(known) = self.tables.get_mut(&table) {
-            known.staging = Some(name);
-        }
-        Ok(())
-    }
-
-    async fn copy<'c>(
-        &mut self,
-        batch: &Batch,
-        table: TableId,
-        rows: impl Iterator<Item = &'c [Cell]> + Send,
-    ) -> Result<(), Problem> {
-        let task = Task { verb: "copy rows into", table: Some(table), rows: None };
-        if self.target(table)?.casts() {
-            return self.copy_and_cast(batch, table, rows, task).await;
-        }
-        self.drain().await?;
-        let target = self.target(table)?;
-        let copied = async {
-            let mut sent = 0;
-            let mut copying = Copying::begin(&self.client, &statements::copy(target)).await?;
-            for cells in rows {
-                copying.row(batch, target, cells).await?;
-                sent += 1;
-            }
-            Ok::<(u64, u64), Refused>((sent, copying.end().await?))
-        };
-        let (sent, taken) = copied.await.map_err(|refused| self.refused(refused, task))?;
-        if sent == taken { Ok(()) } else { Err(Task { rows: Some(sent), ..task }.diverged(taken, &self.plan)) }
-    }
-
-    /// Copies rows into the staging table, and from there into a table that is wider than they are.
-    async fn copy_and_cast<'c>(
-        &mut self,
-        batch: &Batch,
-        table: TableId,
-        rows: impl Iterator<Item = &'c [Cell]> + Send,
-        task: Task,
-    ) -> Result<(), Problem> {
-        self.make_staging(table, task).await?;
-        self.drain().await?;
-        let staging = self.staging(table)?;
-        let target = self.target(table)?;
-        let copied = async {
-            let mut copying = Copying::begin(&self.client, &statements::copy_staging(staging)).await?;
-            for cells in rows {
-                copying.incoming(batch, target, cells).await?;
-            }
-            Ok::<u64, Refused>(copying.end().await?)
-        };
-        let copied = copied.await.map_err(|refused| self.refused(refused, task))?;
-        let sql = statements::insert_staged(target, staging);
-        let taken = self.client.execute(&sql, &[]).await.map_err(|error| task.failed(&error, &self.plan))?;
-        if copied == taken { Ok(()) } else { Err(Task { rows: Some(copied), ..task }.diverged(taken, &self.plan)) }
-    }
-}
-
-/// Groups count the sets of columns that updates of one table have in one run.
-fn group_number(at: usize) -> Result<i16, Problem> {
-    i16::try_from(at).map_err(|_| Problem::internal("A run has more than 32,767 sets of updated columns."))
 }
 
 /// Whether only another order may be needed.

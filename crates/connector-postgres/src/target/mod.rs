@@ -33,6 +33,7 @@ mod refresh;
 mod schema;
 mod session;
 mod sets;
+mod staged;
 mod statements;
 mod table;
 mod types;

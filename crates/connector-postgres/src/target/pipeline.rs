@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use postgres_types::{IsNull, ToSql, Type, to_sql_checked};
@@ -13,6 +14,8 @@ use super::fault::problem;
 
 /// How many answers may be outstanding. The driver keeps each in memory; the server blocks when nobody reads.
 const MOST: usize = 512;
+/// How many bytes of parameters may be on their way: the driver keeps what the server has not taken.
+const MOST_BYTES: usize = 16 << 20;
 
 /// A parameter as the wire has it: NULL, or the binary form of the parameter's type.
 #[derive(Clone, Debug)]
@@ -94,11 +97,14 @@ pub(crate) fn key_names(table: &TablePlan) -> Vec<String> {
     table.key.iter().map(|at| table.source.columns[table.columns[*at].source].name.clone()).collect()
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<u64, Error>> + Send>>;
+/// The answer to a statement, once it comes: how many rows it touched.
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<u64, Error>> + Send>>;
 
 struct Sent {
     answer: Result<Result<u64, Error>, Answer>,
     task: Task,
+    /// Of its parameters.
+    bytes: usize,
 }
 
 /// See the module.
@@ -108,12 +114,13 @@ struct Sent {
 pub(crate) struct Pipeline {
     client: Arc<Client>,
     sent: VecDeque<Sent>,
+    bytes: usize,
     failure: Option<Problem>,
 }
 
 impl Pipeline {
     pub(crate) fn new(client: Arc<Client>) -> Self {
-        Self { client, sent: VecDeque::new(), failure: None }
+        Self { client, sent: VecDeque::new(), bytes: 0, failure: None }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -125,19 +132,33 @@ impl Pipeline {
         if self.sent.len() >= MOST {
             self.take(plan, MOST / 2).await;
         }
+        let bytes = params.iter().filter_map(|param| param.0.as_ref()).map(Bytes::len).sum();
+        while self.bytes + bytes > MOST_BYTES && !self.sent.is_empty() {
+            self.take(plan, self.sent.len() - 1).await;
+        }
         let (client, statement) = (Arc::clone(&self.client), statement.clone());
-        let mut answer: Answer = Box::pin(async move { client.execute_raw(&statement, params).await });
-        // The driver puts the message on its way when it is first polled.
+        self.put(Box::pin(async move { client.execute_raw(&statement, params).await }), task, bytes).await;
+    }
+
+    /// Puts something else on its way, whose answer comes after those before it. The driver sends it when it is first
+    /// polled.
+    pub(crate) async fn expect(&mut self, answer: Answer, task: Task) {
+        self.put(answer, task, 0).await;
+    }
+
+    async fn put(&mut self, mut answer: Answer, task: Task, bytes: usize) {
         let answer = match futures_util::poll!(answer.as_mut()) {
-            std::task::Poll::Ready(answer) => Ok(answer),
-            std::task::Poll::Pending => Err(answer),
+            Poll::Ready(answer) => Ok(answer),
+            Poll::Pending => Err(answer),
         };
-        self.sent.push_back(Sent { answer, task });
+        self.bytes += bytes;
+        self.sent.push_back(Sent { answer, task, bytes });
     }
 
     async fn take(&mut self, plan: &[TablePlan], leave: usize) {
         while self.sent.len() > leave {
-            let Some(Sent { answer, task }) = self.sent.pop_front() else { return };
+            let Some(Sent { answer, task, bytes }) = self.sent.pop_front() else { return };
+            self.bytes -= bytes;
             let answer = match answer {
                 Ok(answer) => answer,
                 Err(answer) => answer.await,

@@ -2,19 +2,23 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{SinkExt, pin_mut};
-use tokio_postgres::{Client, CopyInSink, Error};
+use tokio_postgres::{Client, CopyInSink, Error, Statement};
 use wavemark_domain::{Batch, Cell, Problem};
 use wavemark_netting::{NetRow, NetTable};
 
 use super::copy::{Writer, rewritten};
-use super::pipeline::Param;
+use super::pipeline::{Answer, Param};
 use super::table::{TargetColumn, TargetTable};
 
 /// From how many rows on a set is worth more than statements of their own (`tests::speed` measures it: at 300 rows
 /// arrays are 1.6 times as fast, at 10 no slower).
 pub(crate) const ARRAYS_FROM: usize = 50;
-/// From how many rows on a set is staged: below, arrays are faster, since staging has two more exchanges.
-pub(crate) const STAGED_FROM: usize = 4_000;
+/// From how many rows on inserts go by COPY, which takes half of the server's time and three exchanges of their own.
+/// Updates and deletes gain nothing from being staged for one: they go by arrays where these can be unnested.
+pub(crate) const COPY_FROM: usize = 4_000;
+/// How much goes into the arrays of one statement: they are held twice on their way.
+const ARRAY_ROWS: usize = 8_192;
+const ARRAY_BYTES: usize = 2 << 20;
 /// How many bytes go into one message of a COPY.
 const PIECE: usize = 256 * 1024;
 /// From so many bytes on a value goes by a COPY, which takes it in pieces: as a parameter it would be held three times
@@ -33,15 +37,35 @@ pub(crate) enum Method {
 }
 
 impl Method {
-    /// Arrays of arrays or of composites can't be unnested row by row, so such columns are staged.
+    /// How rows are found and changed. Arrays of arrays or of composites can't be unnested row by row, so such columns
+    /// are staged.
     pub(crate) fn of(table: &TargetTable, rows: usize, columns: &[usize]) -> Self {
         let arrays = table.key.iter().chain(columns).all(|at| table.columns[*at].unnests);
         match rows {
             0..ARRAYS_FROM => Self::Singles,
-            ARRAYS_FROM..STAGED_FROM if arrays => Self::Arrays,
+            _ if arrays => Self::Arrays,
             _ => Self::Staged,
         }
     }
+}
+
+/// The rows of each statement, as many as its arrays may have.
+pub(crate) fn pieces<'r>(batch: &Batch, net: &NetTable, rows: &'r [NetRow], columns: &[usize]) -> Vec<&'r [NetRow]> {
+    let size = |row: &NetRow| {
+        let cells = if columns.is_empty() { &[][..] } else { net.cells(batch, *row) };
+        cells.iter().filter_map(|cell| batch.value(*cell)).map(<[u8]>::len).sum::<usize>()
+    };
+    let (mut pieces, mut first, mut bytes) = (Vec::new(), 0, 0);
+    for (at, row) in rows.iter().enumerate() {
+        let more = size(row);
+        if at > first && (at - first == ARRAY_ROWS || bytes + more > ARRAY_BYTES) {
+            pieces.push(&rows[first..at]);
+            (first, bytes) = (at, 0);
+        }
+        bytes += more;
+    }
+    pieces.extend((first < rows.len()).then_some(&rows[first..]));
+    pieces
 }
 
 /// One column of a set as a one-dimensional array (the form that `array_send` writes).
@@ -98,9 +122,9 @@ pub(crate) struct Copying {
 }
 
 impl Copying {
-    /// Begins a COPY. Nothing may be outstanding on the client.
-    pub(crate) async fn begin(client: &Client, sql: &str) -> Result<Self, Error> {
-        Ok(Self { sink: Box::pin(client.copy_in(sql).await?), writer: Writer::new() })
+    /// Begins a COPY.
+    pub(crate) async fn begin(client: &Client, copy: &Statement) -> Result<Self, Error> {
+        Ok(Self { sink: Box::pin(client.copy_in(copy).await?), writer: Writer::new() })
     }
 
     async fn flush(&mut self, at_least: usize) -> Result<(), Error> {
@@ -113,11 +137,12 @@ impl Copying {
         sink.send(piece).await
     }
 
-    /// Ends it; gives the rows that the server took.
-    pub(crate) async fn end(mut self) -> Result<u64, Error> {
+    /// Sends all that is left; the answer is how many rows the server took, and ends the COPY when it is first polled.
+    pub(crate) async fn end(mut self) -> Result<Answer, Error> {
         self.writer.end();
         self.flush(0).await?;
-        self.sink.as_mut().finish().await
+        self.sink.as_mut().flush().await?;
+        Ok(Box::pin(async move { self.sink.as_mut().finish().await }))
     }
 
     /// One cell of a row. A large value is sent piece by piece.

@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
 use tokio_postgres::{Client, Statement};
 use wavemark_connector::crash;
 use wavemark_connector::target::{Segment, WaveEnd};
@@ -25,6 +27,10 @@ use super::table::{self, TargetTable};
 const SINGLES: usize = 100;
 /// Up to how many changes check themselves, so that COMMIT need not wait for their answers.
 const GUARDED: usize = 64;
+/// The savepoint before a run that goes by sets.
+pub(super) const SAVEPOINT: &str = "wavemark";
+/// Of how many tables it is asked at once what they are.
+const LEARNT_AT_ONCE: usize = 32;
 /// How often old bookmarks are removed, and how many are left.
 const SWEEP: i64 = 500;
 const BOOKMARKS: i64 = 10;
@@ -45,6 +51,8 @@ struct Open {
     excepted: bool,
     /// Tables whose staging was made in it.
     fresh: Vec<TableId>,
+    /// Tables whose staging may have rows.
+    staged: BTreeSet<TableId>,
 }
 
 /// The statements that every wave has.
@@ -54,6 +62,7 @@ struct Frame {
     /// Where constraints are checked: puts those off that may be. The source may have, and the order within a wave is
     /// not always the source's.
     put_off: Option<Statement>,
+    savepoint: Statement,
     progress: Statement,
     sweep: Statement,
     commit: Statement,
@@ -72,6 +81,8 @@ pub(crate) struct Waves {
     frame: Option<Frame>,
     pub(super) tables: BTreeMap<TableId, Known>,
     open: Option<Open>,
+    /// Tables in which a unique value has stood in the way of sets. They go apart, so that nothing else is done twice.
+    pub(super) collides: BTreeSet<TableId>,
     /// How many staging tables the session has made.
     stagings: u32,
     /// Method chosen by hand, for tests and measurements.
@@ -92,6 +103,7 @@ impl Waves {
             frame: None,
             tables: BTreeMap::new(),
             open: None,
+            collides: BTreeSet::new(),
             stagings: 0,
             force: None,
         }
@@ -119,10 +131,13 @@ impl Waves {
     pub(crate) async fn apply(&mut self, segment: &Segment<'_>) -> Result<(), Problem> {
         let changes: Vec<(usize, &Change)> = segment.changes().collect();
         self.learn(changes.iter().map(|(_, change)| change.table)).await?;
+        let mut first = self.open.is_none();
         self.begin().await?;
         for run in runs(changes.into_iter()) {
             match run {
-                Run::Rows(rows) if self.goes_by_sets(segment.batch, &rows) => self.by_sets(segment.batch, rows).await?,
+                Run::Rows(rows) if self.goes_by_sets(segment.batch, &rows) => {
+                    self.by_sets(segment.batch, rows, first).await?;
+                }
                 Run::Rows(rows) => {
                     let guarded = rows.len() <= GUARDED;
                     self.one_by_one(segment.batch, rows.into_iter().map(|(_, change)| change), guarded).await?;
@@ -130,6 +145,7 @@ impl Waves {
                 Run::Truncate(tables) => self.truncate(&tables).await?,
                 Run::Barrier(_) => {}
             }
+            first = false;
         }
         Ok(())
     }
@@ -162,13 +178,17 @@ impl Waves {
 
     /// Reads what tables are at the target, before the pipeline is used.
     pub(crate) async fn learn(&mut self, tables: impl Iterator<Item = TableId>) -> Result<(), Problem> {
-        for id in tables {
-            if !self.tables.contains_key(&id) {
-                self.drain().await?;
-                let target = table::read(&*self.client, self.version, plan_of(&self.plan, id)?).await?;
-                self.tables.insert(id, Known { target, prepared: Prepared::default(), staging: None });
-            }
+        let unknown: BTreeSet<TableId> = tables.filter(|id| !self.tables.contains_key(id)).collect();
+        if unknown.is_empty() {
+            return Ok(());
         }
+        self.drain().await?;
+        let (client, version, plan) = (&self.client, self.version, &self.plan);
+        let read =
+            |id| async move { Ok::<_, Problem>((id, table::read(&**client, version, plan_of(plan, id)?).await?)) };
+        let read: Vec<_> = stream::iter(unknown).map(read).buffer_unordered(LEARNT_AT_ONCE).try_collect().await?;
+        let known = |(id, target)| (id, Known { target, prepared: Prepared::default(), staging: None });
+        self.tables.extend(read.into_iter().map(known));
         Ok(())
     }
 
@@ -206,6 +226,14 @@ impl Waves {
         self.pipeline.drain(&self.plan).await
     }
 
+    /// Sends the savepoint before a run.
+    pub(super) async fn set_savepoint(&mut self) {
+        if let Some(frame) = &self.frame {
+            let task = Task::wave("set a savepoint");
+            self.pipeline.send(&self.plan, &frame.savepoint, Vec::new(), task).await;
+        }
+    }
+
     /// Answers must be read before COMMIT is sent.
     pub(super) fn leave_unread(&mut self) {
         if let Some(open) = &mut self.open {
@@ -228,6 +256,11 @@ impl Waves {
         }
         self.stagings += 1;
         statements::staging_name(self.stagings)
+    }
+
+    /// Whether the staging table of a table may have rows of this wave already. From now on it may.
+    pub(super) fn stages_again(&mut self, table: TableId) -> bool {
+        self.open.as_mut().is_some_and(|open| !open.staged.insert(table))
     }
 
     /// For how many tables staging was made in this wave.
@@ -299,14 +332,25 @@ impl Waves {
     /// Whether a row is there, as the open wave sees it. Nothing may have failed before.
     pub(super) async fn finds(&mut self, batch: &Batch, table: TableId, single: &Single<'_>) -> Result<bool, Problem> {
         self.drain().await?;
-        let params = single.params(batch, self.target(table)?)?;
+        let target = self.target(table)?;
+        let (params, sql) = (single.params(batch, target)?, statements::find(target));
         let task = Task { verb: "look for a row of", table: Some(table), rows: None };
-        let client = Arc::clone(&self.client);
-        let Some(known) = self.tables.get_mut(&table) else { return Ok(false) };
-        let sql = statements::find(&known.target);
-        let statement = known.prepared.set(&client, sql).await.map_err(|error| task.failed(&error, &self.plan))?;
-        let found = client.execute_raw(&statement, params).await.map_err(|error| task.failed(&error, &self.plan))?;
+        let statement = self.prepare(sql, task).await?;
+        let found =
+            self.client.execute_raw(&statement, params).await.map_err(|error| task.failed(&error, &self.plan))?;
         Ok(found > 0)
+    }
+
+    /// The statement for a task's table; what was sent is waited for if it must be prepared.
+    pub(super) async fn prepare(&mut self, sql: String, task: Task) -> Result<Statement, Problem> {
+        let known = |waves: &Self| waves.tables.get(&task.table?)?.prepared.known_set(&sql);
+        if let Some(statement) = known(self) {
+            return Ok(statement);
+        }
+        self.drain().await?;
+        let known = task.table.and_then(|table| self.tables.get_mut(&table));
+        let known = known.ok_or_else(|| Problem::internal("A statement is for a table that was not looked up."))?;
+        known.prepared.set(&self.client, sql).await.map_err(|error| task.failed(&error, &self.plan))
     }
 
     pub(super) fn prepared(&self, table: TableId, single: &Single<'_>, guarded: bool) -> Option<&Statement> {
@@ -405,12 +449,18 @@ async fn frame(client: &Client, grant: &Grant, replica: bool) -> Result<Frame, t
     let sweep = format!(
         "DELETE FROM wavemark.progress WHERE task = '{task}' AND wave >= $1::int8 - {span} AND wave < $1::int8"
     );
-    Ok(Frame {
-        begin: client.prepare("BEGIN").await?,
-        hold: client.prepare(&grant.hold()).await?,
-        put_off: if replica { None } else { Some(client.prepare("SET CONSTRAINTS ALL DEFERRED").await?) },
-        progress: client.prepare(&progress).await?,
-        sweep: client.prepare(&sweep).await?,
-        commit: client.prepare("COMMIT").await?,
-    })
+    let hold = grant.hold();
+    let savepoint = format!("SAVEPOINT {SAVEPOINT}");
+    let put_off =
+        async { Ok(if replica { None } else { Some(client.prepare("SET CONSTRAINTS ALL DEFERRED").await?) }) };
+    let (begin, hold, savepoint, progress, sweep, commit, put_off) = tokio::try_join!(
+        client.prepare("BEGIN"),
+        client.prepare(&hold),
+        client.prepare(&savepoint),
+        client.prepare(&progress),
+        client.prepare(&sweep),
+        client.prepare("COMMIT"),
+        put_off,
+    )?;
+    Ok(Frame { begin, hold, put_off, savepoint, progress, sweep, commit })
 }

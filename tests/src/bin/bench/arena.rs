@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio_postgres::Client;
 use uuid::Uuid;
 use wavemark_tests::api::{Refusal, Task};
@@ -26,6 +26,8 @@ pub(crate) struct Arena {
     pub(crate) target: Cluster,
     /// Where the worker's doings are recorded while it follows a backlog.
     pub(crate) profile: Option<PathBuf>,
+    /// What the tasks are set to, besides what a measurement sets itself.
+    pub(crate) settings: Map<String, Value>,
 }
 
 impl Arena {
@@ -34,7 +36,7 @@ impl Arena {
         let target = Cluster::start("bench-target", &tuned(Options::default()))?;
         let mut installation = Installation::start().await?;
         installation.add_worker()?;
-        Ok(Self { installation, source, target, profile: None })
+        Ok(Self { installation, source, target, profile: None, settings: Map::new() })
     }
 
     /// One for so many tasks on its worker, with servers that are small but for the sessions that they take.
@@ -46,7 +48,7 @@ impl Arena {
         let target = Cluster::start("bench-target", &many(Options::default()))?;
         let mut installation = Installation::start().await?;
         installation.add_worker_with(&[("WAVEMARK_PLACES", &(tasks + 1).to_string())])?;
-        Ok(Self { installation, source, target, profile: None })
+        Ok(Self { installation, source, target, profile: None, settings: Map::new() })
     }
 
     /// The processes whose time is counted.
@@ -105,7 +107,9 @@ impl Arena {
             "rule-type": "selection", "rule-id": "1", "rule-name": "tables", "rule-action": "include",
             "object-locator": {"schema-name": "public", "table-name": tables},
         }]);
-        api.create_task(name, "full-load-and-cdc", (source, target), &rules, settings).await
+        let mut all = self.settings.clone();
+        all.extend(settings.as_object().cloned().unwrap_or_default());
+        api.create_task(name, "full-load-and-cdc", (source, target), &rules, &all.into()).await
     }
 
     pub(crate) async fn stop_task(&self, task: Uuid) -> Result<()> {

@@ -66,8 +66,11 @@ impl Backlog {
     /// The least ratio of rates to the native subscription.
     pub(crate) fn wanted(self) -> f64 {
         match self {
-            Self::Tpcb | Self::Single | Self::Insert1 | Self::Random1000 | Self::Million => 1.0,
-            Self::Six | Self::Thousand => 0.7,
+            Self::Tpcb => 1.5,
+            Self::Single => 1.3,
+            Self::Six => 1.1,
+            Self::Insert1 | Self::Random1000 | Self::Million => 1.0,
+            Self::Thousand => 0.9,
         }
     }
 

@@ -56,6 +56,9 @@ struct Options {
     /// Rounds that count, of each measurement
     #[arg(long, default_value_t = 5)]
     pairs: usize,
+    /// Settings of the tasks as a JSON object, to see what they are worth; by default none
+    #[arg(long, default_value = "{}")]
+    settings: String,
     /// One round of each and none to warm up: a first impression, no more
     #[arg(long)]
     quick: bool,
@@ -161,7 +164,9 @@ async fn run(options: &Options) -> Result<()> {
         Rounds { discarded: 1, counted: options.pairs }
     };
     let wanted = |part: Part| options.only.is_empty() || options.only.contains(&part);
+    let settings = serde_json::from_str(&options.settings).context("--settings is no JSON object")?;
     let mut arena = Arena::start().await?;
+    arena.settings = settings;
     arena.profile.clone_from(&options.profile);
     let mut report = Report::begin(&arena).await?;
     let outcome = measure(&arena, options, rounds, wanted, &mut report).await;
@@ -183,7 +188,9 @@ async fn measure(
     report: &mut Report,
 ) -> Result<()> {
     if wanted(Part::Load) {
-        report.add(&load::measure(arena, options.scale, rounds).await?);
+        for section in load::measure(arena, options.scale, rounds).await? {
+            report.add(&section);
+        }
     }
     if wanted(Part::Compare) {
         report.add(&compare::measure(arena, options.scale, rounds).await?);

@@ -147,6 +147,50 @@ async fn unique_values_that_swap_fall_back_to_the_sources_order() {
     }
 }
 
+/// What is taken back for one table's unique values is what was sent since the savepoint, once, and nothing before it.
+#[tokio::test]
+async fn unique_values_that_swap_in_two_of_three_tables_take_nothing_else_along() {
+    for method in METHODS {
+        let database = Database::new().await;
+        items_table(&database).await;
+        database
+            .sql(
+                "CREATE TABLE shop.more (LIKE shop.items INCLUDING ALL); INSERT INTO shop.more TABLE shop.items; \
+                 CREATE TABLE shop.log (id integer PRIMARY KEY, word text); CREATE TABLE shop.old (id integer PRIMARY KEY)",
+            )
+            .await;
+        let more = plan(1, "more", &[("id!", "integer"), ("code", "integer"), ("note", "text"), ("document", "text")]);
+        let log = plan(2, "log", &[("id!", "integer"), ("word", "text")]);
+        let plan = [items(), more, log, plan(3, "old", &[("id!", "integer")])];
+        let mut session = session(&database, &plan).await;
+        session.waves.force = method;
+        let swap = |batch: &mut Batch, table: u32, [a, b]: [i32; 2]| {
+            update(batch, table, None, &item(1, 999, "spare"));
+            update(batch, table, None, &item(2, a, "took 1's"));
+            update(batch, table, None, &item(1, b, "took 2's"));
+        };
+        for (number, codes) in [(1, [10, 20]), (2, [20, 10])] {
+            let mut batch = Batch::default();
+            insert(&mut batch, 2, &[V::Int(10 * number), V::Text("before")]);
+            insert(&mut batch, 3, &[V::Int(number)]);
+            batch.push_change(TableId(3), ChangeKind::Truncate, None, None);
+            swap(&mut batch, 0, codes);
+            insert(&mut batch, 2, &[V::Int(10 * number + 1), V::Text("between")]);
+            swap(&mut batch, 1, codes);
+            insert(&mut batch, 3, &[V::Int(number)]);
+            wave(&mut session, &plan, &batch, number.into()).await.unwrap();
+            for table in ["items", "more"] {
+                let query = format!("SELECT id AS a, code AS b FROM shop.{table} WHERE id < 3 ORDER BY id");
+                let rows = database.rows(&query).await;
+                assert_eq!(rows, format!("1|{}\n2|{}", codes[1], codes[0]), "{table}, {method:?}");
+            }
+            assert_eq!(database.rows("SELECT id AS a FROM shop.old").await, number.to_string(), "{method:?}");
+        }
+        let rows = database.rows("SELECT id AS a, word AS b FROM shop.log ORDER BY id").await;
+        assert_eq!(rows, "10|before\n11|between\n20|before\n21|between", "{method:?}");
+    }
+}
+
 #[tokio::test]
 async fn keys_that_swap_and_shift_arrive() {
     for method in METHODS {
