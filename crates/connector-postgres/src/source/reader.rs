@@ -174,6 +174,7 @@ impl LogReader {
 
     /// Takes what the socket has, after a pause if that lets the server work in gulps; false if it has nothing.
     async fn more(&mut self) -> Result<bool, Problem> {
+        self.stream.reader.is_unhurried(self.assembler.is_behind());
         if self.assembler.is_behind() && self.gulp < LARGE {
             sleep(GULP).await;
         }
@@ -187,6 +188,7 @@ impl LogReader {
 
     /// Waits for the socket; false if progress is due to be told first.
     async fn wait(&mut self) -> Result<bool, Problem> {
+        self.stream.reader.is_unhurried(self.assembler.is_behind());
         if self.assembler.is_behind() && self.gulp > 0 && self.gulp < LARGE {
             sleep(GULP).await;
         }

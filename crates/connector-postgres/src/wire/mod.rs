@@ -23,6 +23,7 @@ mod replication;
 mod settings;
 mod socket;
 mod stream;
+mod tcp;
 
 pub use connection::{Connection, Row, Rows};
 pub use error::{ServerError, WireError};

@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,12 +17,13 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::tcp::Tcp;
 use super::{ConnectSettings, WireError};
 
 /// A connection to a server, encrypted or not.
 pub(super) enum Socket {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Tcp),
+    Tls(Box<TlsStream<Tcp>>),
 }
 
 impl Socket {
@@ -28,6 +31,7 @@ impl Socket {
     pub(super) async fn connect(settings: &ConnectSettings) -> Result<Self, WireError> {
         let stream = tcp(settings).await?;
         tune(&stream, settings)?;
+        let stream = Tcp::new(stream);
         match settings.tls.connector() {
             None => Ok(Self::Plain(stream)),
             Some(connector) => {
@@ -43,6 +47,14 @@ impl Socket {
             Self::Tls(stream) => {
                 stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(std::convert::AsRef::as_ref)
             }
+        }
+    }
+
+    /// Whether its reader comes by itself, so that it needn't be woken by what comes.
+    pub(super) fn unhurried(&self) -> Arc<AtomicBool> {
+        match self {
+            Self::Plain(stream) => stream.unhurried(),
+            Self::Tls(stream) => stream.get_ref().0.unhurried(),
         }
     }
 
@@ -97,7 +109,7 @@ fn tune(stream: &TcpStream, settings: &ConnectSettings) -> io::Result<()> {
 ///
 /// Exactly one byte is read in plain text: whatever a man in the middle pushes in behind it goes into the
 /// handshake, which fails.
-async fn encrypt(mut stream: TcpStream, connector: &TlsConnector, host: &str) -> Result<Socket, WireError> {
+async fn encrypt(mut stream: Tcp, connector: &TlsConnector, host: &str) -> Result<Socket, WireError> {
     let mut request = BytesMut::new();
     frontend::ssl_request(&mut request);
     stream.write_all(&request).await?;

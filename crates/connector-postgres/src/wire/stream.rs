@@ -1,5 +1,7 @@
 //! The stream of a slot (manual: protocol-replication, `START_REPLICATION`).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, BytesMut};
@@ -31,6 +33,7 @@ pub struct StreamReader {
     socket: ReadHalf<Socket>,
     buffer: ReadBuffer,
     ended: bool,
+    unhurried: Arc<AtomicBool>,
 }
 
 /// The reporting half.
@@ -92,9 +95,10 @@ impl std::fmt::Debug for Frame<'_> {
 
 impl ReplicationStream {
     pub(super) fn new(socket: Socket, buffer: ReadBuffer) -> Self {
+        let unhurried = socket.unhurried();
         let (read, write) = tokio::io::split(socket);
         Self {
-            reader: StreamReader { socket: read, buffer, ended: false },
+            reader: StreamReader { socket: read, buffer, ended: false, unhurried },
             sender: StatusSender { socket: write, out: BytesMut::new() },
         }
     }
@@ -117,6 +121,12 @@ impl ReplicationStream {
 }
 
 impl StreamReader {
+    /// Says whether the caller fills every few milliseconds, as while it is behind: then nothing is woken by each piece that
+    /// comes in between.
+    pub fn is_unhurried(&self, unhurried: bool) {
+        self.unhurried.store(unhurried, Ordering::Relaxed);
+    }
+
     /// Waits for bytes and takes all that are at hand, up to the buffer's size; gives how many it took.
     ///
     /// The caller decides when: while it is behind, a few milliseconds between fills let the server work in gulps,
