@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
@@ -17,7 +17,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::tcp::Tcp;
+use super::tcp::{NEAR, Tcp};
 use super::{ConnectSettings, WireError};
 
 /// A connection to a server, encrypted or not.
@@ -29,9 +29,9 @@ pub(super) enum Socket {
 impl Socket {
     /// Connects, and sets up TLS unless the settings disable it.
     pub(super) async fn connect(settings: &ConnectSettings) -> Result<Self, WireError> {
-        let stream = tcp(settings).await?;
+        let (stream, took) = tcp(settings).await?;
         tune(&stream, settings)?;
-        let stream = Tcp::new(stream);
+        let stream = Tcp::new(stream, took < NEAR);
         match settings.tls.connector() {
             None => Ok(Self::Plain(stream)),
             Some(connector) => {
@@ -47,6 +47,14 @@ impl Socket {
             Self::Tls(stream) => {
                 stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(std::convert::AsRef::as_ref)
             }
+        }
+    }
+
+    /// From now on it is read in large pieces.
+    pub(super) fn streams(&self) {
+        match self {
+            Self::Plain(stream) => stream.streams(),
+            Self::Tls(stream) => stream.get_ref().0.streams(),
         }
     }
 
@@ -73,8 +81,8 @@ pub(super) async fn limited<T>(
     tokio::time::timeout(after, work).await.unwrap_or(Err(WireError::Timeout { step, after }))
 }
 
-/// Tries the host's addresses in the order in which the resolver gives them.
-async fn tcp(settings: &ConnectSettings) -> Result<TcpStream, WireError> {
+/// Tries the host's addresses in the order in which the resolver gives them; with how long the one took that answered.
+async fn tcp(settings: &ConnectSettings) -> Result<(TcpStream, Duration), WireError> {
     let ConnectSettings { host, port, connect_timeout, .. } = settings;
     let resolve = |source| WireError::Resolve { host: host.clone(), source };
     let addresses = limited("finding the host's address", *connect_timeout, async {
@@ -83,8 +91,9 @@ async fn tcp(settings: &ConnectSettings) -> Result<TcpStream, WireError> {
     .await?;
     let mut last = resolve(io::ErrorKind::NotFound.into());
     for address in addresses {
+        let began = Instant::now();
         match tokio::time::timeout(*connect_timeout, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Ok(stream)) => return Ok((stream, began.elapsed())),
             Ok(Err(source)) => last = WireError::Connect { host: host.clone(), port: *port, source },
             Err(_) => last = WireError::Timeout { step: "connecting", after: *connect_timeout },
         }

@@ -95,6 +95,7 @@ impl std::fmt::Debug for Frame<'_> {
 
 impl ReplicationStream {
     pub(super) fn new(socket: Socket, buffer: ReadBuffer) -> Self {
+        socket.streams();
         let unhurried = socket.unhurried();
         let (read, write) = tokio::io::split(socket);
         Self {

@@ -4,6 +4,9 @@
 //! server that sends message by message then pays for a wake-up with each: on two cores that took more than half of its
 //! speed. So for a reader that is behind the socket is taken out of the watch and looked at every few milliseconds, until
 //! it stays empty.
+//!
+//! Where the server is near, little is let come in before it is read: what the server sends then waits with its own
+//! machine and goes out in large pieces. The window would otherwise grow until each message is on its way by itself.
 
 use std::io::{self, Read, Write};
 use std::net;
@@ -13,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
@@ -22,9 +26,15 @@ const PAUSE: Duration = Duration::from_millis(4);
 /// After how many looks at an empty socket it is watched.
 const LOOKS: u8 = 3;
 
+/// A connection that is made within this time leads to a server that is near.
+pub(super) const NEAR: Duration = Duration::from_millis(1);
+/// How much may come in from there before it is read, in bytes. Less than two of loopback's segments would stall it.
+const FROM_NEAR: usize = 64 * 1024;
+
 /// See the module.
 pub(super) struct Tcp {
     stream: Stream,
+    is_near: bool,
     unhurried: Arc<AtomicBool>,
     /// Whether somebody waits to write: only a watched socket wakes him.
     write_waits: bool,
@@ -41,8 +51,25 @@ enum Stream {
 }
 
 impl Tcp {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream: Stream::Watched(stream), unhurried: Arc::default(), write_waits: false, empty: 0, pause: None }
+    pub(super) fn new(stream: TcpStream, is_near: bool) -> Self {
+        Self {
+            stream: Stream::Watched(stream),
+            is_near,
+            unhurried: Arc::default(),
+            write_waits: false,
+            empty: 0,
+            pause: None,
+        }
+    }
+
+    /// From now on it is read in large pieces.
+    pub(super) fn streams(&self) {
+        let Stream::Watched(stream) = &self.stream else { return };
+        if self.is_near
+            && let Err(error) = SockRef::from(stream).set_recv_buffer_size(FROM_NEAR)
+        {
+            tracing::debug!(%error, "how much may come in before it is read stays as it is");
+        }
     }
 
     /// Whether the reader comes by itself, so that it needn't be woken.
@@ -154,7 +181,7 @@ mod tests {
     async fn pair() -> (Tcp, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (Tcp::new(near), listener.accept().await.unwrap().0)
+        (Tcp::new(near, true), listener.accept().await.unwrap().0)
     }
 
     #[tokio::test]
