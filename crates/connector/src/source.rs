@@ -123,7 +123,8 @@ pub trait Source: Send + Sync {
     ///
     /// Where the layout of a table changes in a way that is proved and that the settings let through, the reader has
     /// `replan` make the table's next plan and goes on with that ([`Read::layouts`]); else the table ends with a
-    /// [`wavemark_domain::ChangeKind::Barrier`].
+    /// [`wavemark_domain::ChangeKind::Barrier`]. So does one that is dropped, also one that was before the log is opened, of
+    /// which the log may still have changes: then the plan has it as its rows in the target are.
     async fn follow(
         &self,
         task: &TaskContext,
@@ -385,6 +386,10 @@ pub trait ChangeReader: Send {
     fn in_hand(&self) -> InHand;
 }
 
+/// The code of a barrier's problem where the table was dropped at the source and nothing else is the matter: every change
+/// of it lies before the barrier, and all of them were told. It lies between two transactions.
+pub const TABLE_DROPPED: &str = "table-dropped";
+
 /// What a call of [`ChangeReader::next`] gave.
 #[derive(Debug)]
 pub struct Read {
@@ -405,7 +410,7 @@ pub struct Read {
     pub source_clock: Option<i64>,
     /// Layouts that hold from the batch's first change on.
     pub layouts: Vec<Relayout>,
-    /// Why, for each table with a [`wavemark_domain::ChangeKind::Barrier`] in the batch.
+    /// Why, for each table with a [`wavemark_domain::ChangeKind::Barrier`] in the batch; [`TABLE_DROPPED`] if it is gone.
     pub barriers: Vec<(TableId, Problem)>,
     /// Whether [`Source::tables`] may have more tables than when the log was opened, or others under their names. Told
     /// once for each time, some time after.

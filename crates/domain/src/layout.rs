@@ -86,6 +86,19 @@ pub enum NewTablePolicy {
     ParkTable,
 }
 
+/// What happens when a table is dropped at the source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DroppedTablePolicy {
+    /// It is parked, and the target keeps its table.
+    #[default]
+    ParkTable,
+    /// It is no longer the task's, and the target keeps its table.
+    Ignore,
+    /// It is no longer the task's, and the target's table is dropped too, if the task made it and nothing depends on it.
+    Apply,
+}
+
 /// What happens when a column gets another name or type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

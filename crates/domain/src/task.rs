@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::kept_log::OverBudget;
-use crate::layout::{AlterPolicy, ChangedTablePolicy, ColumnPolicy, NewTablePolicy};
+use crate::layout::{AlterPolicy, ChangedTablePolicy, ColumnPolicy, DroppedTablePolicy, NewTablePolicy};
 use crate::stop::StopAt;
 
 /// What a task does.
@@ -176,6 +176,8 @@ pub struct TaskSettings {
     pub changed_tables: ChangedTablePolicy,
     /// What happens when a table that the mapping chooses comes after the load.
     pub new_tables: NewTablePolicy,
+    /// What happens when a table is dropped at the source.
+    pub dropped_tables: DroppedTablePolicy,
     /// When statistics of the target's tables are made.
     pub statistics: Statistics,
     /// What happens to materialized views when the target is handed over.
@@ -230,6 +232,7 @@ impl Default for TaskSettings {
             published_columns: PublishedColumns::default(),
             changed_tables: ChangedTablePolicy::default(),
             new_tables: NewTablePolicy::default(),
+            dropped_tables: DroppedTablePolicy::default(),
             statistics: Statistics::default(),
             materialized_views: MaterializedViews::default(),
             start_slot: String::new(),

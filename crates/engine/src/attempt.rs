@@ -72,15 +72,20 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried, base: &mut Base, m
             let _turn = run.connections.turn().await;
             run.source.tables(&|name| run.mappings.selects(name)).await?
         };
-        let planned = make_plan(run, tables.clone())?;
+        let planned = make_plan(run, tables.clone());
+        // Without a table at the source the target may still hold one that is to be ended.
+        if planned.is_err() && !run.parts_with_dropped() {
+            planned.as_ref().map_err(Clone::clone)?;
+        }
         let mut opened = run.target.open(&run.task).await?;
         // What is loaded again is loaded as the source describes it now.
         let wished = run.orders.take(TableWish::Reload);
         let is_wished = |table: &Table| wished.iter().any(|order| order.table == table.name);
         let planned = if opened.kept.is_empty() {
-            planned
+            planned?
         } else {
-            let tables = newcomers::without_ignored(run, tables, &opened.kept, is_wished);
+            let mut tables = newcomers::without_ignored(run, tables, &opened.kept, is_wished);
+            left_behind::add_gone(run, &mut tables, &opened.kept, is_wished);
             let (again, others) = tables.into_iter().partition(is_wished);
             make_plan(run, [as_kept(run, others, &opened.kept), again].concat())?
         };

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wavemark_connector::target::{Kept, Session, Stage, TableMark};
 use wavemark_domain::adopt::KeptTable;
 use wavemark_domain::progress::Severity;
-use wavemark_domain::{Fault, Problem, TableId, TableName, TablePlan, adopt};
+use wavemark_domain::{Fault, Problem, Table, TableId, TableName, TablePlan, adopt};
 
 use crate::run::Run;
 
@@ -53,6 +53,21 @@ pub(crate) async fn settle(
     Ok(anew)
 }
 
+/// Adds tables that the target holds and the source no longer has, where they are to be followed to their end: the log may
+/// still have changes of them.
+pub(crate) fn add_gone(run: &Run, tables: &mut Vec<Table>, kept: &Kept, is_wished: impl Fn(&Table) -> bool) {
+    if !run.parts_with_dropped() || kept.bookmark.is_none() {
+        return;
+    }
+    let marks = kept.marks();
+    let there: BTreeSet<TableName> = tables.iter().map(|table| table.name.clone()).collect();
+    let is_loaded = |name| marks.get(name).is_some_and(|mark| mark.stage == Stage::Loaded);
+    let held = kept.written.iter().filter(|written| {
+        is_loaded(&written.source) && !there.contains(&written.source) && run.mappings.selects(&written.source)
+    });
+    tables.extend(held.filter_map(|written| written.layout.clone()).filter(|table| !is_wished(table)));
+}
+
 fn fate(
     run: &Run,
     planned: Option<&TablePlan>,
@@ -67,7 +82,7 @@ fn fate(
     };
     match (&mark.stage, &kept.bookmark) {
         (Stage::Loading, _) | (Stage::Loaded, None) if is_planned => Fate::Goes,
-        (Stage::Loaded, Some(_)) if run.task.kind.follows() => Fate::Parks(
+        (Stage::Loaded, _) if run.task.kind.follows() => Fate::Parks(
             Problem::new(Fault::Data, "table-left-out", why)
                 .advice("Reload the table, if the task is to have it as its mapping says now.")
                 .table(&mark.source),

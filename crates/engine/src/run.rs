@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use wavemark_connector::source::LeftBehind;
+use wavemark_connector::source::{LeftBehind, TABLE_DROPPED};
 use wavemark_connector::{Source, Target, TaskContext};
 use wavemark_domain::ids::Generation;
-use wavemark_domain::layout::{ChangedTablePolicy, NewTablePolicy};
+use wavemark_domain::layout::{ChangedTablePolicy, DroppedTablePolicy, NewTablePolicy};
 use wavemark_domain::mapping::Mappings;
 use wavemark_domain::progress::{Phase, Severity};
 use wavemark_domain::{Epoch, Fault, Problem};
@@ -76,12 +76,17 @@ impl Run {
     pub(crate) fn reloads(&self, problem: &Problem) -> bool {
         self.loads_aside()
             && self.task.settings.changed_tables == ChangedTablePolicy::ReloadTable
-            && problem.code == "table-changed"
+            && (problem.code == "table-changed" || problem.code == TABLE_DROPPED)
     }
 
     /// Whether a table that came after the load is loaded without being asked.
     pub(crate) fn loads_new_tables(&self) -> bool {
         self.loads_aside() && self.task.settings.new_tables == NewTablePolicy::Load
+    }
+
+    /// Whether a table that is gone at the source is followed to its end, and is then no longer the task's.
+    pub(crate) fn parts_with_dropped(&self) -> bool {
+        self.task.kind.follows() && self.task.settings.dropped_tables != DroppedTablePolicy::ParkTable
     }
 
     fn loads_aside(&self) -> bool {

@@ -289,7 +289,7 @@ impl LogReader {
         };
         let relation = relation.body();
         let next = match described::present(&mut client, relation.id).await? {
-            None => Err(changed(plan.name(), "it was dropped")),
+            None => Err(changed(plan.name(), "it was altered and then dropped, so that nothing says how")),
             Some(present) => {
                 let is_rewritten = self.layouts.known.is_rewritten(table, &present.storage);
                 let (settings, replan) = (&self.task.settings, replan.as_ref());
@@ -330,6 +330,7 @@ impl LogReader {
         };
         self.tables_came |= seen.tables_came;
         self.end_tables(seen.ended);
+        self.assembler.expect_end(seen.read, &seen.dropped);
         let ended = self.layouts.known.look(client).await?;
         self.end_tables(ended);
         let (publication, known) = (self.watch.publication(), &self.layouts.known);

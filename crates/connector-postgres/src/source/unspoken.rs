@@ -77,17 +77,23 @@ impl Look {
             return Ok(Vec::new());
         }
         let rows = client.query(COLUMNS, &[&oids, &publication]).await.map_err(failed)?;
-        let end: i64 = client.query_one(END, &[]).await.map_err(failed)?.get(0);
+        let from = end(client).await?;
         let mut described: HashMap<u32, Described> = HashMap::new();
         for row in &rows {
             described.entry(row.get(0)).or_insert_with(|| Described::begin(row)).push(row);
         }
         described.retain(|oid, table| known.has_other_columns(*oid, &table.columns));
         self.shape = described.is_empty().then_some(shape);
-        let from = Lsn(end.cast_unsigned());
         let unspoken = |(relation, table): (u32, Described)| Unspoken { from, relation, message: table.message() };
         Ok(described.into_iter().map(unspoken).collect())
     }
+}
+
+/// Once the log is read up to here, all is read that was committed before what the catalog showed until now.
+pub(super) async fn end(client: &Client) -> Result<Lsn, Problem> {
+    let end = client.query_one(END, &[]).await;
+    let end = end.map_err(|error| error::driver(&error, "ask where the source's log ends"))?;
+    Ok(Lsn(end.get::<_, i64>(0).cast_unsigned()))
 }
 
 impl Described {

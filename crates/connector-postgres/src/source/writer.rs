@@ -2,9 +2,9 @@
 
 use hashbrown::HashMap;
 use wavemark_domain::batch::RowStart;
-use wavemark_domain::{Batch, Cell, ChangeKind, Problem, Relayout, TableId};
+use wavemark_domain::{Batch, Cell, ChangeKind, Problem, Relayout, TableId, TableName};
 
-use super::layout::{Expected, Layout};
+use super::layout::{Expected, Layout, changed, dropped};
 use super::oversized::Oversized;
 use crate::pgoutput::{self, Delete, Insert, Message, OldRow, OwnedRelation, RelationBody, Truncate, Tuple, Update};
 
@@ -145,11 +145,20 @@ impl Writer {
 
     /// A planned table whose changes don't come any more, or not all of them.
     pub(super) fn end_table(&mut self, table: TableId, how: &str) {
+        self.end_with(table, |name| changed(name, how));
+    }
+
+    /// A planned table of which every change was read, and that is gone.
+    pub(super) fn end_dropped(&mut self, table: TableId) {
+        self.end_with(table, dropped);
+    }
+
+    fn end_with(&mut self, table: TableId, problem: impl FnOnce(&TableName) -> Problem) {
         if self.barred.contains(&table) {
             return;
         }
         if let Some(expected) = self.expected.iter().find(|expected| expected.table == table) {
-            let problem = expected.changed(how);
+            let problem = problem(&expected.name);
             self.bar(expected.oid, table, problem);
         }
     }

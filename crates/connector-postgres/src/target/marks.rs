@@ -287,6 +287,19 @@ pub(crate) async fn set_stage(
         .map(drop)
 }
 
+/// Ends a table whose rows stay: they count as those of an earlier load.
+pub(crate) async fn set_superseded(
+    client: &impl GenericClient,
+    task: Uuid,
+    table: &TableName,
+) -> Result<(), tokio_postgres::Error> {
+    const SQL: &str = "UPDATE wavemark.tables SET stage = 'superseded', problem = NULL, \
+        changed_at = pg_catalog.clock_timestamp() WHERE task = $1 AND source_schema = $2 AND source_table = $3";
+    const CHUNKS: &str = "DELETE FROM wavemark.chunks WHERE task = $1 AND source_schema = $2 AND source_table = $3";
+    client.execute(SQL, &[&task, &table.schema, &table.table]).await?;
+    client.execute(CHUNKS, &[&task, &table.schema, &table.table]).await.map(drop)
+}
+
 /// Parks a table at a position.
 pub(crate) async fn park(
     client: &impl GenericClient,

@@ -18,6 +18,7 @@ mod copy;
 mod counters;
 mod create;
 mod durable;
+mod end;
 mod enums;
 mod fault;
 mod fence;

@@ -15,6 +15,7 @@ mod capture;
 mod careful;
 mod conflicts;
 mod durable;
+mod gone;
 mod hold;
 mod keys;
 mod layouts;
@@ -77,6 +78,8 @@ struct Follower<'a> {
     keys_due: bool,
     /// When foreign keys of parked tables are to be dropped.
     keys_in_the_way: Option<Instant>,
+    /// When tables that are gone at the source are to be ended in the target.
+    ending_at: Option<Instant>,
     /// Read with nothing pending, and beyond the bookmark.
     idle_position: Option<Position>,
     /// Tables that are loaded aside, with their marks if they were begun before.
@@ -136,6 +139,7 @@ pub(crate) async fn follow(
         streaming: false,
         keys_due: run.task.kind.loads(),
         keys_in_the_way: None,
+        ending_at: None,
         idle_position: None,
         aside: (!loading.is_empty()).then(|| Aside::start(run, plan, (loaders, room), loading.clone())),
         loading,
@@ -173,7 +177,9 @@ impl Follower<'_> {
                 return Err(Stop::Again);
             }
             let (idle_at, has_idle_news, may_compare) = (self.idle_at(), self.has_idle_news(), self.may_compare());
-            let keys_at = self.keys_in_the_way.filter(|_| !self.streaming && !self.held);
+            let is_between = !self.streaming && !self.held;
+            let keys_at = self.keys_in_the_way.filter(|_| is_between);
+            let ending_at = self.ending_at.filter(|_| is_between);
             let first = tokio::select! {
                 biased;
                 () = self.run.stop.cancelled() => return self.end().await,
@@ -188,6 +194,10 @@ impl Follower<'_> {
                 }
                 () = sleep_until(keys_at) => {
                     self.release_keys().await?;
+                    continue;
+                }
+                () = sleep_until(ending_at) => {
+                    self.end_gone().await?;
                     continue;
                 }
                 first = received.recv(), if !self.held => first,
