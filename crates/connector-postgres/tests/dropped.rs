@@ -218,6 +218,45 @@ async fn a_table_that_was_there_before_the_task_is_not_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_goes_before_it_is_loaded_is_not_in_the_way() {
+    let (pair, following) = followed(DroppedTablePolicy::Apply, NewTablePolicy::Load).await;
+    pair.source.batch_execute("DROP TABLE parent CASCADE").await.unwrap();
+    following.shows(&[("calm", None), ("child", None)]).await;
+    pair.source.batch_execute("CREATE TABLE parent (id integer PRIMARY KEY)").await.unwrap();
+    let holder = pair::connect(&pair.cluster, "postgres").await;
+    holder.batch_execute("BEGIN; LOCK TABLE parent").await.unwrap();
+    following.shows(&[("calm", None), ("child", None), ("parent", None)]).await;
+    pair.source.batch_execute("UPDATE calm SET note = 'meanwhile'").await.unwrap();
+    becomes(&pair, "SELECT note FROM calm", "meanwhile").await;
+    holder.batch_execute("DROP TABLE parent; COMMIT").await.unwrap();
+    following.shows(&[("calm", None), ("child", None)]).await;
+    assert_eq!(in_target(&pair, MARKS).await, "calm loaded,child loaded");
+    assert_eq!(told(&following.run, "table-parked"), Vec::<String>::new());
+    pair.source.batch_execute("UPDATE calm SET note = 'after'").await.unwrap();
+    becomes(&pair, "SELECT note FROM calm", "after").await;
+    following.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_goes_while_its_load_is_interrupted_goes_in_the_target() {
+    let (pair, following) = followed(DroppedTablePolicy::Apply, NewTablePolicy::Load).await;
+    following.stop().await;
+    // As a worker leaves it that dies in the middle of a reload.
+    pair.mart
+        .batch_execute("UPDATE wavemark.tables SET stage = 'loading' WHERE source_table = 'parent'")
+        .await
+        .unwrap();
+    pair.source.batch_execute("DROP TABLE parent CASCADE; UPDATE calm SET note = 'after'").await.unwrap();
+    let following = Following::start(&pair, 2, DroppedTablePolicy::Apply, NewTablePolicy::Load);
+    becomes(&pair, MARKS, "calm loaded,child loaded").await;
+    following.shows(&[("calm", None), ("child", None)]).await;
+    assert_eq!(in_target(&pair, IS_THERE).await, "");
+    becomes(&pair, "SELECT note FROM calm", "after").await;
+    assert_eq!(told(&following.run, "table-parked"), Vec::<String>::new());
+    following.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_waits_for_a_dropped_table_that_somebody_reads() {
     let (pair, following) = followed(DroppedTablePolicy::Apply, NewTablePolicy::Load).await;
     let reader = pair::connect(&pair.cluster, "mart").await;

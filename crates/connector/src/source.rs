@@ -222,7 +222,8 @@ pub trait View: Send + Sync {
 
     /// Whether the table's rows in this view are the rows that the log continues. Takes a lock that keeps the
     /// table from being rewritten or truncated for as long as the view is held. `storage` is a mark of the
-    /// table's storage: if it differs between two views of one load, the table was rewritten in between.
+    /// table's storage: if it differs between two views of one load, the table was rewritten in between. A table that is
+    /// gone is a *data* problem with the code [`DROPPED_IN_LOAD`].
     async fn enter(&self, table: &TablePlan) -> Result<Entered, Problem>;
 
     /// Cuts an entered table into chunks that together hold each row once, of about `bytes` each.
@@ -389,6 +390,9 @@ pub trait ChangeReader: Send {
 /// The code of a barrier's problem where the table was dropped at the source and nothing else is the matter: every change
 /// of it lies before the barrier, and all of them were told. It lies between two transactions.
 pub const TABLE_DROPPED: &str = "table-dropped";
+
+/// The code of the problem where a table can't be entered or read in a view, because it was dropped.
+pub const DROPPED_IN_LOAD: &str = "table-dropped-in-load";
 
 /// What a call of [`ChangeReader::next`] gave.
 #[derive(Debug)]

@@ -61,9 +61,14 @@ pub(crate) fn add_gone(run: &Run, tables: &mut Vec<Table>, kept: &Kept, is_wishe
     }
     let marks = kept.marks();
     let there: BTreeSet<TableName> = tables.iter().map(|table| table.name.clone()).collect();
-    let is_loaded = |name| marks.get(name).is_some_and(|mark| mark.stage == Stage::Loaded);
+    let is_to_end = |name| {
+        marks.get(name).is_some_and(|mark| match &mark.stage {
+            Stage::Loaded | Stage::Loading => true,
+            Stage::Parked(problem) => run.ends_for(problem),
+        })
+    };
     let held = kept.written.iter().filter(|written| {
-        is_loaded(&written.source) && !there.contains(&written.source) && run.mappings.selects(&written.source)
+        is_to_end(&written.source) && !there.contains(&written.source) && run.mappings.selects(&written.source)
     });
     tables.extend(held.filter_map(|written| written.layout.clone()).filter(|table| !is_wished(table)));
 }

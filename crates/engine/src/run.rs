@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use wavemark_connector::source::{LeftBehind, TABLE_DROPPED};
+use wavemark_connector::source::{DROPPED_IN_LOAD, LeftBehind, TABLE_DROPPED};
 use wavemark_connector::{Source, Target, TaskContext};
 use wavemark_domain::ids::Generation;
 use wavemark_domain::layout::{ChangedTablePolicy, DroppedTablePolicy, NewTablePolicy};
@@ -76,7 +76,7 @@ impl Run {
     pub(crate) fn reloads(&self, problem: &Problem) -> bool {
         self.loads_aside()
             && self.task.settings.changed_tables == ChangedTablePolicy::ReloadTable
-            && (problem.code == "table-changed" || problem.code == TABLE_DROPPED)
+            && ["table-changed", TABLE_DROPPED, DROPPED_IN_LOAD].contains(&&*problem.code)
     }
 
     /// Whether a table that came after the load is loaded without being asked.
@@ -87,6 +87,18 @@ impl Run {
     /// Whether a table that is gone at the source is followed to its end, and is then no longer the task's.
     pub(crate) fn parts_with_dropped(&self) -> bool {
         self.task.kind.follows() && self.task.settings.dropped_tables != DroppedTablePolicy::ParkTable
+    }
+
+    /// Whether a table ends for this without being parked, or without staying so. Of one whose load was not over nothing is
+    /// kept in silence.
+    pub(crate) fn ends_for(&self, problem: &Problem) -> bool {
+        self.parts_with_dropped()
+            && (problem.code == TABLE_DROPPED || (problem.code == DROPPED_IN_LOAD && self.drops_tables()))
+    }
+
+    /// Whether the target's table goes with the source's.
+    pub(crate) fn drops_tables(&self) -> bool {
+        self.task.settings.dropped_tables == DroppedTablePolicy::Apply
     }
 
     fn loads_aside(&self) -> bool {

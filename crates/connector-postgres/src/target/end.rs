@@ -13,7 +13,7 @@ use uuid::Uuid;
 use wavemark_domain::{Fault, Problem, TablePlan};
 
 use super::fault::problem;
-use super::table::quote_table;
+use super::table::{self, quote_table};
 use super::wave::Waves;
 use super::{foreign_keys, marks};
 
@@ -44,11 +44,11 @@ impl Waves {
     }
 }
 
-async fn try_end(client: &Client, task: Uuid, table: &TablePlan, drop: bool) -> Result<Vec<String>, Problem> {
-    let name = quote_table(&table.target);
-    let doing = if drop { format!("drop table {}", table.target) } else { format!("part with table {}", table.target) };
+async fn try_end(client: &Client, task: Uuid, plan: &TablePlan, drop: bool) -> Result<Vec<String>, Problem> {
+    let name = quote_table(&plan.target);
+    let doing = if drop { format!("drop table {}", plan.target) } else { format!("part with table {}", plan.target) };
     let failed = |error: tokio_postgres::Error| {
-        let problem = problem(&error, &doing).table(table.name());
+        let problem = problem(&error, &doing).table(plan.name());
         match error.code() {
             Some(code) if *code == SqlState::DEPENDENT_OBJECTS_STILL_EXIST => problem.advice(
                 "Drop what depends on the table and then the table, or keep both; nothing is dropped in cascade.",
@@ -57,15 +57,18 @@ async fn try_end(client: &Client, task: Uuid, table: &TablePlan, drop: bool) -> 
         }
     };
     client.batch_execute(WAIT).await.map_err(failed)?;
-    if drop {
-        must_be_ours(client, task, table).await?;
+    let is_there = table::look(client, &plan.target).await.map_err(failed)?.is_some();
+    if drop && is_there {
+        must_be_ours(client, task, plan).await?;
     }
-    let keys = foreign_keys::part(client, task, table).await.map_err(failed)?;
+    let keys = foreign_keys::part(client, task, plan).await.map_err(failed)?;
     if drop {
-        client.batch_execute(&format!("DROP TABLE IF EXISTS {name}")).await.map_err(failed)?;
-        marks::remove(client, task, table.name()).await.map_err(failed)?;
+        if is_there {
+            client.batch_execute(&format!("DROP TABLE {name}")).await.map_err(failed)?;
+        }
+        marks::remove(client, task, plan.name()).await.map_err(failed)?;
     } else {
-        marks::set_superseded(client, task, table.name()).await.map_err(failed)?;
+        marks::set_superseded(client, task, plan.name()).await.map_err(failed)?;
     }
     Ok(keys)
 }

@@ -4,11 +4,11 @@
 //! any moment after that, in one commit with its mark; a worker that goes on from the bookmark before that finds the table
 //! gone once more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wavemark_connector::source::TABLE_DROPPED;
-use wavemark_domain::layout::DroppedTablePolicy;
+use wavemark_connector::target::{Kept, Stage};
 use wavemark_domain::progress::Severity;
 use wavemark_domain::{Fault, Problem, TableId};
 
@@ -22,12 +22,24 @@ const AGAIN: Duration = Duration::from_secs(30);
 impl Follower<'_> {
     /// Whether a table ends for this without being parked; from here on nothing of it is expected.
     pub(super) fn leaves(&mut self, table: TableId, problem: &Problem) -> bool {
-        let leaves = problem.code == TABLE_DROPPED && self.run.parts_with_dropped();
+        let leaves = self.run.ends_for(problem);
         if leaves {
             self.tables.leave(table);
             self.ending_at = Some(Instant::now());
         }
         leaves
+    }
+
+    /// Tables that were parked because they are gone: in a load, or when the settings were others.
+    pub(super) fn leave_parked(&mut self, kept: &Kept) {
+        let marks = kept.marks();
+        for plan in Arc::clone(&self.plan).iter() {
+            if let Some(Stage::Parked(problem)) = marks.get(plan.name()).map(|mark| &mark.stage)
+                && !self.loading.contains_key(&plan.id)
+            {
+                self.leaves(plan.id, problem);
+            }
+        }
     }
 
     /// Tables that are gone before a transaction of which nothing is applied yet.
@@ -50,7 +62,7 @@ impl Follower<'_> {
 
     async fn end_table(&mut self, table: TableId) -> Result<bool, Stop> {
         let plan = self.plan[table.index()].clone();
-        let drops = self.run.task.settings.dropped_tables == DroppedTablePolicy::Apply;
+        let drops = self.run.drops_tables();
         let keys = match self.session.end_table(&plan, drops).await {
             Ok(Some(keys)) => keys,
             Ok(None) => {

@@ -158,6 +158,7 @@ pub(crate) async fn follow(
     follower.leave_out_new_tables(kept);
     follower.show_bookmark();
     follower.park_carried();
+    follower.leave_parked(kept);
     follower.begin_new_tables(kept);
     follower.expect_keys_in_the_way();
     follower.run(received).await
