@@ -64,7 +64,14 @@ impl Following {
     async fn shows(&self, expected: &[(&str, Option<&str>)]) {
         let expected: Vec<_> =
             expected.iter().map(|(name, code)| ((*name).to_owned(), code.map(str::to_owned))).collect();
-        until(async || self.shown() == expected).await;
+        let waiting = until(async || self.shown() == expected);
+        tokio::select! {
+            () = waiting => {}
+            () = tokio::time::sleep(std::time::Duration::from_secs(35)) => {
+                let events: Vec<String> = self.run.status.events().into_iter().map(|event| event.text).collect();
+                panic!("{:?} is shown, told was: {}", self.shown(), events.join("\n"));
+            }
+        }
     }
 }
 
@@ -222,13 +229,15 @@ async fn a_table_that_goes_before_it_is_loaded_is_not_in_the_way() {
     let (pair, following) = followed(DroppedTablePolicy::Apply, NewTablePolicy::Load).await;
     pair.source.batch_execute("DROP TABLE parent CASCADE").await.unwrap();
     following.shows(&[("calm", None), ("child", None)]).await;
-    pair.source.batch_execute("CREATE TABLE parent (id integer PRIMARY KEY)").await.unwrap();
+    // The view waits for whoever is at work.
     let holder = pair::connect(&pair.cluster, "postgres").await;
-    holder.batch_execute("BEGIN; LOCK TABLE parent").await.unwrap();
+    holder.batch_execute("BEGIN; CREATE TABLE other ()").await.unwrap();
+    pair.source.batch_execute("CREATE TABLE parent (id integer PRIMARY KEY)").await.unwrap();
     following.shows(&[("calm", None), ("child", None), ("parent", None)]).await;
     pair.source.batch_execute("UPDATE calm SET note = 'meanwhile'").await.unwrap();
     becomes(&pair, "SELECT note FROM calm", "meanwhile").await;
-    holder.batch_execute("DROP TABLE parent; COMMIT").await.unwrap();
+    pair.source.batch_execute("DROP TABLE parent").await.unwrap();
+    holder.batch_execute("COMMIT").await.unwrap();
     following.shows(&[("calm", None), ("child", None)]).await;
     assert_eq!(in_target(&pair, MARKS).await, "calm loaded,child loaded");
     assert_eq!(told(&following.run, "table-parked"), Vec::<String>::new());
