@@ -148,3 +148,36 @@ async fn a_table_that_is_dropped_stays_with_its_last_rows_while_workers_die() {
     goes_without_alarm(&world, task).await;
     assert_eq!(world.target_value("select id::text from third").await.as_deref(), Some("7"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_renamed_goes_on_under_its_next_name_while_workers_die() {
+    let mut world = World::start().await;
+    world
+        .source(
+            "create table first (id int primary key, note text); insert into first values (1, 'one'); \
+             create table second (id int primary key, ref int references first); insert into second values (1, 1)",
+        )
+        .await;
+    let task = world.replicate("public", &json!({"renamed_tables": "apply", "idle_seconds": 1})).await;
+    world.live(task).await;
+    let mut name = "first".to_owned();
+    for (round, millis) in [200, 700, 1_200, 1_800].into_iter().enumerate() {
+        let next = format!("first_{round}");
+        world.installation.workers[0].kill().unwrap();
+        let before = format!("insert into {name} values ({round} + 10, 'before')");
+        let after = format!("alter table {name} rename to {next}; update {next} set note = 'after' where id > {round}");
+        world.source(&format!("{before}; {after}; insert into {next} values ({round} + 100, 'new')")).await;
+        world.installation.workers[0].start().unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
+        name = next;
+    }
+    // Without a row of it.
+    world.source(&format!("alter table {name} rename to last; create table first (other int primary key)")).await;
+    let live = ["first", "last", "second"].map(|table| (table.to_owned(), "live".to_owned()));
+    until(|| async { shown(&world, task).await == live }).await;
+    world.source("insert into last values (500, 'end'); insert into second values (500, 500)").await;
+    world.source("insert into first values (5)").await;
+    until(|| async { world.compared("public").await.is_equal() }).await;
+    let events = world.installation.api.events(task).await.unwrap();
+    assert!(events.iter().all(|event| event.code != "table-parked"), "{events:?}");
+}

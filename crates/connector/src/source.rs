@@ -121,7 +121,7 @@ pub trait Source: Send + Sync {
     /// (slot missing, recreated, invalidated, moved past `from`; another system; another timeline) this fails with
     /// [`wavemark_domain::Fault::PositionLost`].
     ///
-    /// Where the layout of a table changes in a way that is proved and that the settings let through, the reader has
+    /// Where the layout of a table changes (or its name) in a way that is proved and that the settings let through, the reader has
     /// `replan` make the table's next plan and goes on with that ([`Read::layouts`]); else the table ends with a
     /// [`wavemark_domain::ChangeKind::Barrier`]. So does one that is dropped, also one that was before the log is opened, of
     /// which the log may still have changes: then the plan has it as its rows in the target are.
@@ -138,6 +138,11 @@ pub trait Source: Send + Sync {
     fn as_kept(&self, kept: &Table, storage: &str, now: &Table) -> Table {
         let _ = storage;
         Table { columns: kept.columns.clone(), key: kept.key.clone(), ..now.clone() }
+    }
+
+    /// Whether a table that was noted with its rows is the one that is there now, also under another name. No I/O.
+    fn is_same(&self, kept: &Table, now: &Table) -> bool {
+        kept.name == now.name
     }
 
     /// Whether the log could be opened from there, by everything that [`Source::follow`] checks. Changes nothing.

@@ -53,10 +53,39 @@ pub(crate) async fn settle(
     Ok(anew)
 }
 
+/// Whether a table that the target holds is planned although the source has none of its name.
+pub(crate) fn plans_held(run: &Run) -> bool {
+    run.parts_with_dropped() || run.follows_names()
+}
+
+/// Gives tables that have another name by now the one under which the target holds them: the log tells where they got the
+/// other.
+pub(crate) fn take_renamed(run: &Run, tables: &mut Vec<Table>, kept: &Kept, is_wished: impl Fn(&Table) -> bool) {
+    if !run.follows_names() || kept.bookmark.is_none() {
+        return;
+    }
+    let marks = kept.marks();
+    let is_loaded = |held: &&KeptTable| marks.get(&held.source).is_some_and(|mark| mark.stage == Stage::Loaded);
+    let by_name: BTreeMap<&TableName, &Table> = tables.iter().map(|table| (&table.name, table)).collect();
+    let is_there = |held: &KeptTable, layout: &Table| {
+        by_name.get(&held.source).is_some_and(|table| run.source.is_same(layout, table))
+    };
+    let held = kept.written.iter().filter(is_loaded).filter_map(|held| Some((held, held.layout.as_ref()?)));
+    let strays: Vec<(&KeptTable, &Table)> = held.filter(|(held, layout)| !is_there(held, layout)).collect();
+    for (held, layout) in strays {
+        let is_it = |table: &Table| table.name != held.source && run.source.is_same(layout, table) && !is_wished(table);
+        let Some(at) = tables.iter().position(is_it) else { continue };
+        let now = tables.remove(at);
+        if !tables.iter().any(|table| table.name == held.source) {
+            tables.push(Table { name: held.source.clone(), ..now });
+        }
+    }
+}
+
 /// Adds tables that the target holds and the source no longer has, where they are to be followed to their end: the log may
 /// still have changes of them.
 pub(crate) fn add_gone(run: &Run, tables: &mut Vec<Table>, kept: &Kept, is_wished: impl Fn(&Table) -> bool) {
-    if !run.parts_with_dropped() || kept.bookmark.is_none() {
+    if !plans_held(run) || kept.bookmark.is_none() {
         return;
     }
     let marks = kept.marks();

@@ -4,6 +4,7 @@
 //! at, and an attempt that is to have another begins anew.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wavemark_connector::target::{Kept, Stage};
@@ -47,7 +48,7 @@ const AGAIN: Duration = Duration::from_secs(30);
 
 /// Whether the mapping chooses a table of the source that the task does not show. The source tells of it once, so one that
 /// can't be asked is asked again.
-pub(crate) async fn are_there(run: Run) -> bool {
+pub(crate) async fn are_there(run: Run, plan: Arc<[TablePlan]>) -> bool {
     if run.task.settings.new_tables == NewTablePolicy::Ignore {
         return false;
     }
@@ -55,7 +56,11 @@ pub(crate) async fn are_there(run: Run) -> bool {
     loop {
         let turn = run.connections.turn().await;
         match run.source.tables(&|name| run.mappings.selects(name) && !shown.contains(name)).await {
-            Ok(tables) => return !tables.is_empty(),
+            // One that is followed under the name that it had is none that came.
+            Ok(tables) => {
+                let is_followed = |table: &Table| plan.iter().any(|plan| run.source.is_same(&plan.source, table));
+                return tables.iter().any(|table| !run.follows_names() || !is_followed(table));
+            }
             Err(problem) => {
                 tracing::debug!(task.id = %run.task.task, %problem, "the source's tables were not looked at");
             }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use wavemark_connector::source::{DROPPED_IN_LOAD, LeftBehind, TABLE_DROPPED};
 use wavemark_connector::{Source, Target, TaskContext};
 use wavemark_domain::ids::Generation;
-use wavemark_domain::layout::{ChangedTablePolicy, DroppedTablePolicy, NewTablePolicy};
+use wavemark_domain::layout::{ChangedTablePolicy, DroppedTablePolicy, NewTablePolicy, RenamedTablePolicy};
 use wavemark_domain::mapping::Mappings;
 use wavemark_domain::progress::{Phase, Severity};
 use wavemark_domain::{Epoch, Fault, Problem};
@@ -18,6 +18,7 @@ use crate::connections::{self, Base, Share};
 use crate::log_watch;
 use crate::orders::Orders;
 use crate::pace::Pace;
+use crate::plan::NOT_CHOSEN;
 use crate::status::Status;
 
 /// A task with everything to run it.
@@ -89,11 +90,20 @@ impl Run {
         self.task.kind.follows() && self.task.settings.dropped_tables != DroppedTablePolicy::ParkTable
     }
 
+    /// Whether a table that has another name at the source goes on under it.
+    pub(crate) fn follows_names(&self) -> bool {
+        self.task.kind.follows() && self.task.settings.renamed_tables == RenamedTablePolicy::Apply
+    }
+
     /// Whether a table ends for this without being parked, or without staying so. Of one whose load was not over nothing is
     /// kept in silence.
     pub(crate) fn ends_for(&self, problem: &Problem) -> bool {
-        self.parts_with_dropped()
-            && (problem.code == TABLE_DROPPED || (problem.code == DROPPED_IN_LOAD && self.drops_tables()))
+        match &*problem.code {
+            TABLE_DROPPED => self.parts_with_dropped(),
+            DROPPED_IN_LOAD => self.parts_with_dropped() && self.drops_tables(),
+            NOT_CHOSEN => self.follows_names(),
+            _ => false,
+        }
     }
 
     /// Whether the target's table goes with the source's.

@@ -9,6 +9,7 @@ use wavemark_connector::TaskContext;
 use wavemark_connector::source::{KeptFor, Replan};
 use wavemark_connector::spill::Spill;
 use wavemark_domain::catalog::TableKind;
+use wavemark_domain::layout::RenamedTablePolicy;
 use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
 
 use super::assembler::Assembler;
@@ -57,6 +58,7 @@ pub(super) async fn open(
     let mut writer = Writer::new(expected(plan)?, doubtful).refusing_above(oversized::most(&task.settings));
     if replan.is_some() {
         writer = writer.following_layouts();
+        writer = writer.following_names(task.settings.renamed_tables == RenamedTablePolicy::Apply);
     }
     let (dropped, read) = dropped(&control, plan, &published).await?;
     for table in plan.iter().filter(|table| is_followed(table)) {

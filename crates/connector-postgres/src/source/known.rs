@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use serde_json::Value;
 use tokio_postgres::{Client, Row};
 use wavemark_domain::catalog::{Column, Table, TableKind};
-use wavemark_domain::{Problem, TableId, TablePlan};
+use wavemark_domain::{Problem, TableId, TableName, TablePlan};
 
 use super::layout::changed;
 use super::numbers::Numbered;
@@ -120,6 +120,11 @@ impl Known {
             Some(columns) => columns != now,
             None => !known.fits(now),
         })
+    }
+
+    /// Whether the table is named otherwise than in its plan.
+    pub(super) fn has_other_name(&self, oid: u32, now: &TableName) -> bool {
+        self.tables.iter().any(|known| known.oid == oid && known.plan.name() != now)
     }
 
     /// A table's plan, and the columns of its newest message if they are others.

@@ -98,12 +98,17 @@ impl Expected {
         Self { ignored, ..self }
     }
 
+    /// Whether a message names the table as it is planned.
+    pub(super) fn is_named(&self, relation: &RelationBody<'_>) -> bool {
+        relation.namespace == self.name.schema && relation.name == self.name.table
+    }
+
     /// The layout of the rows that follow this Relation message, if it is proved to be the plan's.
     pub(super) fn compare(&self, relation: &RelationBody<'_>) -> Result<Layout, Problem> {
         if relation.id != self.oid {
             return Err(self.changed("it was dropped and made again"));
         }
-        if relation.namespace != self.name.schema || relation.name != self.name.table {
+        if !self.is_named(relation) {
             return Err(self.changed(&format!("it is now named {}.{}", relation.namespace, relation.name)));
         }
         let mut uses = Vec::with_capacity(relation.columns.len());

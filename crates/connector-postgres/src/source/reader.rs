@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_postgres::Client;
 use wavemark_connector::source::{ChangeReader, InHand, Read, Replan};
 use wavemark_connector::{TaskContext, crash};
+use wavemark_domain::layout::RenamedTablePolicy;
 use wavemark_domain::{Position, Problem, TableId};
 
 use super::assembler::{Assembler, EPOCH_OFFSET};
@@ -113,7 +114,7 @@ impl LogReader {
             watch,
             tables_came: false,
             layouts,
-            unspoken: unspoken::Look::default(),
+            unspoken: unspoken::Look::following_names(task.settings.renamed_tables == RenamedTablePolicy::Apply),
             streams: None,
             broken: None,
             patience: Instant::now() + settings.silence_limit / 2,

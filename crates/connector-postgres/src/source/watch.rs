@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::{Client, Error, Row};
 use wavemark_domain::catalog::TableKind;
+use wavemark_domain::layout::RenamedTablePolicy;
 use wavemark_domain::task::{PartitionPolicy, TaskSettings};
 use wavemark_domain::{Problem, TableId, TableName, TablePlan};
 
@@ -151,11 +152,13 @@ impl Watch {
             self.tables.iter().filter(|table| !named.contains_key(&table.oid)).map(|table| table.table).collect();
         let read = if dropped.is_empty() { Lsn(0) } else { unspoken::end(client).await? };
         let mut leaves = self.leaves(client).await?;
+        // One that goes on under another name is described under it once the log is read so far.
+        let follows_names = self.settings.renamed_tables == RenamedTablePolicy::Apply;
         let mut found = Vec::new();
         for table in &self.tables {
             let what = match named.get(&table.oid) {
                 None => None,
-                Some(name) if *name != table.name => Some(format!("it is now named {name}")),
+                Some(name) if *name != table.name && !follows_names => Some(format!("it is now named {name}")),
                 Some(_) if !published.tables.contains(&table.oid) => {
                     Some("it is not in the task's publication any more".to_owned())
                 }
@@ -177,6 +180,9 @@ impl Watch {
             .retain(|table| !dropped.contains(&table.table) && !found.iter().any(|(ended, _)| *ended == table.table));
         for table in &mut self.tables {
             table.leaves = leaves.remove(&table.oid).unwrap_or_default();
+            if let Some(name) = named.get(&table.oid) {
+                table.name = name.clone();
+            }
         }
         let tables_came = self.all_tables.replace(all_tables) != Some(all_tables);
         Ok(Some(Seen { ended: found, dropped, read, tables_came }))

@@ -75,8 +75,6 @@ async fn try_end(client: &Client, task: Uuid, plan: &TablePlan, drop: bool) -> R
 
 /// A table that was there before the task, or that another task writes, is not dropped.
 async fn must_be_ours(client: &Client, task: Uuid, table: &TablePlan) -> Result<(), Problem> {
-    const OTHERS: &str = "SELECT f.name FROM wavemark.tables t JOIN wavemark.fence f ON f.task = t.task \
-        WHERE t.target_schema = $1 AND t.target_table = $2 AND t.task <> $3 AND NOT f.tombstone LIMIT 1";
     let failed = |error: tokio_postgres::Error| problem(&error, "read the marks of tables").table(table.name());
     let refused = |why: &str| {
         Problem::new(Fault::Data, "table-not-dropped", format!("Table {} is not dropped: {why}.", table.target))
@@ -88,9 +86,8 @@ async fn must_be_ours(client: &Client, task: Uuid, table: &TablePlan) -> Result<
         Some((_, false)) => return Err(refused("it was there before the task")),
         None => return Err(Problem::internal(format!("Table {} has ended and has no mark.", table.target))),
     }
-    let (schema, name) = (&table.target.schema, &table.target.table);
-    match client.query_opt(OTHERS, &[schema, name, &task]).await.map_err(failed)? {
-        Some(row) => Err(refused(&format!("task {} writes it, too", row.get::<_, &str>(0)))),
+    match marks::written_by_another(client, task, table).await.map_err(failed)? {
+        Some(other) => Err(refused(&format!("task {other} writes it, too"))),
         None => Ok(()),
     }
 }

@@ -28,6 +28,7 @@ mod forward;
 mod kept;
 mod loader;
 mod marks;
+mod moved;
 mod names;
 mod pipeline;
 mod refresh;

@@ -274,6 +274,7 @@ impl Session for SimulatedSession {
             }
             for (table, drop) in ended {
                 state.marks.remove(&table);
+                state.ended.insert(table, drop);
                 if drop {
                     state.tables[table].clear();
                 }

@@ -15,6 +15,7 @@ use wavemark_domain::{Fault, Problem, TableId};
 use super::Follower;
 use super::pieces::Piece;
 use crate::attempt::Stop;
+use crate::plan::NOT_CHOSEN;
 
 /// After how long it is tried again where somebody else uses the table.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -25,6 +26,7 @@ impl Follower<'_> {
         let leaves = self.run.ends_for(problem);
         if leaves {
             self.tables.leave(table);
+            self.ends.insert(table, problem.clone());
             self.ending_at = Some(Instant::now());
         }
         leaves
@@ -62,7 +64,9 @@ impl Follower<'_> {
 
     async fn end_table(&mut self, table: TableId) -> Result<bool, Stop> {
         let plan = self.plan[table.index()].clone();
-        let drops = self.run.drops_tables();
+        let why = self.ends.get(&table).cloned();
+        let was_dropped = why.as_ref().is_none_or(|why| why.code != NOT_CHOSEN);
+        let drops = was_dropped && self.run.drops_tables();
         let keys = match self.session.end_table(&plan, drops).await {
             Ok(Some(keys)) => keys,
             Ok(None) => {
@@ -82,7 +86,11 @@ impl Follower<'_> {
         let how = if drops { "so it is in the target" } else { "the target keeps it as it was then" };
         let without =
             if keys.is_empty() { String::new() } else { format!("; without it these go: {}", keys.join(", ")) };
-        let text = format!("{} was dropped at the source: {how}, and the task is done with it{without}", plan.name());
+        let what = match why.filter(|_| !was_dropped) {
+            Some(why) => format!("{} is followed no longer. {why} So", plan.name()),
+            None => format!("{} was dropped at the source:", plan.name()),
+        };
+        let text = format!("{what} {how}, and the task is done with it{without}");
         self.run.status.table_event(Severity::Info, "table-ended", &plan, text);
         Ok(true)
     }

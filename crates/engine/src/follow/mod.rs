@@ -36,7 +36,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wavemark_connector::target::{Bookmark, Kept, Loader, Session, TableMark, WaveEnd};
 use wavemark_domain::progress::{Phase, Severity};
-use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
+use wavemark_domain::{Fault, Position, Problem, TableId, TableName, TablePlan};
 
 use crate::attempt::{Carried, Stop, changed};
 use crate::connections::Room;
@@ -78,6 +78,10 @@ struct Follower<'a> {
     keys_due: bool,
     /// When foreign keys of parked tables are to be dropped.
     keys_in_the_way: Option<Instant>,
+    /// What each table is called in what the target has committed.
+    marked: Vec<TableName>,
+    /// Why tables end that are gone.
+    ends: BTreeMap<TableId, Problem>,
     /// When tables that are gone at the source are to be ended in the target.
     ending_at: Option<Instant>,
     /// Read with nothing pending, and beyond the bookmark.
@@ -139,6 +143,8 @@ pub(crate) async fn follow(
         streaming: false,
         keys_due: run.task.kind.loads(),
         keys_in_the_way: None,
+        marked: plan.iter().map(|table| table.name().clone()).collect(),
+        ends: BTreeMap::new(),
         ending_at: None,
         idle_position: None,
         aside: (!loading.is_empty()).then(|| Aside::start(run, plan, (loaders, room), loading.clone())),
@@ -211,7 +217,7 @@ impl Follower<'_> {
             let mut broken = None;
             let wave = gather(first, &mut received, self.run.task.settings.wave_changes as usize, &mut broken);
             if wave.iter().any(|captured| captured.read.tables_came) && self.looking.is_empty() {
-                self.looking.spawn(newcomers::are_there(self.run.clone()));
+                self.looking.spawn(newcomers::are_there(self.run.clone(), Arc::clone(&self.plan)));
             }
             let clock = wave.iter().filter_map(|captured| captured.read.source_clock).max();
             match self.take(wave).await {
@@ -329,8 +335,9 @@ impl Follower<'_> {
     /// Parks what an earlier attempt of this run found and could not commit.
     fn park_carried(&mut self) {
         for (name, problem) in std::mem::take(&mut self.carried.parks) {
-            if let Some(plan) = self.plan.iter().find(|plan| *plan.name() == name) {
-                self.park(plan.id, problem);
+            let found = self.plan.iter().find(|plan| *plan.name() == name).map(|plan| plan.id);
+            if let Some(table) = found.filter(|table| !self.leaves(*table, &problem)) {
+                self.park(table, problem);
             }
         }
     }
