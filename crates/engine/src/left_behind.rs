@@ -61,7 +61,7 @@ pub(crate) fn plans_held(run: &Run) -> bool {
 /// Gives tables that have another name by now the one under which the target holds them: the log tells where they got the
 /// other.
 pub(crate) fn take_renamed(run: &Run, tables: &mut Vec<Table>, kept: &Kept, is_wished: impl Fn(&Table) -> bool) {
-    if !run.follows_names() || kept.bookmark.is_none() {
+    if !run.follows_names() {
         return;
     }
     let marks = kept.marks();
@@ -85,7 +85,7 @@ pub(crate) fn take_renamed(run: &Run, tables: &mut Vec<Table>, kept: &Kept, is_w
 /// Adds tables that the target holds and the source no longer has, where they are to be followed to their end: the log may
 /// still have changes of them.
 pub(crate) fn add_gone(run: &Run, tables: &mut Vec<Table>, kept: &Kept, is_wished: impl Fn(&Table) -> bool) {
-    if !plans_held(run) || kept.bookmark.is_none() {
+    if !plans_held(run) {
         return;
     }
     let marks = kept.marks();

@@ -106,6 +106,7 @@ impl Plan {
         if seed % 4 == 2 {
             let at = rng.random_range(plan.steps.len() / 3..plan.steps.len());
             plan.steps.insert(at, Step::DropTable);
+            plan.steps.insert(rng.random_range(0..at), Step::MakeTable);
         }
         plan
     }
