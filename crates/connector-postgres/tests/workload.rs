@@ -1,5 +1,7 @@
-//! Random tables under random transactions that also alter them, loaded and followed by runs that die again and again:
-//! equal in the end, row by row. What can't be applied as an alteration is loaded again, so that every table must be.
+//! Random tables under random transactions that also alter them, drop them and make others under their names, loaded and
+//! followed by runs that die again and again: equal in the end, row by row; of some tables some rows travel. What can't be
+//! applied as an alteration is loaded again, so that every table must be. What is dropped at the source is no longer in the
+//! target, or there as it was then.
 //!
 //! `WAVEMARK_WORKLOAD_SEEDS` says how many seeds, `WAVEMARK_WORKLOAD_FIRST` with which to begin. A seed that fails is
 //! named; the same seed makes the same tables and statements.
@@ -21,13 +23,14 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
+use serde_json::{Value, json};
 use tokio_postgres::Client;
-use wavemark_domain::layout::ChangedTablePolicy;
+use wavemark_domain::layout::{ChangedTablePolicy, DroppedTablePolicy, RenamedTablePolicy};
 use wavemark_domain::state::TableState;
 use wavemark_domain::task::{TaskKind, TaskSettings};
 use wavemark_engine::{Ended, Failure, Run};
 
-use pair::Pair;
+use pair::{Pair, rows_of};
 use types::{TYPES, VALUES};
 
 /// Types that can be part of a key.
@@ -53,7 +56,16 @@ const KEYS: [&str; 16] = [
 /// A table and what its columns hold: their names and types in order.
 #[derive(Clone)]
 struct Table {
+    /// What its names begin with.
+    stem: String,
     name: String,
+    /// How many names it had.
+    names: u8,
+    /// The lowest and the highest id of the rows that travel, if not all do.
+    filter: Option<(i32, i32)>,
+    is_gone: bool,
+    /// What travelled of it each time it was dropped.
+    last: Vec<Vec<String>>,
     columns: Vec<(String, &'static str)>,
     has_key: bool,
     /// How many columns it ever had.
@@ -88,7 +100,8 @@ fn cell(rng: &mut StdRng, kind: &str) -> String {
 impl Table {
     /// Columns `id`, `k` (may be part of the key), `c0`, `c1` and so on.
     fn random(rng: &mut StdRng, at: usize) -> (Self, String) {
-        let name = format!("w{at}");
+        let stem = format!("w{at}");
+        let name = stem.clone();
         let mut columns = vec![("id".to_owned(), "integer"), ("k".to_owned(), *KEYS.choose(rng).unwrap())];
         columns.extend((0..rng.random_range(1..7)).map(|at| (format!("c{at}"), VALUES.choose(rng).unwrap().0)));
         let list: Vec<String> = columns[2..].iter().map(|(name, kind)| format!("{name} {kind}")).collect();
@@ -113,7 +126,50 @@ impl Table {
             list.join(", ")
         );
         let ever = columns.len();
-        (Self { name, columns, has_key: kind < 5, ever }, sql)
+        let filter = rng.random_ratio(1, 3).then(|| (rng.random_range(0..900), rng.random_range(1_000..7_000)));
+        let (is_gone, last, has_key) = (false, Vec::new(), kind < 5);
+        (Self { stem, name, names: 0, filter, is_gone, last, columns, has_key, ever }, sql)
+    }
+
+    /// The rows that travel, at the source.
+    fn travelling(&self) -> String {
+        let condition = self.filter.map(|(low, high)| format!(" WHERE id BETWEEN {low} AND {high}"));
+        format!("(SELECT * FROM {}{})", self.name, condition.unwrap_or_default())
+    }
+
+    /// The same in the words of a mapping.
+    fn filters(&self) -> Value {
+        let filter = |(low, high): (i32, i32)| {
+            let between = json!([{"filter-operator": "between", "start-value": low, "end-value": high}]);
+            json!([{"filter-type": "source", "column-name": "id", "filter-conditions": between}])
+        };
+        self.filter.map_or_else(|| json!([]), filter)
+    }
+
+    /// Another of its name with the same filter, as SQL.
+    fn made_again(&mut self, rng: &mut StdRng) -> String {
+        let (next, sql) = Self::random(rng, self.stem[1..].parse().unwrap());
+        *self = Self { names: self.names, filter: self.filter, last: std::mem::take(&mut self.last), ..next };
+        sql
+    }
+
+    /// Gives the table a name that it never had.
+    fn renamed(&mut self) -> String {
+        let next = format!("{}{}", self.stem, char::from(b'a' + self.names % 26));
+        self.names += 1;
+        let from = std::mem::replace(&mut self.name, next.clone());
+        format!("ALTER TABLE {from} RENAME TO {next}")
+    }
+
+    /// Drops the table, or makes one where there is none; often at once.
+    async fn come_or_go(&mut self, client: &Client, rng: &mut StdRng) -> String {
+        if self.is_gone {
+            return self.made_again(rng);
+        }
+        self.last.push(rows_of(client, &self.travelling()).await);
+        self.is_gone = true;
+        let drop = format!("DROP TABLE {}", self.name);
+        if rng.random_ratio(1, 3) { format!("{drop}; {}", self.made_again(rng)) } else { drop }
     }
 
     fn insert(&self, rng: &mut StdRng, rows: u32) -> String {
@@ -189,15 +245,33 @@ fn some(rng: &mut StdRng) -> String {
     format!("id % {modulus} = {}", rng.random_range(0..modulus))
 }
 
+/// What transactions do besides writing rows.
+#[derive(Clone, Copy, Default)]
+struct Does {
+    alters: bool,
+    drops: bool,
+    renames: bool,
+}
+
 /// One transaction of statements, each in a savepoint of its own, some of which are taken back.
-async fn transaction(client: &Client, rng: &mut StdRng, tables: &mut Vec<Table>, alters: bool) {
+async fn transaction(client: &Client, rng: &mut StdRng, tables: &mut Vec<Table>, does: Does) {
     let before = tables.clone();
     client.batch_execute("BEGIN").await.unwrap();
     for _ in 0..rng.random_range(1..8) {
         let at = rng.random_range(0..tables.len());
         let was = tables[at].clone();
-        let is_alteration = alters && rng.random_ratio(1, 12);
-        let statement = if is_alteration { tables[at].alteration(rng) } else { was.statement(rng, true) };
+        let comes_or_goes = does.drops && rng.random_ratio(if was.is_gone { 20 } else { 1 }, 80);
+        if was.is_gone && !comes_or_goes {
+            continue;
+        }
+        let is_alteration = does.alters && rng.random_ratio(1, 12);
+        let is_renaming = does.renames && rng.random_ratio(1, 40);
+        let statement = match (comes_or_goes, is_renaming, is_alteration) {
+            (true, ..) => tables[at].come_or_go(client, rng).await,
+            (_, true, _) => tables[at].renamed(),
+            (.., true) => tables[at].alteration(rng),
+            _ => was.statement(rng, true),
+        };
         client.batch_execute("SAVEPOINT s").await.unwrap();
         let done = client.batch_execute(&statement).await;
         if let Err(error) = &done {
@@ -208,13 +282,13 @@ async fn transaction(client: &Client, rng: &mut StdRng, tables: &mut Vec<Table>,
         }
         let end = if done.is_err() || rng.random_ratio(1, 8) { "ROLLBACK TO s" } else { "RELEASE s" };
         if end == "ROLLBACK TO s" {
-            tables[at] = Table { ever: tables[at].ever, ..was };
+            tables[at] = Table { ever: tables[at].ever, names: tables[at].names, ..was };
         }
         client.batch_execute(end).await.unwrap();
     }
     let end = if rng.random_ratio(1, 10) { "ROLLBACK" } else { "COMMIT" };
     if end == "ROLLBACK" {
-        let ever = |(was, now): (Table, &Table)| Table { ever: now.ever, ..was };
+        let ever = |(was, now): (Table, &Table)| Table { ever: now.ever, names: now.names, ..was };
         *tables = before.into_iter().zip(tables.iter()).map(ever).collect();
     }
     client.batch_execute(end).await.unwrap();
@@ -232,14 +306,14 @@ impl Drop for Running {
     }
 }
 
-fn start(pair: &Pair, epoch: i64, names: &[&str]) -> Running {
+fn start(pair: &Pair, epoch: i64, tables: &[(&str, Value)], policies: &TaskSettings) -> Running {
     let settings = TaskSettings {
         changed_tables: ChangedTablePolicy::ReloadTable,
         idle_seconds: 1,
         memory_mib: 8,
-        ..TaskSettings::default()
+        ..policies.clone()
     };
-    let run = pair.run(epoch, TaskKind::FullLoadAndCdc, &[names, &["the_end"]].concat(), settings);
+    let run = pair.filtered_run(epoch, TaskKind::FullLoadAndCdc, tables, settings);
     let own = run.clone();
     Running { run, handle: tokio::spawn(async move { own.run().await }) }
 }
@@ -255,12 +329,27 @@ async fn carry_out(seed: u64) {
         pair.source.batch_execute(&sql).await.unwrap_or_else(|error| panic!("seed {seed}: {sql}: {error:?}"));
         tables.push(table);
     }
-    let names: Vec<String> = tables.iter().map(|table| table.name.clone()).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let dropped_tables = match seed % 3 {
+        0 => DroppedTablePolicy::ParkTable,
+        1 => DroppedTablePolicy::Ignore,
+        _ => DroppedTablePolicy::Apply,
+    };
+    let renamed_tables = if seed % 4 < 2 { RenamedTablePolicy::ParkTable } else { RenamedTablePolicy::Apply };
+    let policy = TaskSettings { dropped_tables, renamed_tables, ..TaskSettings::default() };
+    let does = Does {
+        alters: true,
+        drops: dropped_tables != DroppedTablePolicy::ParkTable,
+        renames: renamed_tables == RenamedTablePolicy::Apply,
+    };
+    let filters: Vec<(String, Value)> =
+        tables.iter().map(|table| (format!("{}%", table.stem), table.filters())).collect();
+    let mut mapped: Vec<(&str, Value)> =
+        filters.iter().map(|(name, filters)| (name.as_str(), filters.clone())).collect();
+    mapped.push(("the_end", json!([])));
     for _ in 0..20 {
-        transaction(&pair.source, &mut rng, &mut tables, false).await;
+        transaction(&pair.source, &mut rng, &mut tables, Does::default()).await;
     }
-    let mut running = start(&pair, 1, &names);
+    let mut running = start(&pair, 1, &mapped, &policy);
     // Only the first grant makes the fence: whoever comes after finds it.
     while running.run.status.progress().tables.is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -268,53 +357,95 @@ async fn carry_out(seed: u64) {
     for epoch in 2..5 {
         tokio::time::sleep(Duration::from_millis(rng.random_range(0..2_500))).await;
         for _ in 0..20 {
-            transaction(&pair.source, &mut rng, &mut tables, true).await;
+            transaction(&pair.source, &mut rng, &mut tables, does).await;
         }
         drop(running);
-        running = start(&pair, epoch, &names);
+        running = start(&pair, epoch, &mapped, &policy);
     }
     for _ in 0..20 {
-        transaction(&pair.source, &mut rng, &mut tables, true).await;
+        transaction(&pair.source, &mut rng, &mut tables, does).await;
     }
     // What a last alteration did arrives with the next row, or without one; here with a key that any index takes.
-    for table in tables.iter().filter(|_| seed.is_multiple_of(2)) {
+    for table in tables.iter().filter(|table| seed.is_multiple_of(2) && !table.is_gone) {
         let kind = table.columns[1].1;
         let last =
             format!("INSERT INTO {} (id, k) VALUES (1000000, CAST(({}) AS {kind}))", table.name, values_of(kind)[0]);
         pair.source.batch_execute(&last).await.unwrap();
     }
     pair.source.batch_execute("INSERT INTO the_end VALUES (1)").await.unwrap();
-    settled(&pair, &running, seed).await;
-    become_equal(&pair, &names).await;
-    settled(&pair, &running, seed).await;
-    pair.assert_equal(&names, &format!("at the end of seed {seed}")).await;
+    let (gone, there): (Vec<&Table>, Vec<&Table>) = tables.iter().partition(|table| table.is_gone);
+    settled(&pair, &running, (seed, &there)).await;
+    become_equal(&pair, &there).await;
+    settled(&pair, &running, (seed, &there)).await;
+    for table in &there {
+        let (source, mart) = (rows_of(&pair.source, &table.travelling()).await, rows_of(&pair.mart, &table.name).await);
+        assert_eq!(mart, source, "{} at the end of seed {seed}", table.name);
+    }
+    let mut left: Vec<&str> = there.iter().map(|table| table.name.as_str()).collect();
+    left.push("the_end");
+    left.sort_unstable();
+    let sql = "SELECT source_table FROM wavemark.tables WHERE stage IN ('loaded', 'loading') ORDER BY source_table";
+    let marked: Vec<String> = pair.mart.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    assert_eq!(marked, left, "marks at the end of seed {seed}");
+    for table in gone {
+        has_ended(&pair, &running, table, seed).await;
+    }
+}
+
+/// A table that is gone is no longer the task's: dropped, or there as it was when it was dropped. One that was altered just
+/// before, or that was being loaded, is parked.
+async fn has_ended(pair: &Pair, running: &Running, table: &Table, seed: u64) {
+    let sql = "SELECT stage, problem ->> 'text' FROM wavemark.tables WHERE source_table = $1";
+    let mark = pair.mart.query_opt(sql, &[&table.name]).await.unwrap();
+    let mark = mark.map(|row| (row.get::<_, String>(0), row.get::<_, Option<String>>(1)));
+    let sql = format!("SELECT to_regclass('{}') IS NOT NULL", table.name);
+    let is_there: bool = pair.mart.query_one(&sql, &[]).await.unwrap().get(0);
+    let context = format!("{} at the end of seed {seed}, {mark:?}", table.name);
+    match mark.as_ref().map(|(stage, why)| (stage.as_str(), why.as_deref().unwrap_or_default())) {
+        None => assert!(!is_there, "{context}"),
+        Some(("superseded", _)) => {
+            let rows = rows_of(&pair.mart, &table.name).await;
+            assert!(table.last.contains(&rows), "{context}: {rows:#?} is none of {:#?}", table.last);
+        }
+        Some(("parked", why)) => {
+            let expected = ["altered and then dropped", "dropped before its load was over"];
+            assert!(expected.iter().any(|expected| why.contains(expected)), "{context}");
+        }
+        Some(_) => {
+            let events: Vec<String> = running.run.status.events().into_iter().map(|event| event.text).collect();
+            panic!("{context}\n{}", events.join("\n"));
+        }
+    }
 }
 
 /// Waits until all tables are equal, or for long: what no row tells of is seen some time after.
-async fn become_equal(pair: &Pair, names: &[&str]) {
-    let list: Vec<String> = names
-        .iter()
-        .map(|name| format!("(SELECT string_agg(t::text, ';' ORDER BY t::text COLLATE \"C\") FROM {name} t)"))
-        .collect();
-    let sql = format!("SELECT md5(concat_ws('|', {}))", list.join(", "));
+async fn become_equal(pair: &Pair, tables: &[&Table]) {
+    let all = |rows: &dyn Fn(&Table) -> String| {
+        let one = |table: &&Table| {
+            format!("(SELECT string_agg(t::text, ';' ORDER BY t::text COLLATE \"C\") FROM {} t)", rows(table))
+        };
+        format!("SELECT md5(concat_ws('|', {}))", tables.iter().map(one).collect::<Vec<_>>().join(", "))
+    };
+    let (source, mart) = (all(&Table::travelling), all(&|table| table.name.clone()));
     // Not there, while a table is loaded again.
-    let all = async |client: &Client| client.query_one(&sql, &[]).await.ok().map(|row| row.get::<_, String>(0));
+    let ask =
+        async |client: &Client, sql: &str| client.query_one(sql, &[]).await.ok().map(|row| row.get::<_, String>(0));
     for _ in 0..60 {
-        if all(&pair.mart).await == all(&pair.source).await {
+        if ask(&pair.mart, &mart).await == ask(&pair.source, &source).await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-/// Waits until everything is in the target and every table is live.
-async fn settled(pair: &Pair, running: &Running, seed: u64) {
+/// Waits until everything is in the target and every table that is there is live, and no other is shown.
+async fn settled(pair: &Pair, running: &Running, (seed, there): (u64, &[&Table])) {
     let run = &running.run;
     let sql = "SELECT to_regclass('the_end') IS NOT NULL AND (SELECT count(*) FROM the_end) = 1";
     let is_there = async || pair.mart.query_one(sql, &[]).await.is_ok_and(|row| row.get(0));
     let is_live = || {
         let tables = run.status.progress().tables;
-        tables.len() == 7 && tables.iter().all(|table| table.state == TableState::Live)
+        tables.len() == there.len() + 1 && tables.iter().all(|table| table.state == TableState::Live)
     };
     let settled = async {
         while !is_there().await || !is_live() {

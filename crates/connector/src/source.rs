@@ -121,9 +121,10 @@ pub trait Source: Send + Sync {
     /// (slot missing, recreated, invalidated, moved past `from`; another system; another timeline) this fails with
     /// [`wavemark_domain::Fault::PositionLost`].
     ///
-    /// Where the layout of a table changes in a way that is proved and that the settings let through, the reader has
+    /// Where the layout of a table changes (or its name) in a way that is proved and that the settings let through, the reader has
     /// `replan` make the table's next plan and goes on with that ([`Read::layouts`]); else the table ends with a
-    /// [`wavemark_domain::ChangeKind::Barrier`].
+    /// [`wavemark_domain::ChangeKind::Barrier`]. So does one that is dropped, also one that was before the log is opened, of
+    /// which the log may still have changes: then the plan has it as its rows in the target are.
     async fn follow(
         &self,
         task: &TaskContext,
@@ -137,6 +138,11 @@ pub trait Source: Send + Sync {
     fn as_kept(&self, kept: &Table, storage: &str, now: &Table) -> Table {
         let _ = storage;
         Table { columns: kept.columns.clone(), key: kept.key.clone(), ..now.clone() }
+    }
+
+    /// Whether a table that was noted with its rows is the one that is there now, also under another name. No I/O.
+    fn is_same(&self, kept: &Table, now: &Table) -> bool {
+        kept.name == now.name
     }
 
     /// Whether the log could be opened from there, by everything that [`Source::follow`] checks. Changes nothing.
@@ -221,7 +227,8 @@ pub trait View: Send + Sync {
 
     /// Whether the table's rows in this view are the rows that the log continues. Takes a lock that keeps the
     /// table from being rewritten or truncated for as long as the view is held. `storage` is a mark of the
-    /// table's storage: if it differs between two views of one load, the table was rewritten in between.
+    /// table's storage: if it differs between two views of one load, the table was rewritten in between. A table that is
+    /// gone is a *data* problem with the code [`DROPPED_IN_LOAD`].
     async fn enter(&self, table: &TablePlan) -> Result<Entered, Problem>;
 
     /// Cuts an entered table into chunks that together hold each row once, of about `bytes` each.
@@ -385,6 +392,13 @@ pub trait ChangeReader: Send {
     fn in_hand(&self) -> InHand;
 }
 
+/// The code of a barrier's problem where the table was dropped at the source and nothing else is the matter: every change
+/// of it lies before the barrier, and all of them were told. It lies between two transactions.
+pub const TABLE_DROPPED: &str = "table-dropped";
+
+/// The code of the problem where a table can't be entered or read in a view, because it was dropped.
+pub const DROPPED_IN_LOAD: &str = "table-dropped-in-load";
+
 /// What a call of [`ChangeReader::next`] gave.
 #[derive(Debug)]
 pub struct Read {
@@ -405,7 +419,7 @@ pub struct Read {
     pub source_clock: Option<i64>,
     /// Layouts that hold from the batch's first change on.
     pub layouts: Vec<Relayout>,
-    /// Why, for each table with a [`wavemark_domain::ChangeKind::Barrier`] in the batch.
+    /// Why, for each table with a [`wavemark_domain::ChangeKind::Barrier`] in the batch; [`TABLE_DROPPED`] if it is gone.
     pub barriers: Vec<(TableId, Problem)>,
     /// Whether [`Source::tables`] may have more tables than when the log was opened, or others under their names. Told
     /// once for each time, some time after.

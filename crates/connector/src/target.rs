@@ -237,6 +237,16 @@ pub trait Session: Send {
     /// then. After a wave that was taken back the session takes no more changes of the table.
     async fn alter(&mut self, plan: &[TablePlan], before: &TablePlan, next: &Relayout) -> Result<(), Problem>;
 
+    /// Ends a table that is gone at the source, in the open wave, beginning one (with the fence held) if none is open:
+    /// committed with the wave, or not at all. Its mark is no longer kept. Foreign keys between its target table and other
+    /// tables of the task go for good, for the source has none of them any more. With `drop` the target table goes too: one
+    /// that the task made, that no other task writes, and that nothing else depends on (never in cascade). Without, its
+    /// rows stay as those of an earlier load, which a load under its name removes.
+    ///
+    /// Returns the foreign keys that went, in words; `None` if the tables are in use just now, so that it is to be tried
+    /// later: the wave is taken back then. What forbids it is a *data* problem; the wave is taken back then, too.
+    async fn end_table(&mut self, table: &TablePlan, drop: bool) -> Result<Option<Vec<String>>, Problem>;
+
     /// The careful way to apply: row by row in order, each failing one taken back alone and shown to `verdict`
     /// with its index in the batch. [`Verdict::LeaveOut`] writes it to the exceptions in this wave and goes on;
     /// [`Verdict::Abort`] ends with the row's problem; [`Verdict::Resolve`] settles a [`Conflict`], and if that fails

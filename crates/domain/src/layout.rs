@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::TablePlan;
+use crate::{TableName, TablePlan};
 
 /// A table's layout from some place in the log on, proved to be what its rows there have.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +38,13 @@ pub enum LayoutStep {
         /// Its name after.
         column: String,
     },
+    /// The table has another name, or is in another schema.
+    Move {
+        /// Before.
+        from: TableName,
+        /// After.
+        to: TableName,
+    },
     /// A column is new.
     Add {
         /// Its name.
@@ -55,6 +62,7 @@ impl LayoutStep {
             Self::Drop { column } | Self::Leave { column } => format!("column {column} was dropped"),
             Self::Rename { from, to } => format!("column {from} was renamed to {to}"),
             Self::Retype { column } => format!("column {column} has another type"),
+            Self::Move { from, to } => format!("it was renamed from {from} to {to}"),
             Self::Add { column, .. } => format!("column {column} was added"),
         }
     }
@@ -84,6 +92,30 @@ pub enum NewTablePolicy {
     Ignore,
     /// It is parked until a person asks for its load.
     ParkTable,
+}
+
+/// What happens when a table is dropped at the source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DroppedTablePolicy {
+    /// It is parked, and the target keeps its table.
+    #[default]
+    ParkTable,
+    /// It is no longer the task's, and the target keeps its table.
+    Ignore,
+    /// It is no longer the task's, and the target's table is dropped too, if the task made it and nothing depends on it.
+    Apply,
+}
+
+/// What happens when a table gets another name, or comes into another schema, at the source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RenamedTablePolicy {
+    /// It is parked, and what has its name by now is another table.
+    #[default]
+    ParkTable,
+    /// It is followed on, and the target's table is renamed as the mapping says.
+    Apply,
 }
 
 /// What happens when a column gets another name or type.

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::kept_log::OverBudget;
-use crate::layout::{AlterPolicy, ChangedTablePolicy, ColumnPolicy, NewTablePolicy};
+use crate::layout::{
+    AlterPolicy, ChangedTablePolicy, ColumnPolicy, DroppedTablePolicy, NewTablePolicy, RenamedTablePolicy,
+};
 use crate::stop::StopAt;
 
 /// What a task does.
@@ -176,6 +178,10 @@ pub struct TaskSettings {
     pub changed_tables: ChangedTablePolicy,
     /// What happens when a table that the mapping chooses comes after the load.
     pub new_tables: NewTablePolicy,
+    /// What happens when a table is dropped at the source.
+    pub dropped_tables: DroppedTablePolicy,
+    /// What happens when a table is renamed at the source, or moved to another schema.
+    pub renamed_tables: RenamedTablePolicy,
     /// When statistics of the target's tables are made.
     pub statistics: Statistics,
     /// What happens to materialized views when the target is handed over.
@@ -230,6 +236,8 @@ impl Default for TaskSettings {
             published_columns: PublishedColumns::default(),
             changed_tables: ChangedTablePolicy::default(),
             new_tables: NewTablePolicy::default(),
+            dropped_tables: DroppedTablePolicy::default(),
+            renamed_tables: RenamedTablePolicy::default(),
             statistics: Statistics::default(),
             materialized_views: MaterializedViews::default(),
             start_slot: String::new(),

@@ -72,15 +72,21 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried, base: &mut Base, m
             let _turn = run.connections.turn().await;
             run.source.tables(&|name| run.mappings.selects(name)).await?
         };
-        let planned = make_plan(run, tables.clone())?;
+        let planned = make_plan(run, tables.clone());
+        // Without a table at the source the target may still hold one that is to be ended.
+        if planned.is_err() && !left_behind::plans_held(run) {
+            planned.as_ref().map_err(Clone::clone)?;
+        }
         let mut opened = run.target.open(&run.task).await?;
         // What is loaded again is loaded as the source describes it now.
         let wished = run.orders.take(TableWish::Reload);
         let is_wished = |table: &Table| wished.iter().any(|order| order.table == table.name);
         let planned = if opened.kept.is_empty() {
-            planned
+            planned?
         } else {
-            let tables = newcomers::without_ignored(run, tables, &opened.kept, is_wished);
+            let mut tables = newcomers::without_ignored(run, tables, &opened.kept, is_wished);
+            left_behind::take_renamed(run, &mut tables, &opened.kept, is_wished);
+            left_behind::add_gone(run, &mut tables, &opened.kept, is_wished);
             let (again, others) = tables.into_iter().partition(is_wished);
             make_plan(run, [as_kept(run, others, &opened.kept), again].concat())?
         };
@@ -156,7 +162,8 @@ pub(crate) fn changed<'a>(
     plan: &'a [TablePlan],
     kept: &'a Kept,
 ) -> impl Iterator<Item = TableId> + use<'a> {
-    let marks = kept.tables.iter().filter(|mark| matches!(&mark.stage, Stage::Parked(why) if run.reloads(why)));
+    let is_due = |why: &Problem| run.reloads(why) && !run.ends_for(why);
+    let marks = kept.tables.iter().filter(move |mark| matches!(&mark.stage, Stage::Parked(why) if is_due(why)));
     marks.filter_map(|mark| plan.iter().find(|table| *table.name() == mark.source).map(|table| table.id))
 }
 

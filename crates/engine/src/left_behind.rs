@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wavemark_connector::target::{Kept, Session, Stage, TableMark};
 use wavemark_domain::adopt::KeptTable;
 use wavemark_domain::progress::Severity;
-use wavemark_domain::{Fault, Problem, TableId, TableName, TablePlan, adopt};
+use wavemark_domain::{Fault, Problem, Table, TableId, TableName, TablePlan, adopt};
 
 use crate::run::Run;
 
@@ -53,6 +53,55 @@ pub(crate) async fn settle(
     Ok(anew)
 }
 
+/// Whether a table that the target holds is planned although the source has none of its name.
+pub(crate) fn plans_held(run: &Run) -> bool {
+    run.parts_with_dropped() || run.follows_names()
+}
+
+/// Gives tables that have another name by now the one under which the target holds them: the log tells where they got the
+/// other.
+pub(crate) fn take_renamed(run: &Run, tables: &mut Vec<Table>, kept: &Kept, is_wished: impl Fn(&Table) -> bool) {
+    if !run.follows_names() {
+        return;
+    }
+    let marks = kept.marks();
+    let is_loaded = |held: &&KeptTable| marks.get(&held.source).is_some_and(|mark| mark.stage == Stage::Loaded);
+    let by_name: BTreeMap<&TableName, &Table> = tables.iter().map(|table| (&table.name, table)).collect();
+    let is_there = |held: &KeptTable, layout: &Table| {
+        by_name.get(&held.source).is_some_and(|table| run.source.is_same(layout, table))
+    };
+    let held = kept.written.iter().filter(is_loaded).filter_map(|held| Some((held, held.layout.as_ref()?)));
+    let strays: Vec<(&KeptTable, &Table)> = held.filter(|(held, layout)| !is_there(held, layout)).collect();
+    for (held, layout) in strays {
+        let is_it = |table: &Table| table.name != held.source && run.source.is_same(layout, table) && !is_wished(table);
+        let Some(at) = tables.iter().position(is_it) else { continue };
+        let now = tables.remove(at);
+        if !tables.iter().any(|table| table.name == held.source) {
+            tables.push(Table { name: held.source.clone(), ..now });
+        }
+    }
+}
+
+/// Adds tables that the target holds and the source no longer has, where they are to be followed to their end: the log may
+/// still have changes of them.
+pub(crate) fn add_gone(run: &Run, tables: &mut Vec<Table>, kept: &Kept, is_wished: impl Fn(&Table) -> bool) {
+    if !plans_held(run) {
+        return;
+    }
+    let marks = kept.marks();
+    let there: BTreeSet<TableName> = tables.iter().map(|table| table.name.clone()).collect();
+    let is_to_end = |name| {
+        marks.get(name).is_some_and(|mark| match &mark.stage {
+            Stage::Loaded | Stage::Loading => true,
+            Stage::Parked(problem) => run.ends_for(problem),
+        })
+    };
+    let held = kept.written.iter().filter(|written| {
+        is_to_end(&written.source) && !there.contains(&written.source) && run.mappings.selects(&written.source)
+    });
+    tables.extend(held.filter_map(|written| written.layout.clone()).filter(|table| !is_wished(table)));
+}
+
 fn fate(
     run: &Run,
     planned: Option<&TablePlan>,
@@ -67,7 +116,7 @@ fn fate(
     };
     match (&mark.stage, &kept.bookmark) {
         (Stage::Loading, _) | (Stage::Loaded, None) if is_planned => Fate::Goes,
-        (Stage::Loaded, Some(_)) if run.task.kind.follows() => Fate::Parks(
+        (Stage::Loaded, _) if run.task.kind.follows() => Fate::Parks(
             Problem::new(Fault::Data, "table-left-out", why)
                 .advice("Reload the table, if the task is to have it as its mapping says now.")
                 .table(&mark.source),

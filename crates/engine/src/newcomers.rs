@@ -4,6 +4,8 @@
 //! at, and an attempt that is to have another begins anew.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use wavemark_connector::target::{Kept, Stage};
 use wavemark_domain::layout::NewTablePolicy;
@@ -41,19 +43,29 @@ pub(crate) fn to_load(run: &Run, plan: &[TablePlan], kept: &Kept) -> Vec<TableId
 /// The code of the problem of a table that came after the load and waits for a person.
 pub(crate) const NOT_LOADED: &str = "table-not-loaded";
 
-/// Whether the mapping chooses a table of the source that the task does not show. A source that can't be asked is left
-/// alone: its next word brings the next look.
-pub(crate) async fn are_there(run: Run) -> bool {
+/// After how long a source is asked again that could not be.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Whether the mapping chooses a table of the source that the task does not show. The source tells of it once, so one that
+/// can't be asked is asked again.
+pub(crate) async fn are_there(run: Run, plan: Arc<[TablePlan]>) -> bool {
     if run.task.settings.new_tables == NewTablePolicy::Ignore {
         return false;
     }
     let shown: BTreeSet<TableName> = run.status.progress().tables.into_iter().map(|table| table.table).collect();
-    let _turn = run.connections.turn().await;
-    match run.source.tables(&|name| run.mappings.selects(name) && !shown.contains(name)).await {
-        Ok(tables) => !tables.is_empty(),
-        Err(problem) => {
-            tracing::debug!(task.id = %run.task.task, %problem, "the source's tables were not looked at");
-            false
+    loop {
+        let turn = run.connections.turn().await;
+        match run.source.tables(&|name| run.mappings.selects(name) && !shown.contains(name)).await {
+            // One that is followed under the name that it had is none that came.
+            Ok(tables) => {
+                let is_followed = |table: &Table| plan.iter().any(|plan| run.source.is_same(&plan.source, table));
+                return tables.iter().any(|table| !run.follows_names() || !is_followed(table));
+            }
+            Err(problem) => {
+                tracing::debug!(task.id = %run.task.task, %problem, "the source's tables were not looked at");
+            }
         }
+        drop(turn);
+        tokio::time::sleep(AGAIN).await;
     }
 }

@@ -126,6 +126,9 @@ fn key_of(table: &Table, columns: &[ColumnPlan]) -> Result<Vec<usize>, Problem> 
     table.key.iter().map(place).collect()
 }
 
+/// The code of the problem of a followed table that got a name which the mapping does not choose.
+pub(crate) const NOT_CHOSEN: &str = "table-not-chosen";
+
 /// Plans a followed table anew, as its next layout in the log describes it.
 pub(crate) struct Replanner(pub(crate) Run);
 
@@ -135,7 +138,10 @@ impl Replan for Replanner {
         let (source, target) = (run.source.as_ref(), run.target.as_ref());
         let follows = run.task.kind.follows();
         let planned = plan_table(id, table, &run.mappings, &run.source_engine, source, target, follows);
-        planned.unwrap_or_else(|| Err(refusal(table, "the mapping does not choose it any more")))
+        planned.unwrap_or_else(|| {
+            let text = format!("It is now named {}, which the mapping does not choose.", table.name);
+            Err(Problem::new(Fault::Data, NOT_CHOSEN, text).table(&table.name))
+        })
     }
 }
 

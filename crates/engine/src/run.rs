@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use wavemark_connector::source::LeftBehind;
+use wavemark_connector::source::{DROPPED_IN_LOAD, LeftBehind, TABLE_DROPPED};
 use wavemark_connector::{Source, Target, TaskContext};
 use wavemark_domain::ids::Generation;
-use wavemark_domain::layout::{ChangedTablePolicy, NewTablePolicy};
+use wavemark_domain::layout::{ChangedTablePolicy, DroppedTablePolicy, NewTablePolicy, RenamedTablePolicy};
 use wavemark_domain::mapping::Mappings;
 use wavemark_domain::progress::{Phase, Severity};
 use wavemark_domain::{Epoch, Fault, Problem};
@@ -18,6 +18,7 @@ use crate::connections::{self, Base, Share};
 use crate::log_watch;
 use crate::orders::Orders;
 use crate::pace::Pace;
+use crate::plan::NOT_CHOSEN;
 use crate::status::Status;
 
 /// A task with everything to run it.
@@ -76,12 +77,38 @@ impl Run {
     pub(crate) fn reloads(&self, problem: &Problem) -> bool {
         self.loads_aside()
             && self.task.settings.changed_tables == ChangedTablePolicy::ReloadTable
-            && problem.code == "table-changed"
+            && ["table-changed", TABLE_DROPPED, DROPPED_IN_LOAD].contains(&&*problem.code)
     }
 
     /// Whether a table that came after the load is loaded without being asked.
     pub(crate) fn loads_new_tables(&self) -> bool {
         self.loads_aside() && self.task.settings.new_tables == NewTablePolicy::Load
+    }
+
+    /// Whether a table that is gone at the source is followed to its end, and is then no longer the task's.
+    pub(crate) fn parts_with_dropped(&self) -> bool {
+        self.task.kind.follows() && self.task.settings.dropped_tables != DroppedTablePolicy::ParkTable
+    }
+
+    /// Whether a table that has another name at the source goes on under it.
+    pub(crate) fn follows_names(&self) -> bool {
+        self.task.kind.follows() && self.task.settings.renamed_tables == RenamedTablePolicy::Apply
+    }
+
+    /// Whether a table ends for this without being parked, or without staying so. Of one whose load was not over nothing is
+    /// kept in silence.
+    pub(crate) fn ends_for(&self, problem: &Problem) -> bool {
+        match &*problem.code {
+            TABLE_DROPPED => self.parts_with_dropped(),
+            DROPPED_IN_LOAD => self.parts_with_dropped() && self.drops_tables(),
+            NOT_CHOSEN => self.follows_names(),
+            _ => false,
+        }
+    }
+
+    /// Whether the target's table goes with the source's.
+    pub(crate) fn drops_tables(&self) -> bool {
+        self.task.settings.dropped_tables == DroppedTablePolicy::Apply
     }
 
     fn loads_aside(&self) -> bool {

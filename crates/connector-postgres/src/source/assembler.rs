@@ -49,6 +49,8 @@ pub(super) struct Assembler {
     behind: bool,
     /// What holds once the log is read so far, unless the log says it itself.
     unspoken: Vec<Unspoken>,
+    /// Tables that are gone, and how far the log must be read to have every change of them.
+    dropped: Vec<(Lsn, TableId)>,
 }
 
 /// A committed transaction that is being read.
@@ -86,7 +88,13 @@ impl Assembler {
             progress: None,
             behind: false,
             unspoken: Vec::new(),
+            dropped: Vec::new(),
         }
+    }
+
+    /// These tables are gone: each ends once the log is read so far.
+    pub(super) fn expect_end(&mut self, read: Lsn, dropped: &[TableId]) {
+        self.dropped.extend(dropped.iter().map(|table| (read, *table)));
     }
 
     /// Takes in what the log may not say; instead of what was given before.
@@ -97,10 +105,14 @@ impl Assembler {
     /// Takes in the next of what the log did not say, if it is read so far; false if there is none.
     #[inline]
     pub(super) fn speak(&mut self) -> Result<bool, Problem> {
-        if self.unspoken.is_empty() || !self.is_between() {
+        if (self.unspoken.is_empty() && self.dropped.is_empty()) || !self.is_between() {
             return Ok(false);
         }
         let read_to = self.progress.map_or(self.marked, |(at, _)| at.max(self.marked));
+        if let Some(at) = self.dropped.iter().position(|(from, _)| *from <= read_to) {
+            self.writer.end_dropped(self.dropped.swap_remove(at).1);
+            return Ok(true);
+        }
         let Some(at) = self.unspoken.iter().position(|unspoken| unspoken.from <= read_to) else { return Ok(false) };
         let unspoken = self.unspoken.swap_remove(at);
         if let Message::Relation(_, relation) = decode(&unspoken.message, false).map_err(undecodable)? {

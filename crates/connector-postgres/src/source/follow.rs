@@ -9,16 +9,17 @@ use wavemark_connector::TaskContext;
 use wavemark_connector::source::{KeptFor, Replan};
 use wavemark_connector::spill::Spill;
 use wavemark_domain::catalog::TableKind;
-use wavemark_domain::{Fault, Position, Problem, TablePlan};
+use wavemark_domain::layout::RenamedTablePolicy;
+use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
 
 use super::assembler::Assembler;
 use super::known::Known;
 use super::layout::Expected;
 use super::reader::{Layouts, LogReader};
 use super::streamed::Streamed;
-use super::watch::Watch;
+use super::watch::{self, Watch};
 use super::writer::Writer;
-use super::{named, names, oversized, session, slot};
+use super::{named, names, oversized, session, slot, unspoken};
 use crate::error;
 use crate::native::TableNative;
 use crate::position::{Place, describe};
@@ -57,9 +58,14 @@ pub(super) async fn open(
     let mut writer = Writer::new(expected(plan)?, doubtful).refusing_above(oversized::most(&task.settings));
     if replan.is_some() {
         writer = writer.following_layouts();
+        writer = writer.following_names(task.settings.renamed_tables == RenamedTablePolicy::Apply);
     }
+    let (dropped, read) = dropped(&control, plan, &published).await?;
     for table in plan.iter().filter(|table| is_followed(table)) {
         let oid = oid(table)?;
+        if replan.is_some() && dropped.contains(&table.id) {
+            continue;
+        }
         if !published.tables.contains(&oid) {
             writer.end_table(table.id, "it is not in the task's publication any more");
         } else if let Some(how) = published.shape(oid).differs(&control, table, &task.settings).await? {
@@ -71,9 +77,31 @@ pub(super) async fn open(
     let budget = (task.settings.memory_mib as usize) << 18;
     let spill = Spill::new(task.spill_dir.clone(), u64::from(task.settings.spill_mib) << 20);
     let widths = plan.iter().map(|table| table.columns.len()).collect();
-    let assembler = Assembler::new(place, writer, widths, Streamed::new(budget, spill));
+    let mut assembler = Assembler::new(place, writer, widths, Streamed::new(budget, spill));
+    if replan.is_some() {
+        assembler.expect_end(read, &dropped);
+    }
     let watch = Watch::begin(&control, &publication, plan, &task.settings).await?;
     Ok(LogReader::new(settings, task, stream, assembler, (confirmed, watch, Layouts { known, replan })))
+}
+
+/// The tables that are gone, and how far the log must be read to have every change of them.
+async fn dropped(
+    control: &Client,
+    plan: &[TablePlan],
+    published: &slot::Published,
+) -> Result<(Vec<TableId>, Lsn), Problem> {
+    let followed = plan.iter().filter(|table| is_followed(table));
+    let known: Vec<(TableId, u32)> =
+        followed.map(|table| Ok((table.id, oid(table)?))).collect::<Result<_, Problem>>()?;
+    let missing: Vec<u32> = known.iter().map(|(_, oid)| *oid).filter(|oid| !published.tables.contains(oid)).collect();
+    if missing.is_empty() {
+        return Ok((Vec::new(), Lsn(0)));
+    }
+    let there = watch::names(control, &missing).await?;
+    let is_gone = |oid: &u32| missing.contains(oid) && !there.contains_key(oid);
+    let dropped = known.iter().filter(|(_, oid)| is_gone(oid)).map(|(table, _)| *table).collect();
+    Ok((dropped, unspoken::end(control).await?))
 }
 
 /// Checks what [`open`] does before it opens the log, and changes nothing.

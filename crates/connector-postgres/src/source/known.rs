@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use serde_json::Value;
 use tokio_postgres::{Client, Row};
 use wavemark_domain::catalog::{Column, Table, TableKind};
-use wavemark_domain::{Problem, TableId, TablePlan};
+use wavemark_domain::{Problem, TableId, TableName, TablePlan};
 
 use super::layout::changed;
 use super::numbers::Numbered;
@@ -122,6 +122,11 @@ impl Known {
         })
     }
 
+    /// Whether the table is named otherwise than in its plan.
+    pub(super) fn has_other_name(&self, oid: u32, now: &TableName) -> bool {
+        self.tables.iter().any(|known| known.oid == oid && known.plan.name() != now)
+    }
+
     /// A table's plan, and the columns of its newest message if they are others.
     pub(super) fn plan(&self, table: TableId) -> Option<(&TablePlan, Option<&[Numbered]>)> {
         let known = self.tables.iter().find(|known| known.plan.id == table)?;
@@ -181,16 +186,21 @@ fn is_among(column: &Column, now: &[Numbered]) -> bool {
     Numbered::of(column).is_ok_and(|column| now.contains(&column))
 }
 
-/// A table as its rows in the target have it: its columns and what they were stored in are those of then, also where
-/// another table has its name by now.
+/// A table as its rows in the target have it: its columns and what they were stored in are those of then. Where another
+/// table has its name by now nothing of that counts.
 pub(super) fn as_kept(kept: &Table, storage: &str, now: &Table) -> Table {
     let mut native = now.native.clone();
+    let mut is_another = false;
     if let (Value::Object(native), Value::Object(kept)) = (&mut native, &kept.native) {
         let storage = if storage.is_empty() { kept.get("storage").cloned() } else { Some(storage.into()) };
+        is_another = kept.get("oid").is_some_and(|oid| native.get("oid") != Some(oid));
+        if is_another {
+            *native = kept.clone();
+        }
         native.extend(storage.map(|storage| ("storage".to_owned(), storage)));
-        native.extend(kept.get("oid").map(|oid| ("oid".to_owned(), oid.clone())));
     }
-    Table { columns: kept.columns.clone(), key: kept.key.clone(), native, ..now.clone() }
+    let like = if is_another { kept } else { now };
+    Table { name: now.name.clone(), columns: kept.columns.clone(), key: kept.key.clone(), native, ..like.clone() }
 }
 
 /// What was noted with the rows.

@@ -5,6 +5,7 @@
 //! name, in the same order, with the same type and modifier; no column is new; and the log names rows by the plan's
 //! key. Columns that don't travel may go. Everything else is a change of layout.
 
+use wavemark_connector::source::TABLE_DROPPED;
 use wavemark_domain::{Fault, Problem, TableId, TableName, TablePlan};
 
 use super::names::quoted;
@@ -97,12 +98,17 @@ impl Expected {
         Self { ignored, ..self }
     }
 
+    /// Whether a message names the table as it is planned.
+    pub(super) fn is_named(&self, relation: &RelationBody<'_>) -> bool {
+        relation.namespace == self.name.schema && relation.name == self.name.table
+    }
+
     /// The layout of the rows that follow this Relation message, if it is proved to be the plan's.
     pub(super) fn compare(&self, relation: &RelationBody<'_>) -> Result<Layout, Problem> {
         if relation.id != self.oid {
             return Err(self.changed("it was dropped and made again"));
         }
-        if relation.namespace != self.name.schema || relation.name != self.name.table {
+        if !self.is_named(relation) {
             return Err(self.changed(&format!("it is now named {}.{}", relation.namespace, relation.name)));
         }
         let mut uses = Vec::with_capacity(relation.columns.len());
@@ -183,6 +189,12 @@ pub(super) fn changed(table: &TableName, how: &str) -> Problem {
     Problem::new(Fault::Data, "table-changed", format!("Table {table} was changed at the source: {how}."))
         .advice("Bring the target table to the same shape if needed, then reload the table.")
         .table(table)
+}
+
+/// The problem of a table that is gone, and whose changes were all read.
+pub(super) fn dropped(table: &TableName) -> Problem {
+    Problem { code: TABLE_DROPPED.into(), ..changed(table, "it was dropped") }
+        .advice("Take it out of the task's mapping, or reload it if it is there again.")
 }
 
 /// `None` if the columns that travel come in the order of the cells.

@@ -212,6 +212,11 @@ impl Source for PostgresSource {
         Ok(Box::new(if streams { reader.streaming(Arc::clone(&self.streams)) } else { reader }))
     }
 
+    fn is_same(&self, kept: &Table, now: &Table) -> bool {
+        let oid = |table: &Table| TableNative::of(table).map(|native| native.oid).ok();
+        oid(kept).is_some() && oid(kept) == oid(now)
+    }
+
     fn as_kept(&self, kept: &Table, storage: &str, now: &Table) -> Table {
         known::as_kept(kept, storage, now)
     }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_postgres::Client;
 use wavemark_connector::source::{ChangeReader, InHand, Read, Replan};
 use wavemark_connector::{TaskContext, crash};
+use wavemark_domain::layout::RenamedTablePolicy;
 use wavemark_domain::{Position, Problem, TableId};
 
 use super::assembler::{Assembler, EPOCH_OFFSET};
@@ -113,7 +114,7 @@ impl LogReader {
             watch,
             tables_came: false,
             layouts,
-            unspoken: unspoken::Look::default(),
+            unspoken: unspoken::Look::following_names(task.settings.renamed_tables == RenamedTablePolicy::Apply),
             streams: None,
             broken: None,
             patience: Instant::now() + settings.silence_limit / 2,
@@ -291,7 +292,7 @@ impl LogReader {
         };
         let relation = relation.body();
         let next = match described::present(&mut client, relation.id).await? {
-            None => Err(changed(plan.name(), "it was dropped")),
+            None => Err(changed(plan.name(), "it was altered and then dropped, so that nothing says how")),
             Some(present) => {
                 let is_rewritten = self.layouts.known.is_rewritten(table, &present.storage);
                 let (settings, replan) = (&self.task.settings, replan.as_ref());
@@ -332,6 +333,7 @@ impl LogReader {
         };
         self.tables_came |= seen.tables_came;
         self.end_tables(seen.ended);
+        self.assembler.expect_end(seen.read, &seen.dropped);
         let ended = self.layouts.known.look(client).await?;
         self.end_tables(ended);
         let (publication, known) = (self.watch.publication(), &self.layouts.known);

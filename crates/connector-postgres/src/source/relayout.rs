@@ -13,7 +13,7 @@ use wavemark_connector::source::Replan;
 use wavemark_domain::catalog::{Column, Table};
 use wavemark_domain::layout::{AlterPolicy, ColumnPolicy};
 use wavemark_domain::task::TaskSettings;
-use wavemark_domain::{Fault, LayoutStep, Problem, Relayout, TablePlan};
+use wavemark_domain::{Fault, LayoutStep, Problem, Relayout, TableName, TablePlan};
 
 use super::described::{Attribute, Present};
 use super::layout::Expected;
@@ -60,7 +60,8 @@ impl Context<'_> {
         let planned = self.planned()?;
         let message: Vec<pgoutput::Column<'_>> = self.relation.columns.iter().collect();
         let numbers = self.numbers(&planned, &message)?;
-        let mut steps = self.drops(&planned, &numbers)?;
+        let mut steps = self.moves();
+        steps.extend(self.drops(&planned, &numbers)?);
         steps.extend(self.alterations(&planned, &message, &numbers)?);
         let table = self.table(&planned, &message, &numbers)?;
         let added: Vec<(&str, i16)> = message
@@ -82,6 +83,16 @@ impl Context<'_> {
         let expected = Expected::of(&plan)?.ignoring(ignored);
         let relayout = (!steps.is_empty()).then_some(Relayout { plan, steps });
         Ok(Next { expected, relayout, columns, is_newest: self.is_newest(&message) })
+    }
+
+    /// What the message calls the table.
+    fn name(&self) -> TableName {
+        TableName::new(self.relation.namespace, self.relation.name)
+    }
+
+    fn moves(&self) -> Vec<LayoutStep> {
+        let (from, to) = (self.plan.name().clone(), self.name());
+        if from == to { Vec::new() } else { vec![LayoutStep::Move { from, to }] }
     }
 
     fn planned(&self) -> Result<Vec<Planned<'_>>, Problem> {
@@ -210,7 +221,7 @@ impl Context<'_> {
         let key: Option<Vec<String>> = key.collect();
         let key = key.ok_or_else(|| self.changed("a column of its key was dropped"))?;
         let columns = columns.into_iter().map(|(_, column)| column).collect();
-        Ok(Table { columns, key, ..now.clone() })
+        Ok(Table { name: self.name(), columns, key, ..now.clone() })
     }
 
     /// The plan with the new columns or without them, the steps that add them, and those that are ignored.
@@ -253,7 +264,8 @@ impl Context<'_> {
 
     fn replanned(&self, table: Table) -> Result<TablePlan, Problem> {
         let plan = self.replan.plan(self.plan.id, &Arc::new(table))?;
-        if plan.target != self.plan.target || plan.is_keyless() != self.plan.is_keyless() {
+        let goes_elsewhere = plan.target != self.plan.target && plan.name() == self.plan.name();
+        if goes_elsewhere || plan.is_keyless() != self.plan.is_keyless() {
             return Err(self.changed("it goes elsewhere, or its key is another"));
         }
         Ok(TablePlan { schema_version: self.plan.schema_version + 1, ..plan })

@@ -12,7 +12,7 @@ use wavemark_domain::{Column, Fault, Problem, TableName, TablePlan};
 
 use super::names::{ASIDE, by_hand, literal, numbers, quoted, task_prefix};
 use super::shape::{self, Shape, Shapes};
-use super::{rows, standby};
+use super::{rows, standby, watch};
 use crate::error;
 use crate::native::TableNative;
 use crate::wire::quote_identifier;
@@ -230,10 +230,16 @@ async fn checked(
     client.batch_execute("BEGIN").await.map_err(failed)?;
     let done = match client.batch_execute(statement).await {
         Ok(()) => shape::check(client, plan, &task.settings).await,
+        // It went since the plan was made: the next plan is without it.
+        Err(error) if is_missing(&error) => Err(Problem { fault: Fault::Transient, ..failed(error) }),
         Err(error) => Err(failed(error)),
     };
     let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
     done.and(client.batch_execute(end).await.map_err(failed))
+}
+
+fn is_missing(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| matches!(code.code(), "42P01" | "3F000"))
 }
 
 /// What makes the publication.
@@ -297,7 +303,12 @@ impl<'a> Wanted<'a> {
     async fn of(client: &Client, task: &TaskContext, name: &str, plan: &'a [TablePlan]) -> Result<Self, Problem> {
         let mut wanted = Self { missing: Vec::new(), others: Vec::new() };
         let Some(published) = Published::read(client, name).await? else { return Ok(wanted) };
-        for table in plan.iter().filter(|table| table.source.kind != TableKind::View && has_identity(table)) {
+        let oids: Vec<u32> = plan.iter().map(shape::oid).collect();
+        let names = watch::names(client, &oids).await?;
+        // Of one that is gone, or has another name, entering it tells.
+        let is_there = |table: &&TablePlan| names.get(&shape::oid(table)) == Some(table.name());
+        let wanted_of = |table: &&TablePlan| table.source.kind != TableKind::View && has_identity(table);
+        for table in plan.iter().filter(wanted_of).filter(is_there) {
             let shape = published.shape(shape::oid(table));
             if !published.tables.contains(&shape::oid(table)) {
                 wanted.missing.push(table);

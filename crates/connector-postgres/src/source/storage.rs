@@ -6,11 +6,12 @@
 
 use serde_json::Value;
 use tokio_postgres::Client;
-use wavemark_connector::source::Entered;
+use wavemark_connector::source::{DROPPED_IN_LOAD, Entered};
 use wavemark_domain::catalog::TableKind;
 use wavemark_domain::{Fault, Problem, TablePlan};
 
 use super::names::quoted;
+use super::watch;
 use crate::error;
 use crate::native::{ColumnNative, TableNative};
 use crate::wire::quote_identifier;
@@ -54,10 +55,14 @@ pub(super) async fn enter(holder: &Client, control: &Client, table: &TablePlan) 
     if table.source.kind == TableKind::View {
         return Ok(whole_view(table));
     }
-    lock(holder, table).await?;
-    let oid = now(control, table).await?;
-    if oid != Some(native.oid) {
-        return Err(changed(table, "it was dropped and made again"));
+    let locked = lock(holder, table).await;
+    let is_it = locked.is_ok() && now(control, table).await? == Some(native.oid);
+    if !is_it && watch::names(control, &[native.oid]).await?.is_empty() {
+        return Err(dropped(table));
+    }
+    locked?;
+    if !is_it {
+        return Err(changed(table, "it has another name, which another table may have"));
     }
     compare_columns(control, native.oid, table).await?;
     let seen = leaves(holder.query(LEAVES, &[&native.oid]).await.map_err(failed)?, table)?;
@@ -132,6 +137,13 @@ async fn compare_columns(control: &Client, oid: u32, table: &TablePlan) -> Resul
 fn changed(table: &TablePlan, how: &str) -> Problem {
     let text = format!("Table {} changed after the task's plan was made: {how}.", table.name());
     Problem::new(Fault::Data, "table-changed", text).advice("Reload the table.").table(table.name())
+}
+
+fn dropped(table: &TablePlan) -> Problem {
+    let text = format!("Table {} was dropped before its load was over.", table.name());
+    Problem::new(Fault::Data, DROPPED_IN_LOAD, text)
+        .advice("Reload the table if it is there again.")
+        .table(table.name())
 }
 
 fn leaves(rows: Vec<tokio_postgres::Row>, table: &TablePlan) -> Result<(Vec<Leaf>, Option<u64>), Problem> {

@@ -1,4 +1,4 @@
-//! Alterations of which the log says nothing, because no row was written since: seen in the catalog now and then.
+//! Alterations, other names too, of which the log says nothing, because no row was written since: seen in the catalog now and then.
 //!
 //! The log describes a table before the next row of it. Until that comes the target would lack a column that every row at
 //! the source has, or keep values that a rewrite changed. So the catalog's description is taken as if the log had it,
@@ -8,18 +8,19 @@
 use bytes::{BufMut, BytesMut};
 use hashbrown::HashMap;
 use tokio_postgres::{Client, Row};
-use wavemark_domain::Problem;
+use wavemark_domain::{Problem, TableName};
 
 use super::known::Known;
 use super::numbers::Numbered;
 use crate::error;
 use crate::wire::Lsn;
 
-/// Columns as the log describes them, and one number for all of them.
+/// Columns as the log describes them and tables' names: one number for all of them.
 const SHAPE: &str = "\
-    SELECT coalesce(bit_xor(hashtextextended(attname || ' ' || atttypid || ' ' || atttypmod, \
-        attrelid::int8 * 2048 + attnum)), 0) \
-    FROM pg_attribute WHERE attrelid = ANY ($1) AND attnum > 0 AND NOT attisdropped AND attgenerated::text = ''";
+    SELECT coalesce(bit_xor(hashtextextended(attname || ' ' || atttypid || ' ' || atttypmod || ' ' || relname || ' ' || \
+        relnamespace, attrelid::int8 * 2048 + attnum)), 0) \
+    FROM pg_attribute JOIN pg_class c ON c.oid = attrelid \
+    WHERE attrelid = ANY ($1) AND attnum > 0 AND NOT attisdropped AND attgenerated::text = ''";
 
 const COLUMNS: &str = "\
     SELECT c.oid, n.nspname::text, c.relname::text, c.relreplident::text, a.attname::text, a.attnum, a.atttypid, \
@@ -49,20 +50,27 @@ pub(super) struct Unspoken {
 }
 
 /// Looks for tables that have other columns than the log has told of.
-#[derive(Default)]
 pub(super) struct Look {
+    /// Whether a table that has another name goes on.
+    follows_names: bool,
     /// What all columns were when no table had others.
     shape: Option<i64>,
 }
 
 /// A table in the catalog.
 struct Described {
+    name: TableName,
     columns: Vec<Numbered>,
     message: BytesMut,
     keys: Vec<bool>,
 }
 
 impl Look {
+    /// Nothing was looked at yet; whether a table that has another name goes on.
+    pub(super) fn following_names(follows_names: bool) -> Self {
+        Self { follows_names, shape: None }
+    }
+
     pub(super) async fn look(
         &mut self,
         client: &Client,
@@ -77,17 +85,26 @@ impl Look {
             return Ok(Vec::new());
         }
         let rows = client.query(COLUMNS, &[&oids, &publication]).await.map_err(failed)?;
-        let end: i64 = client.query_one(END, &[]).await.map_err(failed)?.get(0);
+        let from = end(client).await?;
         let mut described: HashMap<u32, Described> = HashMap::new();
         for row in &rows {
             described.entry(row.get(0)).or_insert_with(|| Described::begin(row)).push(row);
         }
-        described.retain(|oid, table| known.has_other_columns(*oid, &table.columns));
+        described.retain(|oid, table| {
+            known.has_other_columns(*oid, &table.columns)
+                || (self.follows_names && known.has_other_name(*oid, &table.name))
+        });
         self.shape = described.is_empty().then_some(shape);
-        let from = Lsn(end.cast_unsigned());
         let unspoken = |(relation, table): (u32, Described)| Unspoken { from, relation, message: table.message() };
         Ok(described.into_iter().map(unspoken).collect())
     }
+}
+
+/// Once the log is read up to here, all is read that was committed before what the catalog showed until now.
+pub(super) async fn end(client: &Client) -> Result<Lsn, Problem> {
+    let end = client.query_one(END, &[]).await;
+    let end = end.map_err(|error| error::driver(&error, "ask where the source's log ends"))?;
+    Ok(Lsn(end.get::<_, i64>(0).cast_unsigned()))
 }
 
 impl Described {
@@ -99,7 +116,8 @@ impl Described {
             put_text(&mut message, row.get(at));
         }
         message.put_slice(row.get::<_, &str>(3).as_bytes());
-        Self { columns: Vec::new(), message, keys: Vec::new() }
+        let name = TableName::new(row.get::<_, String>(1), row.get::<_, String>(2));
+        Self { name, columns: Vec::new(), message, keys: Vec::new() }
     }
 
     fn push(&mut self, row: &Row) {

@@ -1,7 +1,9 @@
 //! What happens to followed tables without a word in the log: looked up in the catalog now and then.
 //!
-//! - A table that was dropped, or taken out of our publication, sends nothing any more. One that was renamed sends what
-//!   is no longer meant, and another under its name nothing. One whose entry in the publication was altered sends other
+//! - A table that was dropped sends nothing any more. What it sent before may still be unread: it ends once the log is read
+//!   up to where the catalog was.
+//! - One that was taken out of our publication sends nothing any more, either. One that was renamed sends what is no
+//!   longer meant, and another under its name nothing. One whose entry in the publication was altered sends other
 //!   rows or columns.
 //! - A table whose filter looks at columns that its replica identity lost can't be updated by its users as long as it is
 //!   published so: it is taken out.
@@ -18,15 +20,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::{Client, Error, Row};
 use wavemark_domain::catalog::TableKind;
+use wavemark_domain::layout::RenamedTablePolicy;
 use wavemark_domain::task::{PartitionPolicy, TaskSettings};
 use wavemark_domain::{Problem, TableId, TableName, TablePlan};
 
 use super::names::quoted;
 use super::shape::{self, Shape};
 use super::slot::Published;
+use super::unspoken;
 use crate::error;
 use crate::native::TableNative;
-use crate::wire::quote_identifier;
+use crate::wire::{Lsn, quote_identifier};
 
 /// After how many heartbeats it is looked.
 const BEATS: u32 = 3;
@@ -50,6 +54,9 @@ const TABLES: &str = "\
 pub(super) struct Seen {
     /// The tables to which something happened, and what; they are not looked at again.
     pub(super) ended: Vec<(TableId, String)>,
+    /// The tables that are gone, and how far the log must be read to have every change of them.
+    pub(super) dropped: Vec<TableId>,
+    pub(super) read: Lsn,
     /// Whether there may be tables that were not there before, or others under their names.
     pub(super) tables_came: bool,
 }
@@ -141,12 +148,17 @@ impl Watch {
         self.due = Instant::now() + self.every;
         let Some(published) = Published::read(client, &self.publication).await? else { return Ok(None) };
         let named = self.names(client).await?;
+        let dropped: Vec<TableId> =
+            self.tables.iter().filter(|table| !named.contains_key(&table.oid)).map(|table| table.table).collect();
+        let read = if dropped.is_empty() { Lsn(0) } else { unspoken::end(client).await? };
         let mut leaves = self.leaves(client).await?;
+        // One that goes on under another name is described under it once the log is read so far.
+        let follows_names = self.settings.renamed_tables == RenamedTablePolicy::Apply;
         let mut found = Vec::new();
         for table in &self.tables {
             let what = match named.get(&table.oid) {
-                None => Some("it was dropped".to_owned()),
-                Some(name) if *name != table.name => Some(format!("it is now named {name}")),
+                None => None,
+                Some(name) if *name != table.name && !follows_names => Some(format!("it is now named {name}")),
                 Some(_) if !published.tables.contains(&table.oid) => {
                     Some("it is not in the task's publication any more".to_owned())
                 }
@@ -164,12 +176,16 @@ impl Watch {
         }
         let all_tables = client.query_one(TABLES, &[]).await.map_err(|error| failed(&error))?.get(0);
         found.extend(self.uncovered(client, &found).await?);
-        self.tables.retain(|table| !found.iter().any(|(ended, _)| *ended == table.table));
+        self.tables
+            .retain(|table| !dropped.contains(&table.table) && !found.iter().any(|(ended, _)| *ended == table.table));
         for table in &mut self.tables {
             table.leaves = leaves.remove(&table.oid).unwrap_or_default();
+            if let Some(name) = named.get(&table.oid) {
+                table.name = name.clone();
+            }
         }
         let tables_came = self.all_tables.replace(all_tables) != Some(all_tables);
-        Ok(Some(Seen { ended: found, tables_came }))
+        Ok(Some(Seen { ended: found, dropped, read, tables_came }))
     }
 
     /// The tables whose updates the server refuses because of what the publication has of them. They are taken out of ours:
@@ -215,12 +231,9 @@ impl Watch {
         Ok(refused)
     }
 
-    /// What the tables that are there are named.
     async fn names(&self, client: &Client) -> Result<BTreeMap<u32, TableName>, Problem> {
         let oids: Vec<u32> = self.tables.iter().map(|table| table.oid).collect();
-        let rows = client.query(NAMES, &[&oids]).await.map_err(|error| failed(&error))?;
-        let name = |row: &Row| (row.get(0), TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)));
-        Ok(rows.iter().map(name).collect())
+        names(client, &oids).await
     }
 
     /// The partitions of each table that has some.
@@ -233,6 +246,13 @@ impl Watch {
         }
         Ok(leaves)
     }
+}
+
+/// What the tables that are there are named.
+pub(super) async fn names(client: &Client, oids: &[u32]) -> Result<BTreeMap<u32, TableName>, Problem> {
+    let rows = client.query(NAMES, &[&oids]).await.map_err(|error| failed(&error))?;
+    let name = |row: &Row| (row.get(0), TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)));
+    Ok(rows.iter().map(name).collect())
 }
 
 fn failed(error: &Error) -> Problem {

@@ -2,9 +2,9 @@
 
 use hashbrown::HashMap;
 use wavemark_domain::batch::RowStart;
-use wavemark_domain::{Batch, Cell, ChangeKind, Problem, Relayout, TableId};
+use wavemark_domain::{Batch, Cell, ChangeKind, Problem, Relayout, TableId, TableName};
 
-use super::layout::{Expected, Layout};
+use super::layout::{Expected, Layout, changed, dropped};
 use super::oversized::Oversized;
 use crate::pgoutput::{self, Delete, Insert, Message, OldRow, OwnedRelation, RelationBody, Truncate, Tuple, Update};
 
@@ -30,6 +30,8 @@ pub(super) struct Writer {
     most_row: u64,
     /// Whether the next layout of a table is looked for, rather than ending the table.
     follows_layouts: bool,
+    /// Whether a table that has another name goes on, so that one under its old name is another.
+    follows_names: bool,
     /// A relation that is not as expected: nothing more may be written before it is known what becomes of it.
     unresolved: Option<(TableId, OwnedRelation)>,
     /// Layouts that hold from the beginning of the batch on.
@@ -59,6 +61,7 @@ impl Writer {
             doubtful,
             most_row: u64::MAX,
             follows_layouts: false,
+            follows_names: false,
             unresolved: None,
             layouts: Vec::new(),
             batch: Batch::default(),
@@ -69,6 +72,11 @@ impl Writer {
     /// The same, for a reader that finds out what a table's next layout is.
     pub(super) fn following_layouts(self) -> Self {
         Self { follows_layouts: true, ..self }
+    }
+
+    /// The same, for a reader that follows tables under other names, too.
+    pub(super) fn following_names(self, follows: bool) -> Self {
+        Self { follows_names: follows, ..self }
     }
 
     /// The same, for a reader that refuses rows of more bytes than that.
@@ -113,10 +121,9 @@ impl Writer {
     }
 
     fn planned(&self, relation: &RelationBody<'_>) -> Option<&Expected> {
-        self.expected.iter().find(|expected| {
-            expected.oid == relation.id
-                || (expected.name.schema == relation.namespace && expected.name.table == relation.name)
-        })
+        let by_number = self.expected.iter().find(|expected| expected.oid == relation.id);
+        let by_name = || self.expected.iter().find(|expected| expected.is_named(relation));
+        if self.follows_names { by_number } else { by_number.or_else(by_name) }
     }
 
     /// Takes in what a table looks like from here on.
@@ -127,9 +134,7 @@ impl Writer {
         };
         let table = expected.table;
         let doubt = self.doubtful.iter().find(|(doubtful, _)| *doubtful == table).map(|(_, problem)| problem.clone());
-        let is_same = expected.oid == relation.id
-            && expected.name.schema == relation.namespace
-            && expected.name.table == relation.name;
+        let is_same = expected.oid == relation.id && (self.follows_names || expected.is_named(relation));
         let may_follow = self.follows_layouts && is_same && doubt.is_none();
         match doubt.map_or_else(|| expected.compare(relation), Err) {
             _ if self.barred.contains(&table) => {
@@ -145,11 +150,20 @@ impl Writer {
 
     /// A planned table whose changes don't come any more, or not all of them.
     pub(super) fn end_table(&mut self, table: TableId, how: &str) {
+        self.end_with(table, |name| changed(name, how));
+    }
+
+    /// A planned table of which every change was read, and that is gone.
+    pub(super) fn end_dropped(&mut self, table: TableId) {
+        self.end_with(table, dropped);
+    }
+
+    fn end_with(&mut self, table: TableId, problem: impl FnOnce(&TableName) -> Problem) {
         if self.barred.contains(&table) {
             return;
         }
         if let Some(expected) = self.expected.iter().find(|expected| expected.table == table) {
-            let problem = expected.changed(how);
+            let problem = problem(&expected.name);
             self.bar(expected.oid, table, problem);
         }
     }

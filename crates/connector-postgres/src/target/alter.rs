@@ -7,10 +7,10 @@ use wavemark_domain::{Fault, LayoutStep, Problem, Relayout, TablePlan};
 
 use super::create::{self, native};
 use super::fault::problem;
-use super::marks;
 use super::table::{self, Relation, quote_table};
 use super::wave::Waves;
 use super::wider;
+use super::{marks, moved};
 use crate::native::ColumnNative;
 use crate::wire::quote_identifier;
 
@@ -47,6 +47,9 @@ impl Waves {
         create::create_missing_types(&*client, &next.plan, &native(&next.plan)?).await?;
         for statement in statements(before, next, &there)? {
             client.batch_execute(&statement).await.map_err(failed)?;
+        }
+        if before.name() != next.plan.name() {
+            moved::rename(&client, self.grant.task, before, &next.plan).await?;
         }
         if !marks::note_layout(&*client, self.grant.task, &next.plan).await.map_err(failed)? {
             return Err(Problem::internal(format!("Table {} is altered but has no mark.", before.target)));
@@ -91,6 +94,8 @@ fn statements(before: &TablePlan, next: &Relayout, there: &Relation) -> Result<V
                 }
                 later.push(format!("ALTER TABLE {table} ALTER COLUMN {name} TYPE {kind}"));
             }
+            // Last of all, by the names of both plans.
+            LayoutStep::Move { .. } => {}
             LayoutStep::Add { column, existing } => later.extend(add(&table, &next.plan, column, existing.as_deref())?),
         }
     }

@@ -90,7 +90,7 @@ async fn create(transaction: &Transaction<'_>, table: &TablePlan) -> Result<(), 
 }
 
 /// Schemas are made only where missing: a role may own a schema without the right to make one.
-async fn create_schema(transaction: &impl GenericClient, name: &str) -> Result<(), tokio_postgres::Error> {
+pub(crate) async fn create_schema(transaction: &impl GenericClient, name: &str) -> Result<(), tokio_postgres::Error> {
     let there: bool = transaction
         .query_one("SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)", &[&name])
         .await?

@@ -58,6 +58,29 @@ pub(crate) async fn release(
     Ok(found)
 }
 
+/// Drops the foreign keys between a table that has ended and other tables of the task, and what was noted of such; returns
+/// them in words.
+pub(crate) async fn part(client: &Client, task: Uuid, table: &TablePlan) -> Result<Vec<String>, tokio_postgres::Error> {
+    const SQL: &str = "SELECT n.nspname::text, c.relname::text, k.conname::text, pg_catalog.pg_get_constraintdef(k.oid) \
+        FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid \
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+        WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid <> k.confrelid \
+        AND pg_catalog.to_regclass($1) IN (k.conrelid, k.confrelid) \
+        AND (SELECT pg_catalog.count(DISTINCT t.oid) FROM wavemark.tables w, LATERAL (SELECT pg_catalog.to_regclass( \
+            pg_catalog.format('%I.%I', w.target_schema, w.target_table))::oid) t (oid) \
+            WHERE w.task = $2 AND t.oid IN (k.conrelid, k.confrelid)) = 2 ORDER BY 1, 2, 3";
+    const NOTED: &str = "DELETE FROM wavemark.foreign_keys WHERE task = $1 AND ((on_schema, on_table) = ($2, $3) \
+        OR pg_catalog.strpos(definition, pg_catalog.format(' REFERENCES %I.%I(', $2::text, $3::text)) > 0)";
+    let rows = client.query(SQL, &[&quote_table(&table.target), &task]).await?;
+    let keys: Vec<Noted> = rows.iter().map(noted).collect();
+    for key in &keys {
+        let (on, name) = (quote_table(&key.on), quote_identifier(&key.name));
+        client.batch_execute(&format!("ALTER TABLE {on} DROP CONSTRAINT {name}")).await?;
+    }
+    client.execute(NOTED, &[&task, &table.target.schema, &table.target.table]).await?;
+    Ok(keys.into_iter().map(|key| format!("{} on {}", key.name, key.on)).collect())
+}
+
 /// Drops what parked tables are in the way of, in one commit; returns the keys in words. `None` if somebody else uses
 /// the tables just now: nobody is kept waiting for long.
 pub(crate) async fn release_parked(

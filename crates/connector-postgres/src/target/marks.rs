@@ -287,6 +287,61 @@ pub(crate) async fn set_stage(
         .map(drop)
 }
 
+/// Ends a table whose rows stay: they count as those of an earlier load.
+pub(crate) async fn set_superseded(
+    client: &impl GenericClient,
+    task: Uuid,
+    table: &TableName,
+) -> Result<(), tokio_postgres::Error> {
+    const SQL: &str = "UPDATE wavemark.tables SET stage = 'superseded', problem = NULL, \
+        changed_at = pg_catalog.clock_timestamp() WHERE task = $1 AND source_schema = $2 AND source_table = $3";
+    const CHUNKS: &str = "DELETE FROM wavemark.chunks WHERE task = $1 AND source_schema = $2 AND source_table = $3";
+    client.execute(SQL, &[&task, &table.schema, &table.table]).await?;
+    client.execute(CHUNKS, &[&task, &table.schema, &table.table]).await.map(drop)
+}
+
+/// The name of another task that writes the same target table.
+pub(crate) async fn written_by_another(
+    client: &impl GenericClient,
+    task: Uuid,
+    table: &TablePlan,
+) -> Result<Option<String>, tokio_postgres::Error> {
+    const SQL: &str = "SELECT f.name FROM wavemark.tables t JOIN wavemark.fence f ON f.task = t.task \
+        WHERE t.target_schema = $1 AND t.target_table = $2 AND t.task <> $3 AND NOT f.tombstone LIMIT 1";
+    let row = client.query_opt(SQL, &[&table.target.schema, &table.target.table, &task]).await?;
+    Ok(row.map(|row| row.get(0)))
+}
+
+/// Moves what is kept of a table, and of foreign keys that it has or that point at it, to its next names. What an earlier
+/// load left under them is not ours any more.
+pub(crate) async fn rename(
+    client: &impl GenericClient,
+    task: Uuid,
+    before: &TablePlan,
+    next: &TablePlan,
+) -> Result<(), tokio_postgres::Error> {
+    const EARLIER: &str = "DELETE FROM wavemark.tables WHERE task = $1 AND source_schema = $2 AND source_table = $3 \
+        AND stage = 'superseded'";
+    const TABLES: &str = "UPDATE wavemark.tables SET source_schema = $4, source_table = $5, target_schema = $6, \
+        target_table = $7 WHERE task = $1 AND source_schema = $2 AND source_table = $3";
+    const CHUNKS: &str = "UPDATE wavemark.chunks SET source_schema = $4, source_table = $5 \
+        WHERE task = $1 AND source_schema = $2 AND source_table = $3";
+    const KEYS: &str = "UPDATE wavemark.foreign_keys SET \
+        on_schema = CASE WHEN (on_schema, on_table) = ($2, $3) THEN $4 ELSE on_schema END, \
+        on_table = CASE WHEN (on_schema, on_table) = ($2, $3) THEN $5 ELSE on_table END, \
+        definition = pg_catalog.replace(definition, pg_catalog.format(' REFERENCES %I.%I(', $2::text, $3::text), \
+            pg_catalog.format(' REFERENCES %I.%I(', $4::text, $5::text)) WHERE task = $1";
+    let (from, to) = (before.name(), next.name());
+    client.execute(EARLIER, &[&task, &to.schema, &to.table]).await?;
+    let target = &next.target;
+    let names: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
+        [&task, &from.schema, &from.table, &to.schema, &to.table, &target.schema, &target.table];
+    client.execute(TABLES, &names).await?;
+    client.execute(CHUNKS, &names[..5]).await?;
+    let (was, is) = (&before.target, &next.target);
+    client.execute(KEYS, &[&task, &was.schema, &was.table, &is.schema, &is.table]).await.map(drop)
+}
+
 /// Parks a table at a position.
 pub(crate) async fn park(
     client: &impl GenericClient,

@@ -187,6 +187,10 @@ impl Session for PgSession {
         self.waves.alter(before, next).await
     }
 
+    async fn end_table(&mut self, table: &TablePlan, drop: bool) -> Result<Option<Vec<String>>, Problem> {
+        self.waves.end_table(table, drop).await
+    }
+
     async fn apply_carefully(
         &mut self,
         plan: &[TablePlan],

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use wavemark_connector::{Connector as _, TaskContext};
 use wavemark_connector_postgres::Postgres;
@@ -22,10 +22,22 @@ const PATIENCE: Duration = Duration::from_mins(2);
 impl Pair {
     /// The task at an epoch, taking these tables of schema `public`.
     pub(crate) fn run(&self, epoch: i64, kind: TaskKind, tables: &[&str], settings: TaskSettings) -> Run {
-        let rule = |(at, table): (usize, &&str)| {
+        let whole: Vec<(&str, Value)> = tables.iter().map(|table| (*table, json!([]))).collect();
+        self.filtered_run(epoch, kind, &whole, settings)
+    }
+
+    /// The same with filters of each table's rows.
+    pub(crate) fn filtered_run(
+        &self,
+        epoch: i64,
+        kind: TaskKind,
+        tables: &[(&str, Value)],
+        settings: TaskSettings,
+    ) -> Run {
+        let rule = |(at, (table, filters)): (usize, &(&str, Value))| {
             json!({
                 "rule-type": "selection", "rule-id": at.to_string(), "rule-name": table, "rule-action": "include",
-                "object-locator": {"schema-name": "public", "table-name": table}
+                "object-locator": {"schema-name": "public", "table-name": table}, "filters": filters
             })
         };
         let rules: Vec<_> = tables.iter().enumerate().map(rule).collect();

@@ -49,6 +49,7 @@ pub async fn check(subject: &Subject, rows: impl AsyncFn() -> Vec<Numbers>) {
     subject.nothing_of_a_predecessor_can_be_committed(&rows).await;
     subject.a_parked_table_is_kept_with_its_reason().await;
     subject.a_table_is_altered_with_its_wave_or_not_at_all(&rows).await;
+    subject.a_table_ends_with_its_wave_or_not_at_all(&rows).await;
     subject.what_is_cleaned_up_is_not_opened_again().await;
 }
 
@@ -290,6 +291,32 @@ impl Subject {
         commit(session, 9, &[]).await.expect("the wave is committed");
         after.retain(|row| row[0] != 6);
         assert_eq!(rows().await, after);
+    }
+
+    async fn a_table_ends_with_its_wave_or_not_at_all(&self, rows: &impl AsyncFn() -> Vec<Numbers>) {
+        let table = &self.next.plan;
+        let before = rows().await;
+        let mut first = self.open(2).await;
+        let kept = first.kept.tables.clone();
+        let session = first.session.as_mut();
+        assert_eq!(session.end_table(table, false).await, Ok(Some(Vec::new())), "a table without foreign keys ends");
+        session.roll_back().await.expect("the wave is taken back");
+        let mut second = self.open(2).await;
+        assert_eq!(second.kept.tables, kept, "its mark stays with a wave that was taken back");
+        let session = second.session.as_mut();
+        session.end_table(table, false).await.expect("a table ends");
+        commit(session, 10, &[]).await.expect("the wave is committed");
+        assert_eq!(rows().await, before, "its rows stay where nothing else is asked for");
+
+        let mut third = self.open(2).await;
+        assert_eq!((third.kept.tables.len(), third.kept.bookmark), (0, Some(bookmark(10))), "nothing is kept of it");
+        let mark = self.mark(1);
+        let session = third.session.as_mut();
+        session.begin_table(table, Preparation::Nothing, &mark).await.expect("one of its name begins anew");
+        assert_eq!(rows().await, Vec::<Numbers>::new(), "without the rows of the one before");
+        session.end_table(table, true).await.expect("a table that was made for the task is dropped");
+        commit(session, 11, &[]).await.expect("the wave is committed");
+        assert_eq!(self.open(2).await.kept.tables, [], "nothing is kept of it");
     }
 
     async fn what_is_cleaned_up_is_not_opened_again(&self) {

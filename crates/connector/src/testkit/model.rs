@@ -90,6 +90,16 @@ pub struct Heap {
     pub poisoned: bool,
     /// Whether it is made later: nobody sees it yet.
     pub unmade: bool,
+    /// Where it was dropped; its last rows stay here, to compare.
+    pub gone: Option<u64>,
+}
+
+impl Heap {
+    /// Whether there is no such table, not yet or not any more.
+    #[must_use]
+    pub const fn is_away(&self) -> bool {
+        self.unmade || self.gone.is_some()
+    }
 }
 
 /// The rows of each table, sorted.
@@ -243,7 +253,7 @@ impl SourceState {
     /// The tables as a catalog shows them.
     #[must_use]
     pub fn catalog(&self) -> Vec<Table> {
-        let made = self.heaps.iter().enumerate().filter(|(_, heap)| !heap.unmade);
+        let made = self.heaps.iter().enumerate().filter(|(_, heap)| !heap.is_away());
         made.map(|(index, heap)| table(index, heap.keyless, heap.layout)).collect()
     }
 

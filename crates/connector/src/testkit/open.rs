@@ -57,12 +57,12 @@ impl OpenTransaction {
 impl SourceState {
     /// A table that nobody else may write for now.
     pub(super) fn is_locked(&self, table: usize) -> bool {
-        self.heaps[table].unmade || self.open.iter().any(|open| open.view.locked.contains(&table))
+        self.heaps[table].is_away() || self.open.iter().any(|open| open.view.locked.contains(&table))
     }
 
     /// A table that can't be locked for now.
     pub(super) fn is_in_use(&self, table: usize) -> bool {
-        self.heaps[table].unmade || self.open.iter().any(|open| open.uses(table))
+        self.heaps[table].is_away() || self.open.iter().any(|open| open.uses(table))
     }
 
     /// One step of the transactions in progress: one begins, writes, sets a savepoint, goes back to one, releases one
@@ -103,7 +103,7 @@ impl SourceState {
 
     fn write_in_progress(&mut self, at: usize) {
         let table = self.writes.index(self.heaps.len());
-        if self.heaps[table].unmade
+        if self.heaps[table].is_away()
             || (0..self.open.len()).any(|other| other != at && self.open[other].view.locked.contains(&table))
         {
             return;

@@ -2,12 +2,14 @@
 
 use super::model::{Row, SourceState, place};
 use super::target::{Mark, Progress, TargetState};
+use crate::source::{DROPPED_IN_LOAD, TABLE_DROPPED};
 use crate::target::Stage;
 
 /// Every way in which the target's committed state differs from the source's at the target's own bookmark.
 ///
 /// * A table that is loaded equals the source as of its load or the bookmark, whichever is later.
 /// * A parked table equals the source as of where it was parked, and the source gave a reason to park it.
+/// * A table that has ended and was kept equals the source as of where it was dropped.
 /// * A table that is loaded again: nothing is said about its rows until that is over.
 /// * Bookmarks and epochs only go forward; the source has forgotten nothing beyond the bookmark, and nothing that a
 ///   standby of the target doesn't have.
@@ -33,7 +35,11 @@ pub fn differences(source: &SourceState, target: &TargetState) -> Vec<String> {
         found.extend(backwards(before, last));
     }
     for (index, rows) in target.tables.iter().enumerate() {
-        let Some(mark) = target.marks.get(&index) else { continue };
+        let Some(mark) = target.marks.get(&index) else {
+            let kept = target.ended.get(&index).filter(|dropped| !**dropped).and(source.heaps[index].gone);
+            found.extend(kept.and_then(|at| difference(index, at, &source.rows_at(at)[index], rows)));
+            continue;
+        };
         match exact_as_of(source, index, mark, bookmark) {
             Ok(Some(at)) => found.extend(difference(index, at, &source.rows_at(at)[index], rows)),
             Ok(None) => {}
@@ -57,7 +63,7 @@ fn exact_as_of(source: &SourceState, table: usize, mark: &Mark, bookmark: u64) -
         }
         Stage::Parked(_) => Ok((!mark.parked_in_load).then_some(at)),
         Stage::Loaded => Ok(Some(at.max(bookmark))),
-        Stage::Loading if mark.reloaded => Ok(None),
+        Stage::Loading if mark.reloaded || source.heaps[table].gone.is_some() => Ok(None),
         Stage::Loading => Err("is loading although there is a bookmark".to_owned()),
     }
 }
@@ -68,6 +74,7 @@ fn is_due(source: &SourceState, table: usize, code: &str) -> bool {
     match code {
         "poison" => heap.poisoned,
         "table-changed" | "table-does-not-fit" => heap.layout > 0,
+        TABLE_DROPPED | DROPPED_IN_LOAD | "table-left-out" => heap.gone.is_some(),
         "parked-by-hand" => true,
         _ => false,
     }

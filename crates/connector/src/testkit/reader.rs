@@ -18,7 +18,7 @@ use super::source::SimulatedSource;
 use super::view::push_row;
 use super::{Mishap, Sabotage};
 use crate::TaskContext;
-use crate::source::{ChangeReader, InHand, Read, Replan};
+use crate::source::{ChangeReader, InHand, Read, Replan, TABLE_DROPPED};
 
 /// Changes of one transaction that go into one batch at most.
 const PART: usize = 5;
@@ -158,7 +158,10 @@ impl Reader {
             let (transaction, done) = match self.part.take() {
                 Some(part) => part,
                 None => match self.next_transaction() {
-                    Some(transaction) => (transaction, 0),
+                    Some(transaction) => {
+                        self.end_dropped(&mut batch, self.read);
+                        (transaction, 0)
+                    }
                     None => break,
                 },
             };
@@ -228,8 +231,22 @@ impl Reader {
         }
         self.read = end;
         let mut batch = Batch::default();
+        self.end_dropped(&mut batch, end);
         batch.end_transaction(position(end), time_of(end));
         Some(self.give(batch, None))
+    }
+
+    /// Ends tables that are gone once everything up to where they were dropped is read.
+    fn end_dropped(&mut self, batch: &mut Batch, read: u64) {
+        let state = self.source.state();
+        for (index, table) in self.tables.iter_mut().enumerate() {
+            if !table.barred && state.heaps[index].gone.is_some_and(|gone| gone <= read) {
+                table.barred = true;
+                let id = TableId(u32::try_from(index).unwrap_or_default());
+                batch.push_change(id, ChangeKind::Barrier, None, None);
+                self.barriers.push((id, Problem::new(Fault::Data, TABLE_DROPPED, "simulated: the table was dropped")));
+            }
+        }
     }
 
     fn note(&self, mishap: Mishap, table: usize) {

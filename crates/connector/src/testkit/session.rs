@@ -29,6 +29,8 @@ struct Wave {
     tables: BTreeMap<usize, Vec<Row>>,
     /// Layouts that tables get with it.
     layouts: BTreeMap<usize, u64>,
+    /// Tables that end with it, and whether they are dropped.
+    ended: BTreeMap<usize, bool>,
 }
 
 pub(super) struct SimulatedSession {
@@ -44,7 +46,7 @@ impl SimulatedSession {
     async fn begin(&mut self) -> Result<(), Problem> {
         if self.wave.is_none() {
             let begun = self.connection.begin(Lock::Alone, "beginning a wave").await?;
-            self.wave = Some(Wave { begun, tables: BTreeMap::new(), layouts: BTreeMap::new() });
+            self.wave = Some(Wave { begun, tables: BTreeMap::new(), layouts: BTreeMap::new(), ended: BTreeMap::new() });
         }
         Ok(())
     }
@@ -206,6 +208,15 @@ impl Session for SimulatedSession {
         Ok(())
     }
 
+    async fn end_table(&mut self, table: &TablePlan, drop: bool) -> Result<Option<Vec<String>>, Problem> {
+        self.begin().await?;
+        self.connection.target.pause("ending a table").await?;
+        if let Some(wave) = self.wave.as_mut() {
+            wave.ended.insert(table.id.index(), drop);
+        }
+        Ok(Some(Vec::new()))
+    }
+
     async fn apply_carefully(
         &mut self,
         plan: &[TablePlan],
@@ -239,7 +250,7 @@ impl Session for SimulatedSession {
 
     async fn commit(&mut self, end: &WaveEnd<'_>) -> Result<(), Problem> {
         self.begin().await?;
-        let Some(Wave { begun, tables, layouts }) = self.wave.take() else { return Ok(()) };
+        let Some(Wave { begun, tables, layouts, ended }) = self.wave.take() else { return Ok(()) };
         if let Err(problem) = tables.values().try_for_each(|rows| refuse_poison(rows, Checks::AtOnce)) {
             return begun.roll_back().and(Err(problem));
         }
@@ -260,6 +271,13 @@ impl Session for SimulatedSession {
             for (table, layout) in layouts {
                 state.layouts[table] = layout;
                 state.chance.note(Mishap::LayoutTakenUp, Some(table));
+            }
+            for (table, drop) in ended {
+                state.marks.remove(&table);
+                state.ended.insert(table, drop);
+                if drop {
+                    state.tables[table].clear();
+                }
             }
             Ok(())
         };

@@ -51,6 +51,8 @@ pub struct TargetState {
     pub tables: Vec<Vec<Row>>,
     /// Marks by table.
     pub marks: BTreeMap<usize, Mark>,
+    /// Tables that have ended, and whether they were dropped.
+    pub ended: BTreeMap<usize, bool>,
     /// Commits of waves.
     pub waves: u64,
     /// Called after each commit that may be seen.
@@ -77,6 +79,7 @@ impl TargetState {
         Self {
             tables: vec![Vec::new(); tables],
             marks: BTreeMap::new(),
+            ended: BTreeMap::new(),
             waves: 0,
             committed: None,
             chance,

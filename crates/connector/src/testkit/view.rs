@@ -10,7 +10,7 @@ use super::model::{Heap, Row, in_layout, layout_of};
 use super::side::SimulatedSide;
 use super::source::SimulatedSource;
 use crate::compare::Side;
-use crate::source::{Block, BlockFormat, ChunkRange, Entered, KeySet, RowReader, View};
+use crate::source::{Block, BlockFormat, ChunkRange, DROPPED_IN_LOAD, Entered, KeySet, RowReader, View};
 
 /// Rows as of one position.
 pub(super) struct SimulatedView {
@@ -47,6 +47,10 @@ impl View for SimulatedView {
         let storage = self.heap(table).storage;
         let state = self.source.state();
         let now = &state.heaps[table.id.index()];
+        if now.gone.is_some() {
+            let text = "simulated: the table was dropped before its load was over";
+            return Err(Problem::new(Fault::Data, DROPPED_IN_LOAD, text).table(table.name()));
+        }
         if now.layout != layout_of(table) && self.source.sabotage != Some(Sabotage::LayoutIgnored) {
             let text = "simulated: the table changed after the plan was made";
             return Err(Problem::new(Fault::Data, "table-changed", text).table(table.name()));

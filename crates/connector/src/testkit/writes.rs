@@ -58,6 +58,17 @@ impl SourceState {
         }
     }
 
+    /// Drops the last table, in a transaction of its own. It waits for transactions in progress that have written it.
+    pub fn drop_table(&mut self) {
+        let table = self.heaps.len() - 1;
+        if self.heaps[table].is_away() {
+            return;
+        }
+        self.commit_those_that_use(table);
+        self.commit_whole(Vec::new());
+        self.heaps[table].gone = Some(self.end);
+    }
+
     /// Gives a table new storage, as `VACUUM FULL` does: rows are at other places, and the log says nothing.
     pub fn rewrite(&mut self, table: usize) {
         self.commit_those_that_use(table);

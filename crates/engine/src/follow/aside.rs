@@ -29,9 +29,11 @@ impl Follower<'_> {
                 answer(reply, begun);
             }
             Request::Park { table, at, problem, reply } => {
-                park(self.run, &self.plan[table.index()], self.session, &at.position, problem).await?;
+                park(self.run, &self.plan[table.index()], self.session, &at.position, problem.clone()).await?;
                 self.tables.park(table);
-                self.expect_keys_in_the_way();
+                if !self.leaves(table, &problem) {
+                    self.expect_keys_in_the_way();
+                }
                 answer(reply, ());
             }
             Request::Hold { reply } => {
@@ -64,6 +66,9 @@ impl Follower<'_> {
             match mark.stage {
                 Stage::Loading => self.tables.take_aside(*table),
                 _ => drop(self.tables.park(*table)),
+            }
+            if let Stage::Parked(problem) = &mark.stage {
+                self.leaves(*table, problem);
             }
             begun.push(mark);
         }

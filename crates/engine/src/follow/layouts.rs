@@ -51,6 +51,10 @@ impl Follower<'_> {
             Err(problem) => return Err(problem.into()),
         }
         self.plan = plan;
+        self.run.status.update_table(table, |shown| {
+            shown.table = next.plan.name().clone();
+            shown.target = next.plan.target.clone();
+        });
         let words: Vec<String> = next.steps.iter().map(LayoutStep::words).collect();
         self.taken_up.push((table, words.join(", ")));
         if !self.streaming {
@@ -61,6 +65,9 @@ impl Follower<'_> {
 
     /// Tells of the layouts that were taken up in a wave that is committed now.
     pub(super) fn tell_taken_up(&mut self) {
+        for (table, _) in &self.taken_up {
+            self.marked[table.index()] = self.plan[table.index()].name().clone();
+        }
         for (table, words) in self.taken_up.drain(..) {
             let plan = &self.plan[table.index()];
             let text = format!("{} was changed as at the source: {words}", plan.target);

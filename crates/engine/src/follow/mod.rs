@@ -15,6 +15,7 @@ mod capture;
 mod careful;
 mod conflicts;
 mod durable;
+mod gone;
 mod hold;
 mod keys;
 mod layouts;
@@ -35,7 +36,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wavemark_connector::target::{Bookmark, Kept, Loader, Session, TableMark, WaveEnd};
 use wavemark_domain::progress::{Phase, Severity};
-use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
+use wavemark_domain::{Fault, Position, Problem, TableId, TableName, TablePlan};
 
 use crate::attempt::{Carried, Stop, changed};
 use crate::connections::Room;
@@ -77,6 +78,12 @@ struct Follower<'a> {
     keys_due: bool,
     /// When foreign keys of parked tables are to be dropped.
     keys_in_the_way: Option<Instant>,
+    /// What each table is called in what the target has committed.
+    marked: Vec<TableName>,
+    /// Why tables end that are gone.
+    ends: BTreeMap<TableId, Problem>,
+    /// When tables that are gone at the source are to be ended in the target.
+    ending_at: Option<Instant>,
     /// Read with nothing pending, and beyond the bookmark.
     idle_position: Option<Position>,
     /// Tables that are loaded aside, with their marks if they were begun before.
@@ -136,6 +143,9 @@ pub(crate) async fn follow(
         streaming: false,
         keys_due: run.task.kind.loads(),
         keys_in_the_way: None,
+        marked: plan.iter().map(|table| table.name().clone()).collect(),
+        ends: BTreeMap::new(),
+        ending_at: None,
         idle_position: None,
         aside: (!loading.is_empty()).then(|| Aside::start(run, plan, (loaders, room), loading.clone())),
         loading,
@@ -154,6 +164,7 @@ pub(crate) async fn follow(
     follower.leave_out_new_tables(kept);
     follower.show_bookmark();
     follower.park_carried();
+    follower.leave_parked(kept);
     follower.begin_new_tables(kept);
     follower.expect_keys_in_the_way();
     follower.run(received).await
@@ -173,7 +184,9 @@ impl Follower<'_> {
                 return Err(Stop::Again);
             }
             let (idle_at, has_idle_news, may_compare) = (self.idle_at(), self.has_idle_news(), self.may_compare());
-            let keys_at = self.keys_in_the_way.filter(|_| !self.streaming && !self.held);
+            let is_between = !self.streaming && !self.held;
+            let keys_at = self.keys_in_the_way.filter(|_| is_between);
+            let ending_at = self.ending_at.filter(|_| is_between);
             let first = tokio::select! {
                 biased;
                 () = self.run.stop.cancelled() => return self.end().await,
@@ -190,6 +203,10 @@ impl Follower<'_> {
                     self.release_keys().await?;
                     continue;
                 }
+                () = sleep_until(ending_at) => {
+                    self.end_gone().await?;
+                    continue;
+                }
                 first = received.recv(), if !self.held => first,
                 () = tokio::time::sleep_until(idle_at), if has_idle_news => {
                     self.commit_idle().await?;
@@ -200,7 +217,7 @@ impl Follower<'_> {
             let mut broken = None;
             let wave = gather(first, &mut received, self.run.task.settings.wave_changes as usize, &mut broken);
             if wave.iter().any(|captured| captured.read.tables_came) && self.looking.is_empty() {
-                self.looking.spawn(newcomers::are_there(self.run.clone()));
+                self.looking.spawn(newcomers::are_there(self.run.clone(), Arc::clone(&self.plan)));
             }
             let clock = wave.iter().filter_map(|captured| captured.read.source_clock).max();
             match self.take(wave).await {
@@ -318,8 +335,9 @@ impl Follower<'_> {
     /// Parks what an earlier attempt of this run found and could not commit.
     fn park_carried(&mut self) {
         for (name, problem) in std::mem::take(&mut self.carried.parks) {
-            if let Some(plan) = self.plan.iter().find(|plan| *plan.name() == name) {
-                self.park(plan.id, problem);
+            let found = self.plan.iter().find(|plan| *plan.name() == name).map(|plan| plan.id);
+            if let Some(table) = found.filter(|table| !self.leaves(*table, &problem)) {
+                self.park(table, problem);
             }
         }
     }

@@ -61,7 +61,7 @@ impl Follower<'_> {
 
     /// Reads the transaction again from the bookmark, with the table parked.
     pub(super) async fn start_without(&mut self, table: TableId, problem: Problem) -> Result<(), Stop> {
-        self.carried.parks.insert(self.plan[table.index()].name().clone(), problem);
+        self.carried.parks.insert(self.marked[table.index()].clone(), problem);
         self.start_again().await
     }
 
@@ -76,7 +76,7 @@ impl Follower<'_> {
         self.take_back().await?;
         self.run.status.update(|progress| progress.retries += 1);
         for (table, _, problem) in self.parks.drain(..) {
-            self.carried.parks.insert(self.plan[table.index()].name().clone(), problem);
+            self.carried.parks.insert(self.marked[table.index()].clone(), problem);
         }
         Err(Stop::Again)
     }

@@ -26,6 +26,8 @@ enum Part {
     Taken,
     /// Its changes are not kept.
     Parked,
+    /// It is gone at the source, and all of its changes are in the target: nothing of it comes any more.
+    Gone,
     /// It is loaded aside: all of it is left out until the log is opened anew.
     Aside,
     /// The reader ended the table before `from`, where the log still has an older layout: it is read again from there.
@@ -62,6 +64,18 @@ impl Tables {
     pub(super) fn park(&mut self, table: TableId) -> bool {
         self.any_left_out = true;
         std::mem::replace(&mut self.followed[table.index()].part, Part::Parked) != Part::Parked
+    }
+
+    /// Nothing of the table comes any more.
+    pub(super) fn leave(&mut self, table: TableId) {
+        self.any_left_out = true;
+        self.followed[table.index()].part = Part::Gone;
+    }
+
+    /// The tables that are gone.
+    pub(super) fn gone(&self) -> Vec<TableId> {
+        let numbered = (0..).zip(&self.followed);
+        numbered.filter(|(_, table)| table.part == Part::Gone).map(|(index, _)| TableId(index)).collect()
     }
 
     /// Leaves the table out from now on, because it is loaded aside.
@@ -120,18 +134,19 @@ impl Tables {
 
     /// Whether every table that isn't parked is live, so that they all stand at the bookmark.
     pub(super) fn all_live(&self) -> bool {
-        self.followed.iter().all(|table| table.live || table.part == Part::Parked)
+        self.followed.iter().all(|table| table.live || matches!(table.part, Part::Parked | Part::Gone))
     }
 
     /// Whether every table that the waves take is live.
     pub(super) fn all_taken_are_live(&self) -> bool {
-        self.followed.iter().all(|table| table.live || matches!(table.part, Part::Parked | Part::Aside))
+        let is_taken = |table: &Followed| matches!(table.part, Part::Taken | Part::Rejoins);
+        self.followed.iter().all(|table| table.live || !is_taken(table))
     }
 
     /// Whether the table is live.
     pub(super) fn is_live(&self, table: TableId) -> bool {
         let table = &self.followed[table.index()];
-        table.live && table.part != Part::Parked
+        table.live && !matches!(table.part, Part::Parked | Part::Gone)
     }
 
     /// For each change of the batch whether it is left out; `None` if none is. All ends are > `after`.
@@ -157,6 +172,6 @@ impl Tables {
             (Some(end), Some(from)) => end <= from,
             _ => false,
         };
-        matches!(table.part, Part::Parked | Part::Aside) || kind == ChangeKind::Barrier || from_load()
+        matches!(table.part, Part::Parked | Part::Aside | Part::Gone) || kind == ChangeKind::Barrier || from_load()
     }
 }

@@ -42,6 +42,7 @@ impl Follower<'_> {
         if let Some(first) = open.first() {
             self.carry_out_what_waits().await?;
             self.come_to(first).await?;
+            self.leave_dropped(first);
             self.streaming = true;
             self.stream(open).await?;
         }
@@ -61,7 +62,10 @@ impl Follower<'_> {
                 self.come_to(piece).await?;
                 while let Some(table) = self.barred(piece) {
                     if !self.rejoins(piece, table) {
-                        self.park(table, self.ends(piece, table)?);
+                        let problem = self.ends(piece, table)?;
+                        if !self.leaves(table, &problem) {
+                            self.park(table, problem);
+                        }
                     }
                 }
             }

@@ -301,7 +301,9 @@ pub(crate) async fn park(
         return Err(problem);
     }
     session.park_table(table, at, &problem).await?;
-    run.status.parked(table, &problem);
+    if !run.ends_for(&problem) {
+        run.status.parked(table, &problem);
+    }
     Ok(TableMark {
         source: table.name().clone(),
         began: at.clone(),

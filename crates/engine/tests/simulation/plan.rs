@@ -60,6 +60,8 @@ pub(crate) enum Step {
     Park { table: usize },
     /// The last table is made, and matches the task's mapping.
     MakeTable,
+    /// The last table is dropped.
+    DropTable,
     /// Others hold rows of a target table.
     HoldRows { table: usize, millis: u64 },
     /// Time passes.
@@ -100,6 +102,11 @@ impl Plan {
         }
         if plan.orders && rng.random_range(0..2) == 0 {
             plan.steps.extend((0..TABLES).map(|table| Step::Reload { table }));
+        }
+        if seed % 4 == 2 {
+            let at = rng.random_range(plan.steps.len() / 3..plan.steps.len());
+            plan.steps.insert(at, Step::DropTable);
+            plan.steps.insert(rng.random_range(0..at), Step::MakeTable);
         }
         plan
     }

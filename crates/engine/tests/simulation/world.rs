@@ -12,7 +12,7 @@ use wavemark_connector::testkit::model::{SourceState, place};
 use wavemark_connector::testkit::source::SimulatedSource;
 use wavemark_connector::testkit::target::{SimulatedTarget, TargetState};
 use wavemark_connector::testkit::{Chance, Sabotage, oracle};
-use wavemark_domain::layout::{ChangedTablePolicy, ColumnPolicy};
+use wavemark_domain::layout::{ChangedTablePolicy, ColumnPolicy, DroppedTablePolicy};
 use wavemark_domain::mapping::Mappings;
 use wavemark_domain::task::{DataErrorPolicy, TaskSettings};
 use wavemark_domain::{TableName, TableOrder, TableWish};
@@ -34,6 +34,8 @@ pub(crate) struct Outcome {
     pub(crate) counts: Counts,
     /// Tables that were made while the task followed, and are followed in the end.
     pub(crate) added: u64,
+    /// Tables that ended because they were dropped.
+    pub(crate) ended: u64,
     waves: u64,
     parked: u64,
 }
@@ -45,6 +47,7 @@ impl Outcome {
         self.waves += other.waves;
         self.parked += other.parked;
         self.added += other.added;
+        self.ended += other.ended;
         self.states = self.states.max(other.states);
         self.counts.add(&other.counts);
     }
@@ -52,10 +55,10 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { transactions, epochs, waves, parked, added, counts, .. } = self;
+        let Self { transactions, epochs, waves, parked, added, ended, counts, .. } = self;
         write!(
             f,
-            "{transactions} transactions, {epochs} workers, {waves} waves, {parked} tables parked, {added} added\n{counts}"
+            "{transactions} transactions, {epochs} workers, {waves} waves, {parked} tables parked, {added} added, {ended} ended\n{counts}"
         )
     }
 }
@@ -121,6 +124,11 @@ impl World {
                 data_errors: DataErrorPolicy::ParkTable,
                 idle_seconds: 1,
                 added_columns: if plan.seed.is_multiple_of(9) { ColumnPolicy::ParkTable } else { ColumnPolicy::Apply },
+                dropped_tables: match plan.seed % 5 {
+                    0 => DroppedTablePolicy::ParkTable,
+                    1 | 2 => DroppedTablePolicy::Ignore,
+                    _ => DroppedTablePolicy::Apply,
+                },
                 changed_tables: if plan.seed.is_multiple_of(3) {
                     ChangedTablePolicy::ReloadTable
                 } else {
@@ -204,6 +212,7 @@ impl World {
                 source.rewrite(table);
             }
             Step::Truncate { table } => source.truncate(table),
+            Step::DropTable => source.drop_table(),
             Step::MakeTable => {
                 source.make_table();
                 self.coverage.table_made();
@@ -298,6 +307,7 @@ impl World {
             states,
             counts,
             added: u64::from(target.marks.get(&(TABLES - 1)).is_some_and(|mark| mark.mark.stage == Stage::Loaded)),
+            ended: target.ended.len() as u64,
             waves: target.waves,
             parked: target.marks.values().filter(|mark| is_parked(&mark.mark.stage)).count() as u64,
         }

@@ -110,7 +110,7 @@ const fn text(name: &'static str, label: &'static str, hint: &'static str) -> Se
     Setting { name, label, hint, first: false, range: None, words: &[] }
 }
 
-const SETTINGS: [Setting; 31] = [
+const SETTINGS: [Setting; 33] = [
     Setting {
         name: "preparation",
         label: "Target tables before the load",
@@ -202,6 +202,18 @@ const SETTINGS: [Setting; 31] = [
         "When a table comes",
         "One that the mapping chooses, after the load.",
         &[("load", "Load it, the others go on"), ("ignore", "Leave it out"), PARK],
+    ),
+    choice(
+        "dropped_tables",
+        "When a table is dropped",
+        "At the source. The target's is dropped only if the task made it and nothing depends on it.",
+        &[PARK, ("ignore", "The target keeps it, the task is done with it"), ("apply", "Drop it in the target")],
+    ),
+    choice(
+        "renamed_tables",
+        "When a table is renamed",
+        "At the source, or moved to another schema.",
+        &[PARK, ("apply", "Rename it in the target, by the mapping of its new name")],
     ),
     choice(
         "published_columns",
