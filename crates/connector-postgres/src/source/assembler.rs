@@ -16,9 +16,10 @@ use wavemark_domain::{Batch, Position, Problem, Relayout, TableId};
 use super::layout::Expected;
 use super::oversized::{self, Oversized};
 use super::streamed::{Replay, Streamed};
+use super::told::{self, Told};
 use super::unspoken::Unspoken;
-use super::writer::Writer;
-use crate::pgoutput::{DecodeError, Message, OwnedRelation, StreamCommit, decode};
+use super::writer::{Unresolved, Writer};
+use crate::pgoutput::{DecodeError, LogicalMessage, Message, StreamCommit, decode};
 use crate::position::Place;
 use crate::wire::Lsn;
 
@@ -49,6 +50,10 @@ pub(super) struct Assembler {
     behind: bool,
     /// What holds once the log is read so far, unless the log says it itself.
     unspoken: Vec<Unspoken>,
+    /// The number that the source's event triggers write with what they tell, if they are heard.
+    token: Option<i64>,
+    /// Tables that the catalog has otherwise, which must have been told once the log is read so far.
+    doubts: Vec<(Lsn, TableId, Problem)>,
 }
 
 /// A committed transaction that is being read.
@@ -86,7 +91,28 @@ impl Assembler {
             progress: None,
             behind: false,
             unspoken: Vec::new(),
+            token: None,
+            doubts: Vec::new(),
         }
+    }
+
+    /// The same, for a log in which event triggers with this number tell of alterations.
+    pub(super) fn hearing(self, token: Option<i64>) -> Self {
+        Self { token, ..self }
+    }
+
+    /// These tables end once the log is read up to there, unless it tells before what became of them.
+    pub(super) fn doubt(&mut self, from: Lsn, tables: Vec<(TableId, Problem)>) {
+        for (table, problem) in tables {
+            if !self.doubts.iter().any(|(_, doubted, _)| *doubted == table) {
+                self.doubts.push((from, table, problem));
+            }
+        }
+    }
+
+    /// Whether there were alterations that the source could not tell.
+    pub(super) fn is_untold(&self) -> bool {
+        self.writer.is_untold
     }
 
     /// Takes in what the log may not say; instead of what was given before.
@@ -97,10 +123,15 @@ impl Assembler {
     /// Takes in the next of what the log did not say, if it is read so far; false if there is none.
     #[inline]
     pub(super) fn speak(&mut self) -> Result<bool, Problem> {
-        if self.unspoken.is_empty() || !self.is_between() {
+        if (self.unspoken.is_empty() && self.doubts.is_empty()) || !self.is_between() {
             return Ok(false);
         }
         let read_to = self.progress.map_or(self.marked, |(at, _)| at.max(self.marked));
+        if let Some(at) = self.doubts.iter().position(|(from, ..)| *from <= read_to) {
+            let (_, table, problem) = self.doubts.swap_remove(at);
+            self.writer.end_doubtful(table, problem);
+            return Ok(true);
+        }
         let Some(at) = self.unspoken.iter().position(|unspoken| unspoken.from <= read_to) else { return Ok(false) };
         let unspoken = self.unspoken.swap_remove(at);
         if let Message::Relation(_, relation) = decode(&unspoken.message, false).map_err(undecodable)? {
@@ -147,13 +178,33 @@ impl Assembler {
                 self.behind = clock - commit.time > BEHIND;
                 Ok(())
             }
+            Message::LogicalMessage(_, message) if self.open.is_some_and(|open| !open.passed_over) => {
+                self.told(&message)
+            }
             other => self.control(&other),
         }
+    }
+
+    /// Takes in what the source tells of an alteration. Nobody else's messages are meant.
+    fn told(&mut self, message: &LogicalMessage<'_>) -> Result<(), Problem> {
+        let Some(token) = self.token.filter(|_| message.transactional && message.prefix == told::PREFIX) else {
+            return Ok(());
+        };
+        let Some(told) = Told::of(message.content, token) else { return Ok(()) };
+        if let Told::Altered(altered) = &told {
+            self.described(altered.relation);
+        }
+        self.writer.told(told).map_err(undecodable)
     }
 
     /// Takes in a row that is larger than allowed, by the beginning of its message: its table ends there.
     #[cold]
     pub(super) fn oversized(&mut self, data: &[u8], size: usize) -> Result<(), Problem> {
+        if data.first() == Some(&b'M') {
+            // Others write such messages; one of the triggers that is not read leaves an alteration untold.
+            self.writer.is_untold |= told::is_one(data, self.chunk.is_some());
+            return Ok(());
+        }
         let no_row = || Problem::internal(format!("A message of the log has {size} bytes and is no row."));
         if let Some(transaction) = self.chunk {
             return self.streamed.keep(transaction, &oversized::to_keep(data, size).ok_or_else(no_row)?);
@@ -179,6 +230,7 @@ impl Assembler {
     fn chunk_message(&mut self, transaction: u32, data: &[u8]) -> Result<(), Problem> {
         match data.first() {
             Some(b'I' | b'U' | b'D' | b'R' | b'T') => self.streamed.keep(transaction, data),
+            Some(b'M') if told::is_one(data, true) => self.streamed.keep(transaction, data),
             Some(b'E') => {
                 self.chunk = None;
                 Ok(())
@@ -215,6 +267,13 @@ impl Assembler {
             }
             match message {
                 Message::Relation(_, relation) if aborted => self.writer.described_in_vain(&relation),
+                Message::LogicalMessage(_, message) => {
+                    let Some(told) = self.token.and_then(|token| Told::of(message.content, token)) else { continue };
+                    if let Told::Altered(altered) = &told {
+                        self.unspoken.retain(|unspoken| unspoken.relation != altered.relation);
+                    }
+                    self.writer.told(told).map_err(undecodable)?;
+                }
                 message => self.writer.change(&message)?,
             }
             if self.writer.batch.bytes() >= most || self.writer.unresolved().is_some() {
@@ -230,8 +289,9 @@ impl Assembler {
     }
 
     fn end(&mut self, end: Lsn, time: i64) {
-        let batch = &self.writer.batch;
-        if batch.is_open() {
+        self.writer.end_transaction();
+        // A layout holds from a transaction on, with rows or without.
+        if self.writer.batch.is_open() || !self.writer.layouts.is_empty() {
             self.mark(end, time);
         } else {
             // Nothing of it concerns the plan: it is progress like a keepalive.
@@ -253,8 +313,13 @@ impl Assembler {
 
     /// A relation of which it is to be found out what becomes of it, before anything else is taken in.
     #[inline]
-    pub(super) fn unresolved(&self) -> Option<&(TableId, OwnedRelation)> {
+    pub(super) fn unresolved(&self) -> Option<&Unresolved> {
         self.writer.unresolved()
+    }
+
+    /// What was told of it is known.
+    pub(super) fn pass(&mut self) {
+        self.writer.pass();
     }
 
     /// Whether there is nothing to hand out.
@@ -264,6 +329,10 @@ impl Assembler {
 
     /// What becomes of the relation. There is nothing to hand out.
     pub(super) fn resolve(&mut self, next: Result<(Expected, Option<Relayout>), Problem>) {
+        if let Some(told) = self.writer.unresolved().filter(|unresolved| unresolved.told.is_some()) {
+            let table = told.table;
+            self.doubts.retain(|(_, doubted, _)| *doubted != table);
+        }
         if let Some((table, width)) = self.writer.resolve(next) {
             self.widths[table.index()] = width;
         }

@@ -21,7 +21,7 @@ use wavemark_connector::{TaskContext, crash};
 use wavemark_domain::{Fault, Problem, TablePlan};
 
 use super::view::SnapshotView;
-use super::{names, session, slot, standby};
+use super::{events, names, session, slot, standby};
 use crate::error;
 use crate::position::Place;
 use crate::settings::Settings;
@@ -73,6 +73,8 @@ pub(super) async fn begin(
             slot::remove_publication(&control, &leftover.name).await?;
         }
     }
+    events::ensure(&control, task).await?;
+    events::settle(&control, task).await;
     // Opened first: what can't be connected to leaves no publication behind.
     let connection = session::replication(settings, &task.name, "snapshot").await?;
     if is_standby {

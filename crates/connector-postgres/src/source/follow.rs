@@ -18,7 +18,7 @@ use super::reader::{Layouts, LogReader};
 use super::streamed::Streamed;
 use super::watch::Watch;
 use super::writer::Writer;
-use super::{named, names, oversized, session, slot};
+use super::{events, named, names, oversized, session, slot, unspoken};
 use crate::error;
 use crate::native::TableNative;
 use crate::position::{Place, describe};
@@ -53,7 +53,13 @@ pub(super) async fn open(
     let mut connection = session::replication(settings, &task.name, "follow").await?;
     let place = check_system(&mut connection, bookmark, from).await?;
     let published = published(&control, task, &publication, from).await?;
-    let (known, doubtful) = Known::begin(&control, plan).await?;
+    events::ensure(&control, task).await?;
+    let hears = events::are_wanted(task);
+    let told = if hears { events::since(&control).await } else { events::Told::default() };
+    let are_told = told.since.is_some_and(|since| since <= bookmark.lsn);
+    let (known, mut doubtful) = Known::begin(&control, plan).await?;
+    let doubts = if are_told { std::mem::take(&mut doubtful) } else { Vec::new() };
+    let doubts_from = if doubts.is_empty() { Lsn(0) } else { unspoken::end(&control).await? };
     let mut writer = Writer::new(expected(plan)?, doubtful).refusing_above(oversized::most(&task.settings));
     if replan.is_some() {
         writer = writer.following_layouts();
@@ -71,9 +77,11 @@ pub(super) async fn open(
     let budget = (task.settings.memory_mib as usize) << 18;
     let spill = Spill::new(task.spill_dir.clone(), u64::from(task.settings.spill_mib) << 20);
     let widths = plan.iter().map(|table| table.columns.len()).collect();
-    let assembler = Assembler::new(place, writer, widths, Streamed::new(budget, spill));
+    let mut assembler = Assembler::new(place, writer, widths, Streamed::new(budget, spill)).hearing(told.token);
+    assembler.doubt(doubts_from, doubts);
     let watch = Watch::begin(&control, &publication, plan, &task.settings).await?;
-    Ok(LogReader::new(settings, task, stream, assembler, (confirmed, watch, Layouts { known, replan })))
+    let layouts = Layouts { known, replan, hears, are_told };
+    Ok(LogReader::new(settings, task, stream, assembler, (confirmed, watch, layouts)))
 }
 
 /// Checks what [`open`] does before it opens the log, and changes nothing.
@@ -296,7 +304,7 @@ async fn start(
     (from, streaming): (Lsn, Streaming),
 ) -> Result<ReplicationStream, Problem> {
     let publications = vec![publication.to_owned()];
-    let options = PgoutputOptions { publications, binary: true, streaming, messages: false };
+    let options = PgoutputOptions { publications, binary: true, streaming, messages: events::are_wanted(task) };
     let deadline = Instant::now() + PATIENCE;
     let mut connection = first;
     loop {

@@ -13,11 +13,13 @@ mod chunks;
 mod copy;
 mod copyrows;
 mod described;
+mod events;
 mod follow;
 mod heart;
 mod keys;
 mod known;
 mod layout;
+mod message;
 mod named;
 mod names;
 mod numbers;
@@ -32,6 +34,7 @@ mod standby;
 mod state;
 mod storage;
 mod streamed;
+mod told;
 mod touched;
 mod unspoken;
 mod view;
@@ -111,6 +114,7 @@ impl Source for PostgresSource {
     async fn assess(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Vec<Finding>, Problem> {
         let client = session::ordinary(&self.settings, task, "assess").await?;
         let mut findings = assess::assess(&client, task, plan).await?;
+        findings.extend(events::assess(&client, task).await?);
         match named::assess(&self.settings, task).await {
             Err(problem) if problem.fault == Fault::Transient => return Err(problem),
             Err(problem) => findings.insert(0, assess::blocker(&problem)),

@@ -25,7 +25,8 @@ use super::known::Known;
 use super::layout::changed;
 use super::named;
 use super::watch::Watch;
-use super::{described, oversized, relayout, session, unspoken};
+use super::writer::{REWRITTEN, Unresolved};
+use super::{described, events, oversized, relayout, session, unspoken};
 use crate::error;
 use crate::position::Place;
 use crate::settings::Settings;
@@ -43,6 +44,25 @@ pub(super) struct Layouts {
     pub(super) known: Known,
     /// None if a table ends where its layout changes.
     pub(super) replan: Option<Arc<dyn Replan>>,
+    /// Whether event triggers at the source are heard.
+    pub(super) hears: bool,
+    /// Whether they have told of every alteration after the bookmark.
+    pub(super) are_told: bool,
+}
+
+impl Layouts {
+    /// Whether what the source told of a table is what is known of it.
+    fn is_known(&self, unresolved: &Unresolved) -> bool {
+        let told = unresolved.told.as_ref().filter(|_| !unresolved.rewrite.is_one());
+        told.is_some_and(|told| !self.known.has_other_columns(told.relation, &told.columns()))
+    }
+
+    /// Looks whether the triggers have been there since then.
+    async fn trust(&mut self, confirmed: Lsn, client: &Client) {
+        if self.hears {
+            self.are_told = events::since(client).await.since.is_some_and(|since| since <= confirmed);
+        }
+    }
 }
 
 /// What was taken in.
@@ -130,8 +150,11 @@ impl LogReader {
     /// Takes in what is at hand.
     fn drain(&mut self, most: usize) -> Result<Drained, Problem> {
         loop {
-            if self.assembler.unresolved().is_some() {
-                return Ok(Drained::Unresolved);
+            if let Some(unresolved) = self.assembler.unresolved() {
+                if !self.layouts.is_known(unresolved) {
+                    return Ok(Drained::Unresolved);
+                }
+                self.assembler.pass();
             }
             if self.assembler.bytes() >= most {
                 return Ok(Drained::Full);
@@ -280,7 +303,9 @@ impl LogReader {
 
     /// Finds out what becomes of a table whose layout changes, by the catalog. Cancel safe: it is asked again.
     async fn resolve(&mut self) -> Result<(), Problem> {
-        let Some((table, relation)) = self.assembler.unresolved().cloned() else { return Ok(()) };
+        let Some(Unresolved { table, relation, told, rewrite }) = self.assembler.unresolved().cloned() else {
+            return Ok(());
+        };
         let mut client = session::ordinary(&self.settings, &self.task, "layout").await?;
         let (Some((plan, before)), Some(replan)) = (self.layouts.known.plan(table), &self.layouts.replan) else {
             return Err(Problem::internal(format!(
@@ -291,18 +316,25 @@ impl LogReader {
         let next = match described::present(&mut client, relation.id).await? {
             None => Err(changed(plan.name(), "it was dropped")),
             Some(present) => {
-                let is_rewritten = self.layouts.known.is_rewritten(table, &present.storage);
+                // Where the source tells all, other files alone mean nothing: a VACUUM FULL, say.
+                let is_proved = told.is_some() && self.layouts.are_told && !self.assembler.is_untold();
+                let is_rewritten =
+                    rewrite.is_one() || (!is_proved && self.layouts.known.is_rewritten(table, &present.storage));
                 let (settings, replan) = (&self.task.settings, replan.as_ref());
                 let context = relayout::Context {
                     plan,
                     before,
                     relation: &relation,
+                    told: told.as_ref(),
                     present: &present,
                     is_rewritten,
                     settings,
                     replan,
                 };
-                context.next().map(|next| (next, present.storage))
+                let next = context.next().map(|next| (next, present.storage));
+                next.and_then(
+                    |next| if rewrite.is_of_known() { Err(changed(plan.name(), REWRITTEN)) } else { Ok(next) },
+                )
             }
         };
         match &next {
@@ -330,8 +362,10 @@ impl LogReader {
         };
         self.tables_came |= seen.tables_came;
         self.end_tables(seen.ended);
-        let ended = self.layouts.known.look(client).await?;
-        self.end_tables(ended);
+        self.layouts.trust(self.confirmed, client).await;
+        let doubtful = self.layouts.known.look(client).await?;
+        let from = if self.layouts.are_told { unspoken::end(client).await? } else { Lsn(0) };
+        self.assembler.doubt(from, doubtful);
         let (publication, known) = (self.watch.publication(), &self.layouts.known);
         self.assembler.expect(self.unspoken.look(client, publication, known).await?);
         Ok(())

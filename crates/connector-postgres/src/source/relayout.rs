@@ -17,7 +17,8 @@ use wavemark_domain::{Fault, LayoutStep, Problem, Relayout, TablePlan};
 
 use super::described::{Attribute, Present};
 use super::layout::Expected;
-use super::numbers::{Numbered, Reading};
+use super::numbers::{self, Numbered, Reading};
+use super::told::Altered;
 use crate::native::ColumnNative;
 use crate::pgoutput::{self, RelationBody};
 
@@ -39,6 +40,8 @@ pub(super) struct Context<'a> {
     /// The columns of the message before; those of the plan if there was none.
     pub(super) before: Option<&'a [Numbered]>,
     pub(super) relation: &'a RelationBody<'a>,
+    /// The same as the source itself told it.
+    pub(super) told: Option<&'a Altered>,
     pub(super) present: &'a Present,
     /// Whether its rows may have been rewritten since they were as planned.
     pub(super) is_rewritten: bool,
@@ -104,12 +107,14 @@ impl Context<'_> {
         let of_plan: Vec<Numbered> = plain.map(Planned::numbered).collect();
         let before = self.before.unwrap_or(&of_plan);
         let ever = planned.iter().map(|planned| planned.native.attnum).chain(before.iter().map(|one| one.number));
-        let reading = Reading {
-            before,
-            highest: ever.max().unwrap_or_default(),
-            attributes: &self.present.attributes,
-            is_rewritten: self.is_rewritten,
-        };
+        let highest = ever.max().unwrap_or_default();
+        if let Some(told) = self.told {
+            // What is from before the plan means nothing to it.
+            let numbers = told.columns().iter().map(|one| one.number).collect();
+            return if told.ever < highest { Err(self.changed(numbers::ANOTHER)) } else { Ok(numbers) };
+        }
+        let reading =
+            Reading { before, highest, attributes: &self.present.attributes, is_rewritten: self.is_rewritten };
         reading.numbers(message).map_err(|why| self.changed(why))
     }
 
@@ -240,7 +245,11 @@ impl Context<'_> {
 
     fn add(&self, name: &str, number: i16) -> Result<LayoutStep, Problem> {
         let unknown = |why: &str| self.changed(&format!("column {name} was added, and {why}"));
-        let existing = match self.present.missing.get(&number) {
+        let missing = match self.told {
+            Some(told) => told.missing.get(name),
+            None => self.present.missing.get(&number),
+        };
+        let existing = match missing {
             Some(Some(value)) => Some(value.clone()),
             Some(None) => return Err(unknown("its partitions have different values in the rows that were there")),
             None if self.is_rewritten => {

@@ -5,12 +5,12 @@
 //! once the log is read up to where the catalog was read: what was written with the layout before had to be committed
 //! before the alteration was. A table that the log itself describes meanwhile needs no such word.
 
-use bytes::{BufMut, BytesMut};
 use hashbrown::HashMap;
 use tokio_postgres::{Client, Row};
 use wavemark_domain::Problem;
 
 use super::known::Known;
+use super::message::{self, Heading};
 use super::numbers::Numbered;
 use crate::error;
 use crate::wire::Lsn;
@@ -38,6 +38,13 @@ const END: &str = "\
     SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END \
         - '0/0'::pg_lsn)::int8";
 
+/// Once the log is read up to here, everything was read that the catalog shows now.
+pub(super) async fn end(client: &Client) -> Result<Lsn, Problem> {
+    let row = client.query_one(END, &[]).await;
+    let row = row.map_err(|error| error::driver(&error, "ask where the source's log ends"))?;
+    Ok(Lsn(row.get::<_, i64>(0).cast_unsigned()))
+}
+
 /// A table as the log would describe it if a row were written now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unspoken {
@@ -58,8 +65,9 @@ pub(super) struct Look {
 /// A table in the catalog.
 struct Described {
     columns: Vec<Numbered>,
-    message: BytesMut,
     keys: Vec<bool>,
+    /// Schema, name and replica identity.
+    heading: [String; 3],
 }
 
 impl Look {
@@ -77,29 +85,22 @@ impl Look {
             return Ok(Vec::new());
         }
         let rows = client.query(COLUMNS, &[&oids, &publication]).await.map_err(failed)?;
-        let end: i64 = client.query_one(END, &[]).await.map_err(failed)?.get(0);
+        let from = end(client).await?;
         let mut described: HashMap<u32, Described> = HashMap::new();
         for row in &rows {
             described.entry(row.get(0)).or_insert_with(|| Described::begin(row)).push(row);
         }
         described.retain(|oid, table| known.has_other_columns(*oid, &table.columns));
         self.shape = described.is_empty().then_some(shape);
-        let from = Lsn(end.cast_unsigned());
-        let unspoken = |(relation, table): (u32, Described)| Unspoken { from, relation, message: table.message() };
+        let unspoken =
+            |(relation, table): (u32, Described)| Unspoken { from, relation, message: table.message(relation) };
         Ok(described.into_iter().map(unspoken).collect())
     }
 }
 
 impl Described {
     fn begin(row: &Row) -> Self {
-        let mut message = BytesMut::new();
-        message.put_u8(b'R');
-        message.put_u32(row.get(0));
-        for at in 1..=2 {
-            put_text(&mut message, row.get(at));
-        }
-        message.put_slice(row.get::<_, &str>(3).as_bytes());
-        Self { columns: Vec::new(), message, keys: Vec::new() }
+        Self { columns: Vec::new(), keys: Vec::new(), heading: [row.get(1), row.get(2), row.get(3)] }
     }
 
     fn push(&mut self, row: &Row) {
@@ -107,19 +108,9 @@ impl Described {
         self.keys.push(row.get(8));
     }
 
-    fn message(mut self) -> Vec<u8> {
-        self.message.put_u16(u16::try_from(self.columns.len()).unwrap_or(u16::MAX));
-        for (column, key) in self.columns.iter().zip(&self.keys) {
-            self.message.put_u8(u8::from(*key));
-            put_text(&mut self.message, &column.name);
-            self.message.put_u32(column.type_id);
-            self.message.put_i32(column.modifier);
-        }
-        self.message.to_vec()
+    fn message(&self, relation: u32) -> Vec<u8> {
+        let [schema, name, identity] = &self.heading;
+        let heading = Heading { relation, schema, name, identity };
+        message::relation(&heading, self.columns.iter().zip(self.keys.iter().copied()))
     }
-}
-
-fn put_text(message: &mut BytesMut, text: &str) {
-    message.put_slice(text.as_bytes());
-    message.put_u8(0);
 }

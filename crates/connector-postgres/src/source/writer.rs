@@ -6,7 +6,13 @@ use wavemark_domain::{Batch, Cell, ChangeKind, Problem, Relayout, TableId};
 
 use super::layout::{Expected, Layout};
 use super::oversized::Oversized;
-use crate::pgoutput::{self, Delete, Insert, Message, OldRow, OwnedRelation, RelationBody, Truncate, Tuple, Update};
+use super::told::{Altered, Rewrite, Told};
+use crate::pgoutput::{
+    self, DecodeError, Delete, Insert, Message, OldRow, OwnedRelation, RelationBody, Truncate, Tuple, Update, decode,
+};
+
+/// How a table was changed whose rows are others and whose columns are not.
+pub(super) const REWRITTEN: &str = "its rows were rewritten, of which the log does not say what became of them";
 
 /// Where the messages of one relation go.
 enum Route {
@@ -31,11 +37,25 @@ pub(super) struct Writer {
     /// Whether the next layout of a table is looked for, rather than ending the table.
     follows_layouts: bool,
     /// A relation that is not as expected: nothing more may be written before it is known what becomes of it.
-    unresolved: Option<(TableId, OwnedRelation)>,
+    unresolved: Option<Unresolved>,
+    /// Tables whose rows were written anew, as the source told; before it describes what they are now.
+    rewritten: Vec<(TableId, Rewrite)>,
+    /// Whether there were alterations that the source could not tell.
+    pub(super) is_untold: bool,
     /// Layouts that hold from the beginning of the batch on.
     pub(super) layouts: Vec<Relayout>,
     pub(super) batch: Batch,
     pub(super) barriers: Vec<(TableId, Problem)>,
+}
+
+/// A relation of which it is to be found out what becomes of its table.
+#[derive(Clone)]
+pub(super) struct Unresolved {
+    pub(super) table: TableId,
+    pub(super) relation: OwnedRelation,
+    /// What the source itself told of it.
+    pub(super) told: Option<Altered>,
+    pub(super) rewrite: Rewrite,
 }
 
 /// Why a row can't be read by its table's layout.
@@ -60,6 +80,8 @@ impl Writer {
             most_row: u64::MAX,
             follows_layouts: false,
             unresolved: None,
+            rewritten: Vec::new(),
+            is_untold: false,
             layouts: Vec::new(),
             batch: Batch::default(),
             barriers: Vec::new(),
@@ -77,14 +99,22 @@ impl Writer {
     }
 
     /// The relation of which it is to be found out what becomes of it.
-    pub(super) fn unresolved(&self) -> Option<&(TableId, OwnedRelation)> {
+    pub(super) fn unresolved(&self) -> Option<&Unresolved> {
         self.unresolved.as_ref()
+    }
+
+    /// What was told of the relation is known.
+    pub(super) fn pass(&mut self) {
+        self.unresolved = None;
     }
 
     /// What becomes of it. The batch is empty. Gives the width of the table's rows if that may be another.
     pub(super) fn resolve(&mut self, next: Result<(Expected, Option<Relayout>), Problem>) -> Option<(TableId, usize)> {
-        let (table, relation) = self.unresolved.take()?;
+        let Unresolved { table, relation, told, .. } = self.unresolved.take()?;
         let relation = relation.body();
+        if told.is_some() && next.as_ref().is_ok_and(|(_, relayout)| relayout.is_some()) {
+            self.doubtful.retain(|(doubtful, _)| *doubtful != table);
+        }
         match next.and_then(|(expected, relayout)| Ok((expected.compare(&relation)?, expected, relayout))) {
             Ok((layout, expected, relayout)) => {
                 let width = expected.width;
@@ -131,15 +161,85 @@ impl Writer {
             && expected.name.schema == relation.namespace
             && expected.name.table == relation.name;
         let may_follow = self.follows_layouts && is_same && doubt.is_none();
-        match doubt.map_or_else(|| expected.compare(relation), Err) {
+        let compared = doubt.map_or_else(|| expected.compare(relation), Err);
+        let rewrite = self.take_rewrite(table);
+        match compared {
             _ if self.barred.contains(&table) => {
                 self.routes.insert(relation.id, Route::Ignored);
             }
-            Ok(layout) => {
+            Ok(layout) if !rewrite.is_one() => {
                 self.routes.insert(relation.id, Route::Followed(layout));
             }
-            Err(_) if may_follow => self.unresolved = Some((table, relation.into())),
+            _ if may_follow => {
+                self.unresolved = Some(Unresolved { table, relation: relation.into(), told: None, rewrite });
+            }
             Err(problem) => self.bar(relation.id, table, problem),
+            Ok(_) => self.end_rewritten(table),
+        }
+    }
+
+    /// Takes in what the source tells of an alteration at this place.
+    pub(super) fn told(&mut self, told: Told) -> Result<(), DecodeError> {
+        let table_of = |oid: u32| self.expected.iter().find(|one| one.oid == oid).map(|one| one.table);
+        match told {
+            Told::Altered(altered) => return self.altered(altered),
+            Told::Rewritten { rewritten, reason } => {
+                if let Some(table) = table_of(rewritten) {
+                    self.rewritten.push((table, Rewrite::of(reason)));
+                }
+            }
+            Told::Dropped { dropped } => {
+                let tables: Vec<TableId> = dropped.into_iter().filter_map(table_of).collect();
+                tables.into_iter().for_each(|table| self.end_table(table, "it was dropped"));
+            }
+            Told::Failed { .. } => self.is_untold = true,
+        }
+        Ok(())
+    }
+
+    fn altered(&mut self, altered: Altered) -> Result<(), DecodeError> {
+        let Some(expected) = self.expected.iter().find(|one| one.oid == altered.relation) else { return Ok(()) };
+        let (table, name) = (expected.table, &expected.name);
+        if self.barred.contains(&table) {
+            return Ok(());
+        }
+        let message = altered.message();
+        let Message::Relation(_, relation) = decode(&message, false)? else { return Ok(()) };
+        if !self.follows_layouts || name.schema != altered.schema || name.table != altered.name {
+            self.relation(&relation);
+            return Ok(());
+        }
+        let (relation, rewrite) = (OwnedRelation::from(&relation), self.take_rewrite(table));
+        self.unresolved = Some(Unresolved { table, relation, told: Some(altered), rewrite });
+        Ok(())
+    }
+
+    /// What was told of a table's rows since it was described last.
+    fn take_rewrite(&mut self, table: TableId) -> Rewrite {
+        let of_it = self.rewritten.extract_if(.., |(rewritten, _)| *rewritten == table);
+        of_it.fold(Rewrite::default(), |all, (_, rewrite)| all.and(rewrite))
+    }
+
+    /// The transaction in hand ends. What was rewritten in it and not described since has lost its rows.
+    pub(super) fn end_transaction(&mut self) {
+        for (table, rewrite) in std::mem::take(&mut self.rewritten) {
+            if rewrite.is_one() {
+                self.end_rewritten(table);
+            }
+        }
+    }
+
+    fn end_rewritten(&mut self, table: TableId) {
+        self.end_table(table, REWRITTEN);
+    }
+
+    /// Ends a table that the catalog has otherwise than the source told.
+    pub(super) fn end_doubtful(&mut self, table: TableId, problem: Problem) {
+        if self.barred.contains(&table) {
+            return;
+        }
+        if let Some(expected) = self.expected.iter().find(|expected| expected.table == table) {
+            self.bar(expected.oid, table, problem);
         }
     }
 
