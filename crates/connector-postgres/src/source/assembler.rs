@@ -52,8 +52,19 @@ pub(super) struct Assembler {
     unspoken: Vec<Unspoken>,
     /// The number that the source's event triggers write with what they tell, if they are heard.
     token: Option<i64>,
-    /// Tables that the catalog has otherwise, which must have been told once the log is read so far.
-    doubts: Vec<(Lsn, TableId, Problem)>,
+    /// What must have been told once the log is read so far.
+    doubts: Vec<Doubt>,
+}
+
+/// A table that the catalog has otherwise than it is known.
+pub(super) struct Doubt {
+    /// Once the log is read up to here, all was read that the catalog shows.
+    pub(super) from: Lsn,
+    pub(super) table: TableId,
+    /// Why the table ends there.
+    pub(super) problem: Problem,
+    /// Whether it does not if the log tells before what became of its columns.
+    pub(super) unless_told: bool,
 }
 
 /// A committed transaction that is being read.
@@ -101,12 +112,11 @@ impl Assembler {
         Self { token, ..self }
     }
 
-    /// These tables end once the log is read up to there, unless it tells before what became of them.
-    pub(super) fn doubt(&mut self, from: Lsn, tables: Vec<(TableId, Problem)>) {
-        for (table, problem) in tables {
-            if !self.doubts.iter().any(|(_, doubted, _)| *doubted == table) {
-                self.doubts.push((from, table, problem));
-            }
+    /// Ends a table once the log is read so far.
+    pub(super) fn doubt(&mut self, doubt: Doubt) {
+        let is_known = |known: &Doubt| known.table == doubt.table && known.unless_told == doubt.unless_told;
+        if !self.doubts.iter().any(is_known) {
+            self.doubts.push(doubt);
         }
     }
 
@@ -127,9 +137,9 @@ impl Assembler {
             return Ok(false);
         }
         let read_to = self.progress.map_or(self.marked, |(at, _)| at.max(self.marked));
-        if let Some(at) = self.doubts.iter().position(|(from, ..)| *from <= read_to) {
-            let (_, table, problem) = self.doubts.swap_remove(at);
-            self.writer.end_doubtful(table, problem);
+        if let Some(at) = self.doubts.iter().position(|doubt| doubt.from <= read_to) {
+            let doubt = self.doubts.swap_remove(at);
+            self.writer.end_doubtful(doubt.table, doubt.problem);
             return Ok(true);
         }
         let Some(at) = self.unspoken.iter().position(|unspoken| unspoken.from <= read_to) else { return Ok(false) };
@@ -331,7 +341,7 @@ impl Assembler {
     pub(super) fn resolve(&mut self, next: Result<(Expected, Option<Relayout>), Problem>) {
         if let Some(told) = self.writer.unresolved().filter(|unresolved| unresolved.told.is_some()) {
             let table = told.table;
-            self.doubts.retain(|(_, doubted, _)| *doubted != table);
+            self.doubts.retain(|doubt| doubt.table != table || !doubt.unless_told);
         }
         if let Some((table, width)) = self.writer.resolve(next) {
             self.widths[table.index()] = width;
@@ -341,6 +351,11 @@ impl Assembler {
     /// Nothing of the table comes any more, or not all. No transaction is in hand.
     pub(super) fn end_table(&mut self, table: TableId, how: &str) {
         self.writer.end_table(table, how);
+    }
+
+    /// The same with another reason.
+    pub(super) fn end_doubtful(&mut self, table: TableId, problem: Problem) {
+        self.writer.end_doubtful(table, problem);
     }
 
     /// Whether no committed transaction is in hand half-way.

@@ -11,7 +11,7 @@ use wavemark_connector::spill::Spill;
 use wavemark_domain::catalog::TableKind;
 use wavemark_domain::{Fault, Position, Problem, TablePlan};
 
-use super::assembler::Assembler;
+use super::assembler::{Assembler, Doubt};
 use super::known::Known;
 use super::layout::Expected;
 use super::reader::{Layouts, LogReader};
@@ -58,15 +58,20 @@ pub(super) async fn open(
     let told = if hears { events::since(&control).await } else { events::Told::default() };
     let are_told = told.since.is_some_and(|since| since <= bookmark.lsn);
     let (known, mut doubtful) = Known::begin(&control, plan).await?;
-    let doubts = if are_told { std::mem::take(&mut doubtful) } else { Vec::new() };
-    let doubts_from = if doubts.is_empty() { Lsn(0) } else { unspoken::end(&control).await? };
+    // Where every alteration is told, the log says what became of these.
+    let told_of = if are_told { std::mem::take(&mut doubtful) } else { Vec::new() };
+    let (from, mut doubts) = (unspoken::end(&control).await?, Vec::new());
+    doubts.extend(told_of.into_iter().map(|(table, problem)| Doubt { from, table, problem, unless_told: true }));
     let mut writer = Writer::new(expected(plan)?, doubtful).refusing_above(oversized::most(&task.settings));
     if replan.is_some() {
         writer = writer.following_layouts();
     }
     for table in plan.iter().filter(|table| is_followed(table)) {
         let oid = oid(table)?;
-        if !published.tables.contains(&oid) {
+        if !published.tables.contains(&oid) && are_told && is_gone(&control, oid).await? {
+            let problem = super::layout::changed(table.name(), "it was dropped");
+            doubts.push(Doubt { from, table: table.id, problem, unless_told: false });
+        } else if !published.tables.contains(&oid) {
             writer.end_table(table.id, "it is not in the task's publication any more");
         } else if let Some(how) = published.shape(oid).differs(&control, table, &task.settings).await? {
             writer.end_table(table.id, how);
@@ -78,7 +83,7 @@ pub(super) async fn open(
     let spill = Spill::new(task.spill_dir.clone(), u64::from(task.settings.spill_mib) << 20);
     let widths = plan.iter().map(|table| table.columns.len()).collect();
     let mut assembler = Assembler::new(place, writer, widths, Streamed::new(budget, spill)).hearing(told.token);
-    assembler.doubt(doubts_from, doubts);
+    doubts.into_iter().for_each(|doubt| assembler.doubt(doubt));
     let watch = Watch::begin(&control, &publication, plan, &task.settings).await?;
     let layouts = Layouts { known, replan, hears, are_told };
     Ok(LogReader::new(settings, task, stream, assembler, (confirmed, watch, layouts)))
@@ -146,6 +151,12 @@ pub(super) async fn keeps_aside(settings: &Settings, task: &TaskContext, since: 
 
 fn is_followed(table: &TablePlan) -> bool {
     table.source.kind != TableKind::View
+}
+
+/// Whether a table is there no more.
+async fn is_gone(control: &Client, oid: u32) -> Result<bool, Problem> {
+    let row = control.query_one("SELECT NOT EXISTS (SELECT FROM pg_class WHERE oid = $1)", &[&oid]).await;
+    row.map(|row| row.get(0)).map_err(|error| error::driver(&error, "look up a followed table"))
 }
 
 fn expected(plan: &[TablePlan]) -> Result<Vec<Expected>, Problem> {

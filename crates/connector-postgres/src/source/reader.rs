@@ -19,7 +19,7 @@ use wavemark_connector::source::{ChangeReader, InHand, Read, Replan};
 use wavemark_connector::{TaskContext, crash};
 use wavemark_domain::{Position, Problem, TableId};
 
-use super::assembler::{Assembler, EPOCH_OFFSET};
+use super::assembler::{Assembler, Doubt, EPOCH_OFFSET};
 use super::heart::{self, BEAT, Heart};
 use super::known::Known;
 use super::layout::changed;
@@ -361,11 +361,26 @@ impl LogReader {
             return Ok(());
         };
         self.tables_came |= seen.tables_came;
-        self.end_tables(seen.ended);
-        self.layouts.trust(self.confirmed, client).await;
         let doubtful = self.layouts.known.look(client).await?;
-        let from = if self.layouts.are_told { unspoken::end(client).await? } else { Lsn(0) };
-        self.assembler.doubt(from, doubtful);
+        self.layouts.trust(self.confirmed, client).await;
+        if self.layouts.are_told {
+            // The log tells of it itself, at its place; else it ends where the catalog was read.
+            let from = unspoken::end(client).await?;
+            for (table, how) in seen.ended {
+                let Some((plan, _)) = self.layouts.known.plan(table) else { continue };
+                let problem = changed(plan.name(), &how);
+                self.assembler.doubt(Doubt { from, table, problem, unless_told: false });
+            }
+            for (table, problem) in doubtful {
+                self.assembler.doubt(Doubt { from, table, problem, unless_told: true });
+            }
+        } else {
+            self.end_tables(seen.ended);
+            for (table, problem) in doubtful {
+                self.layouts.known.end(table);
+                self.assembler.end_doubtful(table, problem);
+            }
+        }
         let (publication, known) = (self.watch.publication(), &self.layouts.known);
         self.assembler.expect(self.unspoken.look(client, publication, known).await?);
         Ok(())

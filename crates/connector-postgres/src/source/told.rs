@@ -154,10 +154,11 @@ mod tests {
         let dropped = br#"{"token": 5, "told": {"dropped" : [7, 8]}}"#;
         assert_eq!(Told::of(dropped, 5), Some(Told::Dropped { dropped: vec![7, 8] }));
         assert_eq!(Told::of(br#"{"told": {"failed": true}}"#, 5), Some(Told::Failed { failed: true }));
-        for other in ["", "{}", "[]", "null", r#"{"dropped": [7]}"#, r#"{"altered": 7}"#, "7", "\u{0}"] {
+        for other in ["", "{}", "[]", "null", r#"{"dropped": 7}"#, r#"{"altered": 7}"#, "7", "\u{0}"] {
             assert_eq!(Told::of(format!(r#"{{"token": 5, "told": {other}}}"#).as_bytes(), 5), None, "{other}");
             assert_eq!(Told::of(other.as_bytes(), 5), None, "{other}");
         }
+        assert_eq!(Told::of(br#"{"dropped" : [7, 8]}"#, 5), None);
     }
 
     #[test]

@@ -18,6 +18,7 @@ DECLARE
     altered oid[];
     message text;
     token int8;
+    has_told bool := false;
 BEGIN
     SELECT last_value INTO token FROM wavemark_source.token;
     IF tg_event = 'table_rewrite' THEN
@@ -35,6 +36,7 @@ BEGIN
         WHERE d.classid = 'pg_class'::regclass AND NOT d.is_temporary;
         IF message LIKE '%[%' THEN
             PERFORM pg_logical_emit_message(true, 'wavemark.ddl', convert_to(message, 'UTF8'));
+            has_told := true;
         END IF;
     END IF;
     FOR message IN
@@ -83,7 +85,11 @@ BEGIN
         FROM told t ORDER BY t.oid
     LOOP
         PERFORM pg_logical_emit_message(true, 'wavemark.ddl', convert_to(message, 'UTF8'));
+        has_told := true;
     END LOOP;
+    -- A message counts as of where its record ends, which is where the next begins, and this block is a subtransaction of
+    -- its own: what the statement's transaction writes next could be put before the message. So nothing may be next.
+    PERFORM pg_logical_emit_message(true, 'wavemark', '') WHERE has_told;
 EXCEPTION WHEN OTHERS THEN
     -- Whatever is wrong here, nobody's statement may fail for it.
     message := sqlerrm;
