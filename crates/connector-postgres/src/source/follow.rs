@@ -56,7 +56,7 @@ pub(super) async fn open(
     events::ensure(&control, task).await?;
     let hears = events::are_wanted(task);
     let told = if hears { events::since(&control).await } else { events::Told::default() };
-    let are_told = told.since.is_some_and(|since| since <= bookmark.lsn);
+    let are_told = replan.is_some() && told.since.is_some_and(|since| since <= bookmark.lsn);
     let (known, mut doubtful) = Known::begin(&control, plan).await?;
     // Where every alteration is told, the log says what became of these.
     let told_of = if are_told { std::mem::take(&mut doubtful) } else { Vec::new() };
@@ -83,7 +83,9 @@ pub(super) async fn open(
     let spill = Spill::new(task.spill_dir.clone(), u64::from(task.settings.spill_mib) << 20);
     let widths = plan.iter().map(|table| table.columns.len()).collect();
     let mut assembler = Assembler::new(place, writer, widths, Streamed::new(budget, spill)).hearing(told.token);
-    doubts.into_iter().for_each(|doubt| assembler.doubt(doubt));
+    for doubt in doubts {
+        assembler.doubt(doubt);
+    }
     let watch = Watch::begin(&control, &publication, plan, &task.settings).await?;
     let layouts = Layouts { known, replan, hears, are_told };
     Ok(LogReader::new(settings, task, stream, assembler, (confirmed, watch, layouts)))

@@ -59,7 +59,7 @@ impl Layouts {
 
     /// Looks whether the triggers have been there since then.
     async fn trust(&mut self, confirmed: Lsn, client: &Client) {
-        if self.hears {
+        if self.hears && self.replan.is_some() {
             self.are_told = events::since(client).await.since.is_some_and(|since| since <= confirmed);
         }
     }

@@ -190,7 +190,9 @@ impl Writer {
             }
             Told::Dropped { dropped } => {
                 let tables: Vec<TableId> = dropped.into_iter().filter_map(table_of).collect();
-                tables.into_iter().for_each(|table| self.end_table(table, "it was dropped"));
+                for table in tables {
+                    self.end_table(table, "it was dropped");
+                }
             }
             Told::Failed { .. } => self.is_untold = true,
         }
