@@ -13,6 +13,7 @@
 use wavemark_connector::source::InHand;
 use wavemark_domain::{Batch, Position, Problem, Relayout, TableId};
 
+use super::doubts::{Doubt, Doubts};
 use super::layout::Expected;
 use super::oversized::{self, Oversized};
 use super::streamed::{Replay, Streamed};
@@ -52,19 +53,7 @@ pub(super) struct Assembler {
     unspoken: Vec<Unspoken>,
     /// The number that the source's event triggers write with what they tell, if they are heard.
     token: Option<i64>,
-    /// What must have been told once the log is read so far.
-    doubts: Vec<Doubt>,
-}
-
-/// A table that the catalog has otherwise than it is known.
-pub(super) struct Doubt {
-    /// Once the log is read up to here, all was read that the catalog shows.
-    pub(super) from: Lsn,
-    pub(super) table: TableId,
-    /// Why the table ends there.
-    pub(super) problem: Problem,
-    /// Whether it does not if the log tells before what became of its columns.
-    pub(super) unless_told: bool,
+    doubts: Doubts,
 }
 
 /// A committed transaction that is being read.
@@ -103,7 +92,7 @@ impl Assembler {
             behind: false,
             unspoken: Vec::new(),
             token: None,
-            doubts: Vec::new(),
+            doubts: Doubts::default(),
         }
     }
 
@@ -114,10 +103,7 @@ impl Assembler {
 
     /// Ends a table once the log is read so far.
     pub(super) fn doubt(&mut self, doubt: Doubt) {
-        let is_known = |known: &Doubt| known.table == doubt.table && known.unless_told == doubt.unless_told;
-        if !self.doubts.iter().any(is_known) {
-            self.doubts.push(doubt);
-        }
+        self.doubts.add(doubt);
     }
 
     /// Whether there were alterations that the source could not tell.
@@ -137,8 +123,7 @@ impl Assembler {
             return Ok(false);
         }
         let read_to = self.progress.map_or(self.marked, |(at, _)| at.max(self.marked));
-        if let Some(at) = self.doubts.iter().position(|doubt| doubt.from <= read_to) {
-            let doubt = self.doubts.swap_remove(at);
+        if let Some(doubt) = self.doubts.due(read_to) {
             self.writer.end_doubtful(doubt.table, doubt.problem);
             return Ok(true);
         }
@@ -340,8 +325,7 @@ impl Assembler {
     /// What becomes of the relation. There is nothing to hand out.
     pub(super) fn resolve(&mut self, next: Result<(Expected, Option<Relayout>), Problem>) {
         if let Some(told) = self.writer.unresolved().filter(|unresolved| unresolved.told.is_some()) {
-            let table = told.table;
-            self.doubts.retain(|doubt| doubt.table != table || !doubt.unless_told);
+            self.doubts.told(told.table);
         }
         if let Some((table, width)) = self.writer.resolve(next) {
             self.widths[table.index()] = width;

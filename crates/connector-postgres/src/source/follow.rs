@@ -11,14 +11,16 @@ use wavemark_connector::spill::Spill;
 use wavemark_domain::catalog::TableKind;
 use wavemark_domain::{Fault, Position, Problem, TablePlan};
 
-use super::assembler::{Assembler, Doubt};
+use super::assembler::Assembler;
+use super::doubts::Doubt;
+use super::events::{self, Hearing};
 use super::known::Known;
 use super::layout::Expected;
 use super::reader::{Layouts, LogReader};
 use super::streamed::Streamed;
 use super::watch::Watch;
 use super::writer::Writer;
-use super::{events, named, names, oversized, session, slot, unspoken};
+use super::{named, names, oversized, session, slot, unspoken};
 use crate::error;
 use crate::native::TableNative;
 use crate::position::{Place, describe};
@@ -54,9 +56,8 @@ pub(super) async fn open(
     let place = check_system(&mut connection, bookmark, from).await?;
     let published = published(&control, task, &publication, from).await?;
     events::ensure(&control, task).await?;
-    let hears = events::are_wanted(task);
-    let told = if hears { events::since(&control).await } else { events::Told::default() };
-    let are_told = replan.is_some() && told.since.is_some_and(|since| since <= bookmark.lsn);
+    let (hearing, token) = Hearing::begin(&control, task, &publication, (bookmark.lsn, replan.is_some())).await?;
+    let are_told = hearing.are_told();
     let (known, mut doubtful) = Known::begin(&control, plan).await?;
     // Where every alteration is told, the log says what became of these.
     let told_of = if are_told { std::mem::take(&mut doubtful) } else { Vec::new() };
@@ -82,12 +83,12 @@ pub(super) async fn open(
     let budget = (task.settings.memory_mib as usize) << 18;
     let spill = Spill::new(task.spill_dir.clone(), u64::from(task.settings.spill_mib) << 20);
     let widths = plan.iter().map(|table| table.columns.len()).collect();
-    let mut assembler = Assembler::new(place, writer, widths, Streamed::new(budget, spill)).hearing(told.token);
+    let mut assembler = Assembler::new(place, writer, widths, Streamed::new(budget, spill)).hearing(token);
     for doubt in doubts {
         assembler.doubt(doubt);
     }
     let watch = Watch::begin(&control, &publication, plan, &task.settings).await?;
-    let layouts = Layouts { known, replan, hears, are_told };
+    let layouts = Layouts { known, replan, hearing };
     Ok(LogReader::new(settings, task, stream, assembler, (confirmed, watch, layouts)))
 }
 

@@ -6,6 +6,7 @@
 //! `begin` has the steps and the race that must be waited out; `storage` what MVCC does not cover; `assembler` how
 //! the log becomes whole transactions; `follow` what is checked before it is opened again.
 
+mod altered;
 mod assembler;
 mod begin;
 mod beside;
@@ -13,6 +14,7 @@ mod chunks;
 mod copy;
 mod copyrows;
 mod described;
+mod doubts;
 mod events;
 mod follow;
 mod heart;

@@ -19,14 +19,17 @@ use wavemark_connector::source::{ChangeReader, InHand, Read, Replan};
 use wavemark_connector::{TaskContext, crash};
 use wavemark_domain::{Position, Problem, TableId};
 
-use super::assembler::{Assembler, Doubt, EPOCH_OFFSET};
+use super::altered::REWRITTEN;
+use super::assembler::{Assembler, EPOCH_OFFSET};
+use super::doubts::Doubt;
+use super::events::Hearing;
 use super::heart::{self, BEAT, Heart};
 use super::known::Known;
 use super::layout::changed;
 use super::named;
 use super::watch::Watch;
-use super::writer::{REWRITTEN, Unresolved};
-use super::{described, events, oversized, relayout, session, unspoken};
+use super::writer::Unresolved;
+use super::{described, oversized, relayout, session, unspoken};
 use crate::error;
 use crate::position::Place;
 use crate::settings::Settings;
@@ -44,10 +47,7 @@ pub(super) struct Layouts {
     pub(super) known: Known,
     /// None if a table ends where its layout changes.
     pub(super) replan: Option<Arc<dyn Replan>>,
-    /// Whether event triggers at the source are heard.
-    pub(super) hears: bool,
-    /// Whether they have told of every alteration after the bookmark.
-    pub(super) are_told: bool,
+    pub(super) hearing: Hearing,
 }
 
 impl Layouts {
@@ -55,13 +55,6 @@ impl Layouts {
     fn is_known(&self, unresolved: &Unresolved) -> bool {
         let told = unresolved.told.as_ref().filter(|_| !unresolved.rewrite.is_one());
         told.is_some_and(|told| !self.known.has_other_columns(told.relation, &told.columns()))
-    }
-
-    /// Looks whether the triggers have been there since then.
-    async fn trust(&mut self, confirmed: Lsn, client: &Client) {
-        if self.hears && self.replan.is_some() {
-            self.are_told = events::since(client).await.since.is_some_and(|since| since <= confirmed);
-        }
     }
 }
 
@@ -313,11 +306,11 @@ impl LogReader {
             )));
         };
         let relation = relation.body();
-        let next = match described::present(&mut client, relation.id).await? {
+        let next = match described::present(&mut client, &relation).await? {
             None => Err(changed(plan.name(), "it was dropped")),
             Some(present) => {
                 // Where the source tells all, other files alone mean nothing: a VACUUM FULL, say.
-                let is_proved = told.is_some() && self.layouts.are_told && !self.assembler.is_untold();
+                let is_proved = told.is_some() && self.layouts.hearing.are_told() && !self.assembler.is_untold();
                 let is_rewritten =
                     rewrite.is_one() || (!is_proved && self.layouts.known.is_rewritten(table, &present.storage));
                 let (settings, replan) = (&self.task.settings, replan.as_ref());
@@ -362,8 +355,8 @@ impl LogReader {
         };
         self.tables_came |= seen.tables_came;
         let doubtful = self.layouts.known.look(client).await?;
-        self.layouts.trust(self.confirmed, client).await;
-        if self.layouts.are_told {
+        self.layouts.hearing.look(client, self.watch.publication(), self.confirmed).await;
+        if self.layouts.hearing.are_told() {
             // The log tells of it itself, at its place; else it ends where the catalog was read.
             let from = unspoken::end(client).await?;
             for (table, how) in seen.ended {
@@ -383,7 +376,7 @@ impl LogReader {
         }
         let (publication, known) = (self.watch.publication(), &self.layouts.known);
         self.assembler.expect(self.unspoken.look(client, publication, known).await?);
-        Ok(())
+        self.layouts.hearing.looked(client).await
     }
 }
 

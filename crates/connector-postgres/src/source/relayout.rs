@@ -198,13 +198,14 @@ impl Context<'_> {
             let of_now = now.columns.iter().filter(|column| number_of(column) == *number);
             let before =
                 planned.iter().filter(|planned| planned.native.attnum == *number).map(|planned| planned.column);
-            let known = of_now.chain(before).find(|known| {
+            let known = of_now.chain(before);
+            let is_it = |known: &&Column| {
                 ColumnNative::of(known)
                     .is_ok_and(|native| (native.r#type.oid, native.type_modifier) == (column.type_id, column.modifier))
-            });
-            let known =
-                known.ok_or_else(|| self.changed(&format!("the type of column {} has gone on", column.name)))?;
-            columns.push((*number, Column { name: column.name.to_owned(), ..known.clone() }));
+            };
+            let known = known.clone().find(is_it).cloned().or_else(|| self.retyped(known.clone().next()?, column));
+            let known = known.ok_or_else(|| self.changed(&format!("the type of column {} is gone", column.name)))?;
+            columns.push((*number, Column { name: column.name.to_owned(), ..known }));
         }
         columns.sort_by_key(|(number, _)| *number);
         let key = self.plan.source.key.iter().map(|name| {
@@ -216,6 +217,15 @@ impl Context<'_> {
         let key = key.ok_or_else(|| self.changed("a column of its key was dropped"))?;
         let columns = columns.into_iter().map(|(_, column)| column).collect();
         Ok(Table { columns, key, ..now.clone() })
+    }
+
+    /// The column with a type that it had and has no more.
+    fn retyped(&self, known: &Column, column: &pgoutput::Column<'_>) -> Option<Column> {
+        let form = self.present.forms.get(&(column.type_id, column.modifier))?;
+        let mut native = known.native.clone();
+        native["type"] = form.reference.clone();
+        native["type_modifier"] = column.modifier.into();
+        Some(Column { declared: form.declared.clone(), native, ..known.clone() })
     }
 
     /// The plan with the new columns or without them, the steps that add them, and those that are ignored.

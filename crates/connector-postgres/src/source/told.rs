@@ -99,9 +99,11 @@ struct Sealed {
 }
 
 impl Told {
-    /// Reads a message's content; none if that can't be read, or is not from triggers with this number.
+    /// Reads a message's content; none if it is not from triggers with this number. One that can't be read tells that there
+    /// was something.
     pub(super) fn of(content: &[u8], token: i64) -> Option<Self> {
-        let sealed: Sealed = serde_json::from_slice(content).ok()?;
+        let unread = Sealed { token: None, told: Self::Failed { failed: true } };
+        let sealed: Sealed = serde_json::from_slice(content).unwrap_or(unread);
         let is_theirs = sealed.token == Some(token) || matches!(sealed.told, Self::Failed { .. });
         is_theirs.then_some(sealed.told)
     }
@@ -153,12 +155,15 @@ mod tests {
         assert_eq!(rewritten, Some(Told::Rewritten { rewritten: 7, reason: 4 }));
         let dropped = br#"{"token": 5, "told": {"dropped" : [7, 8]}}"#;
         assert_eq!(Told::of(dropped, 5), Some(Told::Dropped { dropped: vec![7, 8] }));
-        assert_eq!(Told::of(br#"{"told": {"failed": true}}"#, 5), Some(Told::Failed { failed: true }));
+        assert_eq!(Told::of(dropped, 6), None);
+        // What nobody can read, whoever wrote it, only takes confidence away.
+        let failed = Some(Told::Failed { failed: true });
+        assert_eq!(Told::of(br#"{"told": {"failed": true}}"#, 5), failed);
         for other in ["", "{}", "[]", "null", r#"{"dropped": 7}"#, r#"{"altered": 7}"#, "7", "\u{0}"] {
-            assert_eq!(Told::of(format!(r#"{{"token": 5, "told": {other}}}"#).as_bytes(), 5), None, "{other}");
-            assert_eq!(Told::of(other.as_bytes(), 5), None, "{other}");
+            assert_eq!(Told::of(format!(r#"{{"token": 5, "told": {other}}}"#).as_bytes(), 5), failed, "{other}");
+            assert_eq!(Told::of(other.as_bytes(), 5), failed, "{other}");
         }
-        assert_eq!(Told::of(br#"{"dropped" : [7, 8]}"#, 5), None);
+        assert_eq!(Told::of(b"{\"token\": 5, \"told\": \xff}", 5), failed);
     }
 
     #[test]

@@ -2,17 +2,12 @@
 
 use hashbrown::HashMap;
 use wavemark_domain::batch::RowStart;
-use wavemark_domain::{Batch, Cell, ChangeKind, Problem, Relayout, TableId};
+use wavemark_domain::{Batch, Cell, ChangeKind, Problem, Relayout, TableId, TableName};
 
 use super::layout::{Expected, Layout};
 use super::oversized::Oversized;
-use super::told::{Altered, Rewrite, Told};
-use crate::pgoutput::{
-    self, DecodeError, Delete, Insert, Message, OldRow, OwnedRelation, RelationBody, Truncate, Tuple, Update, decode,
-};
-
-/// How a table was changed whose rows are others and whose columns are not.
-pub(super) const REWRITTEN: &str = "its rows were rewritten, of which the log does not say what became of them";
+use super::told::{Altered, Rewrite};
+use crate::pgoutput::{self, Delete, Insert, Message, OldRow, OwnedRelation, RelationBody, Truncate, Tuple, Update};
 
 /// Where the messages of one relation go.
 enum Route {
@@ -27,19 +22,21 @@ enum Route {
 
 /// Writes changes into the batch at hand.
 pub(super) struct Writer {
-    expected: Vec<Expected>,
+    pub(super) expected: Vec<Expected>,
     routes: HashMap<u32, Route>,
-    barred: Vec<TableId>,
+    pub(super) barred: Vec<TableId>,
     /// What `expected` must not be compared with any more: the table is barred at its first relation.
-    doubtful: Vec<(TableId, Problem)>,
+    pub(super) doubtful: Vec<(TableId, Problem)>,
     /// Bytes that a row may have.
     most_row: u64,
     /// Whether the next layout of a table is looked for, rather than ending the table.
-    follows_layouts: bool,
+    pub(super) follows_layouts: bool,
     /// A relation that is not as expected: nothing more may be written before it is known what becomes of it.
-    unresolved: Option<Unresolved>,
+    pub(super) unresolved: Option<Unresolved>,
     /// Tables whose rows were written anew, as the source told; before it describes what they are now.
-    rewritten: Vec<(TableId, Rewrite)>,
+    pub(super) rewritten: Vec<(TableId, Rewrite)>,
+    /// Tables that have other names in the transaction in hand, as the source told.
+    pub(super) renamed: Vec<(TableId, TableName)>,
     /// Whether there were alterations that the source could not tell.
     pub(super) is_untold: bool,
     /// Layouts that hold from the beginning of the batch on.
@@ -81,6 +78,7 @@ impl Writer {
             follows_layouts: false,
             unresolved: None,
             rewritten: Vec::new(),
+            renamed: Vec::new(),
             is_untold: false,
             layouts: Vec::new(),
             batch: Batch::default(),
@@ -110,11 +108,8 @@ impl Writer {
 
     /// What becomes of it. The batch is empty. Gives the width of the table's rows if that may be another.
     pub(super) fn resolve(&mut self, next: Result<(Expected, Option<Relayout>), Problem>) -> Option<(TableId, usize)> {
-        let Unresolved { table, relation, told, .. } = self.unresolved.take()?;
+        let Unresolved { table, relation, .. } = self.unresolved.take()?;
         let relation = relation.body();
-        if told.is_some() && next.as_ref().is_ok_and(|(_, relayout)| relayout.is_some()) {
-            self.doubtful.retain(|(doubtful, _)| *doubtful != table);
-        }
         match next.and_then(|(expected, relayout)| Ok((expected.compare(&relation)?, expected, relayout))) {
             Ok((layout, expected, relayout)) => {
                 let width = expected.width;
@@ -178,73 +173,6 @@ impl Writer {
         }
     }
 
-    /// Takes in what the source tells of an alteration at this place.
-    pub(super) fn told(&mut self, told: Told) -> Result<(), DecodeError> {
-        let table_of = |oid: u32| self.expected.iter().find(|one| one.oid == oid).map(|one| one.table);
-        match told {
-            Told::Altered(altered) => return self.altered(altered),
-            Told::Rewritten { rewritten, reason } => {
-                if let Some(table) = table_of(rewritten) {
-                    self.rewritten.push((table, Rewrite::of(reason)));
-                }
-            }
-            Told::Dropped { dropped } => {
-                let tables: Vec<TableId> = dropped.into_iter().filter_map(table_of).collect();
-                for table in tables {
-                    self.end_table(table, "it was dropped");
-                }
-            }
-            Told::Failed { .. } => self.is_untold = true,
-        }
-        Ok(())
-    }
-
-    fn altered(&mut self, altered: Altered) -> Result<(), DecodeError> {
-        let Some(expected) = self.expected.iter().find(|one| one.oid == altered.relation) else { return Ok(()) };
-        let (table, name) = (expected.table, &expected.name);
-        if self.barred.contains(&table) {
-            return Ok(());
-        }
-        let message = altered.message();
-        let Message::Relation(_, relation) = decode(&message, false)? else { return Ok(()) };
-        if !self.follows_layouts || name.schema != altered.schema || name.table != altered.name {
-            self.relation(&relation);
-            return Ok(());
-        }
-        let (relation, rewrite) = (OwnedRelation::from(&relation), self.take_rewrite(table));
-        self.unresolved = Some(Unresolved { table, relation, told: Some(altered), rewrite });
-        Ok(())
-    }
-
-    /// What was told of a table's rows since it was described last.
-    fn take_rewrite(&mut self, table: TableId) -> Rewrite {
-        let of_it = self.rewritten.extract_if(.., |(rewritten, _)| *rewritten == table);
-        of_it.fold(Rewrite::default(), |all, (_, rewrite)| all.and(rewrite))
-    }
-
-    /// The transaction in hand ends. What was rewritten in it and not described since has lost its rows.
-    pub(super) fn end_transaction(&mut self) {
-        for (table, rewrite) in std::mem::take(&mut self.rewritten) {
-            if rewrite.is_one() {
-                self.end_rewritten(table);
-            }
-        }
-    }
-
-    fn end_rewritten(&mut self, table: TableId) {
-        self.end_table(table, REWRITTEN);
-    }
-
-    /// Ends a table that the catalog has otherwise than the source told.
-    pub(super) fn end_doubtful(&mut self, table: TableId, problem: Problem) {
-        if self.barred.contains(&table) {
-            return;
-        }
-        if let Some(expected) = self.expected.iter().find(|expected| expected.table == table) {
-            self.bar(expected.oid, table, problem);
-        }
-    }
-
     /// A planned table whose changes don't come any more, or not all of them.
     pub(super) fn end_table(&mut self, table: TableId, how: &str) {
         if self.barred.contains(&table) {
@@ -261,7 +189,7 @@ impl Writer {
     }
 
     /// Ends a table here: nothing of it comes after.
-    fn bar(&mut self, relation: u32, table: TableId, problem: Problem) {
+    pub(super) fn bar(&mut self, relation: u32, table: TableId, problem: Problem) {
         self.routes.insert(relation, Route::Ignored);
         // A relation of the same table under another number is ended with it.
         let same = |route: &Route| match route {

@@ -4,6 +4,8 @@
 //! They are of the database and shared by all of its tasks. Whoever finds them missing, older, or off makes them anew; the
 //! last task that is deleted removes them. What they tell is [`super::told`].
 
+mod hearing;
+
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -15,6 +17,7 @@ use wavemark_domain::{Fault, Problem};
 use super::standby;
 use crate::error;
 use crate::wire::Lsn;
+pub(super) use hearing::Hearing;
 
 /// Schema, functions and triggers.
 const MAKE: &str = include_str!("make.sql");
@@ -123,13 +126,43 @@ pub(super) async fn since(client: &Client) -> Told {
     }
 }
 
-/// Waits a while until every alteration is told, so that what is begun now knows it. If others are open for longer it begins
-/// all the same, and takes what it is told with more doubt.
-pub(super) async fn settle(client: &Client, task: &TaskContext) {
+/// From where in the log on every reader with this publication has heard the triggers; none where one did not.
+pub(super) async fn heard(client: &Client, publication: &str) -> Result<Option<Lsn>, Problem> {
+    let sql = "SELECT (substring(obj_description(oid, 'pg_publication') FROM ' heard from (\\S+)$')::pg_lsn - '0/0')::int8 \
+               FROM pg_publication WHERE pubname = $1";
+    let row = client.query_opt(sql, &[&publication]).await.map_err(|error| failed(&error))?;
+    Ok(row.and_then(|row| row.get::<_, Option<i64>>(0)).map(|lsn| Lsn(lsn.cast_unsigned())))
+}
+
+/// Notes that, in the comment of a publication of ours. Where we can't, whoever opens the log next begins with doubts.
+pub(super) async fn note_heard(client: &Client, publication: &str, from: Option<Lsn>) {
+    if !publication.starts_with("wavemark_") {
+        return;
+    }
+    let sql = "SELECT format('COMMENT ON PUBLICATION %I IS %L', pubname, \
+                   regexp_replace(obj_description(oid, 'pg_publication'), ' heard from \\S+$', '') || $2) \
+               FROM pg_publication WHERE pubname = $1";
+    let heard = from.map(|from| format!(" heard from {from}")).unwrap_or_default();
+    let noted = async {
+        let row = client.query_one(sql, &[&publication, &heard]).await?;
+        client.batch_execute(&row.get::<_, String>(0)).await
+    };
+    if let Err(error) = noted.await {
+        tracing::debug!(%error, "since when alterations are heard is not noted");
+    }
+}
+
+/// Waits a while until every alteration is told, so that what is begun now knows it; false if it is not, because others
+/// are open for longer. Then what is told is taken with more doubt.
+pub(super) async fn settle(client: &Client, task: &TaskContext) -> bool {
     let deadline = Instant::now() + PATIENCE;
-    while are_wanted(task) && since(client).await.since.is_none() && Instant::now() < deadline {
+    while are_wanted(task) && Instant::now() < deadline {
+        if since(client).await.since.is_some() {
+            return true;
+        }
         sleep(PAUSE).await;
     }
+    false
 }
 
 /// Removes them if no task is left. Those that somebody else made stay.
@@ -184,5 +217,7 @@ fn refused() -> Problem {
 fn missing_at_standby() -> Problem {
     let text =
         "The source is a standby, and its primary does not have the event triggers that event_triggers asks for.";
-    Problem::new(Fault::Settings, "event-triggers", text).advice(INSTEAD)
+    let advice =
+        format!("{INSTEAD} After it run SELECT since FROM wavemark_source.since(); there until it gives a place.");
+    Problem::new(Fault::Settings, "event-triggers", text).advice(advice)
 }
