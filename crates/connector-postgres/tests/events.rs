@@ -232,7 +232,8 @@ async fn nobodys_statement_fails_for_them() {
     cluster.sql(
         "create role weak; grant create, usage on schema wavemark_source to weak;
          alter function wavemark_source.tell() owner to weak;
-         revoke execute on function pg_logical_emit_message(boolean, text, bytea) from public",
+         do $$ begin execute (select string_agg(format('revoke execute on function %s from public', oid::regprocedure), ';')
+             from pg_proc where proname = 'pg_logical_emit_message'); end $$",
     );
     add("ccc");
     cluster.sql("create or replace function wavemark_source.tell() returns event_trigger language plpgsql as $$ begin null; end $$");
