@@ -282,6 +282,33 @@ async fn what_was_altered_while_they_were_off_is_not_taken_for_told() {
 }
 
 #[tokio::test]
+async fn whoever_did_not_hear_them_for_a_while_takes_nothing_for_told() {
+    let cluster = Cluster::start(&[("fsync", "off")]);
+    cluster.sql(TABLE);
+    cluster.sql("create table calm (id int primary key)");
+    let mut fixture = fixture(&cluster, "postgres");
+    let plan = fixture.plan(&["t", "calm"]).await;
+    let from = fixture.begin(&plan).await.position().clone();
+    // They tell, and the reader of then does not hear.
+    fixture.task.settings.event_triggers = false;
+    cluster.sql("insert into calm values (0)");
+    let mut deaf = fixture.follow(&plan, &from).await;
+    transactions(&mut deaf, &plan, 1).await;
+    cluster.sql("alter table t drop n, add n int");
+    cluster.sql("insert into calm values (1)");
+    let bookmark = transactions(&mut deaf, &plan, 1).await.transactions[0].end.clone();
+    drop(deaf);
+    fixture.task.settings.event_triggers = true;
+    cluster.sql("insert into t values (1, 1)");
+    cluster.sql("alter table t add more int");
+    cluster.sql("insert into calm values (2)");
+    let is_calm = |found: &Gathered| found.changes().contains(&"+calm 2");
+    let found = Gathered::default().until(&mut fixture.follow(&plan, &bookmark).await, &plan, 1 << 20, is_calm).await;
+    assert_eq!(found.changes(), ["#t", "+calm 2"]);
+    assert!(found.barriers[0].1.text.ends_with("column n was dropped and added again."), "{:?}", found.barriers);
+}
+
+#[tokio::test]
 async fn the_last_task_takes_them_away() {
     let cluster = Cluster::start(&[("fsync", "off")]);
     cluster.sql(TABLE);

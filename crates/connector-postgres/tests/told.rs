@@ -174,6 +174,10 @@ async fn a_table_ends_where_its_rows_are_rewritten_or_it_goes() {
             if expected.starts_with("it is now") { ["+calm 7", "+calm 8", "#t"] } else { ["+calm 7", "#t", "+calm 8"] };
         assert_eq!(changes, [&before[..], &["+calm 1"]].concat(), "{inside}");
     }
+    // What was altered before it went under another name is followed up to there.
+    let late = ["ALTER TABLE t ADD a int", "INSERT INTO t VALUES (6, 'six', 6, 60)", "ALTER TABLE t RENAME TO u"];
+    let (changes, why) = ends(with_triggers(), &late).await;
+    assert_eq!((changes.len(), why.as_deref()), (3, Some("it is now named public.u.")), "{changes:?}");
     // Without triggers a rewrite is not seen, and the new files of a VACUUM FULL are taken for one.
     let rewrite = ["ALTER TABLE t ALTER n TYPE int USING -n"];
     assert_eq!(ends(TaskSettings::default(), &rewrite).await, (vec!["+calm 1".to_owned()], None));

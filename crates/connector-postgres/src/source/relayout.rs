@@ -216,7 +216,8 @@ impl Context<'_> {
         let key: Option<Vec<String>> = key.collect();
         let key = key.ok_or_else(|| self.changed("a column of its key was dropped"))?;
         let columns = columns.into_iter().map(|(_, column)| column).collect();
-        Ok(Table { columns, key, ..now.clone() })
+        // It may have gone on under another name.
+        Ok(Table { columns, key, name: self.plan.source.name.clone(), ..now.clone() })
     }
 
     /// The column with a type that it had and has no more.

@@ -160,5 +160,6 @@ fn statements(task: &TaskContext) -> Vec<String> {
         ),
     ];
     statements.extend(named::statement(task));
+    statements.extend(events::statement(task));
     statements
 }

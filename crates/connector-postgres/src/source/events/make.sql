@@ -1,5 +1,5 @@
 CREATE SCHEMA IF NOT EXISTS wavemark_source;
-COMMENT ON SCHEMA wavemark_source IS 'How Wavemark is told of alterations of the tables that it follows. Goes with the last task that has event_triggers on.';
+COMMENT ON SCHEMA wavemark_source IS 'How Wavemark is told of alterations of the tables that it follows. Goes with the last task.';
 GRANT USAGE ON SCHEMA wavemark_source TO PUBLIC;
 
 -- Anybody may write messages into the log. Those of the triggers carry a number that only who may read the log can know.

@@ -45,7 +45,7 @@ const IS_LAST: &str = "\
         AND database = current_database())";
 
 /// What removes them.
-pub(super) const REMOVE: &str = "\
+const REMOVE: &str = "\
     DROP EVENT TRIGGER IF EXISTS wavemark_altered; DROP EVENT TRIGGER IF EXISTS wavemark_dropped; \
     DROP EVENT TRIGGER IF EXISTS wavemark_rewritten; DROP FUNCTION IF EXISTS wavemark_source.tell(); \
     DROP FUNCTION IF EXISTS wavemark_source.since(); DROP SEQUENCE IF EXISTS wavemark_source.token; \
@@ -179,6 +179,12 @@ pub(super) async fn remove_last(client: &Client) -> Result<(), Problem> {
         Err(error) if error.code().is_some_and(|code| code.code() == "42501") => Ok(()),
         done => done.map_err(|error| failed(&error)),
     }
+}
+
+/// What a person runs in the source's database when we can't.
+pub(super) fn statement(task: &TaskContext) -> Option<String> {
+    let is_last = "NOT EXISTS (SELECT FROM pg_publication WHERE starts_with(pubname::text, 'wavemark_'))";
+    are_wanted(task).then(|| format!("DO $$ BEGIN IF {is_last} THEN {REMOVE} END IF; END $$;"))
 }
 
 /// What stands in the way of them. Making them is tried and taken back: roles that are no superusers may where the server
