@@ -88,15 +88,15 @@ async fn a_rewrite_has_its_table_loaded_again_at_once_and_a_drop_parks_it() {
     let all_live = || run.status.progress().tables.iter().all(|table| table.state == TableState::Live);
     let inside = "BEGIN; INSERT INTO goods VALUES (99, 'new', 1); ALTER TABLE goods ADD at timestamptz DEFAULT clock_timestamp(); \
         INSERT INTO other VALUES (2); INSERT INTO goods VALUES (100, 'newer', 2); COMMIT";
-    for (loads, rewrite) in [(2, "ALTER TABLE goods ALTER price TYPE numeric(10, 2) USING -price"), (3, inside)] {
+    for (parks, rewrite) in [(1, "ALTER TABLE goods ALTER price TYPE numeric(10, 2) USING -price"), (2, inside)] {
         pair.source.batch_execute(rewrite).await.unwrap();
-        until(async || told(&run, "table-live").len() > loads && all_live()).await;
+        until(async || told(&run, "table-parked").len() >= parks && all_live()).await;
         become_equal(&pair, &run, "goods").await;
         become_equal(&pair, &run, "other").await;
     }
     pair.source.batch_execute("VACUUM FULL goods").await.unwrap();
     pair.source.batch_execute("ALTER TABLE goods ALTER name TYPE text; DROP TABLE other").await.unwrap();
-    until(async || told(&run, "table-parked").len() == 3).await;
+    until(async || told(&run, "table-parked").len() >= 3).await;
     let parked = told(&run, "table-parked");
     assert!(parked[2].contains("public.other was changed at the source: it was dropped"), "{parked:?}");
     become_equal(&pair, &run, "goods").await;

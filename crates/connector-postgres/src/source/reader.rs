@@ -354,22 +354,15 @@ impl LogReader {
             return Ok(());
         };
         self.tables_came |= seen.tables_came;
+        self.end_tables(seen.ended);
         let doubtful = self.layouts.known.look(client).await?;
         self.layouts.hearing.look(client, self.watch.publication(), self.confirmed).await;
-        if self.layouts.hearing.are_told() {
-            // The log tells of it itself, at its place; else it ends where the catalog was read.
-            let from = unspoken::end(client).await?;
-            for (table, how) in seen.ended {
-                let Some((plan, _)) = self.layouts.known.plan(table) else { continue };
-                let problem = changed(plan.name(), &how);
-                self.assembler.doubt(Doubt { from, table, problem, unless_told: false });
-            }
-            for (table, problem) in doubtful {
+        // The log tells of it itself, at its place; else the table ends where the catalog was read.
+        let from = if self.layouts.hearing.are_told() { Some(unspoken::end(client).await?) } else { None };
+        for (table, problem) in doubtful {
+            if let Some(from) = from {
                 self.assembler.doubt(Doubt { from, table, problem, unless_told: true });
-            }
-        } else {
-            self.end_tables(seen.ended);
-            for (table, problem) in doubtful {
+            } else {
                 self.layouts.known.end(table);
                 self.assembler.end_doubtful(table, problem);
             }
