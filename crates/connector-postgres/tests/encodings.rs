@@ -120,6 +120,29 @@ async fn text_of_a_latin_database_arrives_as_the_same_characters() {
 }
 
 #[tokio::test]
+async fn what_event_triggers_of_a_latin_database_tell_has_the_same_characters() {
+    let mut two = Two::start("LATIN1", "UTF8").await;
+    two.fixture.task.settings.event_triggers = true;
+    two.source.batch_execute("INSERT INTO t VALUES (1, 'Zoë', 'é', '{}')").await.unwrap();
+    let alter = "ALTER TABLE t DROP code, ADD code char(4) DEFAULT 'ÿ', ADD \"größe\" text DEFAULT 'üß'";
+    two.copies(&[alter], "concat_ws('|', code, to_jsonb(t) ->> 'größe')").await;
+    assert_eq!(shown(&two.target, "concat_ws('|', code, \"größe\")").await, ["1 ÿ   |üß"]);
+}
+
+#[tokio::test]
+async fn event_triggers_let_alterations_through_whose_bytes_are_of_no_encoding() {
+    let mut two = Two::start("SQL_ASCII", "SQL_ASCII").await;
+    two.fixture.task.settings.event_triggers = true;
+    let plan = two.fixture.plan(&["t"]).await;
+    drop(two.fixture.begin(&plan).await);
+    let alter = "DO $$ BEGIN EXECUTE 'ALTER TABLE t ADD more text DEFAULT ' || \
+        quote_literal(convert_from('\\xe920', 'SQL_ASCII')); END $$";
+    two.source.batch_execute(alter).await.unwrap();
+    two.source.batch_execute("INSERT INTO t (id) VALUES (1)").await.unwrap();
+    assert_eq!(shown(&two.source, "encode(convert_to(more, 'SQL_ASCII'), 'hex')").await, ["1 e920"]);
+}
+
+#[tokio::test]
 async fn text_of_a_japanese_database_arrives_as_the_same_characters() {
     let two = Two::start("EUC_JP", "UTF8").await;
     two.source.batch_execute("INSERT INTO t VALUES (1, '日本語', 'ｱｲ', '{\"漢字\"}')").await.unwrap();

@@ -130,7 +130,7 @@ async fn a_standby_is_loaded_and_followed_and_goes_on_after_its_promotion() {
     let name = primary.sql("select pubname from pg_publication");
     primary.sql(&format!("alter publication {name} set table t where (id > 5)"));
     replayed(&primary, &standby);
-    assert!(refused(&fixture, &plan).await.text.contains("is not as it has to be"));
+    assert!(refused(&fixture, &plan).await.text.contains("or has other rows of it"));
     primary.sql(&format!("alter publication {name} set table only t"));
     replayed(&primary, &standby);
 
@@ -239,4 +239,42 @@ async fn what_a_task_leaves_at_a_standby_is_removed_but_for_what_only_its_primar
     primary.sql(left.statements.last().unwrap());
     replayed(&primary, &standby);
     fixture.source.clean_up(&fixture.task).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_standby_hears_of_alterations_that_its_primary_tells() {
+    let (primary, standby) = pair();
+    if primary.major() < 16 {
+        println!("skipped: version {} can't decode on a standby; see make test-18", primary.major());
+        return;
+    }
+    let _records = Records::of(&primary);
+    let mut fixture = Fixture::new(&standby);
+    fixture.task.settings.event_triggers = true;
+    let plan = fixture.plan(&["t"]).await;
+    let problem = refused(&fixture, &plan).await;
+    assert_eq!((problem.fault, problem.code.as_str()), (Fault::Settings, "event-triggers"));
+    assert!(problem.text.starts_with("The source is a standby, and its primary does not have the event triggers"));
+    let findings = fixture.source.assess(&fixture.task, &plan).await.unwrap();
+    let finding = findings.into_iter().find(|finding| finding.code == "event-triggers").unwrap();
+    assert_eq!(finding.weight, Weight::Blocker);
+    primary.sql(&finding.mend.unwrap());
+    primary.until("select (wavemark_source.since()).since is not null", "t");
+    replayed(&primary, &standby);
+    let needed = refused(&fixture, &plan).await;
+    primary.sql(needed.advice.unwrap().split_once("resume the task: ").unwrap().1);
+    replayed(&primary, &standby);
+    let from = fixture.begin(&plan).await.position().clone();
+    let mut reader = fixture.follow(&plan, &from).await;
+    primary.sql("alter table t drop note, add note text default 'new'");
+    let read = loop {
+        let read = tokio::time::timeout(task::PATIENCE, reader.next(1 << 20)).await.unwrap().unwrap();
+        if !read.layouts.is_empty() || !read.barriers.is_empty() {
+            break read;
+        }
+    };
+    assert_eq!((read.layouts.len(), read.barriers.len()), (1, 0));
+    // The row of before has what the catalog keeps for it.
+    let add = wavemark_domain::LayoutStep::Add { column: "note".into(), existing: Some("new".into()) };
+    assert_eq!(read.layouts[0].steps[1], add);
 }

@@ -306,8 +306,9 @@ impl Drop for Running {
     }
 }
 
-fn start(pair: &Pair, epoch: i64, tables: &[(&str, Value)], policies: &TaskSettings) -> Running {
+fn start(pair: &Pair, epoch: i64, tables: &[(&str, Value)], policies: &TaskSettings, event_triggers: bool) -> Running {
     let settings = TaskSettings {
+        event_triggers,
         changed_tables: ChangedTablePolicy::ReloadTable,
         idle_seconds: 1,
         memory_mib: 8,
@@ -349,7 +350,14 @@ async fn carry_out(seed: u64) {
     for _ in 0..20 {
         transaction(&pair.source, &mut rng, &mut tables, Does::default()).await;
     }
-    let mut running = start(&pair, 1, &mapped, &policy);
+    // Alterations are told never, now and then, from some time on, or always.
+    let is_told = |epoch: i64| match seed % 4 {
+        0 => false,
+        1 => epoch % 2 == 1,
+        2 => epoch > 1,
+        _ => true,
+    };
+    let mut running = start(&pair, 1, &mapped, &policy, is_told(1));
     // Only the first grant makes the fence: whoever comes after finds it.
     while running.run.status.progress().tables.is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -360,7 +368,7 @@ async fn carry_out(seed: u64) {
             transaction(&pair.source, &mut rng, &mut tables, does).await;
         }
         drop(running);
-        running = start(&pair, epoch, &mapped, &policy);
+        running = start(&pair, epoch, &mapped, &policy, is_told(epoch));
     }
     for _ in 0..20 {
         transaction(&pair.source, &mut rng, &mut tables, does).await;

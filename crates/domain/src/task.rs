@@ -174,6 +174,8 @@ pub struct TaskSettings {
     pub retyped_columns: AlterPolicy,
     /// Which columns of a table the source sends.
     pub published_columns: PublishedColumns,
+    /// Whether the source is given event triggers that tell of alterations at their place in its log.
+    pub event_triggers: bool,
     /// What happens to a table that was changed at the source in a way that can't be applied exactly.
     pub changed_tables: ChangedTablePolicy,
     /// What happens when a table that the mapping chooses comes after the load.
@@ -234,6 +236,7 @@ impl Default for TaskSettings {
             renamed_columns: AlterPolicy::default(),
             retyped_columns: AlterPolicy::default(),
             published_columns: PublishedColumns::default(),
+            event_triggers: false,
             changed_tables: ChangedTablePolicy::default(),
             new_tables: NewTablePolicy::default(),
             dropped_tables: DroppedTablePolicy::default(),

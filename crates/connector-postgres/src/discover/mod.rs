@@ -44,6 +44,27 @@ pub(crate) async fn table(client: &Client, oid: u32) -> Result<Option<Table>, Pr
     Ok(read(client, vec![oid]).await.map_err(failed)?.into_tables()?.into_iter().next())
 }
 
+/// How a type with a modifier is written, and what it is, as a `TypeRef`.
+pub(crate) struct Form {
+    pub(crate) declared: String,
+    pub(crate) reference: Value,
+}
+
+/// Types with their modifiers; without those that are not there any more.
+pub(crate) async fn forms(client: &Client, wanted: &[(u32, i32)]) -> Result<HashMap<(u32, i32), Form>, Problem> {
+    let failed = |error: tokio_postgres::Error| error::driver(&error, "read the catalog");
+    let (oids, modifiers): (Vec<u32>, Vec<i32>) = wanted.iter().copied().unzip();
+    let types = Types::new(&client.query(sql::TYPES_BY_ID, &[&oids]).await.map_err(failed)?);
+    let declared = "SELECT t.oid, w.modifier, format_type(t.oid, w.modifier) \
+                    FROM unnest($1::oid[], $2::int4[]) w (type, modifier) JOIN pg_type t ON t.oid = w.type";
+    let rows = client.query(declared, &[&oids, &modifiers]).await.map_err(failed)?;
+    let form = |row: &Row| {
+        let type_id: u32 = row.get(0);
+        Ok(((type_id, row.get(1)), Form { declared: row.get(2), reference: types.reference(type_id)? }))
+    };
+    rows.iter().map(form).collect()
+}
+
 /// The answers, still apart.
 struct Found {
     tables: Vec<Row>,

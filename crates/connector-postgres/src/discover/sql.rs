@@ -88,11 +88,13 @@ where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped
 order by a.attrelid, a.attnum
 ";
 
-/// Every type that these columns use, and what those are made of.
-pub(super) const TYPES: &str = r"
-with recursive used(oid) as (
-    select distinct a.atttypid from pg_attribute a
-    where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped
+/// The types that are used, and what those are made of.
+macro_rules! types_of {
+    ($used:literal) => {
+        concat!(
+            "with recursive used(oid) as (",
+            $used,
+            r"
     union
     select part.oid from used join pg_type t on t.oid = used.oid, lateral (
         select t.typelem where t.typelem <> 0 and t.typlen = -1
@@ -149,7 +151,18 @@ select t.oid, n.nspname, t.typname, t.typtype::text, t.typsend <> 0 and t.typrec
 from used join pg_type t on t.oid = used.oid join pg_namespace n on n.oid = t.typnamespace
 left join pg_range r on r.rngtypid = t.oid
 left join pg_range mr on (to_jsonb(mr) ->> 'rngmultitypid')::oid = t.oid
-";
+"
+        )
+    };
+}
+
+/// Every type that the columns of these tables use.
+pub(super) const TYPES: &str = types_of!(
+    "select distinct a.atttypid from pg_attribute a where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped"
+);
+
+/// These types.
+pub(super) const TYPES_BY_ID: &str = types_of!("select unnest($1::oid[])");
 
 /// Constraints of these tables: `kind` is `p`, `u`, `c`, `x` or `f`.
 pub(super) const CONSTRAINTS: &str = r"

@@ -13,12 +13,14 @@
 use wavemark_connector::source::InHand;
 use wavemark_domain::{Batch, Position, Problem, Relayout, TableId};
 
+use super::doubts::{Doubt, Doubts};
 use super::layout::Expected;
 use super::oversized::{self, Oversized};
 use super::streamed::{Replay, Streamed};
+use super::told::{self, Told};
 use super::unspoken::Unspoken;
-use super::writer::Writer;
-use crate::pgoutput::{DecodeError, Message, OwnedRelation, StreamCommit, decode};
+use super::writer::{Unresolved, Writer};
+use crate::pgoutput::{DecodeError, LogicalMessage, Message, StreamCommit, decode};
 use crate::position::Place;
 use crate::wire::Lsn;
 
@@ -51,6 +53,9 @@ pub(super) struct Assembler {
     unspoken: Vec<Unspoken>,
     /// Tables that are gone, and how far the log must be read to have every change of them.
     dropped: Vec<(Lsn, TableId)>,
+    /// The number that the source's event triggers write with what they tell, if they are heard.
+    token: Option<i64>,
+    doubts: Doubts,
 }
 
 /// A committed transaction that is being read.
@@ -89,12 +94,29 @@ impl Assembler {
             behind: false,
             unspoken: Vec::new(),
             dropped: Vec::new(),
+            token: None,
+            doubts: Doubts::default(),
         }
     }
 
     /// These tables are gone: each ends once the log is read so far.
     pub(super) fn expect_end(&mut self, read: Lsn, dropped: &[TableId]) {
         self.dropped.extend(dropped.iter().map(|table| (read, *table)));
+    }
+
+    /// The same, for a log in which event triggers with this number tell of alterations.
+    pub(super) fn hearing(self, token: Option<i64>) -> Self {
+        Self { token, ..self }
+    }
+
+    /// Ends a table once the log is read so far.
+    pub(super) fn doubt(&mut self, doubt: Doubt) {
+        self.doubts.add(doubt);
+    }
+
+    /// Whether there were alterations that the source could not tell.
+    pub(super) fn is_untold(&self) -> bool {
+        self.writer.is_untold
     }
 
     /// Takes in what the log may not say; instead of what was given before.
@@ -105,12 +127,16 @@ impl Assembler {
     /// Takes in the next of what the log did not say, if it is read so far; false if there is none.
     #[inline]
     pub(super) fn speak(&mut self) -> Result<bool, Problem> {
-        if (self.unspoken.is_empty() && self.dropped.is_empty()) || !self.is_between() {
+        if (self.unspoken.is_empty() && self.dropped.is_empty() && self.doubts.is_empty()) || !self.is_between() {
             return Ok(false);
         }
         let read_to = self.progress.map_or(self.marked, |(at, _)| at.max(self.marked));
         if let Some(at) = self.dropped.iter().position(|(from, _)| *from <= read_to) {
             self.writer.end_dropped(self.dropped.swap_remove(at).1);
+            return Ok(true);
+        }
+        if let Some(doubt) = self.doubts.due(read_to) {
+            self.writer.end_doubtful(doubt.table, doubt.problem);
             return Ok(true);
         }
         let Some(at) = self.unspoken.iter().position(|unspoken| unspoken.from <= read_to) else { return Ok(false) };
@@ -159,13 +185,33 @@ impl Assembler {
                 self.behind = clock - commit.time > BEHIND;
                 Ok(())
             }
+            Message::LogicalMessage(_, message) if self.open.is_some_and(|open| !open.passed_over) => {
+                self.told(&message)
+            }
             other => self.control(&other),
         }
+    }
+
+    /// Takes in what the source tells of an alteration. Nobody else's messages are meant.
+    fn told(&mut self, message: &LogicalMessage<'_>) -> Result<(), Problem> {
+        let Some(token) = self.token.filter(|_| message.transactional && message.prefix == told::PREFIX) else {
+            return Ok(());
+        };
+        let Some(told) = Told::of(message.content, token) else { return Ok(()) };
+        if let Told::Altered(altered) = &told {
+            self.described(altered.relation);
+        }
+        self.writer.told(told).map_err(undecodable)
     }
 
     /// Takes in a row that is larger than allowed, by the beginning of its message: its table ends there.
     #[cold]
     pub(super) fn oversized(&mut self, data: &[u8], size: usize) -> Result<(), Problem> {
+        if data.first() == Some(&b'M') {
+            // Others write such messages; one of the triggers that is not read leaves an alteration untold.
+            self.writer.is_untold |= told::is_one(data, self.chunk.is_some());
+            return Ok(());
+        }
         let no_row = || Problem::internal(format!("A message of the log has {size} bytes and is no row."));
         if let Some(transaction) = self.chunk {
             return self.streamed.keep(transaction, &oversized::to_keep(data, size).ok_or_else(no_row)?);
@@ -191,6 +237,7 @@ impl Assembler {
     fn chunk_message(&mut self, transaction: u32, data: &[u8]) -> Result<(), Problem> {
         match data.first() {
             Some(b'I' | b'U' | b'D' | b'R' | b'T') => self.streamed.keep(transaction, data),
+            Some(b'M') if told::is_one(data, true) => self.streamed.keep(transaction, data),
             Some(b'E') => {
                 self.chunk = None;
                 Ok(())
@@ -227,6 +274,13 @@ impl Assembler {
             }
             match message {
                 Message::Relation(_, relation) if aborted => self.writer.described_in_vain(&relation),
+                Message::LogicalMessage(_, message) => {
+                    let Some(told) = self.token.and_then(|token| Told::of(message.content, token)) else { continue };
+                    if let Told::Altered(altered) = &told {
+                        self.unspoken.retain(|unspoken| unspoken.relation != altered.relation);
+                    }
+                    self.writer.told(told).map_err(undecodable)?;
+                }
                 message => self.writer.change(&message)?,
             }
             if self.writer.batch.bytes() >= most || self.writer.unresolved().is_some() {
@@ -242,8 +296,9 @@ impl Assembler {
     }
 
     fn end(&mut self, end: Lsn, time: i64) {
-        let batch = &self.writer.batch;
-        if batch.is_open() {
+        self.writer.end_transaction();
+        // A layout holds from a transaction on, with rows or without.
+        if self.writer.batch.is_open() || !self.writer.layouts.is_empty() {
             self.mark(end, time);
         } else {
             // Nothing of it concerns the plan: it is progress like a keepalive.
@@ -265,8 +320,13 @@ impl Assembler {
 
     /// A relation of which it is to be found out what becomes of it, before anything else is taken in.
     #[inline]
-    pub(super) fn unresolved(&self) -> Option<&(TableId, OwnedRelation)> {
+    pub(super) fn unresolved(&self) -> Option<&Unresolved> {
         self.writer.unresolved()
+    }
+
+    /// What was told of it is known.
+    pub(super) fn pass(&mut self) {
+        self.writer.pass();
     }
 
     /// Whether there is nothing to hand out.
@@ -276,6 +336,9 @@ impl Assembler {
 
     /// What becomes of the relation. There is nothing to hand out.
     pub(super) fn resolve(&mut self, next: Result<(Expected, Option<Relayout>), Problem>) {
+        if let Some(told) = self.writer.unresolved().filter(|unresolved| unresolved.told.is_some()) {
+            self.doubts.told(told.table);
+        }
         if let Some((table, width)) = self.writer.resolve(next) {
             self.widths[table.index()] = width;
         }
@@ -284,6 +347,11 @@ impl Assembler {
     /// Nothing of the table comes any more, or not all. No transaction is in hand.
     pub(super) fn end_table(&mut self, table: TableId, how: &str) {
         self.writer.end_table(table, how);
+    }
+
+    /// The same with another reason.
+    pub(super) fn end_doubtful(&mut self, table: TableId, problem: Problem) {
+        self.writer.end_doubtful(table, problem);
     }
 
     /// Whether no committed transaction is in hand half-way.

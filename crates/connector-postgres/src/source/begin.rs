@@ -21,7 +21,7 @@ use wavemark_connector::{TaskContext, crash};
 use wavemark_domain::{Fault, Problem, TablePlan};
 
 use super::view::SnapshotView;
-use super::{names, session, slot, standby};
+use super::{events, names, session, slot, standby};
 use crate::error;
 use crate::position::Place;
 use crate::settings::Settings;
@@ -73,6 +73,8 @@ pub(super) async fn begin(
             slot::remove_publication(&control, &leftover.name).await?;
         }
     }
+    events::ensure(&control, task).await?;
+    let is_told = events::settle(&control, task).await;
     // Opened first: what can't be connected to leaves no publication behind.
     let connection = session::replication(settings, &task.name, "snapshot").await?;
     if is_standby {
@@ -83,6 +85,10 @@ pub(super) async fn begin(
     // A standby can't hand on what is its own.
     let life = if is_standby { SlotLife::Permanent } else { SlotLife::Failover };
     let exported = export_by(connection, &name, life).await?;
+    if is_told && task.kind.loads() && !is_standby {
+        // A table that is loaded is as its plan when it is entered, after this place.
+        events::note_heard(&control, &name, Some(exported.place.lsn)).await;
+    }
     let view = SnapshotView::open(settings, task, exported).await?;
     crash::point("source.begun");
     Ok(view)

@@ -1,12 +1,14 @@
 //! A table whose layout changed, as the catalog describes it now: all at one moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tokio_postgres::{Client, IsolationLevel, Row};
 use wavemark_domain::{Problem, Table};
 
 use super::known::{Storage, storages};
-use crate::{discover, error};
+use crate::discover::{self, Form};
+use crate::error;
+use crate::pgoutput::RelationBody;
 
 const ATTRIBUTES: &str = "\
     SELECT attnum, attname::text, attisdropped, attgenerated::text <> '', atttypid, atttypmod FROM pg_attribute \
@@ -25,6 +27,8 @@ pub(super) struct Present {
     /// What rows have in a column that was added after them, by its number; `None` if they don't agree.
     pub(super) missing: BTreeMap<i16, Option<String>>,
     pub(super) storage: Storage,
+    /// The types that are asked for and that no column has by now.
+    pub(super) forms: HashMap<(u32, i32), Form>,
 }
 
 /// A column in the catalog.
@@ -45,8 +49,9 @@ impl Attribute {
     }
 }
 
-/// The table with this OID, if it is there.
-pub(super) async fn present(client: &mut Client, oid: u32) -> Result<Option<Present>, Problem> {
+/// The table that a message describes, if it is there.
+pub(super) async fn present(client: &mut Client, message: &RelationBody<'_>) -> Result<Option<Present>, Problem> {
+    let oid = message.id;
     let failed = |error: tokio_postgres::Error| error::driver(&error, "look up a table that was changed");
     let begin = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     let transaction = begin.start().await.map_err(failed)?;
@@ -57,8 +62,11 @@ pub(super) async fn present(client: &mut Client, oid: u32) -> Result<Option<Pres
     let storage = storages(client, &[oid]).await?.remove(&oid).map(|(_, storage)| storage).unwrap_or_default();
     let leaves: Vec<u32> = storage.keys().copied().collect();
     let rows = client.query(MISSING, &[&leaves]).await.map_err(failed)?;
+    let mut gone: Vec<(u32, i32)> = message.columns.iter().map(|column| (column.type_id, column.modifier)).collect();
+    gone.retain(|(kind, modifier)| !attributes.iter().any(|one| (one.type_id, one.modifier) == (*kind, *modifier)));
+    let forms = if gone.is_empty() { HashMap::new() } else { discover::forms(client, &gone).await? };
     transaction.commit().await.map_err(failed)?;
-    Ok(Some(Present { table, missing: missing(&rows, &attributes), attributes, storage }))
+    Ok(Some(Present { table, missing: missing(&rows, &attributes), attributes, storage, forms }))
 }
 
 fn attribute(row: &Row) -> Attribute {

@@ -13,6 +13,8 @@ use wavemark_domain::layout::RenamedTablePolicy;
 use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
 
 use super::assembler::Assembler;
+use super::doubts::Doubt;
+use super::events::{self, Hearing};
 use super::known::Known;
 use super::layout::Expected;
 use super::reader::{Layouts, LogReader};
@@ -54,7 +56,14 @@ pub(super) async fn open(
     let mut connection = session::replication(settings, &task.name, "follow").await?;
     let place = check_system(&mut connection, bookmark, from).await?;
     let published = published(&control, task, &publication, from).await?;
-    let (known, doubtful) = Known::begin(&control, plan).await?;
+    events::ensure(&control, task).await?;
+    let (hearing, token) = Hearing::begin(&control, task, &publication, (bookmark.lsn, replan.is_some())).await?;
+    let are_told = hearing.are_told();
+    let (known, mut doubtful) = Known::begin(&control, plan).await?;
+    // Where every alteration is told, the log says what became of these.
+    let told_of = if are_told { std::mem::take(&mut doubtful) } else { Vec::new() };
+    let (from, mut doubts) = (unspoken::end(&control).await?, Vec::new());
+    doubts.extend(told_of.into_iter().map(|(table, problem)| Doubt { from, table, problem, unless_told: true }));
     let mut writer = Writer::new(expected(plan)?, doubtful).refusing_above(oversized::most(&task.settings));
     if replan.is_some() {
         writer = writer.following_layouts();
@@ -77,12 +86,16 @@ pub(super) async fn open(
     let budget = (task.settings.memory_mib as usize) << 18;
     let spill = Spill::new(task.spill_dir.clone(), u64::from(task.settings.spill_mib) << 20);
     let widths = plan.iter().map(|table| table.columns.len()).collect();
-    let mut assembler = Assembler::new(place, writer, widths, Streamed::new(budget, spill));
+    let mut assembler = Assembler::new(place, writer, widths, Streamed::new(budget, spill)).hearing(token);
     if replan.is_some() {
         assembler.expect_end(read, &dropped);
     }
+    for doubt in doubts {
+        assembler.doubt(doubt);
+    }
     let watch = Watch::begin(&control, &publication, plan, &task.settings).await?;
-    Ok(LogReader::new(settings, task, stream, assembler, (confirmed, watch, Layouts { known, replan })))
+    let layouts = Layouts { known, replan, hearing };
+    Ok(LogReader::new(settings, task, stream, assembler, (confirmed, watch, layouts)))
 }
 
 /// The tables that are gone, and how far the log must be read to have every change of them.
@@ -324,7 +337,7 @@ async fn start(
     (from, streaming): (Lsn, Streaming),
 ) -> Result<ReplicationStream, Problem> {
     let publications = vec![publication.to_owned()];
-    let options = PgoutputOptions { publications, binary: true, streaming, messages: false };
+    let options = PgoutputOptions { publications, binary: true, streaming, messages: events::are_wanted(task) };
     let deadline = Instant::now() + PATIENCE;
     let mut connection = first;
     loop {

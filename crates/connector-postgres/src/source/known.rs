@@ -76,8 +76,8 @@ impl Known {
         Ok((Self { tables }, doubtful))
     }
 
-    /// Looks again: tables of which the log won't tell what happened to them, and what.
-    pub(super) async fn look(&mut self, client: &Client) -> Result<Vec<(TableId, String)>, Problem> {
+    /// Looks again: tables of which Relation messages won't tell what happened to them, and what.
+    pub(super) async fn look(&mut self, client: &Client) -> Result<Vec<(TableId, Problem)>, Problem> {
         let oids: Vec<u32> = self.tables.iter().map(|table| table.oid).collect();
         let storages = storages(client, &oids).await?;
         let news = |table: &&KnownTable| {
@@ -94,13 +94,12 @@ impl Known {
         for table in self.tables.iter_mut().filter(|table| oids.contains(&table.oid)) {
             let now = columns.get(&table.oid).map_or(&[][..], Vec::as_slice);
             if let Some(how) = table.added_again(now) {
-                found.push((table.plan.id, how));
+                found.push((table.plan.id, changed(table.plan.name(), &how)));
             } else if let Some((attributes, storage)) = storages.get(&table.oid).filter(|_| table.has(now)) {
                 table.attributes = *attributes;
                 table.storage = Some(storage.clone());
             }
         }
-        self.tables.retain(|table| !found.iter().any(|(ended, _)| *ended == table.plan.id));
         Ok(found)
     }
 

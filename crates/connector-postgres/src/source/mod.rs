@@ -6,6 +6,7 @@
 //! `begin` has the steps and the race that must be waited out; `storage` what MVCC does not cover; `assembler` how
 //! the log becomes whole transactions; `follow` what is checked before it is opened again.
 
+mod altered;
 mod assembler;
 mod begin;
 mod beside;
@@ -13,11 +14,14 @@ mod chunks;
 mod copy;
 mod copyrows;
 mod described;
+mod doubts;
+mod events;
 mod follow;
 mod heart;
 mod keys;
 mod known;
 mod layout;
+mod message;
 mod named;
 mod names;
 mod numbers;
@@ -32,6 +36,7 @@ mod standby;
 mod state;
 mod storage;
 mod streamed;
+mod told;
 mod touched;
 mod unspoken;
 mod view;
@@ -111,6 +116,7 @@ impl Source for PostgresSource {
     async fn assess(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Vec<Finding>, Problem> {
         let client = session::ordinary(&self.settings, task, "assess").await?;
         let mut findings = assess::assess(&client, task, plan).await?;
+        findings.extend(events::assess(&client, task).await?);
         match named::assess(&self.settings, task).await {
             Err(problem) if problem.fault == Fault::Transient => return Err(problem),
             Err(problem) => findings.insert(0, assess::blocker(&problem)),

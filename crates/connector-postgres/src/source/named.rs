@@ -15,7 +15,7 @@ use wavemark_domain::catalog::TableKind;
 use wavemark_domain::task::{TaskKind, TaskSettings};
 use wavemark_domain::{Fault, Position, Problem, TableName, TablePlan};
 
-use super::{follow, names, session, slot};
+use super::{events, follow, names, session, slot};
 use crate::error;
 use crate::native::TableNative;
 use crate::position::Place;
@@ -77,6 +77,7 @@ pub(super) async fn begin(
 ) -> Result<Position, Problem> {
     let control = session::ordinary(settings, task, "control").await?;
     let position = look(settings, task, named, &control).await?;
+    events::ensure(&control, task).await?;
     covers(&control, task, named, plan).await?;
     for leftover in slot::find(&control, task).await?.iter().filter(|old| old.generation <= task.generation.0) {
         slot::remove_slot(&control, &leftover.name).await?;

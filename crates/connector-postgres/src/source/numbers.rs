@@ -28,6 +28,9 @@ impl Numbered {
     }
 }
 
+/// Why a message has no reading.
+pub(super) const ANOTHER: &str = "it has other columns, and was changed again since";
+
 /// How many readings are looked at, at most.
 const MOST: usize = 1_024;
 
@@ -54,7 +57,7 @@ impl Reading<'_> {
         found.sort_unstable();
         found.dedup();
         match found.len() {
-            0 => Err("it has other columns, and was changed again since"),
+            0 => Err(ANOTHER),
             1 => Ok(found.remove(0)),
             _ => Err("columns were dropped, and others added that may be the same under another name"),
         }

@@ -20,12 +20,16 @@ use wavemark_connector::{TaskContext, crash};
 use wavemark_domain::layout::RenamedTablePolicy;
 use wavemark_domain::{Position, Problem, TableId};
 
+use super::altered::REWRITTEN;
 use super::assembler::{Assembler, EPOCH_OFFSET};
+use super::doubts::Doubt;
+use super::events::Hearing;
 use super::heart::{self, BEAT, Heart};
 use super::known::Known;
 use super::layout::changed;
 use super::named;
 use super::watch::Watch;
+use super::writer::Unresolved;
 use super::{described, oversized, relayout, session, unspoken};
 use crate::error;
 use crate::position::Place;
@@ -44,6 +48,15 @@ pub(super) struct Layouts {
     pub(super) known: Known,
     /// None if a table ends where its layout changes.
     pub(super) replan: Option<Arc<dyn Replan>>,
+    pub(super) hearing: Hearing,
+}
+
+impl Layouts {
+    /// Whether what the source told of a table is what is known of it.
+    fn is_known(&self, unresolved: &Unresolved) -> bool {
+        let told = unresolved.told.as_ref().filter(|_| !unresolved.rewrite.is_one());
+        told.is_some_and(|told| !self.known.has_other_columns(told.relation, &told.columns()))
+    }
 }
 
 /// What was taken in.
@@ -131,8 +144,11 @@ impl LogReader {
     /// Takes in what is at hand.
     fn drain(&mut self, most: usize) -> Result<Drained, Problem> {
         loop {
-            if self.assembler.unresolved().is_some() {
-                return Ok(Drained::Unresolved);
+            if let Some(unresolved) = self.assembler.unresolved() {
+                if !self.layouts.is_known(unresolved) {
+                    return Ok(Drained::Unresolved);
+                }
+                self.assembler.pass();
             }
             if self.assembler.bytes() >= most {
                 return Ok(Drained::Full);
@@ -283,7 +299,9 @@ impl LogReader {
 
     /// Finds out what becomes of a table whose layout changes, by the catalog. Cancel safe: it is asked again.
     async fn resolve(&mut self) -> Result<(), Problem> {
-        let Some((table, relation)) = self.assembler.unresolved().cloned() else { return Ok(()) };
+        let Some(Unresolved { table, relation, told, rewrite }) = self.assembler.unresolved().cloned() else {
+            return Ok(());
+        };
         let mut client = session::ordinary(&self.settings, &self.task, "layout").await?;
         let (Some((plan, before)), Some(replan)) = (self.layouts.known.plan(table), &self.layouts.replan) else {
             return Err(Problem::internal(format!(
@@ -291,21 +309,28 @@ impl LogReader {
             )));
         };
         let relation = relation.body();
-        let next = match described::present(&mut client, relation.id).await? {
+        let next = match described::present(&mut client, &relation).await? {
             None => Err(changed(plan.name(), "it was altered and then dropped, so that nothing says how")),
             Some(present) => {
-                let is_rewritten = self.layouts.known.is_rewritten(table, &present.storage);
+                // Where the source tells all, other files alone mean nothing: a VACUUM FULL, say.
+                let is_proved = told.is_some() && self.layouts.hearing.are_told() && !self.assembler.is_untold();
+                let is_rewritten =
+                    rewrite.is_one() || (!is_proved && self.layouts.known.is_rewritten(table, &present.storage));
                 let (settings, replan) = (&self.task.settings, replan.as_ref());
                 let context = relayout::Context {
                     plan,
                     before,
                     relation: &relation,
+                    told: told.as_ref(),
                     present: &present,
                     is_rewritten,
                     settings,
                     replan,
                 };
-                context.next().map(|next| (next, present.storage))
+                let next = context.next().map(|next| (next, present.storage));
+                next.and_then(
+                    |next| if rewrite.is_of_known() { Err(changed(plan.name(), REWRITTEN)) } else { Ok(next) },
+                )
             }
         };
         match &next {
@@ -334,11 +359,21 @@ impl LogReader {
         self.tables_came |= seen.tables_came;
         self.end_tables(seen.ended);
         self.assembler.expect_end(seen.read, &seen.dropped);
-        let ended = self.layouts.known.look(client).await?;
-        self.end_tables(ended);
+        let doubtful = self.layouts.known.look(client).await?;
+        self.layouts.hearing.look(client, self.watch.publication(), self.confirmed).await;
+        // The log tells of it itself, at its place; else the table ends where the catalog was read.
+        let from = if self.layouts.hearing.are_told() { Some(unspoken::end(client).await?) } else { None };
+        for (table, problem) in doubtful {
+            if let Some(from) = from {
+                self.assembler.doubt(Doubt { from, table, problem, unless_told: true });
+            } else {
+                self.layouts.known.end(table);
+                self.assembler.end_doubtful(table, problem);
+            }
+        }
         let (publication, known) = (self.watch.publication(), &self.layouts.known);
         self.assembler.expect(self.unspoken.look(client, publication, known).await?);
-        Ok(())
+        self.layouts.hearing.looked(client).await
     }
 }
 

@@ -17,7 +17,8 @@ use wavemark_domain::{Fault, LayoutStep, Problem, Relayout, TableName, TablePlan
 
 use super::described::{Attribute, Present};
 use super::layout::Expected;
-use super::numbers::{Numbered, Reading};
+use super::numbers::{self, Numbered, Reading};
+use super::told::Altered;
 use crate::native::ColumnNative;
 use crate::pgoutput::{self, RelationBody};
 
@@ -39,6 +40,8 @@ pub(super) struct Context<'a> {
     /// The columns of the message before; those of the plan if there was none.
     pub(super) before: Option<&'a [Numbered]>,
     pub(super) relation: &'a RelationBody<'a>,
+    /// The same as the source itself told it.
+    pub(super) told: Option<&'a Altered>,
     pub(super) present: &'a Present,
     /// Whether its rows may have been rewritten since they were as planned.
     pub(super) is_rewritten: bool,
@@ -115,12 +118,14 @@ impl Context<'_> {
         let of_plan: Vec<Numbered> = plain.map(Planned::numbered).collect();
         let before = self.before.unwrap_or(&of_plan);
         let ever = planned.iter().map(|planned| planned.native.attnum).chain(before.iter().map(|one| one.number));
-        let reading = Reading {
-            before,
-            highest: ever.max().unwrap_or_default(),
-            attributes: &self.present.attributes,
-            is_rewritten: self.is_rewritten,
-        };
+        let highest = ever.max().unwrap_or_default();
+        if let Some(told) = self.told {
+            // What is from before the plan means nothing to it.
+            let numbers = told.columns().iter().map(|one| one.number).collect();
+            return if told.ever < highest { Err(self.changed(numbers::ANOTHER)) } else { Ok(numbers) };
+        }
+        let reading =
+            Reading { before, highest, attributes: &self.present.attributes, is_rewritten: self.is_rewritten };
         reading.numbers(message).map_err(|why| self.changed(why))
     }
 
@@ -204,13 +209,14 @@ impl Context<'_> {
             let of_now = now.columns.iter().filter(|column| number_of(column) == *number);
             let before =
                 planned.iter().filter(|planned| planned.native.attnum == *number).map(|planned| planned.column);
-            let known = of_now.chain(before).find(|known| {
+            let known = of_now.chain(before);
+            let is_it = |known: &&Column| {
                 ColumnNative::of(known)
                     .is_ok_and(|native| (native.r#type.oid, native.type_modifier) == (column.type_id, column.modifier))
-            });
-            let known =
-                known.ok_or_else(|| self.changed(&format!("the type of column {} has gone on", column.name)))?;
-            columns.push((*number, Column { name: column.name.to_owned(), ..known.clone() }));
+            };
+            let known = known.clone().find(is_it).cloned().or_else(|| self.retyped(known.clone().next()?, column));
+            let known = known.ok_or_else(|| self.changed(&format!("the type of column {} is gone", column.name)))?;
+            columns.push((*number, Column { name: column.name.to_owned(), ..known }));
         }
         columns.sort_by_key(|(number, _)| *number);
         let key = self.plan.source.key.iter().map(|name| {
@@ -222,6 +228,15 @@ impl Context<'_> {
         let key = key.ok_or_else(|| self.changed("a column of its key was dropped"))?;
         let columns = columns.into_iter().map(|(_, column)| column).collect();
         Ok(Table { name: self.name(), columns, key, ..now.clone() })
+    }
+
+    /// The column with a type that it had and has no more.
+    fn retyped(&self, known: &Column, column: &pgoutput::Column<'_>) -> Option<Column> {
+        let form = self.present.forms.get(&(column.type_id, column.modifier))?;
+        let mut native = known.native.clone();
+        native["type"] = form.reference.clone();
+        native["type_modifier"] = column.modifier.into();
+        Some(Column { declared: form.declared.clone(), native, ..known.clone() })
     }
 
     /// The plan with the new columns or without them, the steps that add them, and those that are ignored.
@@ -251,7 +266,11 @@ impl Context<'_> {
 
     fn add(&self, name: &str, number: i16) -> Result<LayoutStep, Problem> {
         let unknown = |why: &str| self.changed(&format!("column {name} was added, and {why}"));
-        let existing = match self.present.missing.get(&number) {
+        let missing = match self.told {
+            Some(told) => told.missing.get(name),
+            None => self.present.missing.get(&number),
+        };
+        let existing = match missing {
             Some(Some(value)) => Some(value.clone()),
             Some(None) => return Err(unknown("its partitions have different values in the rows that were there")),
             None if self.is_rewritten => {

@@ -8,7 +8,7 @@ use wavemark_connector::source::{Counter, LeftBehind, LogState};
 use wavemark_domain::{Position, Problem, TablePlan};
 
 use super::names::{literal, prefix, task_prefix};
-use super::{named, session, slot, standby};
+use super::{events, named, session, slot, standby};
 use crate::error;
 use crate::native::TableNative;
 use crate::position::Place;
@@ -144,7 +144,7 @@ pub(super) async fn clean_up(settings: &Settings, task: &TaskContext) -> Result<
     for artefact in ours() {
         slot::remove_publication(&client, &artefact.name).await.map_err(left)?;
     }
-    Ok(())
+    events::remove_last(&client).await.map_err(left)
 }
 
 /// What a person runs in the source's database when we can't; of a standby the last at its primary.
@@ -160,5 +160,6 @@ fn statements(task: &TaskContext) -> Vec<String> {
         ),
     ];
     statements.extend(named::statement(task));
+    statements.extend(events::statement(task));
     statements
 }

@@ -5,12 +5,12 @@
 //! once the log is read up to where the catalog was read: what was written with the layout before had to be committed
 //! before the alteration was. A table that the log itself describes meanwhile needs no such word.
 
-use bytes::{BufMut, BytesMut};
 use hashbrown::HashMap;
 use tokio_postgres::{Client, Row};
 use wavemark_domain::{Problem, TableName};
 
 use super::known::Known;
+use super::message::{self, Heading};
 use super::numbers::Numbered;
 use crate::error;
 use crate::wire::Lsn;
@@ -61,8 +61,9 @@ pub(super) struct Look {
 struct Described {
     name: TableName,
     columns: Vec<Numbered>,
-    message: BytesMut,
     keys: Vec<bool>,
+    /// Schema, name and replica identity.
+    heading: [String; 3],
 }
 
 impl Look {
@@ -95,7 +96,8 @@ impl Look {
                 || (self.follows_names && known.has_other_name(*oid, &table.name))
         });
         self.shape = described.is_empty().then_some(shape);
-        let unspoken = |(relation, table): (u32, Described)| Unspoken { from, relation, message: table.message() };
+        let unspoken =
+            |(relation, table): (u32, Described)| Unspoken { from, relation, message: table.message(relation) };
         Ok(described.into_iter().map(unspoken).collect())
     }
 }
@@ -109,15 +111,8 @@ pub(super) async fn end(client: &Client) -> Result<Lsn, Problem> {
 
 impl Described {
     fn begin(row: &Row) -> Self {
-        let mut message = BytesMut::new();
-        message.put_u8(b'R');
-        message.put_u32(row.get(0));
-        for at in 1..=2 {
-            put_text(&mut message, row.get(at));
-        }
-        message.put_slice(row.get::<_, &str>(3).as_bytes());
         let name = TableName::new(row.get::<_, String>(1), row.get::<_, String>(2));
-        Self { name, columns: Vec::new(), message, keys: Vec::new() }
+        Self { name, columns: Vec::new(), keys: Vec::new(), heading: [row.get(1), row.get(2), row.get(3)] }
     }
 
     fn push(&mut self, row: &Row) {
@@ -125,19 +120,9 @@ impl Described {
         self.keys.push(row.get(8));
     }
 
-    fn message(mut self) -> Vec<u8> {
-        self.message.put_u16(u16::try_from(self.columns.len()).unwrap_or(u16::MAX));
-        for (column, key) in self.columns.iter().zip(&self.keys) {
-            self.message.put_u8(u8::from(*key));
-            put_text(&mut self.message, &column.name);
-            self.message.put_u32(column.type_id);
-            self.message.put_i32(column.modifier);
-        }
-        self.message.to_vec()
+    fn message(&self, relation: u32) -> Vec<u8> {
+        let [schema, name, identity] = &self.heading;
+        let heading = Heading { relation, schema, name, identity };
+        message::relation(&heading, self.columns.iter().zip(self.keys.iter().copied()))
     }
-}
-
-fn put_text(message: &mut BytesMut, text: &str) {
-    message.put_slice(text.as_bytes());
-    message.put_u8(0);
 }

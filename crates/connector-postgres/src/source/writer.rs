@@ -6,6 +6,7 @@ use wavemark_domain::{Batch, Cell, ChangeKind, Problem, Relayout, TableId, Table
 
 use super::layout::{Expected, Layout, changed, dropped};
 use super::oversized::Oversized;
+use super::told::{Altered, Rewrite};
 use crate::pgoutput::{self, Delete, Insert, Message, OldRow, OwnedRelation, RelationBody, Truncate, Tuple, Update};
 
 /// Where the messages of one relation go.
@@ -21,23 +22,39 @@ enum Route {
 
 /// Writes changes into the batch at hand.
 pub(super) struct Writer {
-    expected: Vec<Expected>,
+    pub(super) expected: Vec<Expected>,
     routes: HashMap<u32, Route>,
-    barred: Vec<TableId>,
+    pub(super) barred: Vec<TableId>,
     /// What `expected` must not be compared with any more: the table is barred at its first relation.
-    doubtful: Vec<(TableId, Problem)>,
+    pub(super) doubtful: Vec<(TableId, Problem)>,
     /// Bytes that a row may have.
     most_row: u64,
     /// Whether the next layout of a table is looked for, rather than ending the table.
-    follows_layouts: bool,
+    pub(super) follows_layouts: bool,
     /// Whether a table that has another name goes on, so that one under its old name is another.
-    follows_names: bool,
+    pub(super) follows_names: bool,
     /// A relation that is not as expected: nothing more may be written before it is known what becomes of it.
-    unresolved: Option<(TableId, OwnedRelation)>,
+    pub(super) unresolved: Option<Unresolved>,
+    /// Tables whose rows were written anew, as the source told; before it describes what they are now.
+    pub(super) rewritten: Vec<(TableId, Rewrite)>,
+    /// Tables that have other names in the transaction in hand, as the source told.
+    pub(super) renamed: Vec<(TableId, TableName)>,
+    /// Whether there were alterations that the source could not tell.
+    pub(super) is_untold: bool,
     /// Layouts that hold from the beginning of the batch on.
     pub(super) layouts: Vec<Relayout>,
     pub(super) batch: Batch,
     pub(super) barriers: Vec<(TableId, Problem)>,
+}
+
+/// A relation of which it is to be found out what becomes of its table.
+#[derive(Clone)]
+pub(super) struct Unresolved {
+    pub(super) table: TableId,
+    pub(super) relation: OwnedRelation,
+    /// What the source itself told of it.
+    pub(super) told: Option<Altered>,
+    pub(super) rewrite: Rewrite,
 }
 
 /// Why a row can't be read by its table's layout.
@@ -63,6 +80,9 @@ impl Writer {
             follows_layouts: false,
             follows_names: false,
             unresolved: None,
+            rewritten: Vec::new(),
+            renamed: Vec::new(),
+            is_untold: false,
             layouts: Vec::new(),
             batch: Batch::default(),
             barriers: Vec::new(),
@@ -85,13 +105,18 @@ impl Writer {
     }
 
     /// The relation of which it is to be found out what becomes of it.
-    pub(super) fn unresolved(&self) -> Option<&(TableId, OwnedRelation)> {
+    pub(super) fn unresolved(&self) -> Option<&Unresolved> {
         self.unresolved.as_ref()
+    }
+
+    /// What was told of the relation is known.
+    pub(super) fn pass(&mut self) {
+        self.unresolved = None;
     }
 
     /// What becomes of it. The batch is empty. Gives the width of the table's rows if that may be another.
     pub(super) fn resolve(&mut self, next: Result<(Expected, Option<Relayout>), Problem>) -> Option<(TableId, usize)> {
-        let (table, relation) = self.unresolved.take()?;
+        let Unresolved { table, relation, .. } = self.unresolved.take()?;
         let relation = relation.body();
         match next.and_then(|(expected, relayout)| Ok((expected.compare(&relation)?, expected, relayout))) {
             Ok((layout, expected, relayout)) => {
@@ -136,15 +161,20 @@ impl Writer {
         let doubt = self.doubtful.iter().find(|(doubtful, _)| *doubtful == table).map(|(_, problem)| problem.clone());
         let is_same = expected.oid == relation.id && (self.follows_names || expected.is_named(relation));
         let may_follow = self.follows_layouts && is_same && doubt.is_none();
-        match doubt.map_or_else(|| expected.compare(relation), Err) {
+        let compared = doubt.map_or_else(|| expected.compare(relation), Err);
+        let rewrite = self.take_rewrite(table);
+        match compared {
             _ if self.barred.contains(&table) => {
                 self.routes.insert(relation.id, Route::Ignored);
             }
-            Ok(layout) => {
+            Ok(layout) if !rewrite.is_one() => {
                 self.routes.insert(relation.id, Route::Followed(layout));
             }
-            Err(_) if may_follow => self.unresolved = Some((table, relation.into())),
+            _ if may_follow => {
+                self.unresolved = Some(Unresolved { table, relation: relation.into(), told: None, rewrite });
+            }
             Err(problem) => self.bar(relation.id, table, problem),
+            Ok(_) => self.end_rewritten(table),
         }
     }
 
@@ -173,7 +203,7 @@ impl Writer {
     }
 
     /// Ends a table here: nothing of it comes after.
-    fn bar(&mut self, relation: u32, table: TableId, problem: Problem) {
+    pub(super) fn bar(&mut self, relation: u32, table: TableId, problem: Problem) {
         self.routes.insert(relation, Route::Ignored);
         // A relation of the same table under another number is ended with it.
         let same = |route: &Route| match route {

@@ -110,7 +110,7 @@ const fn text(name: &'static str, label: &'static str, hint: &'static str) -> Se
     Setting { name, label, hint, first: false, range: None, words: &[] }
 }
 
-const SETTINGS: [Setting; 33] = [
+const SETTINGS: [Setting; 34] = [
     Setting {
         name: "preparation",
         label: "Target tables before the load",
@@ -190,6 +190,12 @@ const SETTINGS: [Setting; 33] = [
         "When a column's type changes",
         "At the source, where the rows stay as they are.",
         &[("apply", "Change it in the target"), PARK],
+    ),
+    choice(
+        "event_triggers",
+        "Event triggers at the source",
+        "They tell of alterations at their place in its log. They run with every ALTER TABLE there; few roles may make them.",
+        &[("false", "None"), ("true", "Make them")],
     ),
     choice(
         "changed_tables",
