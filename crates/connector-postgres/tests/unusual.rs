@@ -4,11 +4,16 @@
 
 #[path = "support/pair.rs"]
 mod pair;
+#[path = "support/run.rs"]
+mod run;
 mod support;
 #[path = "support/task.rs"]
 mod task;
 
+use wavemark_domain::task::{TaskKind, TaskSettings};
+
 use pair::{Pair, rows_of};
+use run::{told, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn empty_tables_and_partitions_for_null_and_for_what_is_left_arrive() {
@@ -84,4 +89,85 @@ async fn a_unique_index_that_takes_nulls_is_nobodys_key() {
     ];
     pair.copies(&["loose"], &changes).await;
     assert_eq!(rows_of(&pair.mart, "loose").await, ["(,)", "(,)", "(,one)", "(,y)", "(1,)"]);
+}
+
+/// Of a partitioned table each partition names its rows for itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_does_not_name_its_rows_is_refused_by_its_own_name() {
+    let pair = Pair::start(&[]).await;
+    pair.source
+        .batch_execute(
+            "CREATE TABLE keyless (region text, n integer) PARTITION BY LIST (region); \
+             CREATE TABLE \"in Y\" PARTITION OF keyless FOR VALUES IN ('y'); \
+             CREATE TABLE x PARTITION OF keyless FOR VALUES IN ('x') PARTITION BY LIST (n); \
+             CREATE TABLE x1 PARTITION OF x FOR VALUES IN (1); \
+             ALTER TABLE keyless REPLICA IDENTITY FULL; ALTER TABLE \"in Y\" REPLICA IDENTITY FULL; \
+             CREATE TABLE keyed (id integer PRIMARY KEY) PARTITION BY RANGE (id); \
+             CREATE TABLE silent PARTITION OF keyed FOR VALUES FROM (1) TO (9); ALTER TABLE silent REPLICA IDENTITY NOTHING; \
+             CREATE TABLE spoken (id integer PRIMARY KEY) PARTITION BY RANGE (id); \
+             CREATE TABLE spoken_1 PARTITION OF spoken FOR VALUES FROM (1) TO (9); \
+             CREATE TABLE spoken_2 PARTITION OF spoken FOR VALUES FROM (9) TO (19); ALTER TABLE spoken_2 REPLICA IDENTITY FULL",
+        )
+        .await
+        .unwrap();
+    let refused = async |name: &str| {
+        let tables = pair.fixture.source.tables(&|_| true).await.unwrap();
+        let table = tables.iter().find(|table| table.name.table == name).unwrap();
+        pair.fixture.source.refuses_to_follow(table).map(|problem| (problem.code, problem.advice.unwrap()))
+    };
+    let mend = |advice: &str| Some(("no-replica-identity".to_owned(), advice.to_owned()));
+    assert_eq!(refused("keyless").await, mend("ALTER TABLE public.x1 REPLICA IDENTITY FULL;"));
+    assert_eq!(refused("keyed").await, mend("ALTER TABLE public.silent REPLICA IDENTITY FULL;"));
+    assert_eq!(refused("spoken").await, None);
+    pair.source
+        .batch_execute("ALTER TABLE x1 REPLICA IDENTITY FULL; ALTER TABLE silent REPLICA IDENTITY DEFAULT")
+        .await
+        .unwrap();
+    assert_eq!((refused("keyless").await, refused("keyed").await), (None, None));
+}
+
+/// As long as such a table is published the server refuses its updates, whoever makes them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_no_longer_names_its_rows_is_taken_out_so_that_its_source_stays_writable() {
+    let pair = Pair::start(&[]).await;
+    let tables = ["keyed", "whole", "parts", "calm"];
+    pair.source
+        .batch_execute(
+            "CREATE TABLE keyed (id integer PRIMARY KEY, v text); INSERT INTO keyed VALUES (1, 'a'); \
+             CREATE TABLE whole (v text); ALTER TABLE whole REPLICA IDENTITY FULL; INSERT INTO whole VALUES ('a'); \
+             CREATE TABLE calm (id integer PRIMARY KEY, v text); INSERT INTO calm VALUES (1, 'a'); \
+             CREATE TABLE parts (region text, n integer) PARTITION BY LIST (region); ALTER TABLE parts REPLICA IDENTITY FULL; \
+             CREATE TABLE parts_x PARTITION OF parts FOR VALUES IN ('x'); ALTER TABLE parts_x REPLICA IDENTITY FULL; \
+             INSERT INTO parts VALUES ('x', 1)",
+        )
+        .await
+        .unwrap();
+    let settings = TaskSettings { idle_seconds: 1, ..TaskSettings::default() };
+    let run = pair.run(1, TaskKind::FullLoadAndCdc, &tables, settings);
+    let own = run.clone();
+    let running = tokio::spawn(async move { own.run().await });
+    until(async || told(&run, "table-live").len() == tables.len()).await;
+    pair.source
+        .batch_execute(
+            "ALTER TABLE keyed DROP CONSTRAINT keyed_pkey; ALTER TABLE whole REPLICA IDENTITY NOTHING; \
+             CREATE TABLE parts_y PARTITION OF parts FOR VALUES IN ('y'); INSERT INTO parts VALUES ('y', 2)",
+        )
+        .await
+        .unwrap();
+    for update in ["UPDATE keyed SET v = 'b'", "DELETE FROM whole", "UPDATE parts SET n = 3"] {
+        until(async || pair.source.batch_execute(update).await.is_ok()).await;
+    }
+    pair.source.batch_execute("UPDATE calm SET v = 'b'").await.unwrap();
+    until(async || rows_of(&pair.mart, "calm").await == ["(1,b)"]).await;
+    run.stop.cancel();
+    running.await.unwrap().unwrap();
+    let parked = told(&run, "table-parked").concat();
+    for (table, why) in [
+        ("public.keyed", "it has no replica identity any more"),
+        ("public.whole", "it has no replica identity any more"),
+        ("public.parts", "its partition public.parts_y has no replica identity"),
+    ] {
+        assert!(parked.contains(table) && parked.contains(why), "{table}: {parked}");
+    }
+    assert!(!parked.contains("calm"), "{parked}");
 }

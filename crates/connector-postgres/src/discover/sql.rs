@@ -54,6 +54,12 @@ select l.oid, l.nspname, l.relname, l.relkind::text,
                                            union all select tree.oid from tree where tree.root = l.oid) t
                               join pg_class c on c.oid = t.oid and c.relkind = 'r' and c.relreplident = 'f'
                               join pg_attribute a on a.attrelid = c.oid and a.attgenerated <> '' and not a.attisdropped),
+                          'partition_without_identity', (
+                              select min(format('%I.%I', n.nspname, c.relname)) from tree t
+                              join pg_class c on c.oid = t.oid and c.relkind = 'r' join pg_namespace n on n.oid = c.relnamespace
+                              where t.root = l.oid and c.relreplident <> 'f' and not exists (
+                                  select from pg_index i where i.indrelid = c.oid and i.indisvalid and i.indimmediate
+                                  and case c.relreplident when 'd' then i.indisprimary else i.indisreplident end)),
                           'unlogged', l.relpersistence = 'u' or coalesce(leaves.unlogged, false),
                           'comment', obj_description(l.oid, 'pg_class'),
                           'partitioning', (
