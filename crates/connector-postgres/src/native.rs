@@ -31,6 +31,9 @@ pub struct TableNative {
     /// Whether the server would refuse its updates and deletes once it is published: its whole old rows, or those of a
     /// partition, are to be in the log, and have generated columns, which are not published.
     pub updates_refused: bool,
+    /// A partition, as SQL names it, that has neither a primary key nor another replica identity: the log could not say
+    /// which of its rows changed, and the server would refuse its updates and deletes.
+    pub partition_without_identity: Option<String>,
     /// Whether it, or one of its partitions, is unlogged.
     pub unlogged: bool,
     /// The types that its columns need and that `PostgreSQL` doesn't bring along, each after those that it needs.

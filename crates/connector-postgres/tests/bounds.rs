@@ -242,7 +242,16 @@ async fn a_publication_that_is_younger_than_the_slot_is_told_as_that() {
 
 #[tokio::test]
 async fn tables_of_a_publication_for_all_tables_are_followed_on_after_the_catalog_was_looked_at() {
-    let pair = loaded_by_hand("CREATE PUBLICATION \"my tables\" FOR ALL TABLES").await;
+    follows_on("FOR ALL TABLES").await;
+}
+
+#[tokio::test]
+async fn tables_of_a_publication_for_a_schema_are_followed_on_after_the_catalog_was_looked_at() {
+    follows_on("FOR TABLES IN SCHEMA public").await;
+}
+
+async fn follows_on(of_what: &str) {
+    let pair = loaded_by_hand(&format!("CREATE PUBLICATION \"my tables\" {of_what}")).await;
     let settings = TaskSettings { idle_seconds: 1, stop_at: StopAt::Never, ..from_slot("") };
     let run = pair.run(1, TaskKind::Cdc, &TABLES, settings);
     let own = run.clone();

@@ -104,6 +104,8 @@ async fn mapped_columns_alone_are_published_and_followed() {
     for change in [
         "UPDATE wide SET n = -n, doc = 'short' WHERE id < 5; UPDATE wide SET id = id + 100 WHERE id > 15",
         "DELETE FROM wide WHERE id = 10; INSERT INTO wide VALUES (500, 'x', 500)",
+        // Of these nothing travels that changes.
+        "UPDATE wide SET doc = doc || 'more' WHERE id IN (11, 500); UPDATE whole SET doc = NULL; UPDATE parts SET doc = ''",
         "UPDATE parts SET n = 10 WHERE id = 1; DELETE FROM parts WHERE id = 2; INSERT INTO parts VALUES (3, 3, 'three')",
         "UPDATE whole SET n = 2; UPDATE narrow SET n = 2",
         // What is not listed may go and come.

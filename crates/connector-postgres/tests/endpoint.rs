@@ -94,6 +94,12 @@ async fn what_keeps_an_endpoint_from_working_is_named_with_its_cure() {
     assert_eq!(failed(&found), [("log in", Some("Correct the endpoint's user and password."))]);
     assert!(!found.iter().any(|step| step.text.contains("hunter2")));
 
+    cluster.sql("alter role limited nologin");
+    let found = steps(&endpoint(&cluster, "limited"), true, false).await;
+    assert_eq!(failed(&found).len(), 1, "{found:?}");
+    assert_eq!(failed(&found)[0].0, "log in", "{found:?}");
+    assert!(found.iter().any(|step| step.text.contains("not permitted to log in")), "{found:?}");
+
     let mut nowhere = endpoint(&cluster, "postgres");
     nowhere.values["host"] = json!("no-such-host.invalid");
     assert_eq!(failed(&steps(&nowhere, true, false).await)[0].0, "resolve");

@@ -115,6 +115,41 @@ async fn several_changes_that_are_read_late_are_told_apart() {
 }
 
 #[tokio::test]
+async fn tables_that_are_altered_in_turn_keep_their_layouts_apart_wherever_a_batch_ends() {
+    let pair = Pair::start(&[("logical_decoding_work_mem", "64kB")]).await;
+    let make = |name: &str| {
+        format!("CREATE TABLE {name} (id int PRIMARY KEY, a int, b text); INSERT INTO {name} VALUES (1, 1, 'one')")
+    };
+    pair.source.batch_execute(&[make("t"), make("u")].join(";")).await.unwrap();
+    let many = |name: &str, from: u32, columns: &str| {
+        format!("INSERT INTO {name} SELECT n, {columns} FROM generate_series({from}, {from} + 4000) n; ")
+    };
+    let at_once = [
+        "BEGIN; ".to_owned(),
+        many("t", 10_000, "n, repeat('x', 300), 1"),
+        "ALTER TABLE u ADD c int DEFAULT 5; ".to_owned(),
+        many("u", 10_000, "n, repeat('y', 300), 1, -n"),
+        "ALTER TABLE t RENAME a TO g; ".to_owned(),
+        many("t", 20_000, "n, repeat('z', 300), 2"),
+        "ALTER TABLE u RENAME a TO d; ALTER TABLE t ADD f text; ".to_owned(),
+        many("u", 20_000, "n, 'y', 2, n"),
+        many("t", 30_000, "n, 'z', 3, 'new'"),
+        "UPDATE t SET f = b WHERE id = 1; UPDATE u SET c = d WHERE id < 10010; COMMIT".to_owned(),
+    ]
+    .concat();
+    let changes = [
+        "UPDATE t SET a = 2; UPDATE u SET a = 2",
+        "ALTER TABLE t ADD e int DEFAULT 3",
+        "UPDATE u SET b = 'two'; UPDATE t SET e = 4",
+        "ALTER TABLE u ADD e int DEFAULT 3; ALTER TABLE t RENAME e TO h",
+        "UPDATE t SET b = 'three'; UPDATE u SET e = 4; ALTER TABLE u RENAME e TO h",
+        &at_once,
+        "UPDATE u SET c = 0 WHERE id = 1; DELETE FROM t WHERE id % 2 = 0",
+    ];
+    pair.copies(&["t", "u"], &changes).await;
+}
+
+#[tokio::test]
 async fn partitioned_tables_and_tables_without_a_key_are_altered_too() {
     let sales = "CREATE TABLE t (id int, region text, n int, PRIMARY KEY (id, region)) PARTITION BY LIST (region); \
         CREATE TABLE t_n PARTITION OF t FOR VALUES IN ('n'); CREATE TABLE t_s PARTITION OF t FOR VALUES IN ('s'); \

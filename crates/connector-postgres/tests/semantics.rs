@@ -367,7 +367,8 @@ async fn what_leaves_or_comes_with_a_partition_is_noticed_though_the_log_says_no
     let unlogged = "create unlogged table sales_u partition of sales for values in ('u')";
     let swap =
         "alter table sales rename to sales_old; create table sales (id int, region text, primary key (id, region))";
-    let cases: [(&[&str], Option<&str>); 14] = [
+    let elsewhere = "create schema if not exists elsewhere; alter table sales set schema elsewhere";
+    let cases: [(&[&str], Option<&str>); 16] = [
         (&["drop table sales_n"], DROPPED),
         (&["alter table sales detach partition sales_n"], DROPPED),
         (&["alter table sales detach partition sales_s"], inner),
@@ -381,6 +382,8 @@ async fn what_leaves_or_comes_with_a_partition_is_noticed_though_the_log_says_no
         (&[swap, "insert into sales values (1, 'n')"], Some("it is now named public.sales_old.")),
         (&[unlogged], Some("its partition public.sales_u is unlogged.")),
         (&["drop table sales"], Some("it was dropped.")),
+        (&[elsewhere, "insert into elsewhere.sales values (7, 'n')"], Some("it is now named elsewhere.sales.")),
+        (&[elsewhere], Some("it is now named elsewhere.sales.")),
         (&[unpublish], Some("it is not in the task's publication any more.")),
     ];
     assert_ends(&cases, PartitionPolicy::ParkTable).await;

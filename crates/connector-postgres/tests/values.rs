@@ -84,10 +84,35 @@ async fn assert_equal(source: &Client, mart: &Client, when: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_value_of_every_type_is_loaded_and_followed_as_it_is() {
+    loads_and_follows(&[]).await;
+}
+
+/// What a database's people set for how values are written and read is for their sessions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_of_the_databases_for_how_values_are_written_change_none() {
+    let settings = [
+        "datestyle = 'german, dmy'",
+        "intervalstyle = 'sql_standard'",
+        "timezone = 'America/St_Johns'",
+        "bytea_output = 'escape'",
+        "extra_float_digits = -15",
+        "xmloption = 'document'",
+        "array_nulls = off",
+        "standard_conforming_strings = off",
+        "client_encoding = 'LATIN1'",
+    ];
+    loads_and_follows(&settings).await;
+}
+
+/// Under settings that hold for every session but the test's own.
+async fn loads_and_follows(settings: &[&str]) {
     let cluster = Cluster::start(&[("fsync", "off")]);
     let source = connect(&cluster, "postgres").await;
     source.batch_execute("CREATE DATABASE mart").await.unwrap();
     let mart = connect(&cluster, "mart").await;
+    for (database, setting) in ["postgres", "mart"].iter().flat_map(|one| settings.iter().map(move |two| (one, two))) {
+        source.batch_execute(&format!("ALTER DATABASE {database} SET {setting}")).await.unwrap();
+    }
     // So that no oid of a type is the same on both sides. Extensions are for the target's owner to make.
     mart.batch_execute(
         "CREATE TYPE shift AS ENUM (); CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE EXTENSION ltree; \

@@ -8,18 +8,20 @@ use std::time::Duration;
 
 use support::{World, run};
 use tokio::time::timeout;
+use wavemark_connector::target::Stage;
 use wavemark_connector::testkit::model::{Row, place};
 use wavemark_domain::ChangeKind::{Insert, Update};
 use wavemark_domain::Fault;
 use wavemark_domain::progress::TaskEventRecord;
 use wavemark_domain::state::TableState;
 use wavemark_domain::stop::StopAt;
-use wavemark_domain::task::{TaskKind, TaskSettings};
+use wavemark_domain::task::{DataErrorPolicy, TaskKind, TaskSettings};
 use wavemark_engine::{Ended, Failure, Run};
 
 impl World {
     fn stopping_at(&self, epoch: i64, stop_at: StopAt) -> Run {
-        let settings = TaskSettings { load_parallelism: 1, stop_at, ..TaskSettings::default() };
+        let data_errors = DataErrorPolicy::ParkTable;
+        let settings = TaskSettings { load_parallelism: 1, stop_at, data_errors, ..TaskSettings::default() };
         run(&self.source, &self.target, epoch, settings)
     }
 
@@ -99,6 +101,7 @@ async fn a_task_ends_with_the_last_transaction_that_ends_at_its_position_or_befo
             let bookmark =
                 format!("at position {at}, as stop_at says: the target has everything up to {}", world.bookmark());
             assert!(text.contains(&bookmark), "{text}");
+            assert!(!text.contains("not live"), "{text}");
         }
         world.assert_exact();
         let on = world.stopping_at(5, StopAt::Position(ends[14].to_string()));
@@ -186,4 +189,26 @@ async fn a_task_that_only_follows_begins_where_it_is_told_to_if_the_source_has_t
     world.source.state().slot = Some(1_000_000);
     let Err(Failure::Problem(problem)) = ended(&following(&world, "5")).await else { panic!("the log is gone") };
     assert_eq!((problem.fault, &*problem.code), (Fault::PositionLost, "slot-ahead"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_ends_says_how_many_tables_are_not_live_and_they_stay_parked() {
+    for (seed, at_once) in (1..12).flat_map(|seed| [1_usize, 12].map(|at_once| (seed, at_once))) {
+        let world = World::new(seed, 1_000);
+        assert_eq!(ended(&world.stopping_at(1, StopAt::Loaded)).await.unwrap(), Ended::Finished);
+        // The target refuses each of these values.
+        world.source.state().write(&vec![(0, Insert); at_once]);
+        world.source.written.notify_waiters();
+        let end = world.source.state().end;
+        for epoch in [2, 3] {
+            let run = world.stopping_at(epoch, StopAt::Position(end.to_string()));
+            assert_eq!(ended(&run).await.unwrap(), Ended::Finished, "seed {seed}");
+            assert!(told(&run).text.contains("; 1 of its tables are not live."), "{}", told(&run).text);
+            let stages: Vec<_> = world.target.state().marks.values().map(|mark| mark.mark.stage.clone()).collect();
+            assert!(
+                matches!(stages[..], [Stage::Parked(_), Stage::Loaded, Stage::Loaded]),
+                "seed {seed}, {at_once} at once: {stages:?}"
+            );
+        }
+    }
 }

@@ -16,6 +16,7 @@ use wavemark_domain::compare::{
     CompareOrder, CompareProgress, CompareState, ComparedState, Difference, RepairOrder, RowKey,
 };
 use wavemark_domain::task::TaskSettings;
+use wavemark_domain::{TableName, TableOrder, TableWish};
 use wavemark_engine::{Ended, Failure, Run};
 
 const TABLES: usize = 4;
@@ -243,4 +244,39 @@ async fn rows_that_were_damaged_are_found_by_key_and_made_equal() {
         let left = oracle::differences(&world.source.state(), &world.target.state());
         assert!(left.is_empty(), "seed {seed}: {left:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tables_that_can_not_be_compared_are_named_with_the_reason_and_are_not_repaired() {
+    let world = World::new(3, 0, None);
+    (0..80).for_each(|_| world.source.state().write_transaction(4));
+    let worker = world.start(1);
+    world.wait_live(&worker).await;
+    world.wait_quiet().await;
+    let name = |table: &str| TableName::new("sim", table);
+    worker.run.orders.give(vec![TableOrder { number: 1, table: name("t1"), wish: TableWish::Park }]);
+    sleep(Duration::from_secs(5)).await;
+    let key = |id: u64| RowKey { text: vec![id.to_string()], cells: vec![format!("{id:016x}")] };
+    let repair = |table: &str| RepairOrder { table: name(table), keys: vec![key(1), key(2)] };
+    // One that is live and has a key, one that is parked, one without a key, one that nobody knows.
+    let (last, all) = (format!("t{}", TABLES - 1), ["t0", "t1", "t9"].map(name));
+    let order = CompareOrder {
+        tables: Some([&all[..], &[name(&last)]].concat()),
+        repair: vec![repair("t0"), repair("t1"), repair(&last), repair("t9")],
+        ..order(1)
+    };
+    let progress = worker.compared(order).await;
+    assert_eq!(differences(&progress), 0, "{progress:?}");
+    let found: Vec<_> =
+        progress.tables.iter().map(|table| (table.reason.as_deref(), table.repaired, table.key.len())).collect();
+    let expected = [
+        (None, 2, 1),
+        (Some("It is parked."), 0, 0),
+        (Some("It is not among the tables that are followed."), 0, 0),
+        (None, 0, 0),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(progress.tables[0].key, ["id"]);
+    assert!(progress.held_ms.is_some_and(|held| held > 0), "{progress:?}");
+    worker.stop().await;
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use support::{Running, World, run};
 use tokio::time::{sleep, timeout};
 use wavemark_connector::testkit::model::{Row, place};
-use wavemark_domain::ChangeKind::{Delete, Insert};
+use wavemark_domain::ChangeKind::{Delete, Insert, Update};
 use wavemark_domain::state::TableState;
 use wavemark_domain::task::{ConflictPolicy, DataErrorPolicy, TaskSettings};
 use wavemark_engine::{Ended, Run};
@@ -87,6 +87,39 @@ async fn rows_that_are_there_are_overwritten_and_missing_ones_passed_over_and_ea
         run.stop.cancel();
         assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_that_finds_no_row_inserts_it_if_the_log_has_all_of_it_and_is_left_out_if_not() {
+    let (mut inserted, mut left_out) = (0, 0);
+    for seed in 1..40 {
+        let world = World::new(seed, 0);
+        let (run, running) = following(&world, ConflictPolicy::Overwrite).await;
+        world.source.state().write(&[(0, Insert); 6]);
+        caught_up(&world).await;
+        world.target.state().tables[0].clear();
+        world.source.state().write(&[(0, Update)]);
+        caught_up(&world).await;
+        let progress = run.status.progress().tables[0].clone();
+        let rows = world.target.state().tables[0].clone();
+        let (expected, rows_there) = if progress.exceptions == 0 {
+            inserted += 1;
+            (" 1 inserted by an update that found none", 1)
+        } else {
+            left_out += 1;
+            (" 1 left out and written to wavemark.exceptions", 0)
+        };
+        assert!(told(&run).last().unwrap().ends_with(expected), "seed {seed}: {:?}", told(&run));
+        assert_eq!((progress.conflicts, rows.len()), (1, rows_there), "seed {seed}");
+        let ours = {
+            let source = world.source.state();
+            source.rows_at(source.end)[0].to_vec()
+        };
+        assert!(rows.iter().all(|row| ours.contains(row)), "seed {seed}: {rows:?}");
+        run.stop.cancel();
+        assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
+    }
+    assert!(inserted > 5 && left_out > 5, "{inserted} inserted, {left_out} left out");
 }
 
 #[tokio::test(start_paused = true)]

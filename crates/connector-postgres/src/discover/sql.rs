@@ -36,8 +36,11 @@ tree(root, oid) as (
 leaves as (
     select tree.root, bool_or(c.relpersistence = 'u') as unlogged, sum(greatest(c.reltuples, 0))::float8 as rows, bool_and(c.reltuples < 0) as unknown,
            sum(pg_table_size(c.oid))::bigint as bytes,
-           jsonb_agg(jsonb_build_array(c.oid::bigint, c.relfilenode::bigint))::text as storage
-    from tree join pg_class c on c.oid = tree.oid
+           jsonb_agg(jsonb_build_array(c.oid::bigint, c.relfilenode::bigint))::text as storage,
+           min(format('%I.%I', n.nspname, c.relname)) filter (where c.relreplident <> 'f' and not exists (
+               select from pg_index i where i.indrelid = c.oid and i.indisvalid and i.indimmediate
+               and case c.relreplident when 'd' then i.indisprimary else i.indisreplident end)) as without_identity
+    from tree join pg_class c on c.oid = tree.oid join pg_namespace n on n.oid = c.relnamespace
     where c.relkind = 'r'
     group by tree.root
 )
@@ -54,6 +57,7 @@ select l.oid, l.nspname, l.relname, l.relkind::text,
                                            union all select tree.oid from tree where tree.root = l.oid) t
                               join pg_class c on c.oid = t.oid and c.relkind = 'r' and c.relreplident = 'f'
                               join pg_attribute a on a.attrelid = c.oid and a.attgenerated <> '' and not a.attisdropped),
+                          'partition_without_identity', leaves.without_identity,
                           'unlogged', l.relpersistence = 'u' or coalesce(leaves.unlogged, false),
                           'comment', obj_description(l.oid, 'pg_class'),
                           'partitioning', (

@@ -144,7 +144,7 @@ impl Source for PostgresSource {
             let problem = Problem::new(Fault::Data, "table-refused", text).table(&table.name);
             return Some(problem.advice("ALTER TABLE … SET LOGGED, or load it with a full-load task."));
         }
-        (!slot::identity(table)).then(|| slot::no_identity(&table.name))
+        (!slot::identity(table)).then(|| slot::no_identity(table))
     }
 
     fn block_formats(&self, _table: &TablePlan) -> Vec<BlockFormat> {

@@ -58,13 +58,21 @@ pub(super) fn listed<'a>(table: &'a TablePlan, settings: &TaskSettings) -> Optio
         .then(|| table.columns.iter().map(|column| &table.source.columns[column.source]).collect())
 }
 
-/// Tables with whole old rows in the log (or with such partitions) that have generated columns, from version 18 on.
+/// Tables that have, or of which a partition has, no replica identity, or (from version 18 on) whole old rows in the log and
+/// generated columns.
 const UPDATES_REFUSED: &str = "\
-    SELECT DISTINCT n.root FROM unnest($1::oid[]) AS n (root) \
-    CROSS JOIN LATERAL (SELECT n.root UNION SELECT relid FROM pg_partition_tree(n.root)) AS t (oid) \
-    JOIN pg_class c ON c.oid = t.oid AND c.relkind = 'r' AND c.relreplident = 'f' \
-    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attgenerated::text <> '' AND NOT a.attisdropped \
-    WHERE current_setting('server_version_num')::int4 >= 180000";
+    WITH t AS (SELECT n.root, c.oid, c.relreplident AS named_by FROM unnest($1::oid[]) AS n (root) \
+        CROSS JOIN LATERAL (SELECT n.root UNION SELECT relid FROM pg_partition_tree(n.root)) AS tree (oid) \
+        JOIN pg_class c ON c.oid = tree.oid AND c.relkind = 'r') \
+    SELECT t.root, 'its replica identity is full and it has generated columns' FROM t \
+    JOIN pg_attribute a ON a.attrelid = t.oid AND a.attgenerated::text <> '' AND NOT a.attisdropped \
+    WHERE t.named_by = 'f' AND current_setting('server_version_num')::int4 >= 180000 \
+    UNION \
+    SELECT t.root, CASE t.oid WHEN t.root THEN 'it has no replica identity any more' \
+        ELSE format('its partition %s has no replica identity', t.oid::regclass) END \
+    FROM t WHERE t.named_by <> 'f' AND NOT EXISTS ( \
+        SELECT FROM pg_index i WHERE i.indrelid = t.oid AND i.indisvalid AND i.indimmediate \
+          AND CASE t.named_by WHEN 'd' THEN i.indisprimary ELSE i.indisreplident END)";
 
 /// What a publication has of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -198,14 +206,14 @@ pub(super) async fn unlisted<'a>(
     Ok(tables.into_iter().filter_map(|table| Some((table, column(table)?))).collect())
 }
 
-/// Those of these tables, by their OIDs, whose updates the server refuses as long as they are published.
-pub(super) async fn frozen(client: &Client, oids: &[u32]) -> Result<Vec<u32>, Problem> {
+/// Those of these tables, by their OIDs, whose updates the server refuses as long as they are published, and why.
+pub(super) async fn frozen(client: &Client, oids: &[u32]) -> Result<Vec<(u32, String)>, Problem> {
     let rows = client.query(UPDATES_REFUSED, &[&oids]).await;
     let rows = rows.map_err(|error| error::driver(&error, "look up replica identities"))?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// The problem of such a table.
+/// The problem of a table with whole old rows and generated columns.
 pub(super) fn updates_refused(table: &TableName) -> Problem {
     let text = format!(
         "{table} can't be followed: its replica identity is full and it has generated columns, so that from version 18 on the \

@@ -246,7 +246,7 @@ fn is_missing(error: &tokio_postgres::Error) -> bool {
 pub(super) fn statement(task: &TaskContext, name: &str, plan: &[TablePlan]) -> Result<String, Problem> {
     let tables: Vec<&TablePlan> = plan.iter().filter(|table| table.source.kind != TableKind::View).collect();
     if let Some(table) = tables.iter().find(|table| !has_identity(table)) {
-        return Err(no_identity(table.name()));
+        return Err(no_identity(&table.source));
     }
     let list: Vec<String> = tables.iter().map(|table| entry(table, &task.settings)).collect();
     let list = if list.is_empty() { String::new() } else { format!(" FOR TABLE {}", list.join(", ")) };
@@ -339,19 +339,26 @@ pub(super) fn has_identity(table: &TablePlan) -> bool {
 /// The same for a table as discovered.
 pub(crate) fn identity(table: &wavemark_domain::Table) -> bool {
     let Ok(native) = TableNative::of(table) else { return false };
-    match native.replica_identity.as_str() {
-        "f" => true,
-        "n" => false,
-        _ => !table.key.is_empty(),
-    }
+    native.partition_without_identity.is_none()
+        && match native.replica_identity.as_str() {
+            "f" => true,
+            "n" => false,
+            _ => !table.key.is_empty(),
+        }
 }
 
-pub(super) fn no_identity(table: &TableName) -> Problem {
+/// The problem of such a table.
+pub(super) fn no_identity(table: &wavemark_domain::Table) -> Problem {
+    let name = &table.name;
+    let (what, sql) = match TableNative::of(table).ok().and_then(|native| native.partition_without_identity) {
+        Some(partition) => (format!("Partition {partition} of table {name}"), partition),
+        None => (format!("Table {name}"), quoted(name)),
+    };
     let text = format!(
-        "Table {table} has neither a primary key (a deferrable one is none here) nor a replica identity, so the log \
-         can't say which row changed."
+        "{what} has neither a primary key (a deferrable one is none here) nor a replica identity, so the log can't say which \
+         row changed."
     );
     Problem::new(Fault::Settings, "no-replica-identity", text)
-        .advice(format!("ALTER TABLE {} REPLICA IDENTITY FULL;", quoted(table)))
-        .table(table)
+        .advice(format!("ALTER TABLE {sql} REPLICA IDENTITY FULL;"))
+        .table(name)
 }

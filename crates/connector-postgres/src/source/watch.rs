@@ -5,8 +5,8 @@
 //! - One that was taken out of our publication sends nothing any more, either. One that was renamed sends what is no
 //!   longer meant, and another under its name nothing. One whose entry in the publication was altered sends other
 //!   rows or columns.
-//! - A table whose filter looks at columns that its replica identity lost can't be updated by its users as long as it is
-//!   published so: it is taken out.
+//! - A table whose filter looks at columns that its replica identity lost, or that lost all of it, can't be updated by its
+//!   users as long as it is published so: it is taken out.
 //! - Without its publication, version 18 goes on and sends nothing; those before end the stream.
 //! - Rows of a partition that is detached, dropped or truncated by itself leave the root; those of one that is attached
 //!   with rows come to it. Of the root the log says nothing.
@@ -224,10 +224,9 @@ impl Watch {
         let lacks = |column: &str| format!("its columns in the publication lack {column} of its replica identity");
         refused.extend(unlisted.iter().map(|(table, column)| (table.id, lacks(column))));
         let oids: Vec<u32> = self.tables.iter().map(|table| table.oid).collect();
-        let frozen = shape::frozen(client, &oids).await?;
-        let frozen = self.tables.iter().filter(|table| frozen.contains(&table.oid));
-        let why = "its replica identity is full and it has generated columns";
-        refused.extend(frozen.map(|table| (table.table, why.to_owned())));
+        for (oid, why) in shape::frozen(client, &oids).await? {
+            refused.extend(self.tables.iter().filter(|table| table.oid == oid).map(|table| (table.table, why.clone())));
+        }
         Ok(refused)
     }
 

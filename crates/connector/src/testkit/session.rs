@@ -170,13 +170,17 @@ impl Session for SimulatedSession {
         self.connection.write(Lock::Shared, "leaving a table behind", leave).await
     }
 
-    async fn finish_load(&mut self, _plan: &[TablePlan]) -> Result<Vec<Problem>, Problem> {
+    async fn finish_load(&mut self, plan: &[TablePlan]) -> Result<Vec<Problem>, Problem> {
+        let tables = plan.iter().map(|table| table.id).collect();
+        self.connection.target.state().foreign_keys.made_among.push(tables);
         Ok(Vec::new())
     }
 
-    async fn release_keys(&mut self, _plan: &[TablePlan], _parked: &[TableId]) -> Result<Option<Vec<String>>, Problem> {
+    async fn release_keys(&mut self, _plan: &[TablePlan], parked: &[TableId]) -> Result<Option<Vec<String>>, Problem> {
         self.connection.target.pause("dropping foreign keys").await?;
-        Ok(Some(Vec::new()))
+        let keys = &mut self.connection.target.state().foreign_keys;
+        keys.dropped_from.push(parked.to_vec());
+        keys.answers.pop_front().unwrap_or(Ok(Some(Vec::new())))
     }
 
     async fn raise_counters(&mut self, _plan: &[TablePlan], _counters: &[Counter]) -> Result<(), Problem> {

@@ -1,6 +1,6 @@
 //! The simulated target's committed state, and how it is opened.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use wavemark_domain::adopt::{KeptTable, KeptTask};
 use wavemark_domain::catalog::{Column, Table};
 use wavemark_domain::check::Finding;
-use wavemark_domain::{Encoding, Fault, Problem, TablePlan};
+use wavemark_domain::{Encoding, Fault, Problem, TableId, TablePlan};
 
 use super::backend::{Backends, Connection};
 use super::model::{Row, table};
@@ -45,6 +45,17 @@ pub struct Progress {
     pub epoch: i64,
 }
 
+/// What is asked about foreign keys, of which the simulated target has none.
+#[derive(Default)]
+pub struct ForeignKeys {
+    /// What dropping them is answered with, one after the other; after that there are none.
+    pub answers: VecDeque<Result<Option<Vec<String>>, Problem>>,
+    /// The parked tables from which they were to be dropped, each time.
+    pub dropped_from: Vec<Vec<TableId>>,
+    /// The tables among which they were to be made, each time.
+    pub made_among: Vec<Vec<TableId>>,
+}
+
 /// What the simulated target has committed.
 pub struct TargetState {
     /// Rows of each table, in no order; a table being loaded may hold a row twice.
@@ -61,6 +72,8 @@ pub struct TargetState {
     pub chance: Chance,
     /// Every bookmark.
     pub progress: Vec<Progress>,
+    /// What was asked about foreign keys.
+    pub foreign_keys: ForeignKeys,
     /// Its standby, if it has one.
     pub(super) standby: Option<Standby>,
     /// The layout that each table was made with.
@@ -84,6 +97,7 @@ impl TargetState {
             committed: None,
             chance,
             progress: Vec::new(),
+            foreign_keys: ForeignKeys::default(),
             standby: None,
             layouts: vec![0; tables],
             keyless: BTreeSet::new(),

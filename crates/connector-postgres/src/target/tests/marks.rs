@@ -1,9 +1,9 @@
 //! What is kept of tables is read again as it was written.
 
 use wavemark_connector::target::{Kept, Loader, Session};
-use wavemark_domain::Fault;
 use wavemark_domain::adopt::KeptTable;
 use wavemark_domain::task::Preparation;
+use wavemark_domain::{Fault, LayoutStep, Relayout};
 
 use super::*;
 
@@ -64,4 +64,57 @@ async fn marks_come_back_as_they_were_put_at_each_step_of_a_load() {
     let (over, ..) = kept(&database, 4).await;
     assert_eq!(over.tables[0].stage, Stage::Loaded);
     assert_eq!(over.written, [written(a), written(b)]);
+}
+
+fn goods(columns: &[(&str, &str)]) -> TablePlan {
+    plan(0, "goods", columns)
+}
+
+const ID_AND_V: [(&str, &str); 2] = [("id!", "integer"), ("v", "text")];
+
+#[tokio::test]
+async fn a_table_that_is_altered_has_its_next_layout_noted_in_the_same_commit() {
+    let database = Database::new().await;
+    database.sql("CREATE SCHEMA shop; CREATE TABLE shop.goods (id integer PRIMARY KEY, v text)").await;
+    let before = [goods(&ID_AND_V)];
+    let after = [goods(&[("id!", "integer"), ("v", "text"), ("stock", "integer")])];
+    let next = Relayout {
+        plan: after[0].clone(),
+        steps: vec![LayoutStep::Add { column: "stock".to_owned(), existing: Some("7".to_owned()) }],
+    };
+    let mut session = session(&database, &before).await;
+    // Without a mark nobody knows whose rows these are.
+    let problem = session.alter(&after, &before[0], &next).await.unwrap_err();
+    assert_eq!(problem.fault, Fault::Internal, "{problem}");
+
+    let (_, mut session, _) = kept(&database, 2).await;
+    session.attach(&before).await.unwrap();
+    session.begin_table(&before[0], Preparation::Nothing, &mark(&before[0], 0)).await.unwrap();
+    database.sql("INSERT INTO shop.goods VALUES (1, 'a')").await;
+    session.alter(&after, &before[0], &next).await.unwrap();
+    let (there, mut session, _) = kept(&database, 3).await;
+    assert_eq!(there.written, [written(&before[0])], "what was not committed is not noted");
+
+    session.attach(&before).await.unwrap();
+    session.alter(&after, &before[0], &next).await.unwrap();
+    commit(&mut session, 1).await.unwrap();
+    let (there, ..) = kept(&database, 4).await;
+    let same = |name: &str| (name.to_owned(), name.to_owned());
+    assert_eq!(there.written[0].columns, Some(vec![same("id"), same("v"), same("stock")]));
+    assert_eq!(there.written[0].layout.as_ref(), Some(&*after[0].source));
+    assert_eq!(database.rows("SELECT id AS a, stock AS b FROM shop.goods").await, "1|7");
+}
+
+#[tokio::test]
+async fn a_table_of_ours_that_is_begun_again_loses_the_columns_that_the_source_dropped_and_no_others() {
+    let database = Database::new().await;
+    let plans = [goods(&ID_AND_V)];
+    let mut session = session(&database, &plans).await;
+    session.begin_table(&plans[0], Preparation::Nothing, &mark(&plans[0], 1)).await.unwrap();
+    database.sql("ALTER TABLE shop.goods ADD theirs text").await;
+    let narrow = goods(&ID_AND_V[..1]);
+    session.begin_table(&narrow, Preparation::Truncate, &mark(&narrow, 1)).await.unwrap();
+    let columns = "SELECT string_agg(attname, ' ' ORDER BY attnum) AS a FROM pg_attribute \
+                   WHERE attrelid = 'shop.goods'::regclass AND attnum > 0 AND NOT attisdropped";
+    assert_eq!(database.rows(columns).await, "id theirs");
 }
