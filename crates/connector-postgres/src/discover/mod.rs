@@ -55,8 +55,8 @@ async fn tables_now(client: &mut Client, wanted: Wanted<'_>) -> Result<Vec<Table
     found.into_tables()
 }
 
-/// One table, in the client's transaction; none if it isn't there. It is tried again in another if the table changes
-/// meanwhile.
+/// One table, in the client's transaction; none if it isn't there. The problem of one that changes meanwhile is transient:
+/// it has to be asked for in another transaction.
 pub(crate) async fn table(client: &Client, oid: u32) -> Result<Option<Table>, Problem> {
     let failed = |error: tokio_postgres::Error| error::driver(&error, "read the catalog");
     Ok(read(client, vec![oid]).await.map_err(failed)?.into_tables()?.into_iter().next())
