@@ -56,7 +56,7 @@ impl Following {
     fn shown(&self) -> Vec<(String, Option<String>)> {
         let tables = self.run.status.progress().tables.into_iter();
         let problem = |state: TableState, problem: Option<wavemark_domain::Problem>| {
-            (state == TableState::Parked).then(|| problem.unwrap().code.to_string())
+            (state == TableState::Parked).then(|| problem.unwrap().code)
         };
         tables.map(|table| (table.table.table, problem(table.state, table.problem))).collect()
     }

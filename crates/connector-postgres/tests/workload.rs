@@ -104,7 +104,7 @@ impl Table {
         let name = stem.clone();
         let mut columns = vec![("id".to_owned(), "integer"), ("k".to_owned(), *KEYS.choose(rng).unwrap())];
         columns.extend((0..rng.random_range(1..7)).map(|at| (format!("c{at}"), VALUES.choose(rng).unwrap().0)));
-        let list: Vec<String> = columns[2..].iter().map(|(name, kind)| format!("{name} {kind}")).collect();
+        let others: Vec<String> = columns[2..].iter().map(|(name, kind)| format!("{name} {kind}")).collect();
         let kind = rng.random_range(0..6);
         let (key, identity) = match kind {
             0 => ("PRIMARY KEY (id)", String::new()),
@@ -123,7 +123,7 @@ impl Table {
         let sql = format!(
             "CREATE TABLE {name} (id integer NOT NULL, k {} NOT NULL, {}, {key}); {identity}",
             columns[1].1,
-            list.join(", ")
+            others.join(", ")
         );
         let ever = columns.len();
         let filter = rng.random_ratio(1, 3).then(|| (rng.random_range(0..900), rng.random_range(1_000..7_000)));
