@@ -11,6 +11,8 @@ use wavemark_domain::{Fault, Problem};
 use crate::pooler;
 use crate::wire::{ServerError, WireError};
 
+/// The code of the problem of what a server did not expect of itself, such as something that went while it was looked at.
+pub(crate) const INTERNAL: &str = "server-error";
 /// Text that isn't what its encoding says.
 pub(crate) const INVALID_TEXT: &str = "22021";
 /// A character that the other encoding lacks.
@@ -114,7 +116,7 @@ fn judge(code: &str) -> (Fault, &'static str, Option<&'static str>) {
             "40" => (Transient, "serialization-failure", None),
             "53" => (Transient, "server-resources", None),
             "57" => (Transient, "server-stopping", None),
-            "58" | "XX" => (Transient, "server-error", None),
+            "58" | "XX" => (Transient, INTERNAL, None),
             "22" => (Data, "value-refused", None),
             "23" => (Data, "constraint-violated", None),
             "28" => (Settings, "login-refused", Some("Check user, password and pg_hba.conf.")),

@@ -56,7 +56,7 @@ impl Following {
     fn shown(&self) -> Vec<(String, Option<String>)> {
         let tables = self.run.status.progress().tables.into_iter();
         let problem = |state: TableState, problem: Option<wavemark_domain::Problem>| {
-            (state == TableState::Parked).then(|| problem.unwrap().code.to_string())
+            (state == TableState::Parked).then(|| problem.unwrap().code)
         };
         tables.map(|table| (table.table.table, problem(table.state, table.problem))).collect()
     }
@@ -187,6 +187,23 @@ async fn a_table_that_was_dropped_while_nobody_followed_gets_its_last_rows_first
         assert_eq!(told(&following.run, "table-parked"), Vec::<String>::new());
         following.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_goes_while_it_is_looked_at_gets_its_last_rows_first() {
+    let (pair, following) = followed(DroppedTablePolicy::Ignore, NewTablePolicy::Ignore).await;
+    following.kill().await;
+    pair.source.batch_execute(&format!("CREATE INDEX by_note ON parent (note); {LAST}")).await.unwrap();
+    // Whoever reads the catalog waits for this to be over.
+    pair.source.batch_execute("BEGIN; DROP TABLE parent CASCADE").await.unwrap();
+    let following = Following::start(&pair, 2, DroppedTablePolicy::Ignore, NewTablePolicy::Ignore);
+    until(async || pair.ask("SELECT (count(*) > 0)::text FROM pg_locks WHERE NOT granted").await == "true").await;
+    pair.source.batch_execute("COMMIT").await.unwrap();
+    until(async || !told(&following.run, "table-ended").is_empty()).await;
+    following.shows(&[("calm", None), ("child", None)]).await;
+    assert_eq!(in_target(&pair, PARENT).await, "1 no 1,2 last,20 no 20,21 new");
+    assert_eq!(in_target(&pair, MARKS).await, "calm loaded,child loaded,parent superseded");
+    following.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -66,6 +66,8 @@ struct Table {
     is_gone: bool,
     /// What travelled of it each time it was dropped.
     last: Vec<Vec<String>>,
+    /// The same before each alteration that no row has followed, so that the log does not tell of it.
+    untold: Vec<Vec<String>>,
     columns: Vec<(String, &'static str)>,
     has_key: bool,
     /// How many columns it ever had.
@@ -104,7 +106,7 @@ impl Table {
         let name = stem.clone();
         let mut columns = vec![("id".to_owned(), "integer"), ("k".to_owned(), *KEYS.choose(rng).unwrap())];
         columns.extend((0..rng.random_range(1..7)).map(|at| (format!("c{at}"), VALUES.choose(rng).unwrap().0)));
-        let list: Vec<String> = columns[2..].iter().map(|(name, kind)| format!("{name} {kind}")).collect();
+        let others: Vec<String> = columns[2..].iter().map(|(name, kind)| format!("{name} {kind}")).collect();
         let kind = rng.random_range(0..6);
         let (key, identity) = match kind {
             0 => ("PRIMARY KEY (id)", String::new()),
@@ -123,12 +125,12 @@ impl Table {
         let sql = format!(
             "CREATE TABLE {name} (id integer NOT NULL, k {} NOT NULL, {}, {key}); {identity}",
             columns[1].1,
-            list.join(", ")
+            others.join(", ")
         );
         let ever = columns.len();
         let filter = rng.random_ratio(1, 3).then(|| (rng.random_range(0..900), rng.random_range(1_000..7_000)));
-        let (is_gone, last, has_key) = (false, Vec::new(), kind < 5);
-        (Self { stem, name, names: 0, filter, is_gone, last, columns, has_key, ever }, sql)
+        let (is_gone, last, untold, has_key) = (false, Vec::new(), Vec::new(), kind < 5);
+        (Self { stem, name, names: 0, filter, is_gone, last, untold, columns, has_key, ever }, sql)
     }
 
     /// The rows that travel, at the source.
@@ -166,6 +168,7 @@ impl Table {
         if self.is_gone {
             return self.made_again(rng);
         }
+        self.last.append(&mut self.untold);
         self.last.push(rows_of(client, &self.travelling()).await);
         self.is_gone = true;
         let drop = format!("DROP TABLE {}", self.name);
@@ -266,12 +269,19 @@ async fn transaction(client: &Client, rng: &mut StdRng, tables: &mut Vec<Table>,
         }
         let is_alteration = does.alters && rng.random_ratio(1, 12);
         let is_renaming = does.renames && rng.random_ratio(1, 40);
+        let asks = !was.is_gone && (is_alteration || !was.untold.is_empty());
+        let rows = if asks { rows_of(client, &was.travelling()).await } else { Vec::new() };
         let statement = match (comes_or_goes, is_renaming, is_alteration) {
             (true, ..) => tables[at].come_or_go(client, rng).await,
             (_, true, _) => tables[at].renamed(),
-            (.., true) => tables[at].alteration(rng),
+            (.., true) => {
+                tables[at].untold.push(rows.clone());
+                tables[at].alteration(rng)
+            }
             _ => was.statement(rng, true),
         };
+        let writes = !(comes_or_goes || is_renaming || is_alteration);
+        let tells = async || rows_of(client, &was.travelling()).await != rows;
         client.batch_execute("SAVEPOINT s").await.unwrap();
         let done = client.batch_execute(&statement).await;
         if let Err(error) = &done {
@@ -279,6 +289,9 @@ async fn transaction(client: &Client, rng: &mut StdRng, tables: &mut Vec<Table>,
             // A key that is there, or one that is too large for an index; a default that is none; a number without its
             // negative; a lock that whoever loads waits for, too.
             assert!(["23505", "54000", "0A000", "22003", "40P01"].contains(&code), "{statement}: {error:?}");
+        }
+        if asks && writes && done.is_ok() && tells().await {
+            tables[at].untold.clear();
         }
         let end = if done.is_err() || rng.random_ratio(1, 8) { "ROLLBACK TO s" } else { "RELEASE s" };
         if end == "ROLLBACK TO s" {

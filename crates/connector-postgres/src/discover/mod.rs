@@ -2,6 +2,9 @@
 //!
 //! First the names of all, then a handful of queries for all that are wanted at once, in one snapshot; the rest is put
 //! together here.
+//!
+//! Functions of the server that write definitions look at what is there now instead. What has gone since the snapshot they
+//! answer with NULL or an error of the class XX; then nothing of the answers is taken, and all is read anew.
 
 mod sql;
 mod types;
@@ -15,13 +18,27 @@ use wavemark_domain::catalog::TableKind;
 use wavemark_domain::{Column, Problem, Table, TableName};
 
 use crate::error;
+use crate::native::TableNative;
 use types::Types;
+
+/// How often the catalog is read anew because it changed meanwhile.
+const TRIES: usize = 5;
 
 /// Every table that is wanted, in order of schema and name. The client's `search_path` must be empty.
 ///
 /// # Errors
-/// When the catalog can't be read.
+/// When the catalog can't be read, or changes each time.
 pub(crate) async fn tables(client: &mut Client, wanted: Wanted<'_>) -> Result<Vec<Table>, Problem> {
+    for _ in 1..TRIES {
+        match tables_now(client, wanted).await {
+            Err(problem) if matches!(&*problem.code, CHANGED | error::INTERNAL) => {}
+            read => return read,
+        }
+    }
+    tables_now(client, wanted).await
+}
+
+async fn tables_now(client: &mut Client, wanted: Wanted<'_>) -> Result<Vec<Table>, Problem> {
     let failed = |error: tokio_postgres::Error| error::driver(&error, "read the catalog");
     let transaction = client
         .build_transaction()
@@ -38,7 +55,8 @@ pub(crate) async fn tables(client: &mut Client, wanted: Wanted<'_>) -> Result<Ve
     found.into_tables()
 }
 
-/// One table, in the client's transaction; none if it isn't there.
+/// One table, in the client's transaction; none if it isn't there. The problem of one that changes meanwhile is transient:
+/// it has to be asked for in another transaction.
 pub(crate) async fn table(client: &Client, oid: u32) -> Result<Option<Table>, Problem> {
     let failed = |error: tokio_postgres::Error| error::driver(&error, "read the catalog");
     Ok(read(client, vec![oid]).await.map_err(failed)?.into_tables()?.into_iter().next())
@@ -98,7 +116,8 @@ async fn read(client: &Client, oids: Vec<u32>) -> Result<Found, tokio_postgres::
 impl Found {
     fn into_tables(self) -> Result<Vec<Table>, Problem> {
         let mut parts = Parts::new(&self)?;
-        Ok(self.tables.iter().map(|row| put_together(row, &mut parts, &self.identities)).collect())
+        let tables = self.tables.iter().map(|row| whole(put_together(row, &mut parts, &self.identities)));
+        tables.collect()
     }
 }
 
@@ -168,9 +187,23 @@ fn put_together(row: &Row, parts: &mut Parts, identities: &HashMap<u32, Vec<Stri
         },
         columns: parts.columns.remove(&oid).unwrap_or_default(),
         key: key(&native, identities.get(&oid)),
-        rows_estimated: row.get::<_, Option<f64>>(4).map(whole),
+        rows_estimated: row.get::<_, Option<f64>>(4).map(rounded),
         bytes_estimated: row.get::<_, Option<i64>>(5).and_then(|bytes| u64::try_from(bytes).ok()),
         native,
+    }
+}
+
+/// The code of the problem of a table that changed while it was read.
+const CHANGED: &str = "catalog-changed";
+
+/// The table, if none of its definitions had gone when the server wrote it.
+fn whole(table: Table) -> Result<Table, Problem> {
+    match TableNative::of(&table) {
+        Ok(_) => Ok(table),
+        Err(error) => {
+            let text = format!("Table {} changed while the catalog was read: {error}.", table.name);
+            Err(Problem::transient(CHANGED, text).table(&table.name))
+        }
     }
 }
 
@@ -187,6 +220,6 @@ fn key(native: &Value, identity: Option<&Vec<String>>) -> Vec<String> {
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate, and never negative")]
-fn whole(rows: f64) -> u64 {
+fn rounded(rows: f64) -> u64 {
     rows.max(0.0) as u64
 }

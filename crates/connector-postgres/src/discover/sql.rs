@@ -203,7 +203,8 @@ where c.conrelid = any($1) and c.contype in ('p', 'u', 'c', 'x', 'f') and c.conp
 order by c.conrelid, c.conname
 ";
 
-/// Indexes of these tables that belong to no constraint.
+/// Indexes of these tables that belong to no constraint. The server writes a definition as it is now, or none: of one that
+/// has another name since the snapshot it is NULL, too.
 pub(super) const INDEXES: &str = r"
 select i.indrelid,
        jsonb_build_object(
@@ -212,14 +213,17 @@ select i.indrelid,
                        from unnest(i.indkey::int2[]) with ordinality k(num, at)
                        left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.num and k.num <> 0
                        where k.at <= i.indnkeyatts),
-           'definition', substr(pg_get_indexdef(i.indexrelid), length(format('CREATE %sINDEX %s ON %s%s.%s ',
-               case when i.indisunique then 'UNIQUE ' else '' end, quote_ident(ic.relname),
-               case when ic.relkind = 'I' then 'ONLY ' else '' end,
-               quote_ident(tn.nspname), quote_ident(tc.relname))) + 1)) as index
+           'definition', case when starts_with(whole.text, whole.head)
+                              then substr(whole.text, length(whole.head) + 1) end) as index
 from pg_index i
 join pg_class ic on ic.oid = i.indexrelid
 join pg_class tc on tc.oid = i.indrelid
 join pg_namespace tn on tn.oid = tc.relnamespace
+cross join lateral (
+    select pg_get_indexdef(i.indexrelid) as text, format('CREATE %sINDEX %s ON %s%s.%s ',
+               case when i.indisunique then 'UNIQUE ' else '' end, quote_ident(ic.relname),
+               case when ic.relkind = 'I' then 'ONLY ' else '' end,
+               quote_ident(tn.nspname), quote_ident(tc.relname)) as head) whole
 where i.indrelid = any($1) and i.indisvalid
   and not exists (select from pg_constraint c where c.conrelid = i.indrelid and c.conindid = i.indexrelid and c.contype in ('p', 'u', 'x'))
 order by i.indrelid, ic.relname

@@ -194,7 +194,7 @@ pub(super) fn as_kept(kept: &Table, storage: &str, now: &Table) -> Table {
         let storage = if storage.is_empty() { kept.get("storage").cloned() } else { Some(storage.into()) };
         is_another = kept.get("oid").is_some_and(|oid| native.get("oid") != Some(oid));
         if is_another {
-            *native = kept.clone();
+            native.clone_from(kept);
         }
         native.extend(storage.map(|storage| ("storage".to_owned(), storage)));
     }
