@@ -357,6 +357,22 @@ async fn the_touched_keys_are_exactly_those_between_two_views() {
 }
 
 #[tokio::test]
+async fn a_table_that_was_renamed_after_the_plan_is_told_as_changed_whether_its_name_is_taken_or_not() {
+    let cluster = Cluster::start(&[]);
+    cluster.sql("create table moved (id int primary key); create table swapped (id int primary key)");
+    let fixture = Fixture::new(&cluster);
+    let plan = fixture.plan(&["moved", "swapped"]).await;
+    let view = fixture.begin(&plan).await;
+    cluster.sql("alter table moved rename to elsewhere; alter table swapped rename to next");
+    cluster.sql("create table swapped (id int primary key)");
+    for (table, name) in plan.iter().zip(["elsewhere", "next"]) {
+        let problem = view.enter(table).await.unwrap_err();
+        assert_eq!((problem.fault, problem.code.as_str()), (Fault::Data, "table-changed"));
+        assert!(problem.text.contains(&format!("it is now named public.{name}")), "{}", problem.text);
+    }
+}
+
+#[tokio::test]
 async fn a_table_rewritten_after_the_view_is_not_read_in_it() {
     let cluster = Cluster::start(&[]);
     cluster.sql(

@@ -57,12 +57,13 @@ pub(super) async fn enter(holder: &Client, control: &Client, table: &TablePlan) 
     }
     let locked = lock(holder, table).await;
     let is_it = locked.is_ok() && now(control, table).await? == Some(native.oid);
-    if !is_it && watch::names(control, &[native.oid]).await?.is_empty() {
-        return Err(dropped(table));
-    }
-    locked?;
     if !is_it {
-        return Err(changed(table, "it has another name, which another table may have"));
+        match watch::names(control, &[native.oid]).await?.get(&native.oid) {
+            None => return Err(dropped(table)),
+            Some(name) if name != table.name() => return Err(changed(table, &format!("it is now named {name}"))),
+            Some(_) => locked?,
+        }
+        return Err(changed(table, "it had another name meanwhile"));
     }
     compare_columns(control, native.oid, table).await?;
     let seen = leaves(holder.query(LEAVES, &[&native.oid]).await.map_err(failed)?, table)?;
