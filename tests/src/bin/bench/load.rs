@@ -56,8 +56,9 @@ pub(crate) async fn measure(arena: &Arena, scale: u32, rounds: Rounds) -> Result
             }
             if round >= rounds.discarded {
                 contestants[at].runs.push(load.whole);
-                let alone = rows_alone.iter_mut().find(|one| one.name == contestants[at].name);
-                alone.into_iter().for_each(|one| one.runs.extend(load.rows));
+                if let Some(alone) = rows_alone.iter_mut().find(|one| one.name == contestants[at].name) {
+                    alone.runs.extend(load.rows);
+                }
             }
         }
     }
