@@ -91,14 +91,14 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch with room for about so many bytes of row data.
+    /// An empty batch with room for as much as another holds, but for its row data at most so many bytes.
     #[must_use]
-    pub fn with_capacity(bytes: usize) -> Self {
+    pub fn with_room_of(other: &Self, most_bytes: usize) -> Self {
         Self {
-            arena: Vec::with_capacity(bytes),
-            cells: Vec::with_capacity(bytes / 16),
-            changes: Vec::with_capacity(bytes / 128),
-            transactions: Vec::new(),
+            arena: Vec::with_capacity(other.arena.len().min(most_bytes)),
+            cells: Vec::with_capacity(other.cells.len().min(most_bytes / size_of::<Cell>())),
+            changes: Vec::with_capacity(other.changes.len().min(most_bytes / size_of::<Change>())),
+            transactions: Vec::with_capacity(other.transactions.len().min(most_bytes / size_of::<TransactionMark>())),
         }
     }
 

@@ -9,7 +9,7 @@ use wavemark_netting::{Layout, net};
 
 fn main() {
     for (rows, label) in [(1_000_000_u64, "each row once"), (100_000, "each row ten times"), (100, "hot rows")] {
-        let mut batch = Batch::with_capacity(64 << 20);
+        let mut batch = Batch::default();
         for n in 0..1_000_000_u64 {
             let row = batch.begin_row();
             batch.push_value(&(n.wrapping_mul(0x9E37_79B9_7F4A_7C15) % rows).to_be_bytes());

@@ -141,11 +141,12 @@ enum State<'l> {
 }
 
 impl<'l> State<'l> {
-    fn new(table: TableId, layout: Layout<'l>) -> Self {
+    /// `changes` says how many there are.
+    fn new(table: TableId, layout: Layout<'l>, changes: usize) -> Self {
         if layout.key.is_empty() {
             Self::Keyless(KeylessState::new(table, layout.columns))
         } else {
-            Self::Keyed(TableState::new(table, layout))
+            Self::Keyed(TableState::new(table, layout, changes))
         }
     }
 
@@ -168,22 +169,33 @@ impl<'l> State<'l> {
 /// table. Tables come back in the order of their first change.
 pub fn net<'a, 'l>(
     batch: &Batch,
-    changes: impl Iterator<Item = (usize, &'a Change)>,
+    changes: impl Iterator<Item = (usize, &'a Change)> + Clone,
     layout: impl Fn(TableId) -> Layout<'l>,
 ) -> Vec<NetTable> {
-    let mut places: Vec<u32> = Vec::new();
+    let counts = counted(changes.clone());
+    let mut places = vec![u32::MAX; counts.len()];
     let mut states: Vec<State<'l>> = Vec::new();
     for (at, change) in changes {
         let index = change.table.index();
-        if index >= places.len() {
-            places.resize(index + 1, u32::MAX);
-        }
         if places[index] == u32::MAX {
             places[index] = u32::try_from(states.len()).expect("fewer tables than 2^32");
-            states.push(State::new(change.table, layout(change.table)));
+            states.push(State::new(change.table, layout(change.table), counts[index]));
         }
         let at = u32::try_from(at).expect("a batch has fewer than 2^32 changes");
         states[places[index] as usize].push(batch, at, change);
     }
     states.into_iter().map(|state| state.finish(batch)).collect()
+}
+
+/// How many changes each table has, by its number.
+fn counted<'a>(changes: impl Iterator<Item = (usize, &'a Change)>) -> Vec<usize> {
+    let mut counts = Vec::new();
+    for (_, change) in changes {
+        let index = change.table.index();
+        if index >= counts.len() {
+            counts.resize(index + 1, 0);
+        }
+        counts[index] += 1;
+    }
+    counts
 }

@@ -16,13 +16,19 @@ pub enum Run<T> {
 /// Cuts changes into runs; truncates that follow each other belong together, as one statement made them.
 pub fn runs<'a>(changes: impl Iterator<Item = (usize, &'a Change)>) -> Vec<Run<(usize, &'a Change)>> {
     let mut runs = Vec::new();
+    let most = changes.size_hint().0;
     for (at, change) in changes {
         match (change.kind, runs.last_mut()) {
             (ChangeKind::Truncate, Some(Run::Truncate(tables))) => tables.push(change.table),
             (ChangeKind::Truncate, _) => runs.push(Run::Truncate(vec![change.table])),
             (ChangeKind::Barrier, _) => runs.push(Run::Barrier(change.table)),
             (_, Some(Run::Rows(rows))) => rows.push((at, change)),
-            _ => runs.push(Run::Rows(vec![(at, change)])),
+            (_, last) => {
+                // There is mostly one run.
+                let mut rows = Vec::with_capacity(if last.is_none() { most } else { 1 });
+                rows.push((at, change));
+                runs.push(Run::Rows(rows));
+            }
         }
     }
     runs

@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher};
 
+use hashbrown::hash_table::Entry::{Occupied, Vacant};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use wavemark_domain::{Batch, Cell, Change, ChangeKind, TableId};
 
@@ -35,16 +36,17 @@ pub(crate) struct TableState<'l> {
 }
 
 impl<'l> TableState<'l> {
-    pub(crate) fn new(table: TableId, layout: Layout<'l>) -> Self {
+    /// With room for so many changes, each of a row of its own; but the hash table is the faster the smaller it is.
+    pub(crate) fn new(table: TableId, layout: Layout<'l>, changes: usize) -> Self {
         Self {
             table,
             layout,
             hasher: DefaultHashBuilder::default(),
             places: HashTable::new(),
-            entries: Vec::new(),
-            keys: Vec::new(),
+            entries: Vec::with_capacity(changes),
+            keys: Vec::with_capacity(changes * layout.key.len()),
             cells: Vec::new(),
-            changes: Vec::new(),
+            changes: Vec::with_capacity(changes),
             ordered: false,
         }
     }
@@ -67,8 +69,9 @@ impl<'l> TableState<'l> {
     /// `None` where the changes contradict each other, here and below.
     fn insert(&mut self, batch: &Batch, at: u32, new: &[Cell]) -> Option<()> {
         let key = self.push_key(new, None)?;
+        let hash = self.hash(batch, key);
         let row = RowRef::Change(at);
-        match self.find(batch, key) {
+        match self.find(batch, hash, key) {
             Some(there) if self.entries[there].live => None,
             // The target's own row under this very key went and comes back.
             Some(there) if self.same(batch, self.entries[there].first, key) => {
@@ -79,7 +82,7 @@ impl<'l> TableState<'l> {
                 Some(())
             }
             _ => {
-                self.place(batch, Entry { first: key, current: key, existed: false, live: true, row });
+                self.place(batch, hash, Entry { first: key, current: key, existed: false, live: true, row });
                 Some(())
             }
         }
@@ -87,16 +90,20 @@ impl<'l> TableState<'l> {
 
     fn update(&mut self, batch: &Batch, at: u32, old: Option<&[Cell]>, new: &[Cell]) -> Option<()> {
         let before = self.push_key(old.unwrap_or(new), None)?;
-        let there = match self.find(batch, before) {
+        let hash = self.hash(batch, before);
+        let there = match self.find(batch, hash, before) {
             Some(there) if !self.entries[there].live => return None,
             Some(there) => {
                 let row = self.merge(batch, self.entries[there].row, at, new);
                 self.entries[there].row = row;
+                if old.is_none() {
+                    self.keys.truncate(before as usize);
+                }
                 there
             }
             None => {
                 let row = RowRef::Change(at);
-                self.place(batch, Entry { first: before, current: before, existed: true, live: true, row })
+                self.place(batch, hash, Entry { first: before, current: before, existed: true, live: true, row })
             }
         };
         if old.is_none() {
@@ -108,10 +115,11 @@ impl<'l> TableState<'l> {
         }
         self.remove(batch, before);
         self.entries[there].current = after;
-        match self.find(batch, after) {
+        let hash = self.hash(batch, after);
+        match self.find(batch, hash, after) {
             Some(other) if self.entries[other].live => None,
             _ => {
-                self.point(batch, there);
+                self.point(batch, hash, there);
                 Some(())
             }
         }
@@ -119,7 +127,8 @@ impl<'l> TableState<'l> {
 
     fn delete(&mut self, batch: &Batch, at: u32, old: &[Cell]) -> Option<()> {
         let key = self.push_key(old, None)?;
-        match self.find(batch, key) {
+        let hash = self.hash(batch, key);
+        match self.find(batch, hash, key) {
             Some(there) if !self.entries[there].live => None,
             Some(there) => {
                 self.keys.truncate(key as usize);
@@ -131,7 +140,7 @@ impl<'l> TableState<'l> {
             }
             None => {
                 let row = RowRef::Change(at);
-                self.place(batch, Entry { first: key, current: key, existed: true, live: false, row });
+                self.place(batch, hash, Entry { first: key, current: key, existed: true, live: false, row });
                 Some(())
             }
         }
@@ -165,9 +174,9 @@ impl<'l> TableState<'l> {
         hash(&self.hasher, batch, self.key(key))
     }
 
-    fn find(&self, batch: &Batch, key: u32) -> Option<usize> {
+    fn find(&self, batch: &Batch, hash: u64, key: u32) -> Option<usize> {
         self.places
-            .find(self.hash(batch, key), |&entry| self.same(batch, self.entries[entry as usize].current, key))
+            .find(hash, |&entry| self.same(batch, self.entries[entry as usize].current, key))
             .map(|&entry| entry as usize)
     }
 
@@ -185,23 +194,26 @@ impl<'l> TableState<'l> {
     }
 
     /// Adds an entry under its present key, in place of a deleted one that had it.
-    fn place(&mut self, batch: &Batch, entry: Entry) -> usize {
+    fn place(&mut self, batch: &Batch, hash: u64, entry: Entry) -> usize {
         self.entries.push(entry);
         let at = self.entries.len() - 1;
-        self.point(batch, at);
+        self.point(batch, hash, at);
         at
     }
 
-    fn point(&mut self, batch: &Batch, at: usize) {
-        let key = self.entries[at].current;
-        self.remove(batch, key);
-        let hash = self.hash(batch, key);
-        let at = u32::try_from(at).expect("fewer rows than 2^32");
+    fn point(&mut self, batch: &Batch, hash: u64, at: usize) {
         let (hasher, entries, keys, width) = (&self.hasher, &self.entries, &self.keys, self.layout.key.len());
-        self.places.insert_unique(hash, at, |&entry| {
+        let key_of = |entry: u32| {
             let current = entries[entry as usize].current as usize;
-            self::hash(hasher, batch, &keys[current..current + width])
-        });
+            &keys[current..current + width]
+        };
+        let at = u32::try_from(at).expect("fewer rows than 2^32");
+        let key = key_of(at);
+        let same = |&entry: &u32| key_of(entry).iter().zip(key).all(|(a, b)| batch.value(*a) == batch.value(*b));
+        match self.places.entry(hash, same, |&entry| self::hash(hasher, batch, key_of(entry))) {
+            Occupied(mut there) => *there.get_mut() = at,
+            Vacant(free) => drop(free.insert(at)),
+        }
     }
 
     /// The later cells over the pending ones.

@@ -10,6 +10,8 @@
 //!   ([`Assembler::resolve`]). What was read before it is handed out first, so that a batch has one layout of a table.
 //! - A transaction ended at or before `from` if and only if its commit record lies before `from`.
 
+use std::time::Duration;
+
 use wavemark_connector::source::InHand;
 use wavemark_domain::{Batch, Position, Problem, Relayout, TableId};
 
@@ -26,8 +28,10 @@ use crate::wire::Lsn;
 
 /// Microseconds from 1970 to 2000, where the server's clock starts.
 pub(super) const EPOCH_OFFSET: i64 = 946_684_800_000_000;
-/// Microseconds between a commit and its arrival above which the reader counts as behind.
-const BEHIND: i64 = 20_000;
+/// Between a commit and the sending of it, above which the reader counts as behind.
+const BEHIND: Duration = Duration::from_millis(20);
+/// How far behind a reader counts to which a transaction in progress comes.
+const IN_PROGRESS: Duration = Duration::from_millis(32);
 
 /// A batch begins with room for at most so many bytes: one after a large row need not be as large.
 const ROOM: usize = 8 << 20;
@@ -48,7 +52,8 @@ pub(super) struct Assembler {
     marked: Lsn,
     /// The log's progress with nothing pending, not marked yet, and the server's clock then.
     progress: Option<(Lsn, i64)>,
-    behind: bool,
+    /// Between the last commit and when the server sent it.
+    lag: Duration,
     /// What holds once the log is read so far, unless the log says it itself.
     unspoken: Vec<Unspoken>,
     /// Tables that are gone, and how far the log must be read to have every change of them.
@@ -91,7 +96,7 @@ impl Assembler {
             replay: None,
             marked: from.lsn,
             progress: None,
-            behind: false,
+            lag: Duration::ZERO,
             unspoken: Vec::new(),
             dropped: Vec::new(),
             token: None,
@@ -175,14 +180,14 @@ impl Assembler {
             Message::Begin(begin) => {
                 let commit = Lsn(begin.final_lsn);
                 self.open = Some(Open { commit, time: begin.time, passed_over: commit < self.from });
-                self.behind = clock - begin.time > BEHIND;
+                self.lag = between(begin.time, clock);
                 Ok(())
             }
             Message::Commit(commit) => {
                 if self.open.take().is_some_and(|open| !open.passed_over) {
                     self.end(Lsn(commit.end_lsn), commit.time);
                 }
-                self.behind = clock - commit.time > BEHIND;
+                self.lag = between(commit.time, clock);
                 Ok(())
             }
             Message::LogicalMessage(_, message) if self.open.is_some_and(|open| !open.passed_over) => {
@@ -224,7 +229,7 @@ impl Assembler {
         match message {
             Message::StreamStart(start) => {
                 self.chunk = Some(start.xid);
-                self.behind = true;
+                self.lag = IN_PROGRESS;
             }
             Message::StreamAbort(abort) => self.streamed.abort(abort.xid, abort.subxid),
             Message::StreamCommit(commit) => self.replay = Some((self.streamed.commit(commit.xid)?, *commit)),
@@ -374,10 +379,10 @@ impl Assembler {
         self.is_between() && self.progress.is_some_and(|(end, _)| end > self.marked)
     }
 
-    /// Whether what comes was committed some time ago.
+    /// By how much what comes is late when the server sends it, if that is worth a pause.
     #[inline]
-    pub(super) fn is_behind(&self) -> bool {
-        self.behind
+    pub(super) fn behind(&self) -> Option<Duration> {
+        (self.lag > BEHIND).then_some(self.lag)
     }
 
     pub(super) fn in_hand(&self) -> InHand {
@@ -404,7 +409,7 @@ impl Assembler {
             self.writer.batch.append_changes(&batch, end..batch.changes().len(), |table| widths[table.index()]);
             batch.truncate_changes(end);
         } else {
-            self.writer.batch = Batch::with_capacity(batch.arena_len().min(ROOM));
+            self.writer.batch = Batch::with_room_of(&batch, ROOM);
         }
         let open_end = batch.is_open().then(|| self.open_end()).flatten();
         let open_committed_at = batch.is_open().then(|| self.open_time()).flatten();
@@ -449,6 +454,11 @@ impl Assembler {
     pub(super) fn place(&self) -> Place {
         self.place
     }
+}
+
+/// The time between two of the server's clock in microseconds; none if it was set back.
+fn between(from: i64, to: i64) -> Duration {
+    Duration::from_micros(to.saturating_sub(from).try_into().unwrap_or(0))
 }
 
 #[cold]

@@ -1,8 +1,8 @@
 //! Reading the log: the socket on one side, batches on the other.
 //!
-//! While the reader is behind it lets the socket fill for a few milliseconds between reads: a server whose socket is
-//! emptied after every message sends message by message, which costs it three times the work. When it is up to date
-//! it reads at once.
+//! While the reader is behind it lets the socket fill between reads, for a part of the time by which it is late: a server
+//! whose socket is emptied after every message sends message by message, which costs it three times the work. When it is
+//! up to date it reads at once.
 //!
 //! A server that is frozen, or whose answers get lost on their way, ends no connection. So silence has a limit, as
 //! `wal_receiver_timeout` is one for PostgreSQL's own standbys: at half of it the server is asked for a sign of life.
@@ -36,8 +36,10 @@ use crate::position::Place;
 use crate::settings::Settings;
 use crate::wire::{Frame, Lsn, ReplicationStream, WireError};
 
-/// How long the socket may fill while the reader is behind.
-const GULP: Duration = Duration::from_millis(4);
+/// How long the socket may fill at most while the reader is behind.
+const GULP: Duration = Duration::from_millis(20);
+/// The part of its lateness by which a change may become later for it.
+const PART: u32 = 8;
 /// A read of at least so many bytes probably left more in the socket.
 const LARGE: usize = 128 * 1024;
 /// Progress without changes is told at most this often.
@@ -189,12 +191,18 @@ impl LogReader {
         }
     }
 
+    /// Lets the socket fill if the reader is behind and the server may have more to send than what is there.
+    async fn pause(&mut self, lets_fill: bool) {
+        let behind = self.assembler.behind();
+        self.stream.reader.is_unhurried(behind.is_some());
+        if let Some(late) = behind.filter(|_| lets_fill) {
+            sleep((late / PART).min(GULP)).await;
+        }
+    }
+
     /// Takes what the socket has, after a pause if that lets the server work in gulps; false if it has nothing.
     async fn more(&mut self) -> Result<bool, Problem> {
-        self.stream.reader.is_unhurried(self.assembler.is_behind());
-        if self.assembler.is_behind() && self.gulp < LARGE {
-            sleep(GULP).await;
-        }
+        self.pause(self.gulp < LARGE).await;
         let filled = self.stream.reader.fill().now_or_never();
         if filled.is_some() {
             self.gulp = 0;
@@ -205,10 +213,7 @@ impl LogReader {
 
     /// Waits for the socket; false if progress is due to be told first.
     async fn wait(&mut self) -> Result<bool, Problem> {
-        self.stream.reader.is_unhurried(self.assembler.is_behind());
-        if self.assembler.is_behind() && self.gulp > 0 && self.gulp < LARGE {
-            sleep(GULP).await;
-        }
+        self.pause(self.gulp > 0 && self.gulp < LARGE).await;
         self.gulp = 0;
         let told = self.assembler.has_progress().then(|| self.progress_told + PROGRESS);
         let until = told.map_or(self.patience, |told| told.min(self.patience));

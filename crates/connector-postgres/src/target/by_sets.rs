@@ -31,7 +31,7 @@ impl Waves {
             rows.iter().filter(|(_, change)| self.is_large(batch, change)).map(|(_, change)| change.table).collect();
         let nets = {
             let known = &self.tables;
-            net(batch, rows.into_iter(), |id| {
+            net(batch, rows.iter().copied(), |id| {
                 known.get(&id).map_or(Layout { columns: 0, key: &[] }, |known| Layout {
                     columns: known.target.columns.len(),
                     key: &known.target.key,

@@ -74,7 +74,8 @@ pub(crate) fn array<'c>(
     column: &TargetColumn,
     cells: impl ExactSizeIterator<Item = &'c Cell> + Clone,
 ) -> Result<Param, Problem> {
-    let mut bytes = BytesMut::with_capacity(20 + cells.len() * 12);
+    let values: usize = cells.clone().filter_map(|cell| batch.value(*cell)).map(<[u8]>::len).sum();
+    let mut bytes = BytesMut::with_capacity(20 + cells.len() * 4 + values);
     bytes.put_i32(i32::from(cells.len() > 0));
     bytes.put_i32(i32::from(cells.clone().any(|cell| cell.is_null())));
     bytes.put_u32(column.base);

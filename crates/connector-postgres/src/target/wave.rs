@@ -129,7 +129,8 @@ impl Waves {
     }
 
     pub(crate) async fn apply(&mut self, segment: &Segment<'_>) -> Result<(), Problem> {
-        let changes: Vec<(usize, &Change)> = segment.changes().collect();
+        let mut changes: Vec<(usize, &Change)> = Vec::with_capacity(segment.range.len());
+        changes.extend(segment.changes());
         self.learn(changes.iter().map(|(_, change)| change.table)).await?;
         let mut first = self.open.is_none();
         self.begin().await?;

@@ -29,7 +29,7 @@ const LOOKS: u8 = 3;
 /// A connection that is made within this time leads to a server that is near.
 pub(super) const NEAR: Duration = Duration::from_millis(1);
 /// How much may come in from there before it is read, in bytes. Less than two of loopback's segments would stall it.
-const FROM_NEAR: usize = 64 * 1024;
+const FROM_NEAR: usize = 128 * 1024;
 
 /// See the module.
 pub(super) struct Tcp {

@@ -55,7 +55,9 @@ pub(super) fn by_batch<'p, 'a>(
 
 /// The transactions of what was gathered, in order.
 pub(super) fn pieces_of(wave: &[Captured]) -> Vec<Piece<'_>> {
-    let mut pieces = Vec::new();
+    // One more for each batch that ends within a transaction.
+    let most = wave.iter().map(|captured| captured.read.batch.transactions().len() + 1).sum();
+    let mut pieces = Vec::with_capacity(most);
     for captured in wave {
         let batch = &captured.read.batch;
         let mut start = 0;

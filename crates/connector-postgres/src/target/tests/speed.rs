@@ -16,7 +16,7 @@ fn accounts() -> TablePlan {
 }
 
 fn updates(count: i64, seed: &mut u64) -> Batch {
-    let mut batch = Batch::with_capacity(1 << 20);
+    let mut batch = Batch::default();
     for _ in 0..count {
         *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let id = i64::try_from(*seed >> 33).unwrap() % ROWS + 1;
