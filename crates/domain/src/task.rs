@@ -156,7 +156,7 @@ pub struct TaskSettings {
     pub force_shared_target: bool,
     /// How many chunks are copied at once (1 to 32).
     pub load_parallelism: u16,
-    /// About how large a chunk is on the source's disk (1 to 4096 MiB).
+    /// About how large a chunk is on the source's disk (1 to 4096 MiB). A table of less than two is read in one piece.
     pub chunk_mib: u32,
     /// What happens when a row can't be applied.
     pub data_errors: DataErrorPolicy,
@@ -227,7 +227,7 @@ impl Default for TaskSettings {
             preparation: Preparation::default(),
             force_shared_target: false,
             load_parallelism: 4,
-            chunk_mib: 64,
+            chunk_mib: 512,
             data_errors: DataErrorPolicy::default(),
             conflicts: ConflictPolicy::default(),
             partition_removals: PartitionPolicy::default(),

@@ -2,6 +2,9 @@
 //!
 //! In one snapshot each visible row version has one place, so ranges that meet without a gap hold each row once. The
 //! last range of each leaf is open-ended. A view, whose rows have no place, is one chunk.
+//!
+//! Chunks are large, and a table of less than two has no range: the server reads a range through all of its buffers, which
+//! pushes out what its users need, and a whole table through a few of them (`make bench ARGS="--only load"` shows it).
 
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;

@@ -257,7 +257,13 @@ const SETTINGS: [Setting; 34] = [
         range: None,
         words: &[("local-flush", "the target's own disk has it")],
     },
-    number("chunk_mib", "Size of a chunk, MiB", "On the source's disk.", 1, 4_096),
+    number(
+        "chunk_mib",
+        "Size of a chunk, MiB",
+        "On the source's disk. A table of less than two is read in one piece.",
+        1,
+        4_096,
+    ),
     number("memory_mib", "Memory for rows, MiB", "What is larger goes to disk.", 8, 4_096),
     number(
         "spill_mib",
