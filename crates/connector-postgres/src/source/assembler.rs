@@ -30,8 +30,8 @@ use crate::wire::Lsn;
 pub(super) const EPOCH_OFFSET: i64 = 946_684_800_000_000;
 /// Between a commit and the sending of it, above which the reader counts as behind.
 const BEHIND: Duration = Duration::from_millis(20);
-/// How far behind a reader counts to which a transaction in progress comes.
-const IN_PROGRESS: Duration = Duration::from_millis(32);
+/// How far behind a reader counts to which a transaction in progress comes: there is much of it, and nobody sees it yet.
+const IN_PROGRESS: Duration = Duration::from_secs(1);
 
 /// A batch begins with room for at most so many bytes: one after a large row need not be as large.
 const ROOM: usize = 8 << 20;
