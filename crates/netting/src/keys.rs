@@ -92,6 +92,22 @@ fn a_column_of_the_key_that_the_log_left_out_is_what_it_was_before() {
 }
 
 #[test]
+fn the_second_column_of_the_key_that_the_log_left_out_is_what_it_was_before() {
+    let mut batch = Batch::default();
+    moved(&mut batch, (7, 1), [Unchanged, Is(8), Is(6)]);
+    delete(&mut batch, 6, 1);
+    assert_eq!(text(&batch), "delete 7/1");
+}
+
+#[test]
+fn a_row_that_is_deleted_and_comes_back_is_updated() {
+    let mut batch = Batch::default();
+    delete(&mut batch, 7, 1);
+    insert(&mut batch, [Is(1), Is(5), Is(7)]);
+    assert_eq!(text(&batch), "update 7/1 columns [1] to 1 5 7");
+}
+
+#[test]
 fn a_row_that_moves_in_one_column_of_its_key_is_found_by_the_old_key() {
     let mut batch = Batch::default();
     moved(&mut batch, (7, 1), [Is(4), Is(9), Is(7)]);

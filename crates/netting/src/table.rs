@@ -212,7 +212,9 @@ impl<'l> TableState<'l> {
         let same = |&entry: &u32| key_of(entry).iter().zip(key).all(|(a, b)| batch.value(*a) == batch.value(*b));
         match self.places.entry(hash, same, |&entry| self::hash(hasher, batch, key_of(entry))) {
             Occupied(mut there) => *there.get_mut() = at,
-            Vacant(free) => drop(free.insert(at)),
+            Vacant(free) => {
+                free.insert(at);
+            }
         }
     }
 

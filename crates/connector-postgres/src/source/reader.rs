@@ -41,7 +41,7 @@ const GULP: Duration = Duration::from_millis(20);
 /// The part of its lateness by which a change may become later for it.
 const PART: u32 = 8;
 /// A read of at least so many bytes probably left more in the socket.
-const LARGE: usize = 128 * 1024;
+const LARGE: usize = 32 * 1024;
 /// Progress without changes is told at most this often.
 const PROGRESS: Duration = Duration::from_millis(100);
 
