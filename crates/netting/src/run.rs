@@ -16,7 +16,7 @@ pub enum Run<T> {
 /// Cuts changes into runs; truncates that follow each other belong together, as one statement made them.
 pub fn runs<'a>(changes: impl Iterator<Item = (usize, &'a Change)>) -> Vec<Run<(usize, &'a Change)>> {
     let mut runs = Vec::new();
-    let most = changes.size_hint().0;
+    let at_hand = changes.size_hint().0;
     for (at, change) in changes {
         match (change.kind, runs.last_mut()) {
             (ChangeKind::Truncate, Some(Run::Truncate(tables))) => tables.push(change.table),
@@ -25,7 +25,7 @@ pub fn runs<'a>(changes: impl Iterator<Item = (usize, &'a Change)>) -> Vec<Run<(
             (_, Some(Run::Rows(rows))) => rows.push((at, change)),
             (_, last) => {
                 // There is mostly one run.
-                let mut rows = Vec::with_capacity(if last.is_none() { most } else { 1 });
+                let mut rows = Vec::with_capacity(if last.is_none() { at_hand } else { 1 });
                 rows.push((at, change));
                 runs.push(Run::Rows(rows));
             }

@@ -130,7 +130,7 @@ impl StreamReader {
 
     /// Waits for bytes and takes all that are at hand, up to the buffer's size; gives how many it took.
     ///
-    /// The caller decides when: while it is behind, a few milliseconds between fills let the server work in gulps,
+    /// The caller decides when: while it is behind, pauses between fills let the server work in gulps,
     /// which costs it less than half the time per change than one message at a time. Cancel safe. Frames not taken yet stay.
     ///
     /// # Errors
