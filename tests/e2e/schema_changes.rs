@@ -44,7 +44,17 @@ async fn assert_equal(world: &World, task: Uuid) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tables_are_altered_as_at_the_source_while_workers_die() {
-    let (mut world, mut writers, task) = shop_that_changes(&json!({"wave_changes": 200})).await;
+    are_altered_while_workers_die(&json!({"wave_changes": 200})).await;
+}
+
+/// Everything that the triggers write is in the log, so a worker that goes on reads it once more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_event_triggers_tell_is_done_once_while_workers_die() {
+    are_altered_while_workers_die(&json!({"wave_changes": 200, "event_triggers": true})).await;
+}
+
+async fn are_altered_while_workers_die(settings: &serde_json::Value) {
+    let (mut world, mut writers, task) = shop_that_changes(settings).await;
     for (at, step) in STEPS.iter().enumerate() {
         world.source(step).await;
         tokio::time::sleep(std::time::Duration::from_millis(40 * at as u64)).await;

@@ -96,7 +96,14 @@ impl World {
     /// Waits until the target has everything of the shop, and compares all of it.
     pub(crate) async fn drained_and_compared(&self, task: Uuid) -> Report {
         self.pair.drain(&self.installation.api, task, Duration::from_mins(1)).await.unwrap();
-        self.compared(shop::SCHEMA).await
+        let mut report = self.compared(shop::SCHEMA).await;
+        // Foreign keys come right after the wave that brings the last table up: they may take a moment, rows may not.
+        let end = std::time::Instant::now() + Duration::from_secs(30);
+        while report.different.is_empty() && !report.is_equal() && std::time::Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            report = self.compared(shop::SCHEMA).await;
+        }
+        report
     }
 
     /// Compares a schema.
