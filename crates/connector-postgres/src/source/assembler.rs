@@ -54,13 +54,36 @@ pub(super) struct Assembler {
     progress: Option<(Lsn, i64)>,
     /// Between the last commit and when the server sent it.
     lag: Duration,
-    /// What holds once the log is read so far, unless the log says it itself.
-    unspoken: Vec<Unspoken>,
+    beside: Beside,
     /// Tables that are gone, and how far the log must be read to have every change of them.
     dropped: Vec<(Lsn, TableId)>,
+    doubts: Doubts,
+}
+
+/// What tells of layouts beside the log's own descriptions.
+#[derive(Default)]
+struct Beside {
+    /// What holds once the log is read so far, unless the log says it itself.
+    unspoken: Vec<Unspoken>,
     /// The number that the source's event triggers write with what they tell, if they are heard.
     token: Option<i64>,
-    doubts: Doubts,
+}
+
+impl Beside {
+    /// The log describes the relation.
+    fn described(&mut self, relation: u32) {
+        self.unspoken.retain(|unspoken| unspoken.relation != relation);
+    }
+
+    /// What the source tells of an alteration. Nobody else's messages are meant.
+    fn told(&mut self, message: &LogicalMessage<'_>) -> Option<Told> {
+        let token = self.token.filter(|_| message.transactional && message.prefix == told::PREFIX)?;
+        let told = Told::of(message.content, token)?;
+        if let Told::Altered(altered) = &told {
+            self.described(altered.relation);
+        }
+        Some(told)
+    }
 }
 
 /// A committed transaction that is being read.
@@ -97,9 +120,8 @@ impl Assembler {
             marked: from.lsn,
             progress: None,
             lag: Duration::ZERO,
-            unspoken: Vec::new(),
+            beside: Beside::default(),
             dropped: Vec::new(),
-            token: None,
             doubts: Doubts::default(),
         }
     }
@@ -111,7 +133,7 @@ impl Assembler {
 
     /// The same, for a log in which event triggers with this number tell of alterations.
     pub(super) fn hearing(self, token: Option<i64>) -> Self {
-        Self { token, ..self }
+        Self { beside: Beside { token, ..self.beside }, ..self }
     }
 
     /// Ends a table once the log is read so far.
@@ -126,13 +148,14 @@ impl Assembler {
 
     /// Takes in what the log may not say; instead of what was given before.
     pub(super) fn expect(&mut self, unspoken: Vec<Unspoken>) {
-        self.unspoken = unspoken;
+        self.beside.unspoken = unspoken;
     }
 
     /// Takes in the next of what the log did not say, if it is read so far; false if there is none.
     #[inline]
     pub(super) fn speak(&mut self) -> Result<bool, Problem> {
-        if (self.unspoken.is_empty() && self.dropped.is_empty() && self.doubts.is_empty()) || !self.is_between() {
+        if (self.beside.unspoken.is_empty() && self.dropped.is_empty() && self.doubts.is_empty()) || !self.is_between()
+        {
             return Ok(false);
         }
         let read_to = self.progress.map_or(self.marked, |(at, _)| at.max(self.marked));
@@ -144,16 +167,13 @@ impl Assembler {
             self.writer.end_doubtful(doubt.table, doubt.problem);
             return Ok(true);
         }
-        let Some(at) = self.unspoken.iter().position(|unspoken| unspoken.from <= read_to) else { return Ok(false) };
-        let unspoken = self.unspoken.swap_remove(at);
+        let unspoken = &mut self.beside.unspoken;
+        let Some(at) = unspoken.iter().position(|unspoken| unspoken.from <= read_to) else { return Ok(false) };
+        let unspoken = unspoken.swap_remove(at);
         if let Message::Relation(_, relation) = decode(&unspoken.message, false).map_err(undecodable)? {
             self.writer.relation(&relation);
         }
         Ok(true)
-    }
-
-    fn described(&mut self, relation: u32) {
-        self.unspoken.retain(|unspoken| unspoken.relation != relation);
     }
 
     /// Takes in one message; `clock` is the server's when it sent it.
@@ -173,7 +193,7 @@ impl Assembler {
                 self.writer.change(&message)
             }
             Message::Relation(_, relation) => {
-                self.described(relation.id);
+                self.beside.described(relation.id);
                 self.writer.relation(&relation);
                 Ok(())
             }
@@ -191,22 +211,10 @@ impl Assembler {
                 Ok(())
             }
             Message::LogicalMessage(_, message) if self.open.is_some_and(|open| !open.passed_over) => {
-                self.told(&message)
+                self.beside.told(&message).map_or(Ok(()), |told| self.writer.told(told).map_err(undecodable))
             }
             other => self.control(&other),
         }
-    }
-
-    /// Takes in what the source tells of an alteration. Nobody else's messages are meant.
-    fn told(&mut self, message: &LogicalMessage<'_>) -> Result<(), Problem> {
-        let Some(token) = self.token.filter(|_| message.transactional && message.prefix == told::PREFIX) else {
-            return Ok(());
-        };
-        let Some(told) = Told::of(message.content, token) else { return Ok(()) };
-        if let Told::Altered(altered) = &told {
-            self.described(altered.relation);
-        }
-        self.writer.told(told).map_err(undecodable)
     }
 
     /// Takes in a row that is larger than allowed, by the beginning of its message: its table ends there.
@@ -274,17 +282,14 @@ impl Assembler {
             }
             let message = decode(data, true).map_err(undecodable)?;
             if let Message::Relation(_, relation) = &message {
-                let described = relation.id;
-                self.unspoken.retain(|unspoken| unspoken.relation != described);
+                self.beside.described(relation.id);
             }
             match message {
                 Message::Relation(_, relation) if aborted => self.writer.described_in_vain(&relation),
                 Message::LogicalMessage(_, message) => {
-                    let Some(told) = self.token.and_then(|token| Told::of(message.content, token)) else { continue };
-                    if let Told::Altered(altered) = &told {
-                        self.unspoken.retain(|unspoken| unspoken.relation != altered.relation);
+                    if let Some(told) = self.beside.told(&message) {
+                        self.writer.told(told).map_err(undecodable)?;
                     }
-                    self.writer.told(told).map_err(undecodable)?;
                 }
                 message => self.writer.change(&message)?,
             }

@@ -131,6 +131,7 @@ impl Waves {
         Ok(())
     }
 
+    /// Copies rows into a table; into one that is wider than they are by way of its staging table.
     pub(super) async fn copy<'c>(
         &mut self,
         batch: &Batch,
@@ -138,37 +139,21 @@ impl Waves {
         rows: impl Iterator<Item = &'c [Cell]> + Send,
     ) -> Result<(), Problem> {
         let task = Task { verb: "copy rows into", table: Some(table), rows: None };
-        if self.target(table)?.casts() {
-            return self.copy_and_cast(batch, table, rows, task).await;
-        }
-        let mut copying = self.begin_copy(statements::copy(self.target(table)?), task).await?;
-        let target = self.target(table)?;
-        let mut sent = 0;
-        let copied = async {
-            for cells in rows {
-                copying.row(batch, target, cells).await?;
-                sent += 1;
-            }
-            Ok(())
+        let casts = self.target(table)?.casts();
+        let mut copying = if casts {
+            self.stage_into(table, task).await?
+        } else {
+            self.begin_copy(statements::copy(self.target(table)?), task).await?
         };
-        let copied = copied.await;
-        self.end_copy(copying, copied, Task { rows: Some(sent), ..task }).await
-    }
-
-    /// Copies rows into the staging table, and from there into a table that is wider than they are.
-    async fn copy_and_cast<'c>(
-        &mut self,
-        batch: &Batch,
-        table: TableId,
-        rows: impl Iterator<Item = &'c [Cell]> + Send,
-        task: Task,
-    ) -> Result<(), Problem> {
-        let mut copying = self.stage_into(table, task).await?;
         let target = self.target(table)?;
         let mut sent = 0;
         let copied = async {
             for cells in rows {
-                copying.incoming(batch, target, cells).await?;
+                if casts {
+                    copying.incoming(batch, target, cells).await?;
+                } else {
+                    copying.row(batch, target, cells).await?;
+                }
                 sent += 1;
             }
             Ok(())
@@ -176,6 +161,9 @@ impl Waves {
         let copied = copied.await;
         let task = Task { rows: Some(sent), ..task };
         self.end_copy(copying, copied, task).await?;
+        if !casts {
+            return Ok(());
+        }
         let sql = statements::insert_staged(self.target(table)?, self.staging(table)?);
         self.set(sql, Vec::new(), task).await
     }
