@@ -12,11 +12,12 @@ use wavemark_store::{PgConnection, endpoints, tasks};
 
 use super::forms::Posted;
 use super::page::{PageError, PageResult, Who, html};
-use super::view::field::{Choice, choices};
+use super::view::field::{Choice, Field, choices};
 use super::view::overview::Start;
 use super::view::preview::{self, Preview, PreviewBox};
 use super::view::shell::Area;
 use super::view::task_form::{self, FIRST_MAPPING, TaskForm};
+use super::view::task_settings;
 use crate::api;
 use crate::extract;
 use crate::problem::ApiProblem;
@@ -27,7 +28,7 @@ type Fields = Vec<(String, String)>;
 /// `GET /tasks/new`
 pub(super) async fn new(State(state): State<AppState>, who: Who) -> PageResult {
     who.operator()?;
-    let mut posted = Posted { typed: task_form::typed_settings(&TaskSettings::default()), ..Posted::default() };
+    let mut posted = Posted { typed: task_settings::typed_settings(&TaskSettings::default()), ..Posted::default() };
     posted.typed.insert("mappings".to_owned(), FIRST_MAPPING.to_owned());
     Ok(html(StatusCode::OK, &form(&state, &who, None, &posted, None).await?))
 }
@@ -67,7 +68,7 @@ pub(super) async fn edit(State(state): State<AppState>, who: Who, Path(id): Path
     let config = tasks::config(&mut connection, id, task.config_version).await?;
     let config = config.ok_or_else(|| ApiProblem::not_found("configuration"))?;
     drop(connection);
-    let mut typed = task_form::typed_settings(&config.settings);
+    let mut typed = task_settings::typed_settings(&config.settings);
     typed.extend([
         ("name".to_owned(), config.name),
         ("kind".to_owned(), config.kind.word().to_owned()),
@@ -131,7 +132,8 @@ fn input(posted: &Posted) -> Result<api::tasks::TaskInput, ApiProblem> {
     let id = |name: &str| posted.text(name).parse().map_err(|_| ApiProblem::field(name, "Choose an endpoint."));
     let (mappings, _) = preview::parse(posted.text("mappings"))
         .map_err(|error| ApiProblem::field("mappings", format!("{}: {}", error.place, error.text)))?;
-    let settings = task_form::read_settings(&posted.typed).map_err(|(field, text)| ApiProblem::field(field, text))?;
+    let settings =
+        task_settings::read_settings(&posted.typed).map_err(|(field, text)| ApiProblem::field(field, text))?;
     posted
         .text("stop_at")
         .parse::<StopAt>()
@@ -175,11 +177,12 @@ async fn form(
     let targets = endpoint_choices(all.iter().filter(|endpoint| endpoint.role.is_target()), posted.text("target"));
     let field = problem.and_then(ApiProblem::concerned_field).map(short_field);
     let error = field.as_deref().zip(problem.map(ApiProblem::detail));
-    let (settings, more_settings) = task_form::settings(&posted.typed, error);
+    let (settings, more_settings) = task_settings::settings(&posted.typed, error);
     let basics = task_form::basics(&posted.typed, sources, targets, error);
     let mapping_error = error.filter(|(field, _)| *field == "mappings").map(|(_, text)| text.to_owned());
-    let beside = mapping_error.is_some()
-        || basics.iter().chain(&settings).chain(&more_settings).any(|field| field.error.is_some());
+    let is_wrong = |field: &Field| field.error.is_some();
+    let more_open = more_settings.iter().flat_map(|group| &group.fields).any(is_wrong);
+    let beside = mapping_error.is_some() || more_open || basics.iter().chain(&settings).any(is_wrong);
     let missing = (basics[2].options.is_empty() || basics[3].options.is_empty()).then(Start::endpoint);
     let title = edited.map_or_else(|| "New task".to_owned(), |(_, name)| format!("Edit {name}"));
     let back = edited.map_or_else(|| "/tasks".to_owned(), |(id, _)| format!("/tasks/{id}"));
@@ -193,7 +196,7 @@ async fn form(
         basics,
         mappings: posted.typed.get("mappings").cloned().unwrap_or_default(),
         mapping_error,
-        more_open: more_settings.iter().any(|field| field.error.is_some()),
+        more_open,
         settings,
         more_settings,
         button: if edited.is_some() { "Save" } else { "Create" },

@@ -22,6 +22,7 @@ pub mod tables;
 pub mod task;
 pub mod task_form;
 pub mod task_row;
+pub mod task_settings;
 pub mod tasks;
 pub mod when;
 pub mod workers;

@@ -11,6 +11,7 @@ use super::preview::{self, PreviewBox};
 use super::shell::{Area, Notice, Shell};
 use super::task::{self, AskPage, Material, TabName};
 use super::task_form::{self, TaskForm};
+use super::task_settings;
 use super::{chip, compare, door, endpoints, event, overview, samples, tasks, workers};
 
 fn shell() -> Shell {
@@ -76,13 +77,13 @@ fn loading_page() -> task::TaskPage {
 }
 
 fn new_task(broken: bool) -> TaskForm {
-    let mut typed = task_form::typed_settings(&TaskSettings::default());
+    let mut typed = task_settings::typed_settings(&TaskSettings::default());
     typed.extend([
         ("name".to_owned(), "shop-to-analytics".to_owned()),
         ("kind".to_owned(), "full-load-and-cdc".to_owned()),
     ]);
     let error = broken.then_some(("name", "There is a task of this name already."));
-    let (settings, more_settings) = task_form::settings(&typed, error);
+    let (settings, more_settings) = task_settings::settings(&typed, error);
     let found = samples::discovered();
     let mappings =
         if broken { samples::MAPPING.replace("\"include\"", "\"inclode\"") } else { samples::MAPPING.to_owned() };
