@@ -24,8 +24,9 @@ test-18: ## the tests that need PostgreSQL, on version 18 from Debian's unstable
 		--package wavemark-connector-postgres --package wavemark-tests -- $(ARGS)
 
 test-13: ## what version 13 does for: a target, and the source of a full load (wants Maven, unzip and xz); ARGS=… to the programs
-	bin=$$(.ci/postgres-13) && WAVEMARK_TEST_PG_BIN=$$bin cargo test --locked --no-fail-fast \
-		--package wavemark-connector-postgres --lib --test old_server -- $(ARGS)
+	bin=$$(.ci/postgres-13) && export WAVEMARK_TEST_PG_BIN=$$bin && \
+		cargo test --locked --no-fail-fast --package wavemark-connector-postgres --lib -- $(ARGS) && \
+		cargo test --locked --no-fail-fast --package wavemark-connector-postgres --test it -- old_server:: $(ARGS)
 
 bench: ## load and follow against pgcopydb, COPY | COPY and a native subscription
 	@.ci/install bench
@@ -45,11 +46,11 @@ faults: ## every kind of harm to running tasks in several worlds at once, then m
 
 sim: ## the engine on simulated systems, 100,000 seeds on every core; SEEDS=… how many, FIRST=… with which to begin
 	WAVEMARK_SIM_SEEDS=$(or $(SEEDS),100000) WAVEMARK_SIM_FIRST=$(or $(FIRST),1) \
-		cargo test --profile sim --locked --package wavemark-engine --test simulation -- --nocapture nothing_is_lost
+		cargo test --profile sim --locked --package wavemark-engine --test it -- --nocapture nothing_is_lost
 
 workload: ## random tables and transactions from PostgreSQL to PostgreSQL; SEEDS=… how many (200), FIRST=… with which to begin
 	WAVEMARK_WORKLOAD_SEEDS=$(or $(SEEDS),200) WAVEMARK_WORKLOAD_FIRST=$(or $(FIRST),1) \
-		cargo test --locked --package wavemark-connector-postgres --test workload -- --nocapture
+		cargo test --locked --package wavemark-connector-postgres --test it -- --nocapture workload::
 
 mutants: ## changes of the code that keeps rows exact, one at a time: does a test notice; PART=netting, engine, postgres
 	@.ci/install mutants

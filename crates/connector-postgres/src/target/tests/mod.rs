@@ -9,7 +9,7 @@ mod shapes;
 mod speed;
 mod waves;
 
-#[path = "../../../tests/support/mod.rs"]
+#[path = "../../../tests/it/support/cluster.rs"]
 mod support;
 
 use std::sync::atomic::{AtomicU32, Ordering};
