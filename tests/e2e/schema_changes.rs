@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use uuid::Uuid;
+use wavemark_tests::pair;
 use wavemark_tests::shop::{Pace, Size, Writers};
 
 use crate::world::{World, until};
@@ -23,6 +24,10 @@ const STEPS: [&str; 8] = [
 
 async fn shop_that_changes(settings: &serde_json::Value) -> (World, Writers, Uuid) {
     let world = World::with_shop().await;
+    if settings["event_triggers"] == true {
+        let may = format!("alter role {} superuser", pair::SOURCE);
+        world.pair.source.execute("postgres", &[&may]).await.unwrap();
+    }
     let mut writers = Writers::new(world.pair.source_config(), Size::SMALL);
     writers.start(Pace { sessions: 2, per_second: 60.0, seed: 52 });
     let task = world.replicate("shop", settings).await;

@@ -92,6 +92,8 @@ pub struct Heap {
     pub unmade: bool,
     /// Where it was dropped; its last rows stay here, to compare.
     pub gone: Option<u64>,
+    /// Changes when its description does and the layout of its rows does not, as when an enum gets a label.
+    pub labels: u64,
 }
 
 impl Heap {
@@ -99,6 +101,10 @@ impl Heap {
     #[must_use]
     pub const fn is_away(&self) -> bool {
         self.unmade || self.gone.is_some()
+    }
+
+    fn described(&self, table: Table) -> Table {
+        if self.labels == 0 { table } else { Table { native: self.labels.into(), ..table } }
     }
 }
 
@@ -122,6 +128,8 @@ pub struct SourceState {
     pub clock: i64,
     /// How much log it says that it keeps.
     pub kept: Option<u64>,
+    /// How often its catalog was read.
+    pub looks: u64,
     /// The dice of its calls.
     pub chance: Chance,
     /// The dice of what is written.
@@ -213,6 +221,7 @@ impl SourceState {
             withheld_after: None,
             clock: 0,
             kept: None,
+            looks: 0,
             chance,
             writes,
             alters: false,
@@ -254,7 +263,13 @@ impl SourceState {
     #[must_use]
     pub fn catalog(&self) -> Vec<Table> {
         let made = self.heaps.iter().enumerate().filter(|(_, heap)| !heap.is_away());
-        made.map(|(index, heap)| table(index, heap.keyless, heap.layout)).collect()
+        made.map(|(index, heap)| heap.described(table(index, heap.keyless, heap.layout))).collect()
+    }
+
+    /// How often the log was opened.
+    #[must_use]
+    pub fn openings(&self) -> u64 {
+        self.readings
     }
 
     /// The rows as of a position.

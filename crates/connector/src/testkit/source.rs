@@ -64,7 +64,9 @@ impl Source for SimulatedSource {
 
     async fn tables(&self, wanted: Wanted<'_>) -> Result<Vec<Table>, Problem> {
         self.pause("the catalog").await?;
-        Ok(self.state().catalog().into_iter().filter(|table| wanted(&table.name)).collect())
+        let mut state = self.state();
+        state.looks += 1;
+        Ok(state.catalog().into_iter().filter(|table| wanted(&table.name)).collect())
     }
 
     async fn assess(&self, _task: &TaskContext, _plan: &[TablePlan]) -> Result<Vec<Finding>, Problem> {

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use crate::support::World;
 use tokio::time::{sleep, timeout};
 use wavemark_connector::testkit::model::{Row, is_poison, place};
 use wavemark_domain::ChangeKind::Insert;
 use wavemark_domain::state::TableState;
 use wavemark_domain::task::DataErrorPolicy;
-use wavemark_engine::{Ended, Failure};
+use wavemark_engine::{Ended, Failure, Run};
+
+use crate::support::{Running, World};
 
 /// Transactions of so many inserts: the second comes in several batches.
 const SIZES: [usize; 2] = [1, 12];
@@ -110,4 +111,49 @@ async fn a_table_is_parked_as_it_was_before_the_transaction_and_the_others_go_on
         run.stop.cancel();
         assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
     }
+}
+
+/// Every value is one that the target can't take.
+async fn refused_once(policy: DataErrorPolicy, labels: u64) -> (World, Run, Running, (u64, u64)) {
+    let world = World::new(7, 1_000);
+    let (run, running) = world.following(policy).await;
+    let before = {
+        let mut source = world.source.state();
+        source.heaps[0].labels = labels;
+        (source.openings(), source.looks)
+    };
+    world.source.state().write(&[(0, Insert)]);
+    world.source.written.notify_waiters();
+    caught_up(&world).await;
+    (world, run, running, before)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_its_source_describes_otherwise_by_now_is_planned_anew_before_its_row_is_refused() {
+    // The first plan does not know the label.
+    for (labels, anew) in [(0, 0), (1, 1)] {
+        let (world, run, running, (openings, _)) = refused_once(DataErrorPolicy::ParkTable, labels).await;
+        assert_eq!(world.source.state().openings() - openings, anew, "{labels} labels");
+        let states: Vec<_> = run.status.progress().tables.iter().map(|table| table.state).collect();
+        assert_eq!(states, [TableState::Parked, TableState::Live, TableState::Live], "{labels} labels");
+        run.stop.cancel();
+        assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_is_not_asked_again_at_once_when_row_after_row_is_refused() {
+    let (world, run, running, (_, looks)) = refused_once(DataErrorPolicy::LogError, 0).await;
+    let asked = || world.source.state().looks - looks;
+    assert_eq!(asked(), 1);
+    for (pause, in_all) in [(Duration::ZERO, 1), (Duration::from_secs(30), 2)] {
+        sleep(pause).await;
+        world.source.state().write(&[(0, Insert)]);
+        world.source.written.notify_waiters();
+        caught_up(&world).await;
+        assert_eq!(asked(), in_all, "after {pause:?}");
+    }
+    assert_eq!(run.status.progress().tables[0].exceptions, 3);
+    run.stop.cancel();
+    assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
 }
