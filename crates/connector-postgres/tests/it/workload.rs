@@ -145,6 +145,11 @@ impl Table {
         sql
     }
 
+    /// What it was before something that was taken back; names are not used again.
+    fn after(self, taken_back: &Self) -> Self {
+        Self { ever: self.ever.max(taken_back.ever), names: self.names.max(taken_back.names), ..self }
+    }
+
     /// Gives the table a name that it never had.
     fn renamed(&mut self) -> String {
         let next = format!("{}{}", self.stem, char::from(b'a' + self.names % 26));
@@ -285,14 +290,13 @@ async fn transaction(client: &Client, rng: &mut StdRng, tables: &mut Vec<Table>,
         }
         let end = if done.is_err() || rng.random_ratio(1, 8) { "ROLLBACK TO s" } else { "RELEASE s" };
         if end == "ROLLBACK TO s" {
-            tables[at] = Table { ever: tables[at].ever, names: tables[at].names, ..was };
+            tables[at] = was.after(&tables[at]);
         }
         client.batch_execute(end).await.unwrap();
     }
     let end = if rng.random_ratio(1, 10) { "ROLLBACK" } else { "COMMIT" };
     if end == "ROLLBACK" {
-        let ever = |(was, now): (Table, &Table)| Table { ever: now.ever, names: now.names, ..was };
-        *tables = before.into_iter().zip(tables.iter()).map(ever).collect();
+        *tables = before.into_iter().zip(tables.iter()).map(|(was, now)| was.after(now)).collect();
     }
     client.batch_execute(end).await.unwrap();
 }
