@@ -34,7 +34,9 @@ pub(crate) async fn settle(
     let mut marks = Vec::with_capacity(kept.tables.len());
     for mark in std::mem::take(&mut kept.tables) {
         let planned = planned.get(&mark.source).copied();
-        match fate(run, planned, written.get(&mark.source).copied(), (kept, &mark)) {
+        let written = written.get(&mark.source).copied();
+        let renamed = if planned.is_none() { renamed(run, plan, written) } else { None };
+        match fate(run, planned.or(renamed), written, (kept, &mark)) {
             Fate::Stays => marks.push(mark),
             Fate::Goes => {
                 anew.extend(planned.map(|table| table.id));
@@ -99,24 +101,41 @@ pub(crate) fn add_gone(run: &Run, tables: &mut Vec<Table>, kept: &Kept, is_wishe
     let held = kept.written.iter().filter(|written| {
         is_to_end(&written.source) && !there.contains(&written.source) && run.mappings.selects(&written.source)
     });
-    tables.extend(held.filter_map(|written| written.layout.clone()).filter(|table| !is_wished(table)));
+    // What is there under another name is not gone. Planned twice, its changes would be taken for one of the two.
+    let is_renamed = |layout: &Table| tables.iter().any(|table| run.source.is_same(layout, table));
+    let layouts = held.filter_map(|written| written.layout.clone());
+    let gone: Vec<Table> = layouts.filter(|table| !is_wished(table) && !is_renamed(table)).collect();
+    tables.extend(gone);
 }
 
+/// The table of the plan that the target holds under another name, which is not planned.
+fn renamed<'p>(run: &Run, plan: &'p [TablePlan], written: Option<&KeptTable>) -> Option<&'p TablePlan> {
+    let layout = written?.layout.as_ref()?;
+    plan.iter().find(|table| run.source.is_same(layout, &table.source))
+}
+
+/// `planned` is the table of the plan that the mark is of, under whatever name.
 fn fate(
     run: &Run,
     planned: Option<&TablePlan>,
     written: Option<&KeptTable>,
     (kept, mark): (&Kept, &TableMark),
 ) -> Fate {
-    let is_planned = planned.is_some();
+    let follows = run.task.kind.follows();
+    if let Some(now) = planned.filter(|planned| *planned.name() != mark.source) {
+        return match mark.stage {
+            Stage::Loading | Stage::Loaded if follows => Fate::Parks(is_now(now, mark)),
+            _ => Fate::Stays,
+        };
+    }
     let why = match written.and_then(|table| adopt::differs(table, planned.map_or(&[], std::slice::from_ref))) {
-        _ if !is_planned => format!("{} was not among the task's tables for a while", mark.source),
+        _ if planned.is_none() => format!("{} was not among the task's tables for a while", mark.source),
         Some(difference) => difference,
         None => return Fate::Stays,
     };
     match (&mark.stage, &kept.bookmark) {
-        (Stage::Loading, _) | (Stage::Loaded, None) if is_planned => Fate::Goes,
-        (Stage::Loaded, _) if run.task.kind.follows() => Fate::Parks(
+        (Stage::Loading, _) | (Stage::Loaded, None) if planned.is_some() => Fate::Goes,
+        (Stage::Loaded, _) if follows => Fate::Parks(
             Problem::new(Fault::Data, "table-left-out", why)
                 .advice("Reload the table, if the task is to have it as its mapping says now.")
                 .table(&mark.source),
@@ -124,4 +143,11 @@ fn fate(
         // Parked already, or nothing that is followed.
         _ => Fate::Stays,
     }
+}
+
+fn is_now(now: &TablePlan, mark: &TableMark) -> Problem {
+    let text = format!("{} is now named {}, under which it is loaded anew", mark.source, now.name());
+    Problem::new(Fault::Data, "table-renamed", text)
+        .advice("Nothing is written to its table in the target under the former name any more.")
+        .table(&mark.source)
 }

@@ -7,7 +7,7 @@ use wavemark_domain::state::TableState;
 use wavemark_domain::task::{TaskKind, TaskSettings};
 use wavemark_engine::{Ended, Run};
 
-use crate::support::pair::{Pair, rows_of};
+use crate::support::pair::{self, Pair, rows_of};
 use crate::support::run::{told, until};
 
 const FILL: &str = "CREATE SCHEMA old; \
@@ -223,5 +223,31 @@ async fn tables_that_change_places_are_never_mixed_up() {
             state => assert_eq!(state, TableState::Parked, "{}", shown.table),
         }
     }
+    following.stop().await;
+}
+
+/// What comes while it is loaded is its own, and not of what the target has under the former name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_was_renamed_when_its_load_broke_off_is_loaded_anew_and_misses_nothing() {
+    let (pair, following) = followed().await;
+    following.kill().await;
+    // As a worker leaves it that dies while it loads the table again.
+    pair.mart.batch_execute("UPDATE wavemark.tables SET stage = 'loading' WHERE source_table = 'sales'").await.unwrap();
+    pair.source.batch_execute("ALTER TABLE sales RENAME TO sold").await.unwrap();
+    let client = pair::connect(&pair.cluster, "postgres").await;
+    let writing = tokio::spawn(async move {
+        for n in 100.. {
+            client.execute("INSERT INTO sold VALUES ($1, 1)", &[&n]).await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    });
+    let following = Following::start(&pair, 2);
+    following.lives(&["public.goods", "public.plain", "public.sold", "public.the_end"]).await;
+    writing.abort();
+    assert!(writing.await.unwrap_err().is_cancelled());
+    becomes(&pair, "sold", "sold").await;
+    let sql = "SELECT problem ->> 'text' FROM wavemark.tables WHERE source_table = 'sales'";
+    let why: String = pair.mart.query_one(sql, &[]).await.unwrap().get(0);
+    assert!(why.starts_with("public.sales is now named public.sold"), "{why}");
     following.stop().await;
 }

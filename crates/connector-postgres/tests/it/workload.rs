@@ -251,9 +251,11 @@ struct Does {
     renames: bool,
 }
 
-/// One transaction of statements, each in a savepoint of its own, some of which are taken back.
-async fn transaction(client: &Client, rng: &mut StdRng, tables: &mut Vec<Table>, does: Does) {
+/// One transaction of statements, each in a savepoint of its own, some of which are taken back; what it did, and where the
+/// log ended then.
+async fn transaction(client: &Client, rng: &mut StdRng, tables: &mut Vec<Table>, does: Does) -> String {
     let before = tables.clone();
+    let mut told = Vec::new();
     client.batch_execute("BEGIN").await.unwrap();
     for _ in 0..rng.random_range(1..8) {
         let at = rng.random_range(0..tables.len());
@@ -293,12 +295,16 @@ async fn transaction(client: &Client, rng: &mut StdRng, tables: &mut Vec<Table>,
             tables[at] = was.after(&tables[at]);
         }
         client.batch_execute(end).await.unwrap();
+        told.push(format!("{statement}; {end}"));
     }
     let end = if rng.random_ratio(1, 10) { "ROLLBACK" } else { "COMMIT" };
     if end == "ROLLBACK" {
         *tables = before.into_iter().zip(tables.iter()).map(|(was, now)| was.after(now)).collect();
     }
     client.batch_execute(end).await.unwrap();
+    let at: String = client.query_one("SELECT pg_current_wal_insert_lsn()::text", &[]).await.unwrap().get(0);
+    told.push(format!("{end} {at}"));
+    told.join("; ")
 }
 
 /// A run that goes on beside, and is killed when it is dropped.
@@ -354,8 +360,9 @@ async fn carry_out(seed: u64) {
     let mut mapped: Vec<(&str, Value)> =
         filters.iter().map(|(name, filters)| (name.as_str(), filters.clone())).collect();
     mapped.push(("the_end", json!([])));
+    let mut history = Vec::new();
     for _ in 0..20 {
-        transaction(&pair.source, &mut rng, &mut tables, Does::default()).await;
+        history.push(transaction(&pair.source, &mut rng, &mut tables, Does::default()).await);
     }
     // Alterations are told never, now and then, from some time on, or always.
     let is_told = |epoch: i64| match seed % 4 {
@@ -372,13 +379,14 @@ async fn carry_out(seed: u64) {
     for epoch in 2..5 {
         tokio::time::sleep(Duration::from_millis(rng.random_range(0..2_500))).await;
         for _ in 0..20 {
-            transaction(&pair.source, &mut rng, &mut tables, does).await;
+            history.push(transaction(&pair.source, &mut rng, &mut tables, does).await);
         }
+        history.extend(running.run.status.events().into_iter().map(|event| format!("-- {}", event.text)));
         drop(running);
         running = start(&pair, epoch, &mapped, &policy, is_told(epoch));
     }
     for _ in 0..20 {
-        transaction(&pair.source, &mut rng, &mut tables, does).await;
+        history.push(transaction(&pair.source, &mut rng, &mut tables, does).await);
     }
     // What a last alteration did arrives with the next row, or without one; here with a key that any index takes.
     for table in tables.iter().filter(|table| seed.is_multiple_of(2) && !table.is_gone) {
@@ -394,7 +402,10 @@ async fn carry_out(seed: u64) {
     settled(&pair, &running, (seed, &there)).await;
     for table in &there {
         let (source, mart) = (rows_of(&pair.source, &table.travelling()).await, rows_of(&pair.mart, &table.name).await);
-        assert_eq!(mart, source, "{} at the end of seed {seed}", table.name);
+        if mart != source {
+            history.extend(running.run.status.events().into_iter().map(|event| format!("-- {}", event.text)));
+            panic!("{} at the end of seed {seed}: {mart:#?} is not {source:#?}\n{}", table.name, history.join("\n"));
+        }
     }
     let mut left: Vec<&str> = there.iter().map(|table| table.name.as_str()).collect();
     left.push("the_end");

@@ -30,7 +30,7 @@ pub(super) fn apply(
             if !keyless && find(rows, Some(row.id)).is_some() {
                 return Err(there());
             }
-            refuse_poison(&[row], checks)?;
+            refuse_poison(&[row], checks).map_err(|problem| problem.table(plan.name()))?;
             rows.push(row);
         }
         ChangeKind::Delete => {
@@ -52,7 +52,7 @@ pub(super) fn apply(
                 value: new[1].unwrap_or(before.value),
                 large: new[2].unwrap_or(before.large),
             };
-            refuse_poison(&[row], checks)?;
+            refuse_poison(&[row], checks).map_err(|problem| problem.table(plan.name()))?;
             if !keyless && row.id != before.id && find(rows, Some(row.id)).is_some() {
                 return Err(there());
             }
@@ -93,7 +93,7 @@ pub(super) fn resolve(
         return apply(rows, plan, (batch, change), checks).inspect_err(|_| *rows = before);
     }
     let row = whole(new)?;
-    refuse_poison(&[row], checks)?;
+    refuse_poison(&[row], checks).map_err(|problem| problem.table(plan.name()))?;
     rows.retain(|there| there.id != row.id);
     rows.push(row);
     Ok(())

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use wavemark_connector::testkit::model::{Row, is_poison, place};
 use wavemark_domain::ChangeKind::Insert;
+use wavemark_domain::layout::ColumnPolicy;
 use wavemark_domain::state::TableState;
-use wavemark_domain::task::DataErrorPolicy;
+use wavemark_domain::task::{DataErrorPolicy, TaskSettings};
 use wavemark_engine::{Ended, Failure, Run};
 
 use crate::support::{Running, World};
@@ -156,4 +157,27 @@ async fn a_source_is_not_asked_again_at_once_when_row_after_row_is_refused() {
     assert_eq!(run.status.progress().tables[0].exceptions, 3);
     run.stop.cancel();
     assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
+}
+
+/// The policy is about rows.
+#[tokio::test(start_paused = true)]
+async fn a_table_that_was_changed_is_parked_although_a_row_would_stop_the_task() {
+    for seed in 1..15 {
+        let world = World::new(seed, 0);
+        let settings = TaskSettings {
+            data_errors: DataErrorPolicy::StopTask,
+            added_columns: ColumnPolicy::ParkTable,
+            ..TaskSettings::default()
+        };
+        let (run, running) = world.following_by(settings).await;
+        world.source.state().alter(0);
+        world.source.state().write(&[(0, Insert), (1, Insert)]);
+        world.source.written.notify_waiters();
+        caught_up(&world).await;
+        let states: Vec<_> = run.status.progress().tables.iter().map(|table| table.state).collect();
+        assert_eq!(states, [TableState::Parked, TableState::Live, TableState::Live], "seed {seed}");
+        world.assert_exact();
+        run.stop.cancel();
+        assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
+    }
 }

@@ -78,7 +78,12 @@ impl World {
 
     /// Starts a run with this policy and waits until it follows.
     pub(crate) async fn following(&self, data_errors: DataErrorPolicy) -> (Run, Running) {
-        let settings = TaskSettings { load_parallelism: 1, data_errors, ..TaskSettings::default() };
+        self.following_by(TaskSettings { data_errors, ..TaskSettings::default() }).await
+    }
+
+    /// The same with further settings.
+    pub(crate) async fn following_by(&self, settings: TaskSettings) -> (Run, Running) {
+        let settings = TaskSettings { load_parallelism: 1, ..settings };
         let run = run(&self.source, &self.target, 1, settings);
         let running = run.clone();
         let running = tokio::spawn(async move { running.run().await });
