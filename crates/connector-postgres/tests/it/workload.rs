@@ -434,7 +434,8 @@ async fn has_ended(pair: &Pair, running: &Running, table: &Table, seed: u64) {
             assert!(table.last.contains(&rows), "{context}: {rows:#?} is none of {:#?}", table.last);
         }
         Some(("parked", why)) => {
-            let expected = ["altered and then dropped", "dropped before its load was over", "was changed at the source"];
+            let expected =
+                ["altered and then dropped", "dropped before its load was over", "was changed at the source"];
             assert!(expected.iter().any(|expected| why.contains(expected)), "{context}");
         }
         Some(_) => {
