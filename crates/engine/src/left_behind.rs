@@ -146,7 +146,7 @@ fn fate(
 }
 
 fn is_now(now: &TablePlan, mark: &TableMark) -> Problem {
-    let text = format!("{} is now named {}, under which it is loaded anew", mark.source, now.name());
+    let text = format!("{} is now named {}, and comes as a new table under that name", mark.source, now.name());
     Problem::new(Fault::Data, "table-changed", text)
         .advice("Nothing is written to its table in the target under the former name any more.")
         .table(&mark.source)
