@@ -35,8 +35,11 @@ pub(crate) async fn settle(
     for mark in std::mem::take(&mut kept.tables) {
         let planned = planned.get(&mark.source).copied();
         let written = written.get(&mark.source).copied();
-        let renamed = if planned.is_none() { renamed(run, plan, written) } else { None };
-        match fate(run, planned.or(renamed), written, (kept, &mark)) {
+        let fate = match now_named(run, plan, written).filter(|_| planned.is_none()) {
+            Some(now) => fate_of_renamed(run, now, &mark),
+            None => fate(run, planned, written, (kept, &mark)),
+        };
+        match fate {
             Fate::Stays => marks.push(mark),
             Fate::Goes => {
                 anew.extend(planned.map(|table| table.id));
@@ -108,34 +111,27 @@ pub(crate) fn add_gone(run: &Run, tables: &mut Vec<Table>, kept: &Kept, is_wishe
     tables.extend(gone);
 }
 
-/// The table of the plan that the target holds under another name, which is not planned.
-fn renamed<'p>(run: &Run, plan: &'p [TablePlan], written: Option<&KeptTable>) -> Option<&'p TablePlan> {
+/// The table of the plan that the target holds, under whatever name.
+fn now_named<'p>(run: &Run, plan: &'p [TablePlan], written: Option<&KeptTable>) -> Option<&'p TablePlan> {
     let layout = written?.layout.as_ref()?;
     plan.iter().find(|table| run.source.is_same(layout, &table.source))
 }
 
-/// `planned` is the table of the plan that the mark is of, under whatever name.
 fn fate(
     run: &Run,
     planned: Option<&TablePlan>,
     written: Option<&KeptTable>,
     (kept, mark): (&Kept, &TableMark),
 ) -> Fate {
-    let follows = run.task.kind.follows();
-    if let Some(now) = planned.filter(|planned| *planned.name() != mark.source) {
-        return match mark.stage {
-            Stage::Loading | Stage::Loaded if follows => Fate::Parks(is_now(now, mark)),
-            _ => Fate::Stays,
-        };
-    }
+    let is_planned = planned.is_some();
     let why = match written.and_then(|table| adopt::differs(table, planned.map_or(&[], std::slice::from_ref))) {
-        _ if planned.is_none() => format!("{} was not among the task's tables for a while", mark.source),
+        _ if !is_planned => format!("{} was not among the task's tables for a while", mark.source),
         Some(difference) => difference,
         None => return Fate::Stays,
     };
     match (&mark.stage, &kept.bookmark) {
-        (Stage::Loading, _) | (Stage::Loaded, None) if planned.is_some() => Fate::Goes,
-        (Stage::Loaded, _) if follows => Fate::Parks(
+        (Stage::Loading, _) | (Stage::Loaded, None) if is_planned => Fate::Goes,
+        (Stage::Loaded, _) if run.task.kind.follows() => Fate::Parks(
             Problem::new(Fault::Data, "table-left-out", why)
                 .advice("Reload the table, if the task is to have it as its mapping says now.")
                 .table(&mark.source),
@@ -145,9 +141,15 @@ fn fate(
     }
 }
 
-fn is_now(now: &TablePlan, mark: &TableMark) -> Problem {
+/// What the target has under a name that the table no longer has.
+fn fate_of_renamed(run: &Run, now: &TablePlan, mark: &TableMark) -> Fate {
+    if !run.task.kind.follows() || matches!(mark.stage, Stage::Parked(_)) {
+        return Fate::Stays;
+    }
     let text = format!("{} is now named {}, and comes as a new table under that name", mark.source, now.name());
-    Problem::new(Fault::Data, "table-changed", text)
-        .advice("Nothing is written to its table in the target under the former name any more.")
-        .table(&mark.source)
+    Fate::Parks(
+        Problem::new(Fault::Data, "table-changed", text)
+            .advice("Nothing is written to its table in the target under the former name any more.")
+            .table(&mark.source),
+    )
 }

@@ -30,7 +30,7 @@ pub(super) fn apply(
             if !keyless && find(rows, Some(row.id)).is_some() {
                 return Err(there());
             }
-            refuse_poison(&[row], checks).map_err(|problem| problem.table(plan.name()))?;
+            refuse_row(plan, row, checks)?;
             rows.push(row);
         }
         ChangeKind::Delete => {
@@ -52,7 +52,7 @@ pub(super) fn apply(
                 value: new[1].unwrap_or(before.value),
                 large: new[2].unwrap_or(before.large),
             };
-            refuse_poison(&[row], checks).map_err(|problem| problem.table(plan.name()))?;
+            refuse_row(plan, row, checks)?;
             if !keyless && row.id != before.id && find(rows, Some(row.id)).is_some() {
                 return Err(there());
             }
@@ -93,7 +93,7 @@ pub(super) fn resolve(
         return apply(rows, plan, (batch, change), checks).inspect_err(|_| *rows = before);
     }
     let row = whole(new)?;
-    refuse_poison(&[row], checks).map_err(|problem| problem.table(plan.name()))?;
+    refuse_row(plan, row, checks)?;
     rows.retain(|there| there.id != row.id);
     rows.push(row);
     Ok(())
@@ -144,4 +144,9 @@ pub(super) fn refuse_poison(rows: &[Row], checks: Checks) -> Result<(), Problem>
         return Err(Problem::new(Fault::Data, "poison", "simulated: a value that the target can't take"));
     }
     Ok(())
+}
+
+/// The same for one row, by the name of its table.
+fn refuse_row(plan: &TablePlan, row: Row, checks: Checks) -> Result<(), Problem> {
+    refuse_poison(&[row], checks).map_err(|problem| problem.table(plan.name()))
 }

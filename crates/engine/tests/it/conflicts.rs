@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::support::{Running, World, run};
-use tokio::time::{sleep, timeout};
-use wavemark_connector::testkit::model::{Row, place};
+use tokio::time::sleep;
+use wavemark_connector::testkit::model::Row;
 use wavemark_domain::ChangeKind::{Delete, Insert, Update};
 use wavemark_domain::state::TableState;
 use wavemark_domain::task::{ConflictPolicy, DataErrorPolicy, TaskSettings};
@@ -30,15 +30,9 @@ async fn following(world: &World, conflicts: ConflictPolicy) -> (Run, Running) {
 }
 
 async fn caught_up(world: &World) {
-    world.source.written.notify_waiters();
     let end = world.source.state().end;
-    let reached = async {
-        while world.target.state().bookmark().is_none_or(|bookmark| place(&bookmark.position) < end) {
-            sleep(Duration::from_millis(10)).await;
-        }
-        sleep(Duration::from_millis(500)).await;
-    };
-    timeout(Duration::from_mins(10), reached).await.unwrap();
+    world.reaches(end).await;
+    sleep(Duration::from_millis(500)).await;
 }
 
 fn newest_id(world: &World) -> u64 {

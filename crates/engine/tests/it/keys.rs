@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::World;
 use tokio::time::{sleep, timeout};
-use wavemark_connector::testkit::model::{SourceState, place};
+use wavemark_connector::testkit::model::SourceState;
 use wavemark_connector::testkit::source::SimulatedSource;
 use wavemark_connector::testkit::{Chance, Odds};
 use wavemark_domain::ChangeKind::Insert;
@@ -43,14 +43,8 @@ async fn asked(world: &World, times: usize) {
 /// The others go on, and the run ends when it is told to.
 async fn goes_on(world: &World, run: &Run, running: support::Running) {
     world.source.state().write(&[(0, Insert), (2, Insert)]);
-    world.source.written.notify_waiters();
     let end = world.source.state().end;
-    let reached = async {
-        while world.target.state().bookmark().is_none_or(|bookmark| place(&bookmark.position) < end) {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(Duration::from_mins(10), reached).await.unwrap();
+    world.reaches(end).await;
     let states: Vec<_> = run.status.progress().tables.iter().map(|table| table.state).collect();
     assert_eq!(states, [TableState::Live, TableState::Parked, TableState::Live]);
     run.stop.cancel();

@@ -48,12 +48,7 @@ async fn a_table_whose_layout_changed_before_its_interrupted_load_went_on_joins_
         let running = run.clone();
         let running = tokio::spawn(async move { running.run().await });
         let end = world.source.state().end;
-        let reached = async {
-            while world.target.state().bookmark().is_none_or(|bookmark| place(&bookmark.position) < end) {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(Duration::from_mins(10), reached).await.unwrap();
+        world.reaches(end).await;
         for table in unloaded {
             let progress = run.status.progress().tables[table].clone();
             // The target's table may have been made with the layout of before; that is another reason.
@@ -110,14 +105,8 @@ async fn reloaded_beyond_a_change_that_the_log_has_yet_to_send(seed: u64, idle_l
         source.write(&[(0, ChangeKind::Insert), (1, ChangeKind::Insert)]);
         source.end
     };
-    world.source.written.notify_waiters();
-    let reached = async {
-        while world.target.state().bookmark().is_none_or(|bookmark| place(&bookmark.position) < end) {
-            sleep(Duration::from_millis(10)).await;
-        }
-        sleep(Duration::from_secs(1)).await;
-    };
-    timeout(Duration::from_mins(10), reached).await.unwrap();
+    world.reaches(end).await;
+    sleep(Duration::from_secs(1)).await;
     assert_eq!(states(&run), [TableState::Live; 3], "seed {seed}");
     run.stop.cancel();
     assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);

@@ -3,22 +3,15 @@
 use std::time::Duration;
 
 use crate::support::{Running, World};
-use tokio::time::{sleep, timeout};
-use wavemark_connector::testkit::model::place;
+use tokio::time::sleep;
 use wavemark_domain::ChangeKind::Insert;
 use wavemark_domain::state::TableState;
 use wavemark_domain::task::DataErrorPolicy;
 use wavemark_engine::{Ended, Run};
 
 async fn ends_exact(world: &World, run: &Run, running: Running) {
-    world.source.written.notify_waiters();
     let end = world.source.state().end;
-    let reached = async {
-        while world.target.state().bookmark().is_none_or(|bookmark| place(&bookmark.position) < end) {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(Duration::from_mins(10), reached).await.unwrap();
+    world.reaches(end).await;
     assert!(run.status.progress().tables.iter().all(|table| table.state != TableState::Parked));
     run.stop.cancel();
     assert_eq!(running.await.unwrap().unwrap(), Ended::Stopped);
@@ -65,15 +58,9 @@ async fn a_transaction_applied_row_by_row_whose_commit_gives_no_answer_ends_the_
         let (run, running) = world.following(DataErrorPolicy::LogError).await;
         world.target.state().chance.lose_next_answer = true;
         world.source.state().write(&[(0, Insert), (1, Insert)]);
-        world.source.written.notify_waiters();
         let end = world.source.state().end;
-        let reached = async {
-            while world.target.state().bookmark().is_none_or(|bookmark| place(&bookmark.position) < end) {
-                sleep(Duration::from_millis(10)).await;
-            }
-            sleep(Duration::from_secs(5)).await;
-        };
-        timeout(Duration::from_mins(10), reached).await.unwrap();
+        world.reaches(end).await;
+        sleep(Duration::from_secs(5)).await;
         let told: Vec<_> = told(&run).into_iter().filter(|code| code != "poison").collect();
         assert_eq!(told, ["lost"], "seed {seed}");
         run.stop.cancel();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
-use wavemark_connector::testkit::model::{Row, is_poison, place};
+use wavemark_connector::testkit::model::{Row, is_poison};
 use wavemark_domain::ChangeKind::Insert;
 use wavemark_domain::layout::ColumnPolicy;
 use wavemark_domain::state::TableState;
@@ -38,13 +38,8 @@ fn poisoned(world: &World, table: usize) -> Vec<Row> {
 
 async fn caught_up(world: &World) {
     let end = world.source.state().end;
-    let reached = async {
-        while world.target.state().bookmark().is_none_or(|bookmark| place(&bookmark.position) < end) {
-            sleep(Duration::from_millis(10)).await;
-        }
-        sleep(Duration::from_millis(500)).await;
-    };
-    timeout(Duration::from_mins(10), reached).await.unwrap();
+    world.reaches(end).await;
+    sleep(Duration::from_millis(500)).await;
 }
 
 #[tokio::test(start_paused = true)]

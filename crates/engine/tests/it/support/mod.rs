@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use wavemark_connector::TaskContext;
-use wavemark_connector::testkit::model::SourceState;
+use wavemark_connector::testkit::model::{SourceState, place};
 use wavemark_connector::testkit::source::SimulatedSource;
 use wavemark_connector::testkit::target::{SimulatedTarget, TargetState};
 use wavemark_connector::testkit::{Chance, Odds, oracle};
@@ -91,6 +91,17 @@ impl World {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         (run, running)
+    }
+
+    /// Waits until the target has everything that ended up to there.
+    pub(crate) async fn reaches(&self, end: u64) {
+        self.source.written.notify_waiters();
+        let reached = async {
+            while self.target.state().bookmark().is_none_or(|bookmark| place(&bookmark.position) < end) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(10), reached).await.unwrap();
     }
 
     pub(crate) fn assert_exact(&self) {
