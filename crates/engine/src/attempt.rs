@@ -91,7 +91,7 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried, base: &mut Base, m
             make_plan(run, [as_kept(run, others, &opened.kept), again].concat())?
         };
         let plan: Arc<[TablePlan]> = planned.tables.clone().into();
-        let anew = left_behind::settle(run, &plan, &mut opened.kept, opened.session.as_mut()).await?;
+        let anew = left_behind::settle(run, &planned, &mut opened.kept, opened.session.as_mut()).await?;
         show_tables(run, &planned, &opened.kept);
         opened.session.attach(&plan).await?;
         let is_new = opened.kept.is_empty();

@@ -4,11 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use wavemark_connector::source::DROPPED_IN_LOAD;
 use wavemark_connector::target::{Kept, Session, Stage, TableMark};
 use wavemark_domain::adopt::KeptTable;
 use wavemark_domain::progress::Severity;
 use wavemark_domain::{Fault, Problem, Table, TableId, TableName, TablePlan, adopt};
 
+use crate::attempt::Stop;
+use crate::plan::Planned;
 use crate::run::Run;
 
 /// What becomes of a mark.
@@ -20,14 +23,16 @@ enum Fate {
 }
 
 /// Before anything is written: parks what is loaded and no longer fits the plan, and forgets loads under way that don't.
-/// Gives the tables whose load begins anew for that.
+/// Gives the tables whose load begins anew for that. The plan is made again where a table is now to be ended.
 pub(crate) async fn settle(
     run: &Run,
-    plan: &[TablePlan],
+    all: &Planned,
     kept: &mut Kept,
     session: &mut dyn Session,
-) -> Result<BTreeSet<TableId>, Problem> {
+) -> Result<BTreeSet<TableId>, Stop> {
+    let plan = &all.tables;
     let mut anew = BTreeSet::new();
+    let mut ends = false;
     let planned: BTreeMap<&TableName, &TablePlan> = plan.iter().map(|table| (table.name(), table)).collect();
     let all_written = std::mem::take(&mut kept.written);
     let written: BTreeMap<_, _> = all_written.iter().map(|table| (&table.source, table)).collect();
@@ -37,6 +42,9 @@ pub(crate) async fn settle(
         let written = written.get(&mark.source).copied();
         let fate = match now_named(run, plan, written).filter(|_| planned.is_none()) {
             Some(now) => fate_of_renamed(run, now, &mark),
+            None if is_gone(run, all, &mark.source) && waits_for_reload(run, &mark) => {
+                Fate::Parks(gone_before_reload(&mark.source))
+            }
             None => fate(run, planned, written, (kept, &mark)),
         };
         match fate {
@@ -45,9 +53,12 @@ pub(crate) async fn settle(
                 anew.extend(planned.map(|table| table.id));
             }
             Fate::Parks(problem) => {
-                let bookmark = kept.bookmark.as_ref().map(|bookmark| &bookmark.position);
+                // One that is parked already has its rows as of then.
+                let is_followed = !matches!(mark.stage, Stage::Parked(_));
+                let bookmark = kept.bookmark.as_ref().map(|bookmark| &bookmark.position).filter(|_| is_followed);
                 let position = bookmark.max(Some(&mark.position)).unwrap_or(&mark.position).clone();
                 session.leave_behind(&mark.source, &position, &problem).await?;
+                ends |= run.ends_for(&problem);
                 run.status.problem(Severity::Warning, &problem);
                 marks.push(TableMark { position, stage: Stage::Parked(Box::new(problem)), ..mark });
             }
@@ -55,7 +66,7 @@ pub(crate) async fn settle(
     }
     kept.tables = marks;
     kept.written = all_written;
-    Ok(anew)
+    if ends { Err(Stop::Again) } else { Ok(anew) }
 }
 
 /// Whether a table that the target holds is planned although the source has none of its name.
@@ -115,6 +126,25 @@ pub(crate) fn add_gone(run: &Run, tables: &mut Vec<Table>, kept: &Kept, is_wishe
 fn now_named<'p>(run: &Run, plan: &'p [TablePlan], written: Option<&KeptTable>) -> Option<&'p TablePlan> {
     let layout = written?.layout.as_ref()?;
     plan.iter().find(|table| run.source.is_same(layout, &table.source))
+}
+
+/// Whether the source has nothing of that name, though the mapping would have it.
+fn is_gone(run: &Run, all: &Planned, name: &TableName) -> bool {
+    let is_planned = all.tables.iter().any(|table| table.name() == name);
+    let is_refused = all.refused.iter().any(|(refused, _)| refused == name);
+    !is_planned && !is_refused && run.mappings.selects(name)
+}
+
+fn waits_for_reload(run: &Run, mark: &TableMark) -> bool {
+    matches!(&mark.stage, Stage::Parked(why) if why.code == "table-changed" && run.reloads(why))
+}
+
+/// A table that was to be loaded again by itself is as one that is gone in the middle of that.
+fn gone_before_reload(name: &TableName) -> Problem {
+    let text = format!("Table {name} was changed at the source, and dropped before it was loaded again.");
+    Problem::new(Fault::Data, DROPPED_IN_LOAD, text)
+        .advice("The target has its rows of before the change. It is loaded again if it comes again.")
+        .table(name)
 }
 
 fn fate(

@@ -1,6 +1,6 @@
 //! Tables that are dropped at the source while a task follows them, and what the settings make of that.
 
-use wavemark_domain::layout::{DroppedTablePolicy, NewTablePolicy};
+use wavemark_domain::layout::{ChangedTablePolicy, DroppedTablePolicy, NewTablePolicy};
 use wavemark_domain::state::TableState;
 use wavemark_domain::task::{TaskKind, TaskSettings};
 use wavemark_engine::{Ended, Run};
@@ -26,7 +26,11 @@ struct Following {
 
 impl Following {
     fn start(pair: &Pair, epoch: i64, dropped_tables: DroppedTablePolicy, new_tables: NewTablePolicy) -> Self {
-        let settings = TaskSettings { dropped_tables, new_tables, idle_seconds: 1, ..TaskSettings::default() };
+        Self::with(pair, epoch, TaskSettings { dropped_tables, new_tables, ..TaskSettings::default() })
+    }
+
+    fn with(pair: &Pair, epoch: i64, settings: TaskSettings) -> Self {
+        let settings = TaskSettings { idle_seconds: 1, ..settings };
         let run = pair.run(epoch, TaskKind::FullLoadAndCdc, &TABLES, settings);
         let own = run.clone();
         Self { run, handle: tokio::spawn(async move { own.run().await.unwrap() }) }
@@ -271,6 +275,51 @@ async fn a_table_that_goes_while_its_load_is_interrupted_goes_in_the_target() {
     becomes(&pair, "SELECT note FROM calm", "after").await;
     assert_eq!(told(&following.run, "table-parked"), Vec::<String>::new());
     following.stop().await;
+}
+
+/// A task whose parent was changed so that only a reload helps, and was dropped before one began.
+async fn changed_and_dropped(dropped_tables: DroppedTablePolicy) -> (Pair, Following) {
+    let (pair, following) = followed(dropped_tables, NewTablePolicy::Load).await;
+    pair.source
+        .batch_execute(
+            "ALTER TABLE parent ALTER COLUMN note TYPE bytea USING note::bytea; INSERT INTO parent VALUES (21, '')",
+        )
+        .await
+        .unwrap();
+    following.shows(&[("calm", None), ("child", None), ("parent", Some("table-changed"))]).await;
+    following.stop().await;
+    pair.source.batch_execute("DROP TABLE parent CASCADE; UPDATE calm SET note = 'after'").await.unwrap();
+    let changed_tables = ChangedTablePolicy::ReloadTable;
+    let following =
+        Following::with(&pair, 2, TaskSettings { dropped_tables, changed_tables, ..TaskSettings::default() });
+    becomes(&pair, "SELECT note FROM calm", "after").await;
+    (pair, following)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_goes_while_it_waits_for_its_reload_goes_in_the_target() {
+    let (pair, following) = changed_and_dropped(DroppedTablePolicy::Apply).await;
+    following.shows(&[("calm", None), ("child", None)]).await;
+    becomes(&pair, MARKS, "calm loaded,child loaded").await;
+    assert_eq!(in_target(&pair, IS_THERE).await, "");
+    assert_eq!(told(&following.run, "table-ended").len(), 1);
+    following.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_goes_while_it_waits_for_its_reload_stays_as_it_was_and_says_so() {
+    let why = "SELECT problem ->> 'text' FROM wavemark.tables WHERE source_table = 'parent' AND stage = 'parked'";
+    let text = "Table public.parent was changed at the source, and dropped before it was loaded again.";
+    for dropped_tables in [DroppedTablePolicy::Ignore, DroppedTablePolicy::ParkTable] {
+        let (pair, following) = changed_and_dropped(dropped_tables).await;
+        becomes(&pair, why, text).await;
+        assert_eq!(in_target(&pair, PARENT).await, "1 no 1,2 no 2,19 no 19,20 no 20");
+        // One that comes under its name is loaded in its place.
+        pair.source.batch_execute("CREATE TABLE parent (id integer PRIMARY KEY, note text)").await.unwrap();
+        pair.source.batch_execute("INSERT INTO parent VALUES (1, 'again')").await.unwrap();
+        becomes(&pair, PARENT, "1 again").await;
+        following.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

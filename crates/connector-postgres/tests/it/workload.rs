@@ -418,8 +418,8 @@ async fn carry_out(seed: u64) {
     }
 }
 
-/// A table that is gone is no longer the task's: dropped, or there as it was when it was dropped. One that was altered just
-/// before, or that was being loaded, is parked.
+/// A table that is gone is no longer the task's: dropped, or there as it was when it was dropped. One that was being loaded,
+/// or was to be, is parked where its table stays.
 async fn has_ended(pair: &Pair, running: &Running, table: &Table, seed: u64) {
     let sql = "SELECT stage, problem ->> 'text' FROM wavemark.tables WHERE source_table = $1";
     let mark = pair.mart.query_opt(sql, &[&table.name]).await.unwrap();
@@ -434,7 +434,7 @@ async fn has_ended(pair: &Pair, running: &Running, table: &Table, seed: u64) {
             assert!(table.last.contains(&rows), "{context}: {rows:#?} is none of {:#?}", table.last);
         }
         Some(("parked", why)) => {
-            let expected = ["altered and then dropped", "dropped before its load was over"];
+            let expected = ["dropped before its load was over", "dropped before it was loaded again"];
             assert!(expected.iter().any(|expected| why.contains(expected)), "{context}");
         }
         Some(_) => {
