@@ -11,7 +11,7 @@ use crate::assess::{LEAST_SOURCE_VERSION, LEAST_STANDBY_VERSION};
 use crate::managed;
 use crate::pooler;
 use crate::settings::{ConfirmAfter, Settings};
-use crate::source::{replication, replication_settings};
+use crate::source::{replication, wire_settings};
 use crate::tls::TlsMode;
 use crate::wire::{Connection, SlotLife, SlotSnapshot, WireError, quote_identifier};
 use crate::{error, job_client};
@@ -107,7 +107,7 @@ fn tls_text(encrypted: bool, mode: TlsMode) -> &'static str {
 
 /// Logs in without the replication protocol, whose rights are a later step.
 async fn open(settings: &Settings) -> Result<bool, (&'static str, Problem)> {
-    let mut connect = replication_settings(settings, "job", "test").map_err(|problem| ("TLS", problem))?;
+    let mut connect = wire_settings(settings, "job", "test").map_err(|problem| ("TLS", problem))?;
     connect.parameters.push(("replication".to_owned(), "false".to_owned()));
     let doing = format!("log in to {} as {}", settings.address(), settings.user);
     match Connection::connect(&connect).await {

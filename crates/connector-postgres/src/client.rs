@@ -197,9 +197,13 @@ fn application_name(purpose: &Purpose<'_>) -> String {
     format!("wavemark {name} {}", purpose.part)
 }
 
+/// What sets up a session that waits so long for a lock.
+pub(crate) fn session(lock_timeout: Duration) -> String {
+    format!("{SESSION}{GONE_CLIENTS}SET lock_timeout = {};", lock_timeout.as_millis())
+}
+
 async fn set_up(client: &Client, purpose: &Purpose<'_>) -> Result<bool, tokio_postgres::Error> {
-    let lock_timeout = format!("SET lock_timeout = {};", purpose.lock_timeout.as_millis());
-    client.batch_execute(&format!("{SESSION}{GONE_CLIENTS}{lock_timeout}")).await?;
+    client.batch_execute(&session(purpose.lock_timeout)).await?;
     if purpose.writes {
         client.batch_execute(AS_IT_IS).await?;
     }

@@ -26,7 +26,11 @@ pub(crate) const MEND_CHARACTER: &str =
 /// `row_security` off, which turns rows that would be missing in silence into this error. Its sentence is in the server's
 /// language; where in the server it was raised is not.
 pub(crate) fn hides_rows(error: &DbError) -> bool {
-    error.code().code() == "42501" && error.routine() == Some("check_enable_rls")
+    is_hiding(error.code().code(), error.routine())
+}
+
+fn is_hiding(code: &str, routine: Option<&str>) -> bool {
+    code == "42501" && routine == Some("check_enable_rls")
 }
 
 /// That policies of a table hide rows from the role.
@@ -55,6 +59,9 @@ pub(crate) fn wire(error: &WireError, doing: &str) -> Problem {
     match error {
         WireError::Server(error) if pooler::is_refusal(error) => {
             pooler::problem(doing, &format!("it says \"{}\"", server_sentence(error)))
+        }
+        WireError::Server(error) if is_hiding(&error.code, error.routine.as_deref()) => {
+            rows_hidden(text(doing, &server_sentence(error))).server_code("42501")
         }
         WireError::Server(error) => reported(&error.code, &server_sentence(error), doing),
         WireError::Resolve { .. } => Problem::transient("unknown-host", text(doing, &causes(error)))

@@ -1,37 +1,38 @@
 //! Reading a chunk: COPY BINARY as it comes, or row by row where rows are left out or wanted as a batch.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
-use tokio_postgres::CopyOutStream;
 use wavemark_connector::source::{Block, BlockFormat, KeySet, RowReader};
 use wavemark_domain::{Batch, Cell, ChangeKind, Problem, TablePlan};
 
 use super::copyrows::{CopyRow, CopyRows, HEADER, TRAILER};
+use super::lent::Lent;
 use super::oversized;
-use super::view::Lent;
 use crate::error;
+use crate::wire::{Connection, Piece, WireError};
 
 /// Of about this size are blocks.
 pub(super) const BLOCK: usize = 256 * 1024;
 
 /// Reads one chunk.
 pub(super) struct CopyReader {
+    lent: Option<Lent<Connection>>,
+    most_row: usize,
+    taking: Taking,
+}
+
+/// What is made of the pieces of a chunk.
+struct Taking {
     table: Arc<TablePlan>,
-    stream: Pin<Box<CopyOutStream>>,
-    lent: Option<Lent>,
     sink: Sink,
     /// Blocks that go before what has gathered.
     ready: VecDeque<Bytes>,
     rows: CopyRows,
     without: Option<Arc<KeySet>>,
     scratch: Vec<u8>,
-    /// Bytes that a row may have.
-    most_row: usize,
     // Invariant: rows are parsed if and only if some are left out or a batch is wanted.
     parses: bool,
 }
@@ -46,53 +47,69 @@ pub(super) enum Sink {
 
 impl CopyReader {
     pub(super) async fn open(
-        lent: Lent,
+        mut lent: Lent<Connection>,
         table: &TablePlan,
         select: &str,
         format: BlockFormat,
         without: Option<Arc<KeySet>>,
     ) -> Result<Self, Problem> {
-        let failed = |error: tokio_postgres::Error| failed(&error, table);
-        let statement = format!("COPY ({select}) TO STDOUT (FORMAT binary)");
-        let stream = lent.client.copy_out(&statement).await.map_err(failed)?;
-        let without = without.filter(|keys| !keys.is_empty());
         let most_row = lent.most_row();
+        let statement = format!("COPY ({select}) TO STDOUT (FORMAT binary)");
+        lent.session.copy_out(&statement, most_row).await.map_err(|error| failed(&error, table))?;
+        Ok(Self { lent: Some(lent), most_row, taking: Taking::new(table, format, without) })
+    }
+
+    /// Takes in what is at hand until it makes a block; gives that, or none if more must come.
+    fn take_in(&mut self) -> Result<Option<Block>, Problem> {
+        let (Some(lent), taking) = (&mut self.lent, &mut self.taking) else { return Ok(None) };
+        let large = if taking.parses { usize::MAX } else { BLOCK };
+        loop {
+            match lent.session.piece(large).map_err(|error| failed(&error, &taking.table))? {
+                Piece::Data(piece) => taking.take_in(piece)?,
+                Piece::Large(piece) => return Ok(taking.take_whole(piece)),
+                Piece::TooLarge(size) => return Err(too_large(&taking.table, size, self.most_row)),
+                Piece::Nothing => return Ok(None),
+                Piece::End => break,
+            }
+            if let Some(block) = taking.sink.block(BLOCK) {
+                return Ok(Some(block));
+            }
+        }
+        if let Some(lent) = self.lent.take() {
+            lent.give_back();
+        }
+        self.taking.end()
+    }
+}
+
+impl Taking {
+    fn new(table: &TablePlan, format: BlockFormat, without: Option<Arc<KeySet>>) -> Self {
+        let without = without.filter(|keys| !keys.is_empty());
         let parses = without.is_some() || format == BlockFormat::Rows;
         let mut sink = Sink::new(format);
         if parses {
             sink.begin();
         }
-        Ok(Self {
+        Self {
             table: Arc::new(table.clone()),
-            stream: Box::pin(stream),
-            lent: Some(lent),
             sink,
             ready: VecDeque::new(),
             rows: CopyRows::default(),
             without,
             scratch: Vec::new(),
-            most_row,
             parses,
-        })
+        }
     }
 
-    /// Takes in a piece, which the server cuts at its rows; gives one that is large as it is.
-    fn take_in(&mut self, piece: &Bytes) -> Result<(), Problem> {
-        if piece.len() > self.most_row {
-            return Err(too_large(&self.table, piece.len(), self.most_row));
-        }
-        if !self.parses {
-            match &mut self.sink {
-                Sink::Stream(out) if piece.len() > BLOCK => {
-                    let before = std::mem::take(out).freeze();
-                    self.ready.extend([before, piece.clone()].into_iter().filter(|bytes| !bytes.is_empty()));
-                }
-                Sink::Stream(out) => out.extend_from_slice(piece),
-                Sink::Rows(_) => {}
+    /// Takes in a piece, which the server cuts at its rows.
+    fn take_in(&mut self, piece: &[u8]) -> Result<(), Problem> {
+        match &mut self.sink {
+            Sink::Stream(out) if !self.parses => {
+                out.extend_from_slice(piece);
+                return Ok(());
             }
-            return Ok(());
+            _ => self.rows.push(piece),
         }
-        self.rows.push(piece);
         while let Some(row) = self.rows.next()? {
             if !is_left_out(&row, &self.table, self.without.as_deref(), &mut self.scratch) {
                 self.sink.push(&row, &self.table)?;
@@ -101,15 +118,19 @@ impl CopyReader {
         Ok(())
     }
 
+    /// Gives a large piece as it is, after what has gathered.
+    fn take_whole(&mut self, piece: Bytes) -> Option<Block> {
+        self.ready.push_back(piece);
+        self.sink.block(1).or_else(|| self.ready.pop_front().map(Block::Stream))
+    }
+
     fn end(&mut self) -> Result<Option<Block>, Problem> {
-        let Some(lent) = self.lent.take() else { return Ok(None) };
         if self.parses {
             if !self.rows.is_ended() {
                 return Err(Problem::internal("A COPY ended in the middle of a row.").table(self.table.name()));
             }
             self.sink.end();
         }
-        lent.give_back();
         Ok(self.sink.block(0))
     }
 }
@@ -119,8 +140,8 @@ pub(super) fn too_large(table: &TablePlan, size: usize, most: usize) -> Problem 
     oversized::refusal(table.name(), &oversized::mib(size as u64), most as u64)
 }
 
-pub(super) fn failed(error: &tokio_postgres::Error, table: &TablePlan) -> Problem {
-    error::driver(error, &format!("read table {}", table.name())).table(table.name())
+fn failed(error: &WireError, table: &TablePlan) -> Problem {
+    error::wire(error, &format!("read table {}", table.name())).table(table.name())
 }
 
 /// Whether the row's key is among those that are left out.
@@ -220,19 +241,15 @@ fn insert<'a>(
 #[async_trait]
 impl RowReader for CopyReader {
     async fn next(&mut self) -> Result<Option<Block>, Problem> {
-        while self.lent.is_some() || !self.ready.is_empty() {
-            if let Some(block) = self.ready.pop_front() {
+        loop {
+            if let Some(block) = self.taking.ready.pop_front() {
                 return Ok(Some(Block::Stream(block)));
             }
-            match self.stream.next().await {
-                Some(Ok(piece)) => self.take_in(&piece)?,
-                Some(Err(error)) => return Err(failed(&error, &self.table)),
-                None => return self.end(),
-            }
-            if let Some(block) = self.sink.block(BLOCK) {
+            if let Some(block) = self.take_in()? {
                 return Ok(Some(block));
             }
+            let Some(lent) = &mut self.lent else { return Ok(None) };
+            lent.session.fill().await.map_err(|error| failed(&error, &self.taking.table))?;
         }
-        Ok(None)
     }
 }

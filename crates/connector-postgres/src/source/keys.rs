@@ -11,16 +11,16 @@ use async_trait::async_trait;
 use bytes::{BufMut, BytesMut};
 use futures_util::{StreamExt, pin_mut};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type};
-use tokio_postgres::{Row, Statement};
+use tokio_postgres::{Client, Row, Statement};
 use wavemark_connector::source::{Block, BlockFormat, KeySet, RowReader};
 use wavemark_domain::catalog::TableKind;
 use wavemark_domain::{Problem, TablePlan};
 
 use super::chunks::columns;
-use super::copy::{BLOCK, Sink, failed, too_large};
+use super::copy::{BLOCK, Sink, too_large};
+use super::lent::Lent;
 use super::names::quoted;
 use super::rows::condition as filter;
-use super::view::Lent;
 use crate::error;
 use crate::native::{ColumnNative, TypeRef};
 use crate::wire::quote_identifier;
@@ -33,7 +33,7 @@ const PARAMETERS: usize = 30_000;
 /// Reads the rows of given keys.
 pub(super) struct KeyReader {
     table: TablePlan,
-    lent: Option<Lent>,
+    lent: Option<Lent<Client>>,
     left: VecDeque<Vec<Vec<u8>>>,
     /// Keys per full statement, and that statement once it is prepared.
     per_statement: usize,
@@ -46,7 +46,12 @@ pub(super) struct KeyReader {
 }
 
 impl KeyReader {
-    pub(super) fn new(lent: Lent, table: &TablePlan, keys: &KeySet, format: BlockFormat) -> Result<Self, Problem> {
+    pub(super) fn new(
+        lent: Lent<Client>,
+        table: &TablePlan,
+        keys: &KeySet,
+        format: BlockFormat,
+    ) -> Result<Self, Problem> {
         if table.is_keyless() {
             let text = format!("Table {} has no key by which rows could be fetched.", table.name());
             return Err(Problem::internal(text).table(table.name()));
@@ -89,16 +94,17 @@ impl KeyReader {
     async fn fetch(&mut self) -> Result<(), Problem> {
         let keys: Vec<Vec<Vec<u8>>> = self.left.drain(..self.per_statement.min(self.left.len())).collect();
         let Some(lent) = &self.lent else { return Ok(()) };
-        let failed = |error: tokio_postgres::Error| failed(&error, &self.table);
+        let doing = format!("read table {}", self.table.name());
+        let failed = |error: tokio_postgres::Error| error::driver(&error, &doing).table(self.table.name());
         let statement = match &self.full {
             Some(statement) if keys.len() == self.per_statement => statement.clone(),
             _ => {
-                lent.client.batch_execute(&self.search_path).await.map_err(failed)?;
-                lent.client.prepare(&self.statement(keys.len())).await.map_err(failed)?
+                lent.session.batch_execute(&self.search_path).await.map_err(failed)?;
+                lent.session.prepare(&self.statement(keys.len())).await.map_err(failed)?
             }
         };
         let values: Vec<Raw<'_>> = keys.iter().flatten().map(|value| Raw(value)).collect();
-        let rows = lent.client.query_raw(&statement, values.iter().map(|value| value as &dyn ToSql));
+        let rows = lent.session.query_raw(&statement, values.iter().map(|value| value as &dyn ToSql));
         let rows = rows.await.map_err(failed)?;
         pin_mut!(rows);
         while let Some(row) = rows.next().await {
@@ -121,7 +127,7 @@ impl KeyReader {
         self.sink.end();
         self.blocks.extend(self.sink.block(0));
         if let Some(lent) = self.lent.take() {
-            let reset = lent.client.batch_execute("SET search_path = ''").await;
+            let reset = lent.session.batch_execute("SET search_path = ''").await;
             reset.map_err(|error| error::driver(&error, "reset a session"))?;
             lent.give_back();
         }

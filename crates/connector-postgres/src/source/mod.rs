@@ -21,6 +21,7 @@ mod heart;
 mod keys;
 mod known;
 mod layout;
+mod lent;
 mod message;
 mod named;
 mod names;
@@ -68,7 +69,7 @@ use crate::{assess, position};
 pub(crate) use named::{check as check_start, is_named};
 pub(crate) use names::quoted;
 pub(crate) use rows::{condition, uncovered};
-pub(crate) use session::{replication, replication_settings};
+pub(crate) use session::{replication, wire_settings};
 pub(crate) use shape::{LEAST_VERSION as FILTERS_VERSION, too_old as too_old_to_filter, uncovered as uncovered_tables};
 pub(crate) use slot::identity;
 

@@ -19,6 +19,9 @@ const NO_LIMITS: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM (VA
     ('idle_session_timeout'), ('transaction_timeout'), ('idle_in_transaction_session_timeout')) AS known (name) \
     WHERE pg_catalog.current_setting(name, true) IS NOT NULL";
 
+/// So much of a COPY is read at a time, in bytes.
+const COPY_BUFFER: usize = 256 * 1024;
+
 /// Nobody's question may keep everybody's waiting.
 const SHARED_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -29,11 +32,14 @@ const PATIENT_SENDER: &str = "SELECT pg_catalog.set_config('wal_sender_timeout',
 
 /// An ordinary connection with an empty `search_path`; `part` names it in `pg_stat_activity`.
 pub(super) async fn ordinary(settings: &Settings, task: &TaskContext, part: &str) -> Result<Client, Problem> {
-    let lock_timeout = Duration::from_secs(task.settings.lock_timeout_seconds.into());
-    let purpose = Purpose { name: &task.name, part, lock_timeout, writes: false };
+    let purpose = Purpose { name: &task.name, part, lock_timeout: lock_timeout(task), writes: false };
     let client = client::open(settings, &purpose).await?;
     client.batch_execute(NO_LIMITS).await.map_err(|error| error::driver(&error, "set up a session"))?;
     Ok(client)
+}
+
+fn lock_timeout(task: &TaskContext) -> Duration {
+    Duration::from_secs(task.settings.lock_timeout_seconds.into())
 }
 
 /// The same to read rows with.
@@ -41,6 +47,18 @@ pub(super) async fn rows(settings: &Settings, task: &TaskContext, part: &str) ->
     let client = ordinary(settings, task, part).await?;
     client.batch_execute(AS_IT_IS).await.map_err(|error| error::driver(&error, "set up a session"))?;
     Ok(client)
+}
+
+/// The same to read many rows with, by COPY.
+pub(super) async fn copies(settings: &Settings, task: &TaskContext, part: &str) -> Result<Connection, Problem> {
+    let doing = format!("connect to endpoint {} at {}", settings.endpoint, settings.address());
+    let mut connect = wire_settings(settings, &task.name, part)?;
+    connect.replication = false;
+    connect.read_buffer = COPY_BUFFER;
+    let mut connection = Connection::connect(&connect).await.map_err(|error| error::wire(&error, &doing))?;
+    let statements = format!("{} {NO_LIMITS}; {AS_IT_IS}", client::session(lock_timeout(task)));
+    connection.query(&statements).await.map_err(|error| error::wire(&error, "set up a session"))?;
+    Ok(connection)
 }
 
 /// An ordinary connection for all tasks of this process.
@@ -56,7 +74,7 @@ pub(super) async fn shared(settings: &Settings) -> Result<Client, Problem> {
 /// A connection for the replication protocol. A pooler in front of the server is refused here.
 pub(crate) async fn replication(settings: &Settings, name: &str, part: &str) -> Result<Connection, Problem> {
     let doing = format!("open a replication connection to endpoint {} at {}", settings.endpoint, settings.address());
-    let connect = replication_settings(settings, name, part)?;
+    let connect = wire_settings(settings, name, part)?;
     let mut connection = Connection::connect(&connect).await.map_err(|error| error::wire(&error, &doing))?;
     if connection.server_major() < LEAST_SOURCE_VERSION.unsigned_abs() / 10_000 {
         return Err(too_old(&connection));
@@ -74,7 +92,7 @@ fn too_old(connection: &Connection) -> Problem {
     Problem::new(Fault::Settings, "version", text).advice("Upgrade the server, or load from it with a full-load task.")
 }
 
-pub(crate) fn replication_settings(settings: &Settings, name: &str, part: &str) -> Result<ConnectSettings, Problem> {
+pub(crate) fn wire_settings(settings: &Settings, name: &str, part: &str) -> Result<ConnectSettings, Problem> {
     let tls = Tls::new(&settings.tls).map_err(|error| {
         let text =
             format!("The TLS settings of endpoint {} can't be used: {}.", settings.endpoint, error::causes(&error));

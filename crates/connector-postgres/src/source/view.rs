@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::Client;
 use wavemark_connector::TaskContext;
 use wavemark_connector::compare::Side;
@@ -12,9 +11,9 @@ use wavemark_connector::source::{BlockFormat, ChunkRange, Entered, KeySet, RowRe
 use wavemark_domain::{Position, Problem, TableId, TablePlan};
 
 use super::begin::{Exported, Keeper, settle};
-use super::names::literal;
+use super::lent::{Readers, import};
 use super::storage::Leaf;
-use super::{chunks, copy, keys, oversized, session, storage};
+use super::{chunks, copy, keys, session, storage};
 use crate::compare::{Origin, PgSide, Place};
 use crate::error;
 use crate::settings::Settings;
@@ -22,7 +21,7 @@ use crate::settings::Settings;
 /// A view as of one place.
 pub(super) struct SnapshotView {
     position: Position,
-    shared: Arc<Shared>,
+    readers: Arc<Readers>,
     /// The leaves of entered tables.
     leaves: Mutex<HashMap<TableId, Arc<[Leaf]>>>,
     /// Runs ordinary statements, each with a snapshot of its own: what is true now.
@@ -30,16 +29,6 @@ pub(super) struct SnapshotView {
     /// Has imported the snapshot and holds the locks of entered tables. One statement after the other.
     holder: tokio::sync::Mutex<Client>,
     keeper: Mutex<Option<Keeper>>,
-}
-
-/// What readers need.
-pub(super) struct Shared {
-    settings: Settings,
-    task: TaskContext,
-    /// Names of the same snapshot, exported by each of the two sessions that keep it.
-    snapshots: [String; 2],
-    idle: Mutex<Vec<Client>>,
-    permits: Arc<Semaphore>,
 }
 
 impl SnapshotView {
@@ -53,16 +42,9 @@ impl SnapshotView {
             .query_one("SELECT pg_export_snapshot()", &[])
             .await
             .map_err(|error| error::driver(&error, "export a snapshot"))?;
-        let readers = usize::from(task.settings.load_parallelism).clamp(1, 32) + 1;
         Ok(Self {
             position: exported.place.to_position(),
-            shared: Arc::new(Shared {
-                settings: settings.clone(),
-                task: task.clone(),
-                snapshots: [again.get(0), exported.snapshot],
-                idle: Mutex::new(Vec::new()),
-                permits: Arc::new(Semaphore::new(readers)),
-            }),
+            readers: Arc::new(Readers::new(settings, task, [again.get(0), exported.snapshot])),
             leaves: Mutex::new(HashMap::new()),
             control,
             holder: tokio::sync::Mutex::new(holder),
@@ -80,63 +62,6 @@ impl SnapshotView {
         leaves.get(&table.id).cloned().ok_or_else(|| {
             Problem::internal(format!("Table {} was not entered before its chunks.", table.name())).table(table.name())
         })
-    }
-}
-
-/// Begins a transaction that reads in the snapshot.
-async fn import(client: &Client, snapshot: &str) -> Result<(), Problem> {
-    let statement =
-        format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}", literal(snapshot));
-    client.batch_execute(&statement).await.map_err(|error| {
-        let problem = error::driver(&error, &format!("import the snapshot {snapshot}"));
-        // The session that exported it is gone: a view must be made again, which is what *transient* asks for.
-        if error.as_db_error().is_some() { Problem::transient("snapshot-gone", problem.text) } else { problem }
-    })
-}
-
-/// A reader's connection; it goes back to the others with [`Lent::give_back`], else it is closed.
-pub(super) struct Lent {
-    pub(super) client: Client,
-    shared: Arc<Shared>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Lent {
-    /// Bytes that a row may have.
-    pub(super) fn most_row(&self) -> usize {
-        oversized::most(&self.shared.task.settings)
-    }
-
-    pub(super) fn give_back(self) {
-        self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(self.client);
-    }
-}
-
-impl Shared {
-    /// A connection in the snapshot; waits while the most are in use.
-    pub(super) async fn lend(self: &Arc<Self>) -> Result<Lent, Problem> {
-        let permit = Arc::clone(&self.permits)
-            .acquire_owned()
-            .await
-            .map_err(|_| Problem::internal("A view was closed while it was read."))?;
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let client = match idle.filter(|client| !client.is_closed()) {
-            Some(client) => client,
-            None => self.connect().await?,
-        };
-        Ok(Lent { client, shared: Arc::clone(self), _permit: permit })
-    }
-
-    async fn connect(&self) -> Result<Client, Problem> {
-        let client = session::rows(&self.settings, &self.task, "load").await?;
-        match import(&client, &self.snapshots[0]).await {
-            Ok(()) => return Ok(client),
-            Err(problem) if problem.code == "snapshot-gone" => {}
-            Err(problem) => return Err(problem),
-        }
-        client.batch_execute("ROLLBACK").await.map_err(|error| error::driver(&error, "end a transaction"))?;
-        import(&client, &self.snapshots[1]).await?;
-        Ok(client)
     }
 }
 
@@ -164,7 +89,7 @@ impl View for SnapshotView {
         without: Option<Arc<KeySet>>,
     ) -> Result<Box<dyn RowReader>, Problem> {
         let statement = chunks::select(table, &self.leaves(table)?, range)?;
-        let lent = self.shared.lend().await?;
+        let lent = self.readers.lend().await?;
         Ok(Box::new(copy::CopyReader::open(lent, table, &statement, format, without).await?))
     }
 
@@ -174,12 +99,12 @@ impl View for SnapshotView {
         keys: &KeySet,
         format: BlockFormat,
     ) -> Result<Box<dyn RowReader>, Problem> {
-        let lent = self.shared.lend().await?;
+        let lent = self.readers.lend().await?;
         Ok(Box::new(keys::KeyReader::new(lent, table, keys, format)?))
     }
 
     async fn side(&self, sessions: u16) -> Result<Box<dyn Side>, Problem> {
-        let place = Place::new(&self.shared.settings, &self.shared.task);
-        Ok(Box::new(PgSide::open(place, Origin::Source, Some(&self.shared.snapshots[0]), sessions).await?))
+        let place = Place::new(&self.readers.settings, &self.readers.task);
+        Ok(Box::new(PgSide::open(place, Origin::Source, Some(&self.readers.snapshots[0]), sessions).await?))
     }
 }

@@ -56,6 +56,7 @@ pub(super) fn error(body: &[u8]) -> Result<Box<ServerError>, WireError> {
             b'M' => error.message = text,
             b'D' => error.detail = Some(text),
             b'H' => error.hint = Some(text),
+            b'R' => error.routine = Some(text),
             _ => {}
         }
     }
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn an_error_is_read_field_by_field() {
-        let found = error(b"SFEHLER\0VERROR\0C42P01\0Mno such table\0Dthe detail\0Hlook again\0F\x66\0\0").unwrap();
+        let found = error(b"SFEHLER\0VERROR\0C42P01\0Mno such table\0Dthe detail\0Hlook again\0F\x66\0Rraise\0\0").unwrap();
         assert_eq!(
             *found,
             ServerError {
@@ -110,6 +111,7 @@ mod tests {
                 message: "no such table".to_owned(),
                 detail: Some("the detail".to_owned()),
                 hint: Some("look again".to_owned()),
+                routine: Some("raise".to_owned()),
             }
         );
         assert_eq!(format!("{found:?}"), "ERROR: no such table (SQLSTATE 42P01)");

@@ -6,12 +6,13 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::task::Poll;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::WireError;
 
 /// A message's first byte, and its length that counts itself but not that byte.
-const HEADER: usize = 5;
+pub(super) const HEADER: usize = 5;
 /// From how many bytes on that have come of a message it is believed to be as long as it says.
 const BELIEVED: usize = 1 << 20;
 /// Of a message that is not taken whole so much is shown.
@@ -116,6 +117,17 @@ impl ReadBuffer {
     #[inline]
     pub(super) fn body(&self, range: Range<usize>) -> &[u8] {
         self.bytes.get(range).unwrap_or_default()
+    }
+
+    /// The body of a large message that [`Self::next`] gave, with the buffer's memory as it is; the next ones get a new one.
+    pub(super) fn take(&mut self, range: Range<usize>) -> Bytes {
+        let unread = self.start..self.end;
+        let mut rest = vec![0; self.rest_size.max(unread.len())];
+        rest[..unread.len()].copy_from_slice(&self.bytes[unread.clone()]);
+        (self.start, self.end) = (0, unread.len());
+        let mut taken = Bytes::from(std::mem::replace(&mut self.bytes, rest));
+        taken.truncate(range.end);
+        taken.split_off(range.start)
     }
 
     /// The whole size of the message at hand, once its header is there and in bounds.
@@ -281,6 +293,26 @@ mod tests {
         assert_eq!(buffer.bytes.len(), 8192);
         assert_eq!(next(&mut buffer, &mut wire).await.1, b"after");
         assert_eq!(next(&mut buffer, &mut wire).await.1, b"last");
+    }
+
+    #[tokio::test]
+    async fn a_large_message_is_taken_out_as_it_is_and_what_came_behind_it_stays() {
+        for size in [20_000, 3_000_000] {
+            let large: Vec<u8> = (0..size).map(|n: u32| n.to_le_bytes()[0]).collect();
+            let wire = [message(b'd', b"before"), message(b'd', &large), message(b'd', b"after")].concat();
+            let mut wire = &wire[..];
+            let mut buffer = ReadBuffer::new(8192, i32::MAX as usize);
+            assert_eq!(next(&mut buffer, &mut wire).await.1, b"before");
+            let range = loop {
+                match buffer.next().unwrap() {
+                    Some((_, range)) => break range,
+                    None => drop(buffer.fill(&mut wire).await.unwrap()),
+                }
+            };
+            let taken = buffer.take(range);
+            assert_eq!(next(&mut buffer, &mut wire).await.1, b"after");
+            assert_eq!(taken, large);
+        }
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! A connection before it streams: startup, login, and the simple query protocol.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
@@ -11,17 +12,16 @@ use super::buffer::ReadBuffer;
 use super::socket::{Socket, limited};
 use super::{ConnectSettings, WireError, auth};
 
-/// The session's settings that give values their text form, the same as the server's own subscriptions use.
-const PARAMETERS: [(&str, &str); 6] = [
+/// The session's settings that give the log's values their text form, the same as the server's own subscriptions use.
+const REPLICATION: [(&str, &str); 5] = [
     ("replication", "database"),
-    ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
     ("IntervalStyle", "postgres"),
     ("extra_float_digits", "3"),
     ("bytea_output", "hex"),
 ];
 
-/// A logged-in connection in replication mode. It takes commands of the replication protocol and ordinary SQL.
+/// A logged-in connection. It takes ordinary SQL and, in replication mode, commands of the replication protocol.
 pub struct Connection {
     pub(super) socket: Socket,
     pub(super) buffer: ReadBuffer,
@@ -153,7 +153,7 @@ impl Connection {
                 other => return Err(unexpected(other)),
             }
         }
-        self.in_flight = false;
+        self.is_ready();
         failure.map_or(Ok(answers), |error| Err(error.into()))
     }
 
@@ -165,6 +165,16 @@ impl Connection {
         frontend::terminate(&mut self.out);
         self.flush().await?;
         Ok(self.socket.shutdown().await?)
+    }
+
+    /// The answer to the last command is over.
+    pub(super) fn is_ready(&mut self) {
+        self.in_flight = false;
+    }
+
+    /// Whether the caller comes back for what the server sends soon and by itself, so that it need not be woken by each piece.
+    pub(super) fn is_unhurried(&self, unhurried: bool) {
+        self.socket.unhurried().store(unhurried, Ordering::Relaxed);
     }
 
     pub(super) fn certificate(&self) -> Option<&[u8]> {
@@ -218,7 +228,8 @@ impl Connection {
     }
 
     async fn start(&mut self, settings: &ConnectSettings) -> Result<(), WireError> {
-        let own = PARAMETERS.into_iter().chain([("user", &*settings.user), ("database", &*settings.database)]);
+        let own = [("client_encoding", "UTF8"), ("user", &*settings.user), ("database", &*settings.database)];
+        let own = own.into_iter().chain(REPLICATION.into_iter().filter(|_| settings.replication));
         let further = settings.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         frontend::startup_message(own.chain(further), &mut self.out)?;
         self.flush().await?;
@@ -231,7 +242,7 @@ impl Connection {
                 (other, _) => return Err(unexpected(other)),
             }
         }
-        self.in_flight = false;
+        self.is_ready();
         Ok(())
     }
 }

@@ -19,6 +19,8 @@ pub struct ServerError {
     pub detail: Option<String>,
     /// What the server advises.
     pub hint: Option<String>,
+    /// Where in the server it was raised.
+    pub routine: Option<String>,
 }
 
 impl ServerError {

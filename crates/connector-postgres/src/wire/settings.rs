@@ -29,9 +29,11 @@ pub struct ConnectSettings {
     pub password: Option<SecretString>,
     /// Database.
     pub database: String,
-    /// Further run-time parameters for the session. They come after the client's own (`client_encoding`,
-    /// `DateStyle`, `IntervalStyle`, `extra_float_digits`, `bytea_output`) and win over them.
+    /// Further run-time parameters for the session. They come after the client's own (`client_encoding`; in replication mode
+    /// also `DateStyle`, `IntervalStyle`, `extra_float_digits`, `bytea_output`) and win over them.
     pub parameters: Vec<(String, String)>,
+    /// Whether the session speaks the replication protocol beside SQL.
+    pub replication: bool,
     /// TLS.
     pub tls: Tls,
     /// Channel binding.
@@ -64,6 +66,7 @@ impl ConnectSettings {
             password: None,
             database: database.into(),
             parameters: Vec::new(),
+            replication: true,
             tls,
             channel_binding: ChannelBinding::Prefer,
             connect_timeout: Duration::from_secs(15),
