@@ -1,6 +1,7 @@
 //! What would stand in the way of loading and following tables, each with the statement that mends it.
 
 mod large_objects;
+mod left;
 mod rows;
 
 use std::collections::HashMap;
@@ -96,6 +97,7 @@ pub(crate) async fn assess(client: &Client, task: &TaskContext, plan: &[TablePla
         findings.extend(few_locks(client, tables.len(), server.is_rds).await.map_err(failed)?);
     }
     findings.extend(large_objects::assess(client, &tables).await.map_err(failed)?);
+    findings.extend(left::assess(client, &tables, &oids).await.map_err(failed)?);
     if task.kind.follows() {
         let old = client.query(OLD, &[]).await.map_err(failed)?;
         findings.extend(old.iter().map(old_transaction));

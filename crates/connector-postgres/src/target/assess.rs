@@ -152,10 +152,15 @@ async fn table(connected: &Connected, task: &TaskContext, plan: &TablePlan) -> R
         && task.settings.preparation == Preparation::Nothing
         && !begun(connected, task, plan).await.map_err(failed)?
     {
-        let sql = format!("SELECT EXISTS (SELECT FROM {name})");
+        let sql = format!("SELECT EXISTS (SELECT FROM {})", relation.alone(plan));
         if client.query_one(&sql, &[]).await.map_err(failed)?.get(0) {
             let text = format!("{} has rows already, and the task's preparation is to do nothing.", plan.target);
-            findings.push(finding(Weight::Blocker, "table-not-empty", text, Some(format!("TRUNCATE {name}"))));
+            findings.push(finding(
+                Weight::Blocker,
+                "table-not-empty",
+                text,
+                Some(format!("TRUNCATE {}", relation.alone(plan))),
+            ));
         }
     }
     Ok(findings)

@@ -48,8 +48,8 @@ pub(crate) async fn prepare(
     }
     if preparation == Preparation::Truncate || before.begun {
         foreign_keys::release(transaction, task, table, Which::AndItsOwn).await.map_err(failed)?;
-        transaction.batch_execute(&format!("TRUNCATE {}", quote_table(&table.target))).await.map_err(failed)?;
-    } else if !is_empty(transaction, table).await.map_err(failed)? {
+        transaction.batch_execute(&format!("TRUNCATE {}", relation.alone(table))).await.map_err(failed)?;
+    } else if !is_empty(transaction, &relation.alone(table)).await.map_err(failed)? {
         let text = format!("The target table {} has rows already.", table.target);
         return Err(Problem::new(Fault::Data, "table-not-empty", text)
             .table(table.name())
@@ -72,8 +72,8 @@ fn refused(error: &tokio_postgres::Error, table: &TablePlan) -> Problem {
     }
 }
 
-async fn is_empty(transaction: &Transaction<'_>, table: &TablePlan) -> Result<bool, tokio_postgres::Error> {
-    let sql = format!("SELECT NOT EXISTS (SELECT FROM {})", quote_table(&table.target));
+async fn is_empty(transaction: &Transaction<'_>, table: &str) -> Result<bool, tokio_postgres::Error> {
+    let sql = format!("SELECT NOT EXISTS (SELECT FROM {table})");
     transaction.query_one(&sql, &[]).await.map(|row| row.get(0))
 }
 

@@ -131,7 +131,7 @@ async fn remove(
         .collect();
     let delete = format!(
         "ANALYZE pg_temp.wavemark_stale; DELETE FROM {} AS t USING pg_temp.wavemark_stale AS s WHERE {}",
-        target.name,
+        target.alone(),
         condition.join(" AND ")
     );
     transaction.batch_execute(&delete).await.map_err(failed)

@@ -34,14 +34,14 @@ pub(crate) fn update(table: &TargetTable, set: &[usize], guarded: bool) -> Strin
     let values: Vec<String> = (1..=set.len()).map(|n| format!("${n}")).collect();
     let assignments = assignments(table, set, &values);
     let condition = key_condition(table, |at| format!("${}", set.len() + at + 1));
-    let sql = format!("UPDATE {} AS t SET {assignments} WHERE {condition}{}", table.name, as_made(table, set));
+    let sql = format!("UPDATE {} AS t SET {assignments} WHERE {condition}{}", table.alone(), as_made(table, set));
     guard(guarded, table, "update", sql)
 }
 
 /// Parameters: the key.
 pub(crate) fn delete(table: &TargetTable, guarded: bool) -> String {
     let condition = key_condition(table, |at| format!("${}", at + 1));
-    guard(guarded, table, "delete", format!("DELETE FROM {} AS t WHERE {condition}", table.name))
+    guard(guarded, table, "delete", format!("DELETE FROM {} AS t WHERE {condition}", table.alone()))
 }
 
 /// Takes the row away and puts it there again with the columns of `set` anew. Parameters: those, then the old key.
@@ -54,7 +54,8 @@ pub(crate) fn replace(table: &TargetTable, set: &[usize]) -> String {
     let values: Vec<String> = table.columns.iter().enumerate().map(value).collect();
     format!(
         "WITH gone AS (DELETE FROM {0} AS t WHERE {condition} RETURNING t.*) \
-         INSERT INTO {0} ({1}) OVERRIDING SYSTEM VALUE SELECT {2} FROM gone",
+         INSERT INTO {1} ({2}) OVERRIDING SYSTEM VALUE SELECT {3} FROM gone",
+        table.alone(),
         table.name,
         table.column_list(),
         values.join(", ")
@@ -104,14 +105,14 @@ fn one_row(table: &TargetTable, first: usize) -> String {
             table.name
         );
     }
-    format!("t.ctid = ANY (ARRAY(SELECT x.ctid FROM {} AS x WHERE {same} LIMIT 1))", table.name)
+    format!("t.ctid = ANY (ARRAY(SELECT x.ctid FROM {} AS x WHERE {same} LIMIT 1))", table.alone())
 }
 
 /// Gives a row for each that has the key, or that is the same where the table has none. Parameters: the key or the row.
 pub(crate) fn find(table: &TargetTable) -> String {
     let condition =
         if table.key.is_empty() { one_row(table, 1) } else { key_condition(table, |at| format!("${}", at + 1)) };
-    format!("SELECT 1 FROM {} AS t WHERE {condition}", table.name)
+    format!("SELECT 1 FROM {} AS t WHERE {condition}", table.alone())
 }
 
 /// Parameters: the columns of `set`, then the whole old row.
@@ -119,20 +120,20 @@ pub(crate) fn update_keyless(table: &TargetTable, set: &[usize], guarded: bool) 
     let values: Vec<String> = (1..=set.len()).map(|n| format!("${n}")).collect();
     let assignments = assignments(table, set, &values);
     let found = one_row(table, set.len() + 1);
-    let sql = format!("UPDATE {} AS t SET {assignments} WHERE {found}{}", table.name, as_made(table, set));
+    let sql = format!("UPDATE {} AS t SET {assignments} WHERE {found}{}", table.alone(), as_made(table, set));
     guard(guarded, table, "update", sql)
 }
 
 /// Parameters: the whole old row.
 pub(crate) fn delete_keyless(table: &TargetTable, guarded: bool) -> String {
-    guard(guarded, table, "delete", format!("DELETE FROM {} AS t WHERE {}", table.name, one_row(table, 1)))
+    guard(guarded, table, "delete", format!("DELETE FROM {} AS t WHERE {}", table.alone(), one_row(table, 1)))
 }
 
 /// Empties tables. One that foreign keys point at can't be truncated without what points at it.
 pub(crate) fn truncate(tables: &[&TargetTable]) -> Vec<String> {
     let names = |referenced: bool| tables.iter().filter(move |table| table.referenced == referenced);
-    let mut statements: Vec<String> = names(true).map(|table| format!("DELETE FROM {}", table.name)).collect();
-    let plain: Vec<&str> = names(false).map(|table| table.name.as_str()).collect();
+    let mut statements: Vec<String> = names(true).map(|table| format!("DELETE FROM {}", table.alone())).collect();
+    let plain: Vec<String> = names(false).map(|table| table.alone()).collect();
     if !plain.is_empty() {
         statements.push(format!("TRUNCATE {}", plain.join(", ")));
     }
@@ -175,7 +176,12 @@ fn group(rows: &Rows<'_>) -> String {
 /// Deletes a set of keys.
 pub(crate) fn delete_set(table: &TargetTable, rows: &Rows<'_>) -> String {
     let condition = key_condition(table, |at| format!("s.k{at}"));
-    format!("DELETE FROM {} AS t USING {} WHERE {}{condition}", table.name, source(table, rows, true, &[]), group(rows))
+    format!(
+        "DELETE FROM {} AS t USING {} WHERE {}{condition}",
+        table.alone(),
+        source(table, rows, true, &[]),
+        group(rows)
+    )
 }
 
 /// How sets are to be planned. The planner knows nothing of their size.
@@ -219,7 +225,7 @@ pub(crate) fn delete_counted(table: &TargetTable, staging: &str) -> String {
          FROM {staging} AS s JOIN {0} AS x \
          ON pg_catalog.hashtext({there}::pg_catalog.text) = pg_catalog.hashtext({gone}::pg_catalog.text) \
          AND {there} OPERATOR(pg_catalog.*=) {gone}) AS m WHERE m.nth <= m.n{end}",
-        table.name
+        table.alone()
     )
 }
 
@@ -228,7 +234,7 @@ pub(crate) fn update_set(table: &TargetTable, set: &[usize], rows: &Rows<'_>) ->
     let values: Vec<String> = set.iter().map(|at| format!("s.c{at}")).collect();
     format!(
         "UPDATE {} AS t SET {} FROM {} WHERE {}{}",
-        table.name,
+        table.alone(),
         assignments(table, set, &values),
         source(table, rows, true, set),
         group(rows),

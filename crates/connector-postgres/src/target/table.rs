@@ -15,6 +15,12 @@ pub(crate) fn quote_table(name: &TableName) -> String {
     format!("{}.{}", quote_identifier(&name.schema), quote_identifier(&name.table))
 }
 
+/// A table by its quoted name, as a statement has it that means the table's own rows: not those of tables that inherit from
+/// it, which are tables of their own. All rows of a partitioned one are in its partitions.
+pub(crate) fn alone(name: &str, partitioned: bool) -> String {
+    if partitioned { name.to_owned() } else { format!("ONLY {name}") }
+}
+
 /// How many columns a table of the server can have.
 const MOST_COLUMNS: usize = 1_600;
 
@@ -189,6 +195,11 @@ impl Relation {
     pub(crate) fn is_partitioned(&self) -> bool {
         self.kind == 'p'
     }
+
+    /// The name of the plan's table where rows are looked for, see [`alone`].
+    pub(crate) fn alone(&self, plan: &TablePlan) -> String {
+        alone(&quote_table(&plan.target), self.is_partitioned())
+    }
 }
 
 /// Reads a table that must be there and fit.
@@ -296,6 +307,11 @@ impl TargetColumn {
 }
 
 impl TargetTable {
+    /// Its name where rows are looked for, see [`alone`].
+    pub(crate) fn alone(&self) -> String {
+        alone(&self.name, self.partitioned)
+    }
+
     /// The columns' names, for an INSERT or a COPY.
     pub(crate) fn column_list(&self) -> String {
         self.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ")

@@ -36,6 +36,49 @@ async fn large_objects_are_named_with_the_columns_that_refer_to_them() {
 }
 
 #[tokio::test]
+async fn tables_that_inherit_and_are_not_chosen_are_named() {
+    let cluster = Cluster::start(&[]);
+    cluster.sql(
+        "create table base (id int primary key); create table heir (extra int) inherits (base);
+         create schema \"Far Off\"; create table \"Far Off\".heir () inherits (base);
+         create table parted (id int) partition by list (id); create table part partition of parted for values in (1)",
+    );
+    let fixture = Fixture::new(&cluster);
+    let told = found(&fixture, &["base", "parted"], "inherited-rows").await;
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].weight, Weight::Warning);
+    assert_eq!(
+        told[0].text,
+        "A task copies a table's own rows. Those of tables that inherit from public.base are shown with it at the source, \
+         and are not chosen: Far Off.heir, public.heir."
+    );
+    cluster.sql("drop table \"Far Off\".heir");
+    assert_eq!(found(&fixture, &["base", "heir"], "inherited-rows").await, []);
+}
+
+#[tokio::test]
+async fn what_stands_beside_tables_and_is_not_carried_over_is_counted() {
+    let cluster = Cluster::start(&[]);
+    cluster.sql("create table calm (id serial primary key, n int)");
+    let fixture = Fixture::new(&cluster);
+    assert_eq!(found(&fixture, &["calm"], "not-carried").await, []);
+    cluster.sql(
+        "create sequence alone; create sequence used; alter table calm alter n set default nextval('used');
+         create function noted() returns trigger language plpgsql as 'begin return new; end';
+         create function other() returns int language sql as 'select 1';
+         create trigger noted before insert on calm for each row execute function noted();
+         create policy own on calm; create rule nothing as on delete to calm do also select 1",
+    );
+    let told = found(&fixture, &["calm"], "not-carried").await;
+    assert_eq!(told[0].weight, Weight::Note);
+    assert_eq!(
+        told[0].text,
+        "Of the chosen tables and their schemas this is not carried over: 1 trigger, 1 rule, 1 policy, 1 sequence that no \
+         column uses, 2 functions."
+    );
+}
+
+#[tokio::test]
 async fn a_lock_table_too_small_for_very_many_tables_is_told_with_a_size_that_does() {
     let cluster = Cluster::start(&[("max_locks_per_transaction", "10"), ("max_connections", "40")]);
     // 10 × 40 locks are fewer than twice the tables.
