@@ -37,7 +37,8 @@ const LEAVES: &str = "\
     WITH RECURSIVE tree(oid) AS ( \
         SELECT $1::oid UNION ALL \
         SELECT i.inhrelid FROM tree JOIN pg_class p ON p.oid = tree.oid AND p.relkind = 'p' \
-        JOIN pg_inherits i ON i.inhparent = tree.oid AND NOT i.inhdetachpending) \
+        JOIN pg_inherits i ON i.inhparent = tree.oid \
+          AND NOT coalesce((to_jsonb(i) ->> 'inhdetachpending')::bool, false)) \
     SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, \
         coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::int8, \
         current_setting('block_size')::int8 \

@@ -193,6 +193,15 @@ async fn covers(control: &Client, task: &TaskContext, named: Named<'_>, plan: &[
         let text = format!("The publication {} names partitions of {}, not it.", named.publication, table.name());
         return refuse(text, format!("ALTER PUBLICATION {name} SET (publish_via_partition_root = true);"));
     }
+    let generates = |table: &&TablePlan| table.source.columns.iter().any(|column| column.generated);
+    if let Some(table) = plan.iter().find(generates).filter(|_| found.generated) {
+        let text = format!(
+            "The publication {} has the generated columns of {}, which the target makes itself.",
+            named.publication,
+            table.name()
+        );
+        return refuse(text, format!("ALTER PUBLICATION {name} SET (publish_generated_columns = none);"));
+    }
     let is_missing =
         |table: &&TablePlan| TableNative::of(&table.source).is_ok_and(|native| !found.tables.contains(&native.oid));
     let missing: Vec<&TableName> = plan.iter().filter(is_missing).map(TablePlan::name).collect();

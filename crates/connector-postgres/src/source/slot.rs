@@ -161,11 +161,14 @@ pub(super) async fn remove_publication(client: &Client, publication: &str) -> Re
 }
 
 /// A publication as it is now.
+#[expect(clippy::struct_excessive_bools, reason = "each is an answer of its own")]
 pub(super) struct Published {
     /// Whether it gives every kind of change.
     pub(super) is_whole: bool,
     /// Whether partitions come under the name of their root.
     pub(super) via_root: bool,
+    /// Whether it has stored generated columns of tables for which it names no columns (version 18 and newer).
+    pub(super) generated: bool,
     /// Whether it has all tables, rather than named ones.
     has_all: bool,
     /// Its tables, by OID, however it came to have them.
@@ -178,8 +181,8 @@ impl Published {
     /// Looks a publication up; `None` if there is none.
     pub(super) async fn read(client: &Client, name: &str) -> Result<Option<Self>, Problem> {
         let failed = |error: tokio_postgres::Error| error::driver(&error, &format!("look up the publication {name}"));
-        let head = "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot, puballtables \
-                    FROM pg_publication WHERE pubname = $1";
+        let head = "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot, puballtables, \
+                    coalesce(to_jsonb(p) ->> 'pubgencols', 'n') = 's' FROM pg_publication p WHERE pubname = $1";
         let Some(head) = client.query_opt(head, &[&name]).await.map_err(failed)? else { return Ok(None) };
         // What the view of published tables asks, without its joins over all tables.
         let tables = "SELECT t.relid FROM pg_publication p CROSS JOIN LATERAL \
@@ -189,6 +192,7 @@ impl Published {
             is_whole: head.get(0),
             via_root: head.get(1),
             has_all: head.get(2),
+            generated: head.get(3),
             tables: tables.iter().map(|row| row.get(0)).collect(),
             shapes: shape::read(client, name).await?,
         }))

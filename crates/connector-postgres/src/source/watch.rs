@@ -40,9 +40,10 @@ const NAMES: &str = "\
     WHERE c.oid = ANY ($1)";
 
 const LEAVES: &str = "\
-    SELECT t.oid, l.oid, l.oid::regclass::text, l.relfilenode, l.reltuples < 0, l.relpersistence = 'u' \
+    SELECT t.oid, l.oid, l.oid::regclass::text, l.relfilenode, l.reltuples < 0, \
+           CASE WHEN l.relkind = 'f' THEN 'a foreign table' WHEN l.relpersistence = 'u' THEN 'unlogged' END \
     FROM pg_class t CROSS JOIN LATERAL pg_partition_tree(t.oid) p JOIN pg_class l ON l.oid = p.relid \
-    WHERE t.oid = ANY ($1) AND t.relkind = 'p' AND p.isleaf AND l.relkind = 'r'";
+    WHERE t.oid = ANY ($1) AND t.relkind = 'p' AND p.isleaf AND l.relkind IN ('r', 'f')";
 
 /// One number for all tables that there are and what they are named.
 const TABLES: &str = "\
@@ -81,7 +82,8 @@ struct Leaf {
     storage: u32,
     /// Whether nothing was counted in it since it was made or emptied.
     uncounted: bool,
-    unlogged: bool,
+    /// What it is, if that leaves its changes out of the log.
+    unlogged: Option<String>,
 }
 
 /// Compares the catalog with what it was.
@@ -276,8 +278,8 @@ async fn changes(
         }
     }
     for (oid, leaf) in now.iter().filter(|(oid, _)| !before.contains_key(oid)) {
-        if leaf.unlogged {
-            return Ok(Some(format!("its partition {} is unlogged", leaf.name)));
+        if let Some(what) = &leaf.unlogged {
+            return Ok(Some(format!("its partition {} is {what}", leaf.name)));
         }
         if brought_rows(client, *oid, leaf).await? {
             return Ok(Some(format!("its partition {} was attached with rows that it had before", leaf.name)));

@@ -221,6 +221,30 @@ async fn a_start_that_can_not_be_is_refused_before_anything_is_written() {
 }
 
 #[tokio::test]
+async fn a_publication_with_generated_columns_is_refused_where_a_table_has_some() {
+    let pair = loaded_by_hand("SELECT 1").await;
+    // Older servers never have them in the log.
+    if pair.ask("SELECT (current_setting('server_version_num')::int >= 180000)::text").await == "false" {
+        return;
+    }
+    let publication =
+        "CREATE PUBLICATION \"my tables\" FOR TABLE goods, moves WITH (publish_generated_columns = stored)";
+    pair.source.batch_execute(publication).await.unwrap();
+    let refusal = async || refused(&pair.run(1, TaskKind::Cdc, &TABLES, from_slot(""))).await;
+    assert!(refusal().await.text.contains("was not there yet"), "without such a column it is as any other");
+    pair.source
+        .batch_execute("ALTER TABLE goods ADD double numeric GENERATED ALWAYS AS (left_over * 2) STORED")
+        .await
+        .unwrap();
+    let problem = refusal().await;
+    assert_eq!((problem.fault, &*problem.code), (Fault::Settings, "start-publication"), "{problem}");
+    assert_eq!(
+        problem.text,
+        "The publication my tables has the generated columns of public.goods, which the target makes itself."
+    );
+}
+
+#[tokio::test]
 async fn a_publication_that_is_younger_than_the_slot_is_told_as_that() {
     let pair = loaded_by_hand("SELECT 1").await;
     pair.source.batch_execute("INSERT INTO goods VALUES (6000, 'too early', 1)").await.unwrap();

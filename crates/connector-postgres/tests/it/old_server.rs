@@ -25,7 +25,14 @@ async fn a_server_is_loaded_from_although_its_log_cannot_be_followed() {
     let view = fixture.begin(&plan).await;
     assert_eq!(load(&*view, &plan[0], 1 << 20).await.len(), 1);
     assert_eq!(load(&*view, &plan[1], 1 << 20).await, ["+p 3,three"]);
-    drop(view);
+    // As a target it is compared, too.
+    let side = view.side(1).await.unwrap();
+    for (table, rows) in plan.iter().zip([1, 1]) {
+        let forms = side.forms(table).await.unwrap();
+        let sums = side.fingerprint(table, &forms[0], 1, &|_| {}).await.unwrap();
+        assert_eq!(sums.iter().map(|sum| sum.rows).sum::<u64>(), rows, "{}", table.name());
+    }
+    drop((side, view));
     let blockers = async |fixture: &Fixture| {
         let found = fixture.source.assess(&fixture.task, &plan).await.unwrap();
         found

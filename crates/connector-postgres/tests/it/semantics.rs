@@ -389,6 +389,37 @@ async fn rows_that_leave_with_a_partition_may_stay_in_the_target() {
     assert_ends(&cases, PartitionPolicy::KeepRows).await;
 }
 
+/// Only a table without a unique index can have such a partition. What goes into it is not in the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_table_that_becomes_a_partition_ends_the_table() {
+    let cluster = Cluster::start(&[("fsync", "off")]);
+    cluster.sql(
+        "create table calm (id int primary key); create table lines (region text, n int) partition by list (region); \
+         create table lines_a partition of lines for values in ('a'); \
+         alter table lines replica identity full; alter table lines_a replica identity full; \
+         create extension file_fdw; create server files foreign data wrapper file_fdw",
+    );
+    let mut fixture = Fixture::new(&cluster);
+    fixture.task.settings.idle_seconds = 1;
+    let plan = fixture.plan(&["lines", "calm"]).await;
+    let from = fixture.begin(&plan).await.position().clone();
+    let mut reader = fixture.follow(&plan, &from).await;
+    cluster.sql(
+        "create foreign table lines_f partition of lines for values in ('f') server files options (filename '/nowhere')",
+    );
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    reader.heartbeat(std::time::Duration::ZERO).await.unwrap();
+    cluster.sql("insert into calm values (1)");
+    cluster.sql("insert into calm values (2)");
+    let is_calm = |found: &Gathered| found.changes().contains(&"+calm 2");
+    let found = Gathered::default().until(&mut reader, &plan, 1 << 20, is_calm).await;
+    let ends: Vec<&str> = found.barriers.iter().map(|(_, problem)| problem.text.as_str()).collect();
+    assert_eq!(
+        ends,
+        ["Table public.lines was changed at the source: its partition public.lines_f is a foreign table."],
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_leaves_nothing_in_the_log_is_refused_by_name() {
     let cluster = Cluster::start(&[("fsync", "off")]);
