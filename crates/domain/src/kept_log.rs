@@ -15,12 +15,17 @@ pub enum OverBudget {
     /// People are told; the source goes on keeping its log.
     #[default]
     Warn,
+    /// Tables are parked, so that the bookmark and with it the log go on: the one that holds the task up if that is known,
+    /// else all. Each can be loaded again by itself.
+    ParkTables,
     /// The slot is dropped. The task ends; its next start loads everything again.
     DropSlot,
 }
 
 /// The code of the problem with which a task ends whose log was let go: its next start loads everything again.
 pub const LET_GO: &str = "log-let-go";
+/// The code of the problem of a table that was parked so that the log could go.
+pub const PARKED_FOR_LOG: &str = "parked-for-log";
 /// The share of a budget or a limit, in percent, from which on people are told.
 const LOUD_FROM: u64 = 70;
 
@@ -33,6 +38,8 @@ pub struct KeptLog {
     pub limit: Option<u64>,
     /// Seconds until that is reached, at the rate of late.
     pub seconds_left: Option<u64>,
+    /// The same until the task's budget is.
+    pub seconds_to_budget: Option<u64>,
 }
 
 /// The task's budget in bytes, if it has one.
@@ -41,11 +48,10 @@ pub fn budget(settings: &TaskSettings) -> Option<u64> {
     (settings.log_budget_mib > 0).then(|| u64::from(settings.log_budget_mib) << 20)
 }
 
-/// The budget, if it is exceeded and the settings want the slot to be dropped then.
+/// The budget, if it is exceeded and the settings want this to be done then.
 #[must_use]
-pub fn to_be_let_go(settings: &TaskSettings, bytes: u64) -> Option<u64> {
-    let drops = settings.log_over_budget == OverBudget::DropSlot;
-    budget(settings).filter(|budget| drops && bytes > *budget)
+pub fn exceeded(settings: &TaskSettings, bytes: u64, action: OverBudget) -> Option<u64> {
+    budget(settings).filter(|budget| settings.log_over_budget == action && bytes > *budget)
 }
 
 /// What people are told about it, the worst first; nothing if all is well.
@@ -69,9 +75,17 @@ pub fn judge(settings: &TaskSettings, kept: &KeptLog) -> Option<(Severity, Probl
         );
         return Some((Severity::Error, told("log-near-limit", text)));
     }
-    let budget = budget.filter(|budget| is_loud(kept.bytes, *budget))?;
-    let text = format!("The source keeps {} of log for this task, near its budget of {}", mib(kept.bytes), mib(budget));
-    Some((Severity::Warning, told("log-near-budget", text)))
+    let budget = budget?;
+    let near = |what: &str| {
+        let text =
+            format!("The source keeps {} of log for this task, {what} its budget of {}", mib(kept.bytes), mib(budget));
+        Some((Severity::Warning, told("log-near-budget", text)))
+    };
+    match kept.seconds_to_budget.filter(soon) {
+        Some(seconds) => near(&format!("at this rate in about {} minutes more than", seconds / 60)),
+        None if is_loud(kept.bytes, budget) => near("near"),
+        None => None,
+    }
 }
 
 /// The problem with which a task ends whose log was let go.
@@ -86,6 +100,18 @@ pub fn let_go(bytes: u64, budget: u64) -> Problem {
         "Mend what kept the task from going on, then resume it: everything is loaded again. A larger budget leaves \
          more time.",
     )
+}
+
+/// The problem of a table that was parked so that the log could go.
+#[must_use]
+pub fn parked_for(bytes: u64, budget: u64) -> Problem {
+    let text = format!(
+        "The source kept {} of log for the task, more than its budget of {}: the table was parked, as its settings say",
+        mib(bytes),
+        mib(budget)
+    );
+    Problem::new(Fault::Data, PARKED_FOR_LOG, text)
+        .advice("Mend what kept the task from going on, then reload the table. A larger budget leaves more time.")
 }
 
 /// Nobody knows how much log the source keeps for a task that may keep some.
@@ -168,19 +194,37 @@ mod tests {
     #[test]
     fn without_a_budget_the_sources_own_limit_counts() {
         let settings = settings(0, OverBudget::DropSlot);
-        let kept = |bytes, seconds_left| KeptLog { bytes, limit: Some(1_000), seconds_left };
+        let kept = |bytes, seconds_left| KeptLog { bytes, limit: Some(1_000), seconds_left, ..KeptLog::default() };
         assert_eq!(code(&settings, kept(699, None)), None);
         assert_eq!(code(&settings, kept(700, None)).unwrap().1, "log-near-limit");
         assert_eq!(code(&settings, kept(10, Some(3_599))).unwrap().1, "log-near-limit");
         assert_eq!(code(&settings, kept(10, Some(3_600))), None);
-        assert_eq!(to_be_let_go(&settings, u64::MAX), None);
+        assert_eq!(exceeded(&settings, u64::MAX, OverBudget::DropSlot), None);
     }
 
     #[test]
-    fn a_slot_is_dropped_only_above_the_budget_and_only_where_the_settings_say_so() {
-        assert_eq!(to_be_let_go(&settings(1, OverBudget::DropSlot), (1 << 20) + 1), Some(1 << 20));
-        assert_eq!(to_be_let_go(&settings(1, OverBudget::DropSlot), 1 << 20), None);
-        assert_eq!(to_be_let_go(&settings(1, OverBudget::Warn), u64::MAX), None);
+    fn a_budget_that_is_exceeded_soon_is_told_before_it_is_near() {
+        let settings = settings(100, OverBudget::ParkTables);
+        let kept = |mib: u64, seconds| KeptLog { bytes: mib << 20, seconds_to_budget: seconds, ..KeptLog::default() };
+        assert_eq!(code(&settings, kept(10, Some(3_600))), None);
+        let (severity, problem) = judge(&settings, &kept(10, Some(3_599))).unwrap();
+        assert_eq!((severity, problem.code.as_str()), (Severity::Warning, "log-near-budget"));
+        assert_eq!(
+            problem.text,
+            "The source keeps 10 MiB of log for this task, at this rate in about 59 minutes more than its budget of 100 MiB"
+        );
+    }
+
+    #[test]
+    fn something_is_done_only_above_the_budget_and_only_what_the_settings_say() {
+        for (action, other) in
+            [(OverBudget::DropSlot, OverBudget::ParkTables), (OverBudget::ParkTables, OverBudget::DropSlot)]
+        {
+            assert_eq!(exceeded(&settings(1, action), (1 << 20) + 1, action), Some(1 << 20));
+            assert_eq!(exceeded(&settings(1, action), 1 << 20, action), None);
+            assert_eq!(exceeded(&settings(1, other), u64::MAX, action), None);
+            assert_eq!(exceeded(&settings(1, OverBudget::Warn), u64::MAX, action), None);
+        }
     }
 
     #[test]

@@ -217,7 +217,7 @@ pub struct TaskSettings {
     pub log_budget_mib: u32,
     /// What happens when more is kept.
     pub log_over_budget: OverBudget,
-    /// People are told when the source's own limit is nearer than that (minutes at the rate of late; 0: never).
+    /// People are told when the budget or the source's own limit is nearer than that (minutes at the rate of late; 0: never).
     pub log_warning_minutes: u32,
 }
 
@@ -311,8 +311,9 @@ impl TaskSettings {
         let misfits = [
             (
                 "log_over_budget",
-                self.log_over_budget == OverBudget::DropSlot && kind == TaskKind::Cdc,
-                "A task that only follows can't load again what it loses: its slot is not to be dropped.",
+                self.log_over_budget != OverBudget::Warn && kind == TaskKind::Cdc,
+                "A task that only follows can't load again what it loses: its slot is not to be dropped, nor its tables to be \
+                 parked.",
             ),
             (
                 "start_slot",

@@ -25,6 +25,8 @@ pub struct Carried {
     pub(crate) assessed: bool,
     /// The transaction after this bookmark failed while it was streamed: apply it row by row, with these checks.
     pub(crate) careful_after: Option<(Position, Checks)>,
+    /// The table that the attempt before failed on, while nothing was committed since.
+    pub(crate) held_up_by: Option<TableName>,
     /// From when on the source's catalog is looked at again because a row fails.
     pub(crate) look_again_at: Option<Instant>,
 }

@@ -1,4 +1,4 @@
-//! The log that the source keeps for the task: shown, judged and, as the settings say, let go.
+//! The log that the source keeps for the task: shown, judged and, as the settings say, let go, with its tables or without.
 //!
 //! It is watched for as long as the run lasts, whatever else goes on: a target that is away is when the log grows.
 //! Dropping the slot makes the position lost and never a gap: what reads the log compares slot and bookmark first.
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wavemark_connector::source::LogState;
 use wavemark_domain::Problem;
-use wavemark_domain::kept_log::{self, Growth, KeptLog};
+use wavemark_domain::kept_log::{self, Growth, KeptLog, OverBudget};
 use wavemark_domain::progress::Severity;
 
 use crate::connections;
@@ -25,13 +25,17 @@ const LOUD_AFTER: u32 = 12;
 pub(crate) async fn until_over_budget(run: Run) -> u64 {
     let began = Instant::now();
     let mut growth = Growth::default();
+    let mut parked_at = None;
     let mut vain = 0;
     loop {
         let bookmark = run.status.progress().bookmark_key;
         match run.source.log_state(&run.task, bookmark.as_ref(), EVERY / 2).await {
             Ok(state) => {
                 vain = 0;
-                if let Some(budget) = look(&run, &state, &mut growth, began.elapsed().as_secs()) {
+                look(&run, &state, &mut growth, began.elapsed().as_secs());
+                let kept = state.kept_bytes.unwrap_or_default();
+                park(&run, kept, &mut parked_at);
+                if let Some(budget) = kept_log::exceeded(&run.task.settings, kept, OverBudget::DropSlot) {
                     return budget;
                 }
             }
@@ -68,14 +72,31 @@ pub(crate) async fn let_go(run: &Run, budget: u64) -> Option<Problem> {
     }
 }
 
-/// Shows and judges one look; returns the budget if the log is to be let go.
-fn look(run: &Run, state: &LogState, growth: &mut Growth, seconds: u64) -> Option<u64> {
+/// Has tables parked where the settings say so. What was parked takes a while to show: more is parked only once the log has
+/// grown by another tenth of the budget.
+fn park(run: &Run, kept: u64, parked_at: &mut Option<u64>) {
+    let Some(budget) = kept_log::exceeded(&run.task.settings, kept, OverBudget::ParkTables) else {
+        *parked_at = None;
+        return run.orders.park_for_log(None);
+    };
+    if parked_at.is_none_or(|then| kept > then + budget / 10) {
+        *parked_at = Some(kept);
+        run.orders.park_for_log(Some((kept, budget)));
+    }
+}
+
+/// Shows and judges one look.
+fn look(run: &Run, state: &LogState, growth: &mut Growth, seconds: u64) {
     let settings = &run.task.settings;
     let end = run.source.describe(&state.end);
     let kept = state.kept_bytes.map(|bytes| {
         growth.see(seconds, bytes);
-        let seconds_left = state.limit_bytes.and_then(|limit| growth.seconds_until(limit));
-        KeptLog { bytes, limit: state.limit_bytes, seconds_left }
+        KeptLog {
+            bytes,
+            limit: state.limit_bytes,
+            seconds_left: state.limit_bytes.and_then(|limit| growth.seconds_until(limit)),
+            seconds_to_budget: kept_log::budget(settings).and_then(|budget| growth.seconds_until(budget)),
+        }
     });
     run.status.update(|progress| {
         progress.source_position = Some(end);
@@ -86,7 +107,6 @@ fn look(run: &Run, state: &LogState, growth: &mut Growth, seconds: u64) -> Optio
         progress.log_seconds_left = kept.and_then(|kept| kept.seconds_left);
     });
     tell(run, kept.and_then(|kept| kept_log::judge(settings, &kept)));
-    kept.and_then(|kept| kept_log::to_be_let_go(settings, kept.bytes))
 }
 
 /// Shows a judgement; one of another kind than before is an event too.

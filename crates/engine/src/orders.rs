@@ -25,6 +25,8 @@ struct State {
     taken: BTreeSet<i64>,
     /// The number of the drain that is asked for.
     drain: Option<i64>,
+    /// Log that is kept, and the budget that it exceeds: tables are to be parked for it.
+    for_log: Option<(u64, u64)>,
 }
 
 impl State {
@@ -69,6 +71,19 @@ impl Orders {
         self.state().drain.take()
     }
 
+    /// Asks for tables to be parked because the source keeps so much log, more than this budget; or no longer.
+    pub(crate) fn park_for_log(&self, kept: Option<(u64, u64)>) {
+        self.state().for_log = kept;
+        if kept.is_some() {
+            self.news.notify_one();
+        }
+    }
+
+    /// Why tables are to be parked for the log, once.
+    pub(crate) fn take_for_log(&self) -> Option<(u64, u64)> {
+        self.state().for_log.take()
+    }
+
     /// The numbers of those that are done: the target holds what follows from them.
     #[must_use]
     pub fn done(&self) -> Vec<i64> {
@@ -110,7 +125,7 @@ impl Orders {
         state.done.insert(number);
     }
 
-    /// Waits until an order is open that nobody carries out, or a drain is asked for.
+    /// Waits until an order is open that nobody carries out, or a drain or parking for the log is asked for.
     pub(crate) async fn news(&self) {
         while self.has_none() {
             self.news.notified().await;
@@ -119,7 +134,7 @@ impl Orders {
 
     fn has_none(&self) -> bool {
         let state = self.state();
-        !state.has_more() && state.drain.is_none()
+        !state.has_more() && state.drain.is_none() && state.for_log.is_none()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -183,6 +183,7 @@ impl Run {
                 }
                 Stop::Problem(problem) => problem,
             };
+            carried.held_up_by.clone_from(&problem.table);
             if self.status.progress().got_further_than(&before) {
                 wait = FIRST_WAIT;
                 lost_before = false;

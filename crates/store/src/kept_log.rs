@@ -77,9 +77,15 @@ pub async fn looked(connection: &mut PgConnection, id: TaskId, found: &Looked) -
         progress.log_limit_bytes = found.limit_bytes;
         progress.log_budget_bytes = kept_log::budget(settings);
         progress.log_seen_at = Some(now);
-        progress.log_seconds_left = seconds_left(before, now, found);
-        let bytes = found.kept_bytes?;
-        kept_log::judge(settings, &KeptLog { bytes, limit: found.limit_bytes, seconds_left: progress.log_seconds_left })
+        let growth = growth(before, now, found).unwrap_or_default();
+        progress.log_seconds_left = found.limit_bytes.and_then(|limit| growth.seconds_until(limit));
+        let kept = KeptLog {
+            bytes: found.kept_bytes?,
+            limit: found.limit_bytes,
+            seconds_left: progress.log_seconds_left,
+            seconds_to_budget: progress.log_budget_bytes.and_then(|budget| growth.seconds_until(budget)),
+        };
+        kept_log::judge(settings, &kept)
     })
     .await
 }
@@ -104,12 +110,12 @@ async fn now(connection: &mut PgConnection) -> Result<i64> {
     Ok(i64::try_from(now.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX))
 }
 
-fn seconds_left(before: Option<(i64, u64)>, now: i64, found: &Looked) -> Option<u64> {
+fn growth(before: Option<(i64, u64)>, now: i64, found: &Looked) -> Option<Growth> {
     let (at, bytes) = before?;
     let mut growth = Growth::default();
     growth.see(0, bytes);
     growth.see(u64::try_from((now - at) / 1_000_000).ok()?, found.kept_bytes?);
-    growth.seconds_until(found.limit_bytes?)
+    Some(growth)
 }
 
 /// Changes a stopped task's progress by what was judged of it; a judgement of another kind is an event too.

@@ -1,5 +1,7 @@
 //! Whether the simulated target is what the simulated source was.
 
+use wavemark_domain::kept_log::PARKED_FOR_LOG;
+
 use super::model::{Row, SourceState, place};
 use super::target::{Mark, Progress, TargetState};
 use crate::source::{DROPPED_IN_LOAD, TABLE_DROPPED};
@@ -75,7 +77,7 @@ fn is_due(source: &SourceState, table: usize, code: &str) -> bool {
         "poison" => heap.poisoned,
         "table-changed" | "table-does-not-fit" => heap.layout > 0,
         TABLE_DROPPED | DROPPED_IN_LOAD | "table-left-out" => heap.gone.is_some(),
-        "parked-by-hand" => true,
+        "parked-by-hand" | PARKED_FOR_LOG => true,
         _ => false,
     }
 }

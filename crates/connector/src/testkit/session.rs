@@ -55,7 +55,7 @@ impl SimulatedSession {
     async fn take(&mut self, plan: &[TablePlan], segment: &Segment<'_>) -> Result<(), Problem> {
         let tables: BTreeSet<usize> = segment.changes().map(|(_, change)| change.table.index()).collect();
         for table in tables {
-            self.wait_for_rows(table).await?;
+            self.wait_for_rows(&plan[table]).await?;
             let Some(wave) = self.wave.as_mut() else { continue };
             let state = self.connection.target.state();
             if wave.layouts.get(&table) != Some(&layout_of(&plan[table])) {
@@ -66,14 +66,17 @@ impl SimulatedSession {
         Ok(())
     }
 
-    async fn wait_for_rows(&self, table: usize) -> Result<(), Problem> {
+    async fn wait_for_rows(&self, plan: &TablePlan) -> Result<(), Problem> {
+        let table = plan.id.index();
         let target = &self.connection.target;
         let deadline = Instant::now() + PATIENCE;
         loop {
             let Some(until) = target.state().held_until(table) else { return Ok(()) };
             if until > deadline {
                 sleep_until(deadline).await;
-                return Err(Problem::transient("lock-timeout", "simulated: others hold rows of the table"));
+                return Err(
+                    Problem::transient("lock-timeout", "simulated: others hold rows of the table").table(plan.name())
+                );
             }
             sleep_until(until).await;
             if target.state().chance.hits(200) {
@@ -201,7 +204,7 @@ impl Session for SimulatedSession {
         self.begin().await?;
         self.connection.target.pause("altering a table").await?;
         let index = before.id.index();
-        self.wait_for_rows(index).await?;
+        self.wait_for_rows(before).await?;
         if let Some(wave) = self.wave.as_mut() {
             if !wave.layouts.contains_key(&index) {
                 self.connection.target.state().must_fit(before)?;

@@ -1,10 +1,11 @@
 //! What people ask of a task that follows: done between two waves.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use wavemark_domain::progress::{Drained, Severity};
 use wavemark_domain::state::TableState;
-use wavemark_domain::{Fault, Problem, TableName, TableWish};
+use wavemark_domain::{Fault, Problem, TableId, TableName, TableWish, kept_log};
 
 use super::{Follower, aside};
 use crate::attempt::Stop;
@@ -14,7 +15,7 @@ use crate::run::Run;
 
 /// Something to be done between two waves.
 pub(super) enum Asked {
-    /// What people ask of tables, or a drain.
+    /// What people ask of tables, a drain, or that tables are parked for the log.
     Orders,
     /// The load aside needs something.
     Aside(Box<Request>),
@@ -73,6 +74,7 @@ impl Follower<'_> {
                 self.park(table.id, problem);
             }
         }
+        self.park_for_log();
         if !self.parks.is_empty() {
             self.commit_empty(None).await?;
         }
@@ -80,6 +82,20 @@ impl Follower<'_> {
             self.run.orders.finish(order.number);
         }
         if disturbs || self.run.orders.has_more() { Err(Stop::Again) } else { self.begin_drain().await }
+    }
+
+    /// Where the source keeps too much log: parks the table that holds the task up, or all if there is no such.
+    fn park_for_log(&mut self) {
+        let Some((kept, budget)) = self.run.orders.take_for_log() else { return };
+        let plan = Arc::clone(&self.plan);
+        let followed = || plan.iter().filter(|table| !self.tables.is_left_out(table.id));
+        let held_up_by = self.carried.held_up_by.take();
+        let named = followed().find(|table| held_up_by.as_ref() == Some(table.name()));
+        let parked: Vec<TableId> =
+            named.map_or_else(|| followed().map(|table| table.id).collect(), |table| vec![table.id]);
+        for table in parked {
+            self.park(table, kept_log::parked_for(kept, budget));
+        }
     }
 
     /// Drains after what was asked of tables before: what follows from that belongs to what the target has.

@@ -295,6 +295,7 @@ impl Follower<'_> {
         self.tell_left_out();
         self.tell_conflicts();
         self.tell_taken_up();
+        self.carried.held_up_by = None;
         self.idle_position = None;
         self.committed_at = Instant::now();
         self.bookmark = Bookmark { wave, position };

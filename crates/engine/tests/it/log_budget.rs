@@ -8,9 +8,9 @@ use wavemark_connector::testkit::model::SourceState;
 use wavemark_connector::testkit::source::SimulatedSource;
 use wavemark_connector::testkit::target::{SimulatedTarget, TargetState};
 use wavemark_connector::testkit::{Chance, Odds, oracle};
-use wavemark_domain::Fault;
 use wavemark_domain::kept_log::OverBudget;
 use wavemark_domain::task::TaskSettings;
+use wavemark_domain::{ChangeKind, Fault};
 use wavemark_engine::{Failure, Run};
 
 const NOTHING: Odds = Odds { lost_call: 0, lost_answer: 0, poison: 0 };
@@ -57,6 +57,70 @@ async fn more_than_the_budget_is_told_once_and_the_task_goes_on() {
     assert_eq!(run.status.progress().log_problem, None);
     assert!(!running.is_finished());
     assert!(source.state().slot.is_some());
+}
+
+/// Writes into each of the three tables, and waits until the target has all of it or time is over.
+async fn write(source: &SimulatedSource, run: &Run) -> bool {
+    for table in 0..3 {
+        source.state().write(&[(table, ChangeKind::Insert)]);
+    }
+    source.written.notify_waiters();
+    let end = source.state().end.to_string();
+    let arrived = async {
+        while run.status.progress().bookmark.is_none_or(|bookmark| bookmark.len() < end.len() || bookmark < end) {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(2), arrived).await.is_ok()
+}
+
+fn parked(run: &Run) -> Vec<(String, String)> {
+    let tables = run.status.progress().tables.into_iter();
+    tables.filter_map(|table| Some((table.table.table, table.problem?.code))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_table_that_holds_the_log_up_is_parked_and_the_others_go_on() {
+    let (source, target) = systems(0);
+    let run = run_on(&source, &target, 1, OverBudget::ParkTables);
+    let running = following(&run).await;
+    target.state().hold_rows(1, Duration::from_hours(24));
+    source.state().kept = Some(10 << 20);
+    assert!(!write(&source, &run).await, "others hold its rows");
+    assert_eq!(parked(&run), [], "as much as the budget is not too much");
+    source.state().kept = Some((10 << 20) + 1);
+    sleep(Duration::from_mins(1)).await;
+    let expected = [("t1".to_owned(), "parked-for-log".to_owned())];
+    assert_eq!(parked(&run), expected);
+    // What was parked takes a while to show, and is enough for now.
+    assert!(write(&source, &run).await);
+    assert_eq!(parked(&run), expected);
+    assert_eq!(oracle_says(&source, &target), Vec::<String>::new());
+    run.stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_tables_are_parked_if_none_is_known_to_hold_the_log_up_and_the_log_goes() {
+    let (source, target) = systems(0);
+    let run = run_on(&source, &target, 1, OverBudget::ParkTables);
+    let running = following(&run).await;
+    source.state().kept = Some(11 << 20);
+    sleep(Duration::from_mins(1)).await;
+    let codes: Vec<String> = parked(&run).into_iter().map(|(_, code)| code).collect();
+    assert_eq!(codes, ["parked-for-log"; 3]);
+    // The bookmark goes on without them, and so does what the source keeps.
+    assert!(write(&source, &run).await);
+    sleep(Duration::from_mins(1)).await;
+    let end = source.state().end;
+    assert_eq!(source.state().slot, Some(end));
+    assert_eq!(oracle_says(&source, &target), Vec::<String>::new());
+    run.stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+fn oracle_says(source: &SimulatedSource, target: &SimulatedTarget) -> Vec<String> {
+    oracle::differences(&source.state(), &target.state())
 }
 
 #[tokio::test(start_paused = true)]

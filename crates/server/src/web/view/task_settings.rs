@@ -181,12 +181,16 @@ const GROUPS: [(&str, &[Setting]); 5] = [
             choice(
                 "log_over_budget",
                 "When more is kept",
-                "A dropped slot spares the source's disk; the task then loads everything again.",
-                &[("warn", "Tell, and go on keeping"), ("drop-slot", "Drop the slot; the next start reloads")],
+                "Parked tables let the log go if the target is there; a dropped slot always does, and costs a whole load.",
+                &[
+                    ("warn", "Tell, and go on keeping"),
+                    ("park-tables", "Park what holds the task up, or all tables"),
+                    ("drop-slot", "Drop the slot; the next start reloads"),
+                ],
             ),
             number(
                 "log_warning_minutes",
-                "Warn so long before the source's limit, minutes",
+                "Warn so long before budget or source's limit, minutes",
                 "0: never.",
                 0,
                 4_294_967_295,
