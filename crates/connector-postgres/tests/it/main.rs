@@ -24,6 +24,7 @@ mod inherited;
 mod large_rows;
 mod layouts;
 mod load;
+mod load_only;
 mod login;
 mod managed;
 mod old_server;
