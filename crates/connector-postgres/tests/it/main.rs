@@ -23,6 +23,7 @@ mod hostile;
 mod inherited;
 mod large_rows;
 mod layouts;
+mod left_out;
 mod load;
 mod load_only;
 mod login;
