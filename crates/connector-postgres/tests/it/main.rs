@@ -30,6 +30,7 @@ mod login;
 mod managed;
 mod old_server;
 mod pair;
+mod partitioned_target;
 mod pooler;
 mod recording;
 mod renamed;
