@@ -50,6 +50,42 @@ async fn large_values_that_an_update_leaves_alone_stay_as_they_are() {
     pair.copies(&tables, &changes.iter().map(String::as_str).collect::<Vec<_>>()).await;
 }
 
+/// A value of a type that an extension brings, alone and in a list, is as large as others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_values_of_an_extensions_type_that_an_update_leaves_alone_stay_as_they_are() {
+    let pair = Pair::start(&[]).await;
+    for client in [&pair.source, &pair.mart] {
+        client.batch_execute("CREATE EXTENSION hstore").await.unwrap();
+    }
+    let large = |key: &str| format!("hstore('{key}', repeat('{key}', 9000)) || hstore(n::text, NULL)");
+    for (name, identity) in [("by_key", "DEFAULT"), ("by_row", "FULL")] {
+        let sql = format!(
+            "CREATE TABLE {name} (id integer PRIMARY KEY, note text, of hstore, list hstore[]); \
+             ALTER TABLE {name} ALTER of SET STORAGE EXTERNAL, ALTER list SET STORAGE EXTERNAL, REPLICA IDENTITY {identity}; \
+             INSERT INTO {name} SELECT n, 'a', {}, ARRAY[{}, NULL, ''] FROM generate_series(1, 300) n",
+            large("k"),
+            large("l"),
+        );
+        pair.source.batch_execute(&sql).await.unwrap();
+    }
+    let each = |sql: &str| ["by_key", "by_row"].map(|name| sql.replace("TABLE", name)).join("; ");
+    let changes = [
+        each("UPDATE TABLE SET note = 'b' WHERE id <= 5"),
+        each("UPDATE TABLE SET note = 'c', list = list || 'x=>1'::hstore WHERE id BETWEEN 6 AND 9"),
+        each("UPDATE TABLE SET id = id + 1000 WHERE id BETWEEN 3 AND 7"),
+        each("UPDATE TABLE SET of = of || 'more=>\"1, 2\"'::hstore WHERE id BETWEEN 10 AND 12"),
+        each("UPDATE TABLE SET note = 'd' WHERE id > 20"),
+        each(
+            "BEGIN; UPDATE TABLE SET of = delete(of, 'k') WHERE id = 13; UPDATE TABLE SET note = 'e' WHERE id = 13; COMMIT",
+        ),
+        each("BEGIN; UPDATE TABLE SET id = 2000 WHERE id = 14; UPDATE TABLE SET note = 'f' WHERE id = 2000; COMMIT"),
+        each("DELETE FROM TABLE WHERE id BETWEEN 1003 AND 1004"),
+    ];
+    pair.copies(&["by_key", "by_row"], &changes.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let kept = "SELECT count(*) FROM by_key WHERE length(of -> 'k') = 9000 AND length(list[1] -> 'l') = 9000";
+    assert_eq!(pair.mart.query_one(kept, &[]).await.unwrap().get::<_, i64>(0), 297, "all but two and one");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_identity_may_be_any_index_and_change_while_it_is_followed() {
     let pair = Pair::start(&[]).await;
@@ -201,6 +237,90 @@ async fn savepoints_messages_and_origins_between_rows_change_nothing() {
          RAISE EXCEPTION 'back'; END IF; EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP; END $$",
     ];
     pair.copies(&["t"], &changes).await;
+}
+
+/// Each row has the origin of its moment, its transaction that of its end: nothing is asked about either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_comes_and_goes_within_a_transaction_takes_no_rows_along() {
+    let pair = Pair::start(&[("logical_decoding_work_mem", "64kB")]).await;
+    pair.source
+        .batch_execute(
+            "CREATE TABLE t (id integer PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'); \
+             SELECT pg_replication_origin_create('elsewhere'), pg_replication_origin_create('another')",
+        )
+        .await
+        .unwrap();
+    let changes = [
+        "BEGIN; INSERT INTO t VALUES (2, 'before'); SELECT pg_replication_origin_session_setup('elsewhere'); \
+         INSERT INTO t VALUES (3, 'within'); UPDATE t SET v = 'b' WHERE id = 1; SELECT pg_replication_origin_session_reset(); \
+         INSERT INTO t VALUES (4, 'after'); COMMIT",
+        "BEGIN; SELECT pg_replication_origin_session_setup('elsewhere'); INSERT INTO t VALUES (5, 'within'); \
+         SELECT pg_replication_origin_session_reset(); SELECT pg_replication_origin_session_setup('another'); \
+         INSERT INTO t VALUES (6, 'within another'); SAVEPOINT a; INSERT INTO t VALUES (7, 'gone'); ROLLBACK TO a; \
+         SELECT pg_replication_origin_session_reset(); DELETE FROM t WHERE id = 2; COMMIT",
+        // It is there at the end alone, of rows that are streamed before.
+        "BEGIN; INSERT INTO t SELECT n, repeat('x', 100) FROM generate_series(1000, 4000) n; \
+         SELECT pg_replication_origin_session_setup('elsewhere'); UPDATE t SET v = 'y' WHERE id % 3 = 0; COMMIT",
+        // It is there at the beginning alone.
+        "BEGIN; INSERT INTO t SELECT n, repeat('z', 100) FROM generate_series(5000, 8000) n; \
+         SELECT pg_replication_origin_session_reset(); DELETE FROM t WHERE id % 7 = 0; COMMIT",
+        "BEGIN; SELECT pg_replication_origin_session_setup('elsewhere'); TRUNCATE t; \
+         SELECT pg_replication_origin_session_reset(); INSERT INTO t VALUES (8, 'last'); COMMIT",
+    ];
+    pair.copies(&["t"], &changes).await;
+    assert_eq!(rows_of(&pair.mart, "t").await, ["(8,last)"]);
+}
+
+/// The log has the rows of COPY many to a record.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_came_by_copy_arrive_each_once() {
+    let pair = Pair::start(&[("logical_decoding_work_mem", "64kB")]).await;
+    pair.source
+        .batch_execute(
+            "CREATE TABLE t (id integer PRIMARY KEY, v text, long text, made integer GENERATED ALWAYS AS (id * 2) STORED); \
+             ALTER TABLE t ALTER long SET STORAGE EXTERNAL; \
+             CREATE TABLE whole (id integer, v text, long text); ALTER TABLE whole REPLICA IDENTITY FULL; \
+             CREATE TABLE parts (id integer PRIMARY KEY, v text, long text) PARTITION BY RANGE (id); \
+             CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (MINVALUE) TO (2500); \
+             CREATE TABLE parts_2 (long text, v text, id integer NOT NULL); \
+             ALTER TABLE parts ATTACH PARTITION parts_2 FOR VALUES FROM (2500) TO (MAXVALUE)",
+        )
+        .await
+        .unwrap();
+    // Some rows are too large for a page and stand among small ones.
+    let file = |name: &str, first: usize, last: usize| {
+        let long = |n: usize| if n.is_multiple_of(97) { "l".repeat(9000) } else { "\\N".to_owned() };
+        let rows: Vec<String> = (first..=last).map(|n| format!("{n}\tv{n}\t{}\n", long(n))).collect();
+        pair.cluster.write(name, &rows.concat()).display().to_string()
+    };
+    let (few, many, others) = (file("few", 1, 3), file("many", 100, 5000), file("others", 6000, 6300));
+    let never = file("never", 9000, 9500);
+    let all =
+        |file: &str| format!("COPY t (id, v, long) FROM '{file}'; COPY whole FROM '{file}'; COPY parts FROM '{file}'");
+    let each = |sql: &str| ["t", "whole", "parts"].map(|name| sql.replace("TABLE", name)).join("; ");
+    let changes = [
+        all(&few),
+        all(&many),
+        each("UPDATE TABLE SET v = 'updated' WHERE id % 10 = 0; DELETE FROM TABLE WHERE id BETWEEN 200 AND 300"),
+        format!(
+            "BEGIN; {}; SAVEPOINT a; {}; {}; ROLLBACK TO a; {}; SAVEPOINT b; {}; RELEASE b; COMMIT",
+            each("DELETE FROM TABLE WHERE id >= 100"),
+            all(&many),
+            all(&others),
+            all(&others),
+            each("UPDATE TABLE SET v = 'again' WHERE id % 2 = 0"),
+        ),
+        format!("BEGIN; SAVEPOINT a; {}; ROLLBACK TO a; COMMIT", all(&many)),
+        // Rows that are written as old ones, for nobody saw the table before.
+        format!(
+            "BEGIN; TRUNCATE t, whole; COPY t (id, v, long) FROM '{many}' (FREEZE); COPY whole FROM '{few}' (FREEZE); COMMIT"
+        ),
+        format!("BEGIN; {}; ROLLBACK", all(&never)),
+    ];
+    pair.copies(&["t", "whole", "parts"], &changes.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let counts =
+        "SELECT concat_ws(' ', (SELECT count(*) FROM t), (SELECT count(*) FROM whole), (SELECT count(*) FROM parts))";
+    assert_eq!(pair.mart.query_one(counts, &[]).await.unwrap().get::<_, String>(0), "4901 3 304");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
