@@ -6,7 +6,7 @@ use wavemark_domain::task::{TaskKind, TaskSettings};
 use wavemark_engine::Ended;
 
 use crate::support::pair::{Pair, rows_of};
-use crate::support::run::{ended, refused, told};
+use crate::support::run::{ended, refused, told, until};
 
 const TABLES: [&str; 2] = ["goods", "moves"];
 
@@ -279,5 +279,128 @@ async fn follows_on(of_what: &str) {
     assert_eq!(told(&run, "table-parked"), Vec::<String>::new());
     let settings = TaskSettings { stop_at: StopAt::Position(end), ..from_slot("") };
     assert_eq!(ended(&pair.run(2, TaskKind::Cdc, &TABLES, settings)).await.unwrap(), Ended::Finished);
+    assert!(rows(&pair.mart).await == rows(&pair.source).await);
+}
+
+/// What refuses a start for its publication, and the statements by which that is mended.
+async fn unfit(pair: &Pair, tables: &[&str]) -> (String, String) {
+    let problem = refused(&pair.run(1, TaskKind::Cdc, tables, from_slot(""))).await;
+    assert_eq!((problem.fault, &*problem.code), (Fault::Settings, "start-publication"), "{problem}");
+    let advice = problem.advice.unwrap();
+    let (statements, then) = advice.rsplit_once(';').unwrap();
+    assert!(then.starts_with(" Then make the slot anew"), "{advice}");
+    (problem.text, statements.to_owned())
+}
+
+#[tokio::test]
+async fn a_publication_that_names_partitions_and_not_their_root_is_refused() {
+    let pair = Pair::start(&[]).await;
+    let parts = "CREATE TABLE parts (id integer PRIMARY KEY, n integer) PARTITION BY RANGE (id); \
+        CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (100); \
+        CREATE TABLE parts_2 PARTITION OF parts FOR VALUES FROM (100) TO (200)";
+    pair.source.batch_execute(parts).await.unwrap();
+    pair.mart.batch_execute("CREATE TABLE parts (id integer PRIMARY KEY, n integer)").await.unwrap();
+    let slot = "SELECT pg_create_logical_replication_slot('mine', 'pgoutput')";
+    for of_what in ["FOR TABLE parts", "FOR TABLE parts_1, parts_2", "FOR ALL TABLES"] {
+        let publication =
+            format!("CREATE PUBLICATION \"my tables\" {of_what} WITH (publish_via_partition_root = false)");
+        pair.source.batch_execute(&publication).await.unwrap();
+        pair.source.batch_execute(slot).await.unwrap();
+        let (text, mend) = unfit(&pair, &["parts"]).await;
+        assert_eq!(text, "The publication my tables names partitions of public.parts, not it.", "{of_what}");
+        assert_eq!(mend, "ALTER PUBLICATION \"my tables\" SET (publish_via_partition_root = true)");
+        pair.source.batch_execute(&mend).await.unwrap();
+        if of_what == "FOR TABLE parts_1, parts_2" {
+            // Each then goes by its own name still.
+            assert_eq!(unfit(&pair, &["parts"]).await.0, "The publication my tables does not have public.parts.");
+        }
+        if of_what != "FOR ALL TABLES" {
+            pair.source.batch_execute("DROP PUBLICATION \"my tables\"").await.unwrap();
+            pair.source.batch_execute("SELECT pg_drop_replication_slot('mine')").await.unwrap();
+        }
+    }
+    // As the advice says to the end.
+    pair.source.batch_execute("SELECT pg_drop_replication_slot('mine')").await.unwrap();
+    pair.source.batch_execute(slot).await.unwrap();
+    pair.source
+        .batch_execute("INSERT INTO parts VALUES (1, 1), (101, 1); UPDATE parts SET id = 102 WHERE id = 1")
+        .await
+        .unwrap();
+    let end = pair.ask("SELECT pg_current_wal_insert_lsn()::text").await;
+    let settings = TaskSettings { stop_at: StopAt::Position(end), ..from_slot("") };
+    assert_eq!(ended(&pair.run(1, TaskKind::Cdc, &["parts"], settings)).await.unwrap(), Ended::Finished);
+    assert_eq!(rows_of(&pair.mart, "parts").await, ["(101,1)", "(102,1)"]);
+}
+
+#[tokio::test]
+async fn a_publication_of_some_columns_or_rows_is_refused() {
+    for (of_goods, how) in [
+        ("goods (id, name)", "its publication has not all of its columns"),
+        ("goods WHERE (id < 100)", "its publication has not all of its rows"),
+    ] {
+        let pair = loaded_by_hand(&format!("CREATE PUBLICATION \"my tables\" FOR TABLE {of_goods}, moves")).await;
+        let (text, mend) = unfit(&pair, &TABLES).await;
+        assert_eq!(text, format!("The publication my tables does not fit the mapping for public.goods: {how}."));
+        // A slot that is made before would still read what was written without it.
+        pair.source.batch_execute(&mend).await.unwrap();
+        pair.source.batch_execute("SELECT pg_drop_replication_slot('mine')").await.unwrap();
+        pair.source.batch_execute("SELECT pg_create_logical_replication_slot('mine', 'pgoutput')").await.unwrap();
+        pair.source.batch_execute("UPDATE goods SET left_over = 5 WHERE id IN (99, 199)").await.unwrap();
+        let end = pair.ask("SELECT pg_current_wal_insert_lsn()::text").await;
+        let settings = TaskSettings { stop_at: StopAt::Position(end), ..from_slot("") };
+        assert_eq!(ended(&pair.run(1, TaskKind::Cdc, &TABLES, settings)).await.unwrap(), Ended::Finished, "{of_goods}");
+        assert!(rows(&pair.mart).await == rows(&pair.source).await, "{of_goods}");
+    }
+}
+
+/// A program of somebody else that reads the slot; it confirms nothing, and ends with this.
+struct Reader(std::process::Child);
+
+impl Reader {
+    fn start(pair: &Pair) -> Self {
+        let port = pair.cluster.port.to_string();
+        let mut command = pair.cluster.beside(&pair.cluster.program("pg_recvlogical"));
+        command.args(["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-d", "postgres", "-S", "mine", "--start"]);
+        command.args(["--no-loop", "--status-interval=0", "--fsync-interval=0", "-f", "/dev/null"]);
+        command.args(["-o", "proto_version=1", "-o", "publication_names=\"my tables\""]);
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // One that is gone already will do as well.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[tokio::test]
+async fn a_slot_that_somebody_else_reads_is_waited_for_and_its_reader_let_be() {
+    let pair = loaded_by_hand(PUBLICATION).await;
+    let reader = Reader::start(&pair);
+    let holder = "SELECT coalesce(max(active_pid), 0)::text FROM pg_replication_slots";
+    until(async || pair.ask(holder).await != "0").await;
+    let pid = pair.ask(holder).await;
+    for change in CHANGES {
+        pair.source.batch_execute(change).await.unwrap();
+    }
+    let end = pair.ask("SELECT pg_current_wal_insert_lsn()::text").await;
+    let settings = TaskSettings { stop_at: StopAt::Position(end), ..from_slot("") };
+    let run = pair.run(1, TaskKind::Cdc, &TABLES, settings);
+    let freed = async {
+        until(async || run.status.progress().retries >= 3).await;
+        let waits = run.status.progress().waiting_for.unwrap();
+        assert_eq!((waits.fault, &*waits.code), (Fault::Transient, "slot-held"), "{waits}");
+        let text =
+            format!("The replication slot mine is read by somebody else: server process {pid} (\"pg_recvlogical\").");
+        assert_eq!(waits.text, text);
+        assert_eq!(waits.advice.as_deref(), Some("Stop that reader; what it confirms, the task loses."));
+        assert_eq!(pair.ask(holder).await, pid, "it is never ended by the task");
+        assert_eq!(told(&run, "slot-held").len(), 1, "told once, however often it is tried");
+        drop(reader);
+    };
+    let (finished, ()) = tokio::join!(ended(&run), freed);
+    assert_eq!(finished.unwrap(), Ended::Finished);
     assert!(rows(&pair.mart).await == rows(&pair.source).await);
 }
