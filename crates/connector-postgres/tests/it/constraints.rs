@@ -1,12 +1,15 @@
 //! Constraints of target tables that some order of the same changes violates: what is legal at the source arrives, in
 //! small waves and large ones, for a role that may switch triggers off and for one that may not.
 
+use std::time::Duration;
+
 use wavemark_connector::Connector as _;
 use wavemark_connector_postgres::Postgres;
+use wavemark_domain::Problem;
 use wavemark_domain::state::TableState;
 use wavemark_domain::stop::StopAt;
 use wavemark_domain::task::{Preparation, TaskKind, TaskSettings};
-use wavemark_engine::Ended;
+use wavemark_engine::{Ended, Run};
 
 use crate::support::pair::{Pair, rows_of, target_endpoint};
 use crate::support::run::{ended, refused};
@@ -47,12 +50,26 @@ async fn arrives(pair: &Pair, role: &str, tables: &[&str], preparation: Preparat
     }
     let end = pair.ask("SELECT pg_current_wal_insert_lsn()::text").await;
     let followed = run(2, StopAt::Position(end));
-    assert_eq!(ended(&followed).await.unwrap(), Ended::Finished);
+    tokio::select! {
+        outcome = ended(&followed) => assert_eq!(outcome.unwrap(), Ended::Finished),
+        problem = stuck(&followed) => panic!("{role}: it is tried again and again: {problem}"),
+    }
     for table in followed.status.progress().tables {
         assert_eq!(table.state, TableState::Live, "{role}: {}: {:?}", table.table, table.problem);
     }
     for table in tables {
         assert_eq!(rows_of(&pair.mart, table).await, rows_of(&pair.source, table).await, "{role}: {table}");
+    }
+}
+
+/// What a run still waits for after a few attempts.
+async fn stuck(run: &Run) -> Problem {
+    loop {
+        let progress = run.status.progress();
+        match progress.waiting_for {
+            Some(problem) if progress.retries > 3 => return problem,
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
     }
 }
 
@@ -170,4 +187,169 @@ async fn a_key_of_a_target_table_that_is_checked_at_the_end_only_is_not_taken_fo
     let problem = table.problem.unwrap();
     assert_eq!((table.state, problem.code.as_str()), (TableState::Parked, "table-without-key"));
     assert_eq!(rows_of(&pair.mart, "seats").await, [""; 0]);
+}
+
+/// Notes each time that it is called.
+const NOISY: &str = "\
+    CREATE TABLE noise (what text); GRANT ALL ON noise TO plain; \
+    CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+        INSERT INTO public.noise VALUES (concat_ws(' ', TG_NAME, TG_OP)); RETURN coalesce(NEW, OLD); END $$";
+
+#[tokio::test]
+async fn an_ordinary_trigger_of_the_target_is_silent_where_the_role_may_switch_it_off() {
+    const GOODS: &str = "CREATE TABLE goods (id integer PRIMARY KEY, note text)";
+    let changes = [
+        "INSERT INTO goods VALUES (1001, 'a'); UPDATE goods SET note = 'b' WHERE id = 7; DELETE FROM goods WHERE id = 8",
+        "UPDATE goods SET note = 'c' WHERE id <= 300; DELETE FROM goods WHERE id BETWEEN 301 AND 600",
+        "BEGIN; INSERT INTO goods SELECT n, 'd' FROM generate_series(10001, 16000) n; UPDATE goods SET note = 'e'; COMMIT",
+        "TRUNCATE goods; INSERT INTO goods VALUES (1, 'f')",
+    ]
+    .map(str::to_owned);
+    for role in ROLES {
+        let pair = pair(&format!("{GOODS}; INSERT INTO goods SELECT n, 'n' FROM generate_series(1, 1000) n")).await;
+        let theirs = format!(
+            "{GOODS}; ALTER TABLE goods OWNER TO plain; {NOISY}; \
+             CREATE TRIGGER ordinary BEFORE INSERT OR UPDATE OR DELETE ON goods FOR EACH ROW EXECUTE FUNCTION note(); \
+             CREATE TRIGGER whole AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON goods EXECUTE FUNCTION note(); \
+             CREATE TRIGGER always AFTER INSERT OR UPDATE OR DELETE ON goods FOR EACH ROW EXECUTE FUNCTION note(); \
+             ALTER TABLE goods ENABLE ALWAYS TRIGGER always"
+        );
+        pair.mart.batch_execute(&theirs).await.unwrap();
+        arrives(&pair, role, &["goods"], Preparation::Nothing, &changes).await;
+        let heard = "SELECT string_agg(DISTINCT what, ', ' ORDER BY what) FROM noise";
+        let heard: String = pair.mart.query_one(heard, &[]).await.unwrap().get(0);
+        let always = "always DELETE, always INSERT, always UPDATE";
+        let all = "ordinary DELETE, ordinary INSERT, ordinary UPDATE, whole DELETE, whole INSERT, whole TRUNCATE, whole UPDATE";
+        let expected = if role == "plain" { format!("{always}, {all}") } else { always.to_owned() };
+        assert_eq!(heard, expected, "{role}");
+    }
+}
+
+/// Two tables that refer to each other, and a row that refers to another of its own table.
+fn circle(deferral: &str) -> String {
+    format!(
+        "CREATE TABLE people (id integer PRIMARY KEY, team integer NOT NULL, boss integer); \
+         CREATE TABLE teams (id integer PRIMARY KEY, lead integer NOT NULL); \
+         INSERT INTO people SELECT n, n, nullif(n / 2, 0) FROM generate_series(1, 400) n; \
+         INSERT INTO teams SELECT n, 401 - n FROM generate_series(1, 400) n; \
+         ALTER TABLE people ADD CONSTRAINT in_team FOREIGN KEY (team) REFERENCES teams {deferral}, \
+            ADD CONSTRAINT has_boss FOREIGN KEY (boss) REFERENCES people {deferral}; \
+         ALTER TABLE teams ADD CONSTRAINT has_lead FOREIGN KEY (lead) REFERENCES people {deferral}"
+    )
+}
+
+#[tokio::test]
+async fn rows_that_refer_to_each_other_in_a_circle_arrive_in_any_order() {
+    let put_off = |changes: &str| format!("BEGIN; SET CONSTRAINTS ALL DEFERRED; {changes}; COMMIT");
+    let changes = [
+        // One circle; then one that is taken apart, and one that is turned around.
+        put_off(
+            "INSERT INTO people VALUES (1001, 1001, 1002), (1002, 1001, 1001); INSERT INTO teams VALUES (1001, 1002)",
+        ),
+        put_off("DELETE FROM people WHERE id IN (1001, 1002); DELETE FROM teams WHERE id = 1001"),
+        put_off("UPDATE teams SET id = 2001 WHERE id = 1; UPDATE people SET team = 2001 WHERE team = 1"),
+        put_off("UPDATE people SET id = 2400 WHERE id = 400; UPDATE teams SET lead = 2400 WHERE lead = 400"),
+        "UPDATE people SET team = 2, boss = NULL WHERE id = 3; UPDATE teams SET lead = 3 WHERE id = 2".to_owned(),
+        put_off(
+            "INSERT INTO teams SELECT n, n + 1 FROM generate_series(3001, 3150) n; \
+             INSERT INTO people SELECT n, least(n, 3150), n - 1 FROM generate_series(3151, 3001, -1) n; \
+             UPDATE people SET boss = NULL WHERE id = 3001",
+        ),
+        put_off(
+            "INSERT INTO people SELECT n, n, 7500 - n + 5001 FROM generate_series(5001, 7500) n; \
+             INSERT INTO teams SELECT n, n FROM generate_series(7500, 5001, -1) n; \
+             DELETE FROM people WHERE id BETWEEN 3001 AND 3151; DELETE FROM teams WHERE id BETWEEN 3001 AND 3150",
+        ),
+        put_off(
+            "DELETE FROM teams WHERE id BETWEEN 5001 AND 6000; DELETE FROM people WHERE id BETWEEN 6501 AND 7500; \
+             DELETE FROM people WHERE id BETWEEN 5001 AND 6000; DELETE FROM teams WHERE id BETWEEN 6501 AND 7500",
+        ),
+    ];
+    for role in ROLES {
+        for deferral in ["DEFERRABLE", "DEFERRABLE INITIALLY DEFERRED"] {
+            let pair = pair(&circle(deferral)).await;
+            arrives(&pair, role, &["people", "teams"], Preparation::Nothing, &changes).await;
+            let sql = "SELECT string_agg(conname || ' ' || pg_get_constraintdef(oid) || ' ' || convalidated, '; ' ORDER BY conname) \
+                FROM pg_constraint WHERE contype = 'f'";
+            let there = pair.mart.query_one(sql, &[]).await.unwrap().get::<_, String>(0);
+            assert_eq!(there, pair.ask(sql).await, "{role} {deferral}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn tables_in_a_circle_are_emptied_together() {
+    let changes = [
+        "TRUNCATE teams, people",
+        "BEGIN; INSERT INTO people VALUES (1, 1, NULL); INSERT INTO teams VALUES (1, 1); COMMIT",
+        "BEGIN; INSERT INTO teams VALUES (2, 1); SET CONSTRAINTS ALL IMMEDIATE; TRUNCATE people CASCADE; \
+         SET CONSTRAINTS ALL DEFERRED; INSERT INTO teams VALUES (3, 3); INSERT INTO people VALUES (3, 3, 3); COMMIT",
+    ]
+    .map(str::to_owned);
+    for role in ROLES {
+        let pair = pair(&circle("DEFERRABLE INITIALLY DEFERRED")).await;
+        arrives(&pair, role, &["people", "teams"], Preparation::Nothing, &changes).await;
+    }
+}
+
+// BUG: where the role may not switch triggers off, TRUNCATE is refused (55006) while checks of the table's rows are put off
+// in the same wave; that counts as passing, so the task tries the same wave for ever.
+#[tokio::test]
+async fn a_table_is_emptied_right_after_rows_came_into_it_whose_keys_are_not_checked_yet() {
+    let schema = "CREATE TABLE parents (id integer PRIMARY KEY); INSERT INTO parents VALUES (1), (2); \
+        CREATE TABLE children (id integer PRIMARY KEY, of integer REFERENCES parents DEFERRABLE); \
+        INSERT INTO children SELECT n, 1 FROM generate_series(1, 50) n";
+    let changes = [
+        "BEGIN; INSERT INTO children VALUES (51, 2); TRUNCATE children; INSERT INTO children VALUES (52, 2); COMMIT",
+        "UPDATE children SET of = 1",
+        "TRUNCATE children",
+        "INSERT INTO children VALUES (53, 1)",
+    ]
+    .map(str::to_owned);
+    for role in ROLES {
+        let pair = pair(schema).await;
+        arrives(&pair, role, &["parents", "children"], Preparation::Nothing, &changes).await;
+    }
+}
+
+/// A parent whose children follow what becomes of it, each in another way.
+fn children(of_gone: &str) -> String {
+    format!(
+        "CREATE TABLE parents (id integer PRIMARY KEY); INSERT INTO parents SELECT generate_series(1, 900); \
+         CREATE TABLE gone (id integer PRIMARY KEY, of integer REFERENCES parents {of_gone}); \
+         CREATE TABLE freed (id integer PRIMARY KEY, of integer REFERENCES parents ON DELETE SET NULL ON UPDATE SET NULL); \
+         CREATE TABLE reset (id integer PRIMARY KEY, of integer DEFAULT 900 REFERENCES parents ON DELETE SET DEFAULT); \
+         INSERT INTO gone SELECT n, n FROM generate_series(1, 800) n; \
+         INSERT INTO freed SELECT n, n FROM generate_series(1, 800) n; \
+         INSERT INTO reset SELECT n, n FROM generate_series(201, 800) n"
+    )
+}
+
+/// Alone and many at once.
+const OF_PARENTS: [&str; 5] = [
+    "DELETE FROM parents WHERE id = 1",
+    "UPDATE parents SET id = 1002 WHERE id = 2",
+    "DELETE FROM parents WHERE id = 201",
+    "DELETE FROM parents WHERE id BETWEEN 211 AND 400",
+    "UPDATE parents SET id = id + 2000 WHERE id BETWEEN 11 AND 120",
+];
+
+#[tokio::test]
+async fn what_a_foreign_key_does_by_itself_is_done_once() {
+    let changes = OF_PARENTS.map(str::to_owned);
+    for (role, of_gone) in
+        [("postgres", "ON DELETE CASCADE ON UPDATE CASCADE"), ("plain", "ON DELETE SET NULL ON UPDATE CASCADE")]
+    {
+        let pair = pair(&children(of_gone)).await;
+        arrives(&pair, role, &["parents", "gone", "freed", "reset"], Preparation::Nothing, &changes).await;
+    }
+}
+
+// BUG: the target's own key deletes the row before its delete comes from the log, which then finds none: the table is
+// parked as diverged, though nobody changed it.
+#[tokio::test]
+async fn rows_that_a_foreign_key_deletes_are_deleted_once_by_a_role_that_may_not_switch_it_off() {
+    let pair = pair(&children("ON DELETE CASCADE ON UPDATE CASCADE")).await;
+    let changes = OF_PARENTS.map(str::to_owned);
+    arrives(&pair, "plain", &["parents", "gone", "freed", "reset"], Preparation::Nothing, &changes).await;
 }
