@@ -292,8 +292,8 @@ async fn tables_in_a_circle_are_emptied_together() {
     }
 }
 
-// BUG: where the role may not switch triggers off, TRUNCATE is refused (55006) while checks of the table's rows are put off
-// in the same wave; that counts as passing, so the task tries the same wave for ever.
+// BUG: where the role may not switch triggers off, TRUNCATE is refused (55006) while checks of the table's rows are put
+// off in the same wave; that counts as passing, so the task tries the same wave for ever.
 #[tokio::test]
 async fn a_table_is_emptied_right_after_rows_came_into_it_whose_keys_are_not_checked_yet() {
     let schema = "CREATE TABLE parents (id integer PRIMARY KEY); INSERT INTO parents VALUES (1), (2); \
@@ -312,8 +312,8 @@ async fn a_table_is_emptied_right_after_rows_came_into_it_whose_keys_are_not_che
     }
 }
 
-// BUG: as with TRUNCATE, ALTER TABLE is refused (55006) while checks of the table's rows are put off in the same wave, and
-// tried again for ever.
+// BUG: as with TRUNCATE, ALTER TABLE is refused (55006) while checks of the table's rows are put off in the same wave,
+// and tried again for ever.
 #[tokio::test]
 async fn a_table_is_altered_right_after_rows_came_into_it_whose_keys_are_not_checked_yet() {
     let schema = "CREATE TABLE parents (id integer PRIMARY KEY); INSERT INTO parents VALUES (1), (2); \

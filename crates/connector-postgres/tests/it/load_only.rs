@@ -59,11 +59,11 @@ async fn views_unlogged_tables_and_foreign_tables_are_loaded_into_ordinary_table
     for table in run.status.progress().tables {
         assert_eq!(table.state, TableState::Done, "{}: {:?}", table.table, table.problem);
     }
+    // What the materialized view has is what it was made of, not what its query would give now.
     pair.assert_equal(&TABLES, "after the load").await;
     let counts = "SELECT concat_ws(' ', (SELECT count(*) FROM seen), (SELECT count(*) FROM kept), \
         (SELECT count(*) FROM scratch), (SELECT count(*) FROM outside))";
     assert_eq!(pair.mart.query_one(counts, &[]).await.unwrap().get::<_, String>(0), "2000 300 18000 6");
-    // What the materialized view has is what it was made of, not what its query would give now.
     assert_eq!(told(&run, "table-parked"), Vec::<String>::new());
     let made = "SELECT string_agg(concat(relname, ' ', relkind, relpersistence), ', ' ORDER BY relname) FROM pg_class \
         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'm', 'f')";

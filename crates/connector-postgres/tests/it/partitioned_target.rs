@@ -1,5 +1,5 @@
-//! Ordinary tables of the source whose rows go into partitioned tables that people made in the target: however a row gets
-//! from one partition into another, it is there once.
+//! Ordinary tables of the source whose rows go into partitioned tables that people made in the target: however a row
+//! gets from one partition into another, it is there once.
 
 use wavemark_connector::Connector as _;
 use wavemark_connector_postgres::Postgres;
@@ -16,8 +16,8 @@ const SOURCE: &str = "\
     ALTER TABLE sales ALTER doc SET STORAGE EXTERNAL; \
     CREATE TABLE visits (n integer, at date, note text); ALTER TABLE visits REPLICA IDENTITY FULL";
 
-/// By range, one of them by range again; one made with another order of columns and one that had another before, so that
-/// a row's form is not the same everywhere; and one for what is left.
+/// By range, one of them by range again; one made with another order of columns and one that had another before, so
+/// that a row's form is not the same everywhere; and one for what is left.
 const TARGET: &str = "\
     CREATE TABLE sales (id integer, at date, amount numeric(10,2), note text, doc text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at); \
     CREATE TABLE sales_2022 PARTITION OF sales FOR VALUES FROM ('2022-01-01') TO ('2023-01-01'); \
