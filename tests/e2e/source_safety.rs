@@ -127,7 +127,7 @@ async fn a_table_that_holds_the_log_up_is_parked_over_the_budget_and_reloaded_la
     write_log(&world, 120).await;
     let api = &world.installation.api;
     let goes_on = |task: &Task| task.tables_parked > 0 && alarm(task).is_none();
-    api.wait_task(task, Duration::from_secs(60), "the table to be parked and the log to go", goes_on).await.unwrap();
+    api.wait_task(task, Duration::from_mins(1), "the table to be parked and the log to go", goes_on).await.unwrap();
     let tables = api.tables(task).await.unwrap();
     let problems = tables.iter().filter_map(|table| Some((&*table.source.table, &*table.problem.as_ref()?.code)));
     assert_eq!(problems.collect::<Vec<_>>(), [("customers", "parked-for-log")]);

@@ -81,6 +81,20 @@ pub(crate) fn wire(error: &WireError, doing: &str) -> Problem {
     }
 }
 
+/// The server's SQLSTATE for a file that is not there.
+const NO_SUCH_FILE: &str = "58P01";
+
+/// An error of the replication client while it opens or reads the log, where a file that is not there is the log's.
+pub(crate) fn log(error: &WireError, doing: &str) -> Problem {
+    let problem = wire(error, doing);
+    if error.code() != Some(NO_SUCH_FILE) {
+        return problem;
+    }
+    Problem::new(Fault::PositionLost, "log-removed", problem.text)
+        .server_code(NO_SUCH_FILE)
+        .advice("Reload the task; raise wal_keep_size or drop the limit.")
+}
+
 /// An error with a SQLSTATE.
 pub(crate) fn reported(code: &str, sentence: &str, doing: &str) -> Problem {
     let (fault, name, advice) = judge(code);
@@ -93,7 +107,7 @@ pub(crate) fn reported(code: &str, sentence: &str, doing: &str) -> Problem {
 
 /// What the classes and codes of the manual's appendix A mean to a task.
 fn judge(code: &str) -> (Fault, &'static str, Option<&'static str>) {
-    use Fault::{Data, PositionLost, Settings, Transient};
+    use Fault::{Data, Settings, Transient};
     match code {
         "28P01" => (Settings, "wrong-password", Some("Correct the endpoint's user and password.")),
         "28000" => (
@@ -113,7 +127,6 @@ fn judge(code: &str) -> (Fault, &'static str, Option<&'static str>) {
         "55P03" => (Transient, "lock-timeout", Some("Another session holds the table's lock; it is tried again.")),
         "40P01" => (Transient, "deadlock", None),
         "25006" => (Transient, "read-only", Some("The server is a standby or was set to read only.")),
-        "58P01" => (PositionLost, "log-removed", Some("Reload the task; raise wal_keep_size or drop the limit.")),
         INVALID_TEXT => (Data, "invalid-text", Some(MEND_TEXT)),
         UNTRANSLATABLE_TEXT => (Data, "untranslatable-text", Some(MEND_CHARACTER)),
         "42P01" | "3F000" => (Data, "table-missing", Some("Restore the table, or take it out of the task.")),
@@ -123,6 +136,8 @@ fn judge(code: &str) -> (Fault, &'static str, Option<&'static str>) {
             "40" => (Transient, "serialization-failure", None),
             "53" => (Transient, "server-resources", None),
             "57" => (Transient, "server-stopping", None),
+            // Such as that of a foreign table, which is no passing thing.
+            _ if code == NO_SUCH_FILE => (Data, "file-missing", None),
             "58" | "XX" => (Transient, INTERNAL, None),
             "22" => (Data, "value-refused", None),
             "23" => (Data, "constraint-violated", None),
@@ -205,6 +220,16 @@ mod tests {
             wrong.to_string(),
             "Could not log in to db:5432: password authentication failed for user \"u\". [28P01]"
         );
+    }
+
+    #[test]
+    fn a_file_that_is_missing_is_lost_log_only_where_the_log_is_read() {
+        let missing =
+            |code: &str| WireError::Server(Box::new(ServerError { code: code.to_owned(), ..ServerError::default() }));
+        let told = |problem: Problem| (problem.fault, problem.code);
+        assert_eq!(told(log(&missing("58P01"), "read")), (Fault::PositionLost, "log-removed".to_owned()));
+        assert_eq!(told(wire(&missing("58P01"), "read")), (Fault::Data, "file-missing".to_owned()));
+        assert_eq!(told(log(&missing("57P01"), "read")), (Fault::Transient, "server-stopping".to_owned()));
     }
 
     #[test]

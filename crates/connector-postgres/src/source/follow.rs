@@ -276,7 +276,7 @@ async fn check_system(connection: &mut Connection, bookmark: Place, from: &Posit
         }
         return Ok(place);
     }
-    let history = connection.timeline_history(identity.timeline).await.map_err(|error| error::wire(&error, doing))?;
+    let history = connection.timeline_history(identity.timeline).await.map_err(|error| error::log(&error, doing))?;
     match fork(&history, bookmark.timeline) {
         Some(fork) if bookmark.lsn <= fork => Ok(place),
         Some(fork) => {
@@ -350,7 +350,7 @@ async fn start(
             Err(error) if error.code() == Some("55006") && Instant::now() < deadline => {
                 sleep(Duration::from_millis(50)).await;
             }
-            Err(error) => return Err(error::wire(&error, &format!("read the replication slot {name}"))),
+            Err(error) => return Err(error::log(&error, &format!("read the replication slot {name}"))),
         }
         connection = session::replication(settings, &task.name, "follow").await?;
     }

@@ -387,7 +387,7 @@ fn lost(error: &WireError, streams: Option<&AtomicBool>) -> Problem {
     if let Some(streams) = streams.filter(|_| error.code() == Some("XX000")) {
         streams.store(false, Ordering::Relaxed);
     }
-    let problem = error::wire(error, "read the source's log");
+    let problem = error::log(error, "read the source's log");
     match error.code() {
         // The slot was dropped or invalidated while it was read, or the publication was: seen again, with its
         // reason, when the log is opened.

@@ -19,6 +19,7 @@ impl Waves {
     pub(crate) async fn alter(&mut self, before: &TablePlan, next: &Relayout) -> Result<(), Problem> {
         self.begin().await?;
         self.drain().await?;
+        self.check_now(&[before.id]).await?;
         let altered = self.try_alter(before, next).await;
         // What the role may not do, or others' objects forbid, concerns this table alone.
         let altered = altered.map_err(|problem| match problem.fault {

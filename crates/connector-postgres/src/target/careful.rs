@@ -28,7 +28,7 @@ pub(crate) async fn apply(
     waves.learn(segment.changes().map(|(_, change)| change.table)).await?;
     waves.begin().await?;
     if context.checks == Checks::AtOnce {
-        waves.execute("SET CONSTRAINTS ALL IMMEDIATE", Task::wave("have constraints checked at once")).await?;
+        waves.check_at_once().await?;
     }
     for (at, change) in segment.changes() {
         waves.execute("SAVEPOINT wavemark_row", Task::wave("set a savepoint")).await?;

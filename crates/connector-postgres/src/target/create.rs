@@ -215,11 +215,11 @@ async fn make_type(client: &impl GenericClient, table: &TablePlan, definition: &
     if let TypeShape::Extension { extension } = &definition.shape {
         let text =
             format!("The target lacks type {}, which extension {extension} brings.", qualified(&definition.name));
-        return Err(Problem::new(Fault::Data, "extension-missing", text).table(table.name()).advice(format!(
-            "CREATE EXTENSION {} SCHEMA {}",
-            quote_identifier(extension),
-            quote_identifier(&definition.name.schema)
-        )));
+        let (extension, schema) = (quote_identifier(extension), quote_identifier(&definition.name.schema));
+        let make = format!("CREATE EXTENSION {extension} SCHEMA {schema}");
+        let is_there = definition.name.schema == "public";
+        let advice = if is_there { make } else { format!("CREATE SCHEMA IF NOT EXISTS {schema}; {make}") };
+        return Err(Problem::new(Fault::Data, "extension-missing", text).table(table.name()).advice(advice));
     }
     create_schema(client, &definition.name.schema).await.map_err(failed)?;
     client.batch_execute(&type_statement(definition)).await.map_err(failed)

@@ -31,6 +31,7 @@ mod marks;
 mod moved;
 mod names;
 mod pipeline;
+mod put_off;
 mod refresh;
 mod schema;
 mod session;

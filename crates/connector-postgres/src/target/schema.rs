@@ -129,7 +129,7 @@ COMMENT ON FUNCTION wavemark.share IS 'Takes the fence of a task for a chunk or 
 
 CREATE FUNCTION wavemark.mismatch(what text, found bigint, expected bigint) RETURNS bigint LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE EXCEPTION '% touched % rows where % must be', what, found, expected USING ERRCODE = 'WM002';
+    RAISE EXCEPTION '% touched % rows where % must be', what, $2, expected USING ERRCODE = 'WM002';
 END $$;
 COMMENT ON FUNCTION wavemark.mismatch IS 'Fails a wave whose change did not find its row.';
 ";
@@ -157,14 +157,23 @@ const MIGRATIONS: [(i32, &str); 1] = [(
      and beside a wave.'",
 )];
 
-/// What came since without a version of its own: a program that does not know it goes on without.
+/// What came since without a version of its own: a program that does not know it goes on without. The function said `f`
+/// instead of the number: `found` is PL/pgSQL's own variable as well.
 const ADDED: &str = "ALTER TABLE wavemark.tables ADD COLUMN IF NOT EXISTS layout jsonb; \
      COMMENT ON COLUMN wavemark.tables.layout IS 'The table at the source as its rows here have it, as of the bookmark: \
-     the log is read on from that.'";
+     the log is read on from that.'; \
+     CREATE OR REPLACE FUNCTION wavemark.mismatch(what text, found bigint, expected bigint) RETURNS bigint \
+     LANGUAGE plpgsql AS $$ \
+     BEGIN \
+         RAISE EXCEPTION '% touched % rows where % must be', what, $2, expected USING ERRCODE = 'WM002'; \
+     END $$";
 
-/// Whether all of [`ADDED`] is there.
+/// Whether all of [`ADDED`] is there, or what of it is not this role's to make.
 const HAS_ADDED: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute \
-     WHERE attrelid = pg_catalog.to_regclass('wavemark.tables') AND attname = 'layout')";
+     WHERE attrelid = pg_catalog.to_regclass('wavemark.tables') AND attname = 'layout') \
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc f JOIN pg_catalog.pg_namespace n ON n.oid = f.pronamespace \
+     WHERE n.nspname = 'wavemark' AND f.proname = 'mismatch' AND pg_catalog.pg_has_role(f.proowner, 'USAGE') \
+     AND pg_catalog.strpos(f.prosrc, '$2') = 0)";
 
 /// Makes the schema if it is missing, brings an older one to this version, and refuses a newer one.
 pub(crate) async fn ensure(client: &mut Client) -> Result<(), Problem> {

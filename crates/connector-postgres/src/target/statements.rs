@@ -2,6 +2,10 @@
 
 use super::table::{TargetColumn, TargetTable};
 
+/// Puts off what constraints check that may be put off: the source may have, and the order within a wave is not always its
+/// order.
+pub(crate) const PUT_OFF: &str = "SET CONSTRAINTS ALL DEFERRED";
+
 /// What a statement says when it touched another number of rows than one. Then no answer needs to be waited for
 /// before the commit is sent.
 fn guarded(table: &TargetTable, verb: &str, statement: &str) -> String {

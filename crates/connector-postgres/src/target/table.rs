@@ -45,6 +45,8 @@ pub(crate) struct TargetTable {
     pub(crate) referenced: bool,
     /// Whether foreign keys go from it or point at it.
     pub(crate) related: bool,
+    /// Whether a foreign key of it deletes its rows with those that they point at.
+    pub(crate) cascades: bool,
 }
 
 /// One column.
@@ -214,7 +216,7 @@ pub(crate) async fn read(client: &impl GenericClient, version: i32, plan: &Table
     }
     let oids: Vec<u32> = relation.columns.iter().map(|column| column.oid).collect();
     let types = Types::read(client, version, oids.into_iter().chain(wider::oids())).await.map_err(failed)?;
-    let (referenced, related) = foreign_keys(client, relation.oid).await.map_err(failed)?;
+    let (referenced, related, cascades) = foreign_keys(client, relation.oid).await.map_err(failed)?;
     Ok(TargetTable {
         name: quote_table(&plan.target),
         partitioned: relation.is_partitioned(),
@@ -227,6 +229,7 @@ pub(crate) async fn read(client: &impl GenericClient, version: i32, plan: &Table
         uniques: uniques(client, relation.oid, plan).await.map_err(failed)?,
         referenced,
         related,
+        cascades,
     })
 }
 
@@ -254,10 +257,11 @@ fn column(relation: &Relation, types: &Types, plan: &TablePlan, planned: &Column
     })
 }
 
-async fn foreign_keys(client: &impl GenericClient, oid: u32) -> Result<(bool, bool), tokio_postgres::Error> {
-    const SQL: &str = "SELECT coalesce(bool_or(confrelid = $1), false), count(*) > 0 \
+async fn foreign_keys(client: &impl GenericClient, oid: u32) -> Result<(bool, bool, bool), tokio_postgres::Error> {
+    const SQL: &str = "SELECT coalesce(bool_or(confrelid = $1), false), count(*) > 0, \
+            coalesce(bool_or(conrelid = $1 AND confdeltype = 'c'), false) \
         FROM pg_catalog.pg_constraint WHERE contype = 'f' AND (conrelid = $1 OR confrelid = $1)";
-    client.query_one(SQL, &[&oid]).await.map(|row| (row.get(0), row.get(1)))
+    client.query_one(SQL, &[&oid]).await.map(|row| (row.get(0), row.get(1), row.get(2)))
 }
 
 /// Sets of plain columns under a unique index that the plan writes. One over an expression is not among them; a

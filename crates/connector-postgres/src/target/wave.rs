@@ -49,6 +49,8 @@ struct Open {
     unread: bool,
     /// Whether it has written exceptions.
     excepted: bool,
+    /// Whether constraints are checked at once, though they may be put off.
+    at_once: bool,
     /// Tables whose staging was made in it.
     fresh: Vec<TableId>,
     /// Tables whose staging may have rows.
@@ -242,6 +244,19 @@ impl Waves {
         }
     }
 
+    /// Has every constraint of the open wave checked at once from here on.
+    pub(crate) async fn check_at_once(&mut self) -> Result<(), Problem> {
+        self.execute("SET CONSTRAINTS ALL IMMEDIATE", Task::wave("have constraints checked at once")).await?;
+        if let Some(open) = &mut self.open {
+            open.at_once = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn checks_at_once(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.at_once)
+    }
+
     /// The open wave has written exceptions.
     pub(crate) fn note_exception(&mut self) {
         if let Some(open) = &mut self.open {
@@ -306,11 +321,14 @@ impl Waves {
         let params = single.params(batch, self.target(table)?)?;
         // Where triggers don't fire, nothing swallows an insert: it succeeds or fails by itself.
         let sure = self.replica && single.verb == Verb::Insert;
-        let guarded = guarded && !sure && single.verb != Verb::Replace;
+        // What the source's key deleted with another row the target's own key has deleted as well.
+        let may_be_gone = !self.replica && single.verb == Verb::Delete && self.target(table)?.cascades;
+        let guarded = guarded && !sure && !may_be_gone && single.verb != Verb::Replace;
         if !guarded && !sure {
             self.leave_unread();
         }
         let task = single_task(table, single.verb);
+        let task = if may_be_gone { Task { rows: None, ..task } } else { task };
         if self.prepared(table, single, guarded).is_none() {
             self.drain().await?;
             let client = Arc::clone(&self.client);
@@ -362,6 +380,7 @@ impl Waves {
         let targets = tables.iter().map(|id| self.target(*id)).collect::<Result<Vec<_>, _>>()?;
         let sql = statements::truncate(&targets).join("; ");
         let task = Task { verb: "truncate", table: tables.first().copied(), rows: None };
+        self.check_now(tables).await?;
         self.execute(&sql, task).await
     }
 
@@ -452,8 +471,7 @@ async fn frame(client: &Client, grant: &Grant, replica: bool) -> Result<Frame, t
     );
     let hold = grant.hold();
     let savepoint = format!("SAVEPOINT {SAVEPOINT}");
-    let put_off =
-        async { Ok(if replica { None } else { Some(client.prepare("SET CONSTRAINTS ALL DEFERRED").await?) }) };
+    let put_off = async { Ok(if replica { None } else { Some(client.prepare(statements::PUT_OFF).await?) }) };
     let (begin, hold, savepoint, progress, sweep, commit, put_off) = tokio::try_join!(
         client.prepare("BEGIN"),
         client.prepare(&hold),

@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn an_error_is_read_field_by_field() {
-        let found = error(b"SFEHLER\0VERROR\0C42P01\0Mno such table\0Dthe detail\0Hlook again\0F\x66\0Rraise\0\0").unwrap();
+        let found =
+            error(b"SFEHLER\0VERROR\0C42P01\0Mno such table\0Dthe detail\0Hlook again\0F\x66\0Rraise\0\0").unwrap();
         assert_eq!(
             *found,
             ServerError {

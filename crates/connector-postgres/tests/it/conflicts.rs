@@ -142,7 +142,6 @@ async fn a_conflict_parks_its_table_as_any_row_that_fails_unless_a_policy_says_o
     assert!(goods(&pair).await.contains(&"20 theirs 1 kept".to_owned()));
 }
 
-// BUG: the text says "touched f rows": within the function that raises it, `found` is PL/pgSQL's own variable.
 #[tokio::test]
 async fn how_many_rows_a_change_found_is_told() {
     let pair = Pair::start(&[]).await;

@@ -292,8 +292,6 @@ async fn tables_in_a_circle_are_emptied_together() {
     }
 }
 
-// BUG: where the role may not switch triggers off, TRUNCATE is refused (55006) while checks of the table's rows are put
-// off in the same wave; that counts as passing, so the task tries the same wave for ever.
 #[tokio::test]
 async fn a_table_is_emptied_right_after_rows_came_into_it_whose_keys_are_not_checked_yet() {
     let schema = "CREATE TABLE parents (id integer PRIMARY KEY); INSERT INTO parents VALUES (1), (2); \
@@ -312,8 +310,6 @@ async fn a_table_is_emptied_right_after_rows_came_into_it_whose_keys_are_not_che
     }
 }
 
-// BUG: as with TRUNCATE, ALTER TABLE is refused (55006) while checks of the table's rows are put off in the same wave,
-// and tried again for ever.
 #[tokio::test]
 async fn a_table_is_altered_right_after_rows_came_into_it_whose_keys_are_not_checked_yet() {
     let schema = "CREATE TABLE parents (id integer PRIMARY KEY); INSERT INTO parents VALUES (1), (2); \
@@ -366,8 +362,6 @@ async fn what_a_foreign_key_does_by_itself_is_done_once() {
     }
 }
 
-// BUG: the target's own key deletes the row before its delete comes from the log, which then finds none: the table is
-// parked as diverged, though nobody changed it.
 #[tokio::test]
 async fn rows_that_a_foreign_key_deletes_are_deleted_once_by_a_role_that_may_not_switch_it_off() {
     let pair = pair(&children("ON DELETE CASCADE ON UPDATE CASCADE")).await;

@@ -155,7 +155,6 @@ async fn a_table_whose_extension_the_target_lacks_waits_for_it_alone() {
     assert_eq!(parked(&last, "things").code, "extension-missing", "it has another extension");
 }
 
-// BUG: the statement of the advice fails by itself, for CREATE EXTENSION does not make the schema that it names.
 #[tokio::test]
 async fn the_statement_that_brings_an_extension_also_makes_the_schema_that_it_is_in() {
     let pair = Pair::start(&[]).await;

@@ -108,7 +108,6 @@ async fn a_materialized_view_that_was_never_filled_is_told_by_its_name() {
     pair.assert_equal(&["seen", "empty"], "after the load").await;
 }
 
-// BUG: SQLSTATE 58P01 is taken for log that is gone, and the advice is to raise wal_keep_size.
 #[tokio::test]
 async fn a_foreign_table_whose_file_is_gone_is_not_taken_for_a_lost_position() {
     let pair = pair().await;
