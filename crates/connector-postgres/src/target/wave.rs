@@ -186,9 +186,10 @@ impl Waves {
             return Ok(());
         }
         self.drain().await?;
-        let (client, version, plan) = (&self.client, self.version, &self.plan);
-        let read =
-            |id| async move { Ok::<_, Problem>((id, table::read(&**client, version, plan_of(plan, id)?).await?)) };
+        let (client, version, plan, replica) = (&self.client, self.version, &self.plan, self.replica);
+        let read = |id| async move {
+            Ok::<_, Problem>((id, table::read_as(&**client, version, plan_of(plan, id)?, replica).await?))
+        };
         let read: Vec<_> = stream::iter(unknown).map(read).buffer_unordered(LEARNT_AT_ONCE).try_collect().await?;
         let known = |(id, target)| (id, Known { target, prepared: Prepared::default(), staging: None });
         self.tables.extend(read.into_iter().map(known));
@@ -322,7 +323,7 @@ impl Waves {
         // Where triggers don't fire, nothing swallows an insert: it succeeds or fails by itself.
         let sure = self.replica && single.verb == Verb::Insert;
         // What the source's key deleted with another row the target's own key has deleted as well.
-        let may_be_gone = !self.replica && single.verb == Verb::Delete && self.target(table)?.cascades;
+        let may_be_gone = single.verb == Verb::Delete && self.target(table)?.acts.delete;
         let guarded = guarded && !sure && !may_be_gone && single.verb != Verb::Replace;
         if !guarded && !sure {
             self.leave_unread();

@@ -368,3 +368,28 @@ async fn rows_that_a_foreign_key_deletes_are_deleted_once_by_a_role_that_may_not
     let changes = OF_PARENTS.map(str::to_owned);
     arrives(&pair, "plain", &["parents", "gone", "freed", "reset"], Preparation::Nothing, &changes).await;
 }
+
+/// The key of a line has that of its order in it: what becomes of an order's key becomes of its lines' keys.
+#[tokio::test]
+async fn keys_that_a_foreign_key_changes_are_changed_once() {
+    let schema = "CREATE TABLE parents (id integer PRIMARY KEY); INSERT INTO parents SELECT generate_series(1, 400); \
+        CREATE TABLE lines (of integer REFERENCES parents ON UPDATE CASCADE ON DELETE CASCADE, n integer, note text, \
+            PRIMARY KEY (of, n)); \
+        CREATE TABLE parts (of integer, n integer, part integer, \
+            FOREIGN KEY (of, n) REFERENCES lines ON UPDATE CASCADE ON DELETE CASCADE, PRIMARY KEY (of, n, part)); \
+        INSERT INTO lines SELECT p, n, 'x' FROM generate_series(1, 400) p, generate_series(1, 3) n; \
+        INSERT INTO parts SELECT of, n, 1 FROM lines";
+    let changes = [
+        "UPDATE parents SET id = 1001 WHERE id = 1",
+        "BEGIN; UPDATE parents SET id = 1002 WHERE id = 2; UPDATE lines SET note = 'y' WHERE of = 1002; \
+         UPDATE lines SET n = n + 10 WHERE of = 1002 AND n = 3; DELETE FROM lines WHERE of = 1002 AND n = 1; COMMIT",
+        "UPDATE parents SET id = id + 2000 WHERE id BETWEEN 10 AND 200",
+        "UPDATE lines SET of = 300, n = n + 100 WHERE of = 301",
+        "DELETE FROM parents WHERE id BETWEEN 302 AND 350",
+    ]
+    .map(str::to_owned);
+    for role in ROLES {
+        let pair = pair(schema).await;
+        arrives(&pair, role, &["parents", "lines", "parts"], Preparation::Nothing, &changes).await;
+    }
+}

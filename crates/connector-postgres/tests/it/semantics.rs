@@ -479,9 +479,10 @@ async fn what_leaves_or_comes_with_a_partition_is_noticed_though_the_log_says_no
     let swap =
         "alter table sales rename to sales_old; create table sales (id int, region text, primary key (id, region))";
     let elsewhere = "create schema if not exists elsewhere; alter table sales set schema elsewhere";
-    let cases: [(&[&str], Option<&str>); 16] = [
+    let cases: [(&[&str], Option<&str>); 17] = [
         (&["drop table sales_n"], DROPPED),
         (&["alter table sales detach partition sales_n"], DROPPED),
+        (&["alter table sales detach partition sales_n concurrently"], DROPPED),
         (&["alter table sales detach partition sales_s"], inner),
         (&["truncate sales_s1"], emptied),
         (&["vacuum full sales_n", "cluster sales_s1 using sales_s1_pkey"], None),

@@ -12,6 +12,7 @@ CREATE TYPE address AS (street text, number small, mood mood, old ext.mood[]);
 CREATE TYPE nested AS (inside address, many address[], at tstzrange);
 CREATE TYPE moods AS RANGE (SUBTYPE = mood, MULTIRANGE_TYPE_NAME = many_moods);
 CREATE DOMAIN place AS address;
+CREATE DOMAIN numbers AS integer[] CHECK (array_position(VALUE, 0) IS NULL);
 "#;
 
 /// A type and its values, as SQL.
@@ -64,6 +65,7 @@ pub(crate) const VALUES: &[(&str, &[&str])] = &[
             "E'\\\\.'",
         ],
     ),
+    ("refcursor", &["''", "'<unnamed portal 1>'"]),
     ("name", &["''", "repeat('n', 63)", "'with \"quotes\"'"]),
     ("bytea", &["''", "'\\x00'", "'\\xdeadbeef'", "decode(repeat('5c00', 60000), 'hex')"]),
     (
@@ -171,6 +173,10 @@ pub(crate) const VALUES: &[(&str, &[&str])] = &[
     ("int4multirange", &["'{}'", "'{[1,2),[5,)}'", "'{(,)}'"]),
     ("datemultirange", &["'{[2020-01-01,2020-01-02),[2021-01-01,infinity)}'"]),
     ("nummultirange", &["'{[1.5,2.50],[3,)}'"]),
+    ("int8multirange", &["'{[1,9223372036854775807)}'", "'{(,-9223372036854775808),[0,1)}'"]),
+    ("tsmultirange", &["'{[-infinity,2020-01-01),[2020-01-02,infinity]}'"]),
+    ("tstzmultirange", &["'{[2020-01-01 00:00+02,2020-01-01 00:00+01),(infinity,)}'", "'{}'"]),
+    ("int4multirange[]", &["ARRAY['{[1,2)}'::int4multirange, NULL, '{}']"]),
     (
         "integer[]",
         &["'{}'", "'{NULL}'", "'[0:1]={1,2}'", "'[-3:-2][5:5]={{1},{2}}'", "'{{1,NULL},{3,4}}'", "NULL::integer[]"],
@@ -197,6 +203,8 @@ pub(crate) const VALUES: &[(&str, &[&str])] = &[
     ("small", &["1", "99"]),
     ("small[]", &["'{1,NULL,99}'"]),
     ("document", &["'{}'", "'{\"a\": 1e400}'"]),
+    ("numbers", &["'{}'", "'[2:3]={1,NULL}'"]),
+    ("numbers[]", &["'{\"{1,2}\",NULL,\"{}\"}'"]),
     ("document[]", &["ARRAY['{\"a\": [null]}'::document, NULL]"]),
     (
         "address",
@@ -223,4 +231,5 @@ pub(crate) const VALUES: &[(&str, &[&str])] = &[
     ("ltree", &["''", "'a.b_1.C'"]),
     ("ltree[]", &["'{a.b,NULL}'"]),
     ("lquery", &["'a.*{1,2}.b@|c'"]),
+    ("ltxtquery", &["'a & b*@ & !c%'"]),
 ];
