@@ -128,6 +128,8 @@ pub struct SourceState {
     pub clock: i64,
     /// How much log it says that it keeps.
     pub kept: Option<u64>,
+    /// How much of it it says that it would keep.
+    pub limit: Option<u64>,
     /// How often its catalog was read.
     pub looks: u64,
     /// The dice of its calls.
@@ -221,6 +223,7 @@ impl SourceState {
             withheld_after: None,
             clock: 0,
             kept: None,
+            limit: None,
             looks: 0,
             chance,
             writes,

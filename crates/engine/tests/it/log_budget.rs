@@ -59,6 +59,33 @@ async fn more_than_the_budget_is_told_once_and_the_task_goes_on() {
     assert!(source.state().slot.is_some());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_reached_soon_is_told_long_before_it_is_near() {
+    let (source, target) = systems(0);
+    let settings = TaskSettings { log_budget_mib: 0, ..TaskSettings::default() };
+    let run = support::run(&source, &target, 1, settings);
+    let running = following(&run).await;
+    // A MiB in five seconds: 10 GiB of room are ten hours, and less than an hour is left from 9,280 MiB on.
+    source.state().limit = Some(10 << 30);
+    for mib in 0..60 {
+        source.state().kept = Some(mib << 20);
+        sleep(Duration::from_secs(5)).await;
+    }
+    assert_eq!(codes(&run), Vec::<String>::new());
+    assert!(run.status.progress().log_seconds_left.is_some_and(|left| left > 36_000));
+    for mib in 60..180 {
+        source.state().kept = Some((mib * 100) << 20);
+        sleep(Duration::from_secs(5)).await;
+        if run.status.progress().log_problem.is_some() {
+            break;
+        }
+    }
+    assert_eq!(codes(&run), ["log-near-limit"]);
+    let problem = run.status.progress().log_problem.unwrap();
+    assert!(problem.text.contains("at this rate gives up in about"), "{problem}");
+    assert!(!running.is_finished());
+}
+
 /// Writes into each of the three tables, and waits until the target has all of it or time is over.
 async fn write(source: &SimulatedSource, run: &Run) -> bool {
     for table in 0..3 {
