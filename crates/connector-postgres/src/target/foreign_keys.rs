@@ -121,8 +121,17 @@ struct Wanted {
 
 /// Makes the foreign keys between loaded tables, and those that were dropped and are of no parked table. What can't be
 /// made is returned, and tried again the next time.
-pub(crate) async fn make(client: &mut Client, grant: &Grant, plan: &[TablePlan]) -> Result<Vec<Problem>, Problem> {
-    let mut wanted = planned(client, grant, plan).await?;
+///
+/// `switched_off` says whether the session that applies changes has them switched off. Where it may not they do nothing by
+/// themselves, for the log has what they did at the source; and they are checked at the end of a wave, for a statement of the
+/// source is many here.
+pub(crate) async fn make(
+    client: &mut Client,
+    grant: &Grant,
+    plan: &[TablePlan],
+    switched_off: bool,
+) -> Result<Vec<Problem>, Problem> {
+    let mut wanted = planned(client, grant, plan, switched_off).await?;
     wanted.extend(dropped(client, grant.task).await?);
     let mut left = Vec::new();
     for Wanted { key, validated } in wanted {
@@ -140,7 +149,12 @@ pub(crate) async fn make(client: &mut Client, grant: &Grant, plan: &[TablePlan])
     Ok(left)
 }
 
-async fn planned(client: &Client, grant: &Grant, plan: &[TablePlan]) -> Result<Vec<Wanted>, Problem> {
+async fn planned(
+    client: &Client,
+    grant: &Grant,
+    plan: &[TablePlan],
+    switched_off: bool,
+) -> Result<Vec<Wanted>, Problem> {
     const LOADED: &str =
         "SELECT source_schema, source_table FROM wavemark.tables WHERE task = $1 AND stage = 'loaded' AND made";
     const ANY: &str = "SELECT source_schema, source_table FROM wavemark.tables WHERE task = $1 AND stage = 'loaded'";
@@ -154,7 +168,7 @@ async fn planned(client: &Client, grant: &Grant, plan: &[TablePlan]) -> Result<V
     for table in plan.iter().filter(|table| made.contains(table.name())) {
         for key in native(table)?.foreign_keys {
             let parent = TableName::new(key.target.schema.clone(), key.target.name.clone());
-            let definition = tables.get(&parent).and_then(|parent| definition(&key, table, parent));
+            let definition = tables.get(&parent).and_then(|parent| definition(&key, table, parent, switched_off));
             wanted.extend(definition.map(|definition| Wanted {
                 key: Noted { on: table.target.clone(), name: key.name.clone(), definition },
                 validated: key.validated,
@@ -164,8 +178,9 @@ async fn planned(client: &Client, grant: &Grant, plan: &[TablePlan]) -> Result<V
     Ok(wanted)
 }
 
-fn definition(key: &ForeignKey, child: &TablePlan, parent: &TablePlan) -> Option<String> {
+fn definition(key: &ForeignKey, child: &TablePlan, parent: &TablePlan, switched_off: bool) -> Option<String> {
     let action = |letter: &str| match letter {
+        _ if !switched_off => " NO ACTION",
         "r" => " RESTRICT",
         "c" => " CASCADE",
         "n" => " SET NULL",
@@ -180,7 +195,33 @@ fn definition(key: &ForeignKey, child: &TablePlan, parent: &TablePlan) -> Option
         Names::of(parent).list(&key.target_columns)?,
         action(&key.on_update),
         action(&key.on_delete),
-        deferral(key.deferrable, key.deferred),
+        deferral(key.deferrable || !switched_off, key.deferred),
+    ))
+}
+
+/// Refuses a table with a foreign key to or from another table of tasks that changes rows by itself: the log has those
+/// changes, too. Only for sessions that have them not switched off.
+pub(crate) async fn refuse_acting(client: &Client, table: &TablePlan) -> Result<(), Problem> {
+    const SQL: &str = "SELECT k.conname::text, k.conrelid::pg_catalog.regclass::text, \
+            pg_catalog.pg_get_constraintdef(k.oid) \
+        FROM pg_catalog.pg_constraint k WHERE k.contype = 'f' AND k.conparentid = 0 \
+        AND pg_catalog.to_regclass($1) IN (k.conrelid, k.confrelid) \
+        AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd')) \
+        AND CASE WHEN pg_catalog.to_regclass($1) = k.conrelid THEN k.confrelid ELSE k.conrelid END IN ( \
+            SELECT pg_catalog.to_regclass(pg_catalog.format('%I.%I', w.target_schema, w.target_table)) \
+            FROM wavemark.tables w) ORDER BY 1 LIMIT 1";
+    let failed = |error: tokio_postgres::Error| problem(&error, "look for foreign keys that act").table(table.name());
+    let Some(row) = client.query_opt(SQL, &[&quote_table(&table.target)]).await.map_err(failed)? else {
+        return Ok(());
+    };
+    let (name, on, definition): (&str, &str, &str) = (row.get(0), row.get(1), row.get(2));
+    let text = format!(
+        "Foreign key {name} on {on} changes rows of {on} by itself ({definition}), and the endpoint's role may not switch it \
+         off: what it did at the source is in the log and would be done twice."
+    );
+    Err(Problem::new(Fault::Data, "target-key-acts", text).table(table.name()).advice(
+        "Let the role SET session_replication_role (GRANT SET ON PARAMETER, from version 15 on), or make the key without \
+         actions and DEFERRABLE; then reload the table.",
     ))
 }
 

@@ -147,7 +147,7 @@ impl Session for PgSession {
 
     async fn finish_load(&mut self, plan: &[TablePlan]) -> Result<Vec<Problem>, Problem> {
         let grant = self.grant();
-        let left = foreign_keys::make(&mut self.control.client, &grant, plan).await?;
+        let left = foreign_keys::make(&mut self.control.client, &grant, plan, self.waves.replica).await?;
         // What was known of foreign keys is no longer true.
         self.waves.forget(plan.iter().map(|table| table.id)).await?;
         Ok(left)

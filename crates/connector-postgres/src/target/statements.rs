@@ -37,21 +37,9 @@ pub(crate) fn insert(table: &TargetTable, guarded: bool) -> String {
 pub(crate) fn update(table: &TargetTable, set: &[usize], guarded: bool) -> String {
     let values: Vec<String> = (1..=set.len()).map(|n| format!("${n}")).collect();
     let assignments = assignments(table, set, &values);
-    let mut condition = key_condition(table, |at| format!("${}", set.len() + at + 1));
-    if let Some(moved) = moved_already(table, set) {
-        condition = format!("({condition} OR {moved})");
-    }
+    let condition = key_condition(table, |at| format!("${}", set.len() + at + 1));
     let sql = format!("UPDATE {} AS t SET {assignments} WHERE {condition}{}", table.alone(), as_made(table, set));
     guard(guarded, table, "update", sql)
-}
-
-/// The condition that a row has its new key already: where a foreign key of the table gave it that, when the row that it
-/// points at got another key.
-fn moved_already(table: &TargetTable, set: &[usize]) -> Option<String> {
-    let given: Option<Vec<usize>> =
-        table.key.iter().map(|column| set.iter().position(|given| given == column)).collect();
-    let given = given.filter(|_| table.acts.rekey)?;
-    Some(key_condition(table, |at| format!("${}", given[at] + 1)))
 }
 
 /// Parameters: the key.

@@ -45,18 +45,6 @@ pub(crate) struct TargetTable {
     pub(crate) referenced: bool,
     /// Whether foreign keys go from it or point at it.
     pub(crate) related: bool,
-    /// What its own foreign keys do to its rows in this session.
-    pub(crate) acts: Acts,
-}
-
-/// What a table's foreign keys do by themselves with what becomes of the rows that they point at. Nothing where they are
-/// switched off.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Acts {
-    /// They delete rows.
-    pub(crate) delete: bool,
-    /// They give rows another key.
-    pub(crate) rekey: bool,
 }
 
 /// One column.
@@ -216,16 +204,6 @@ impl Relation {
 
 /// Reads a table that must be there and fit.
 pub(crate) async fn read(client: &impl GenericClient, version: i32, plan: &TablePlan) -> Result<TargetTable, Problem> {
-    read_as(client, version, plan, true).await
-}
-
-/// The same for a session in which foreign keys are switched off, or not.
-pub(crate) async fn read_as(
-    client: &impl GenericClient,
-    version: i32,
-    plan: &TablePlan,
-    replica: bool,
-) -> Result<TargetTable, Problem> {
     let failed = |error: tokio_postgres::Error| problem(&error, &format!("{DOING} {}", plan.target)).table(plan.name());
     let relation = look(client, &plan.target).await.map_err(failed)?.ok_or_else(|| {
         let text = format!("The target table {} is not there.", plan.target);
@@ -236,7 +214,7 @@ pub(crate) async fn read_as(
     }
     let oids: Vec<u32> = relation.columns.iter().map(|column| column.oid).collect();
     let types = Types::read(client, version, oids.into_iter().chain(wider::oids())).await.map_err(failed)?;
-    let (referenced, related, acts) = foreign_keys(client, relation.oid).await.map_err(failed)?;
+    let (referenced, related) = foreign_keys(client, relation.oid).await.map_err(failed)?;
     Ok(TargetTable {
         name: quote_table(&plan.target),
         partitioned: relation.is_partitioned(),
@@ -249,7 +227,6 @@ pub(crate) async fn read_as(
         uniques: uniques(client, relation.oid, plan).await.map_err(failed)?,
         referenced,
         related,
-        acts: if replica { Acts::default() } else { acts },
     })
 }
 
@@ -277,13 +254,10 @@ fn column(relation: &Relation, types: &Types, plan: &TablePlan, planned: &Column
     })
 }
 
-async fn foreign_keys(client: &impl GenericClient, oid: u32) -> Result<(bool, bool, Acts), tokio_postgres::Error> {
-    const SQL: &str = "SELECT coalesce(bool_or(confrelid = $1), false), count(*) > 0, \
-            coalesce(bool_or(conrelid = $1 AND confdeltype = 'c'), false), \
-            coalesce(bool_or(conrelid = $1 AND confupdtype IN ('c', 'd')), false) \
+async fn foreign_keys(client: &impl GenericClient, oid: u32) -> Result<(bool, bool), tokio_postgres::Error> {
+    const SQL: &str = "SELECT coalesce(bool_or(confrelid = $1), false), count(*) > 0 \
         FROM pg_catalog.pg_constraint WHERE contype = 'f' AND (conrelid = $1 OR confrelid = $1)";
-    let row = client.query_one(SQL, &[&oid]).await?;
-    Ok((row.get(0), row.get(1), Acts { delete: row.get(2), rekey: row.get(3) }))
+    client.query_one(SQL, &[&oid]).await.map(|row| (row.get(0), row.get(1)))
 }
 
 /// Sets of plain columns under a unique index that the plan writes. One over an expression is not among them; a

@@ -18,6 +18,7 @@ use wavemark_netting::{Run, runs};
 
 use super::apply::{Prepared, Single, Verb, plan_of, single_task};
 use super::fence::Grant;
+use super::foreign_keys;
 use super::pipeline::{Param, Pipeline, Task};
 use super::sets::{LARGE, Method, SCANS};
 use super::statements;
@@ -188,7 +189,11 @@ impl Waves {
         self.drain().await?;
         let (client, version, plan, replica) = (&self.client, self.version, &self.plan, self.replica);
         let read = |id| async move {
-            Ok::<_, Problem>((id, table::read_as(&**client, version, plan_of(plan, id)?, replica).await?))
+            let plan = plan_of(plan, id)?;
+            if !replica {
+                foreign_keys::refuse_acting(client, plan).await?;
+            }
+            Ok::<_, Problem>((id, table::read(&**client, version, plan).await?))
         };
         let read: Vec<_> = stream::iter(unknown).map(read).buffer_unordered(LEARNT_AT_ONCE).try_collect().await?;
         let known = |(id, target)| (id, Known { target, prepared: Prepared::default(), staging: None });
@@ -322,14 +327,11 @@ impl Waves {
         let params = single.params(batch, self.target(table)?)?;
         // Where triggers don't fire, nothing swallows an insert: it succeeds or fails by itself.
         let sure = self.replica && single.verb == Verb::Insert;
-        // What the source's key deleted with another row the target's own key has deleted as well.
-        let may_be_gone = single.verb == Verb::Delete && self.target(table)?.acts.delete;
-        let guarded = guarded && !sure && !may_be_gone && single.verb != Verb::Replace;
+        let guarded = guarded && !sure && single.verb != Verb::Replace;
         if !guarded && !sure {
             self.leave_unread();
         }
         let task = single_task(table, single.verb);
-        let task = if may_be_gone { Task { rows: None, ..task } } else { task };
         if self.prepared(table, single, guarded).is_none() {
             self.drain().await?;
             let client = Arc::clone(&self.client);
