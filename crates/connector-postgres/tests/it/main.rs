@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod acting_keys;
 mod assessment;
 mod bounds;
 mod columns;
@@ -14,14 +15,17 @@ mod discovery;
 mod dropped;
 mod encodings;
 mod endpoint;
+mod entangled;
 mod events;
 mod existing;
 mod failover;
 mod follow;
 mod hand_over;
 mod hostile;
+mod identities;
 mod inherited;
 mod large_rows;
+mod late_layouts;
 mod layouts;
 mod left_out;
 mod load;
@@ -40,7 +44,9 @@ mod rows;
 mod semantics;
 mod slots;
 mod standby;
+mod statement_order;
 mod support;
+mod swallowed;
 mod told;
 mod unspoken;
 mod unusual;

@@ -2,6 +2,7 @@
 
 pub(crate) mod certificates;
 mod cluster;
+pub(crate) mod journey;
 pub(crate) mod pair;
 pub(crate) mod pooler;
 pub(crate) mod run;

@@ -1,0 +1,150 @@
+//! A task's way from its load on, change by change, each by a run of its own that follows to the end of the log.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use wavemark_connector::Connector as _;
+use wavemark_connector_postgres::Postgres;
+use wavemark_domain::Problem;
+use wavemark_domain::state::TableState;
+use wavemark_domain::stop::StopAt;
+use wavemark_domain::task::{TaskKind, TaskSettings};
+use wavemark_engine::{Ended, Failure, Run};
+
+use super::pair::{Pair, rows_of, target_endpoint};
+use super::run::ended;
+
+/// A superuser, and a role that owns its tables and may do nothing else.
+pub(crate) const ROLES: [&str; 2] = ["postgres", "plain"];
+
+/// A table of the task.
+struct Taken {
+    name: &'static str,
+    filters: Value,
+    /// What holds for the rows that travel.
+    condition: &'static str,
+}
+
+pub(crate) struct Journey {
+    pub(crate) pair: Pair,
+    role: &'static str,
+    tables: Vec<Taken>,
+    settings: TaskSettings,
+    epoch: i64,
+}
+
+impl Journey {
+    /// A source with this schema, from where `role` is to write these tables.
+    pub(crate) async fn of(role: &'static str, schema: &str, tables: &[&'static str]) -> Self {
+        let pair = Pair::start(&[]).await;
+        let made = "CREATE ROLE plain LOGIN; GRANT CREATE ON DATABASE mart TO plain";
+        pair.source.batch_execute(made).await.unwrap();
+        pair.source.batch_execute(schema).await.unwrap();
+        pair.mart.batch_execute("GRANT ALL ON SCHEMA public TO plain").await.unwrap();
+        let whole = |name: &&'static str| Taken { name, filters: json!([]), condition: "true" };
+        Self { pair, role, tables: tables.iter().map(whole).collect(), settings: TaskSettings::default(), epoch: 0 }
+    }
+
+    /// Has the rows alone travel whose `column` has this value; `condition` says the same in SQL.
+    pub(crate) fn filtered(mut self, table: &str, (column, value): (&str, &str), condition: &'static str) -> Self {
+        let filter = json!([{"filter-type": "source", "column-name": column,
+            "filter-conditions": [{"filter-operator": "eq", "value": value}]}]);
+        for taken in self.tables.iter_mut().filter(|taken| taken.name == table) {
+            (taken.filters, taken.condition) = (filter.clone(), condition);
+        }
+        self
+    }
+
+    pub(crate) fn with(self, settings: TaskSettings) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// The next run, as far as `stop_at`.
+    fn next(&mut self, stop_at: StopAt) -> Run {
+        self.epoch += 1;
+        let tables: Vec<(&str, Value)> = self.tables.iter().map(|taken| (taken.name, taken.filters.clone())).collect();
+        let settings = TaskSettings { stop_at, ..self.settings.clone() };
+        let mut run = self.pair.filtered_run(self.epoch, TaskKind::FullLoadAndCdc, &tables, settings);
+        let mut endpoint = target_endpoint(&self.pair.cluster);
+        endpoint.values["user"] = self.role.into();
+        run.target = Postgres.target(&endpoint).unwrap();
+        run
+    }
+
+    pub(crate) async fn load(&mut self) -> Run {
+        let run = self.next(StopAt::Loaded);
+        assert_eq!(ended(&run).await.unwrap(), Ended::Finished);
+        run
+    }
+
+    /// The next run, and how it ends; it must not try the same again and again.
+    pub(crate) async fn follow(&mut self, change: &str) -> (Run, Result<Ended, Failure>) {
+        self.change(change).await;
+        let end = self.pair.ask("SELECT pg_current_wal_insert_lsn()::text").await;
+        let run = self.next(StopAt::Position(end));
+        let outcome = tokio::select! {
+            outcome = ended(&run) => outcome,
+            problem = stuck(&run) => panic!("{}: {change}: it is tried again and again: {problem}", self.role),
+        };
+        (run, outcome)
+    }
+
+    pub(crate) async fn change(&self, change: &str) {
+        self.pair.source.batch_execute(change).await.unwrap_or_else(|error| panic!("{change}: {error:?}"));
+    }
+
+    /// Follows what is there, and ends the run wherever it is after this time.
+    pub(crate) async fn is_killed_after(&mut self, time: Duration) {
+        let run = self.next(StopAt::Never);
+        drop(tokio::time::timeout(time, run.run()).await);
+    }
+
+    /// Loads, follows these changes one by one, and expects after each that all tables are live and have the source's rows.
+    pub(crate) async fn arrives(&mut self, changes: &[&str]) {
+        self.load().await;
+        self.assert_equal("the load").await;
+        for change in changes {
+            let (run, outcome) = self.follow(change).await;
+            assert_eq!(outcome.unwrap(), Ended::Finished, "{}: {change}", self.role);
+            for table in run.status.progress().tables {
+                let why = table.problem.map(|problem| problem.to_string()).unwrap_or_default();
+                assert_eq!(table.state, TableState::Live, "{}: {change}: {}: {why}", self.role, table.table);
+            }
+            self.assert_equal(change).await;
+        }
+    }
+
+    pub(crate) async fn assert_equal(&self, after: &str) {
+        for taken in &self.tables {
+            let travels = format!("(SELECT * FROM {} WHERE {})", taken.name, taken.condition);
+            let (there, here) =
+                (rows_of(&self.pair.mart, taken.name).await, rows_of(&self.pair.source, &travels).await);
+            let missing: Vec<&String> = here.iter().filter(|row| !there.contains(row)).collect();
+            let extra: Vec<&String> = there.iter().filter(|row| !here.contains(row)).collect();
+            let counts = (there.len(), here.len());
+            assert!(
+                there == here,
+                "{}: {} after {after}: {counts:?}, -{missing:.80?} +{extra:.80?}",
+                self.role,
+                taken.name
+            );
+        }
+    }
+}
+
+/// What a run still waits for after a few attempts.
+async fn stuck(run: &Run) -> Problem {
+    loop {
+        let progress = run.status.progress();
+        match progress.waiting_for {
+            Some(problem) if progress.retries > 3 => return problem,
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// What became of a table, and why.
+pub(crate) fn shown(run: &Run, name: &str) -> (TableState, String) {
+    let table = run.status.progress().tables.into_iter().find(|table| table.table.table == name).unwrap();
+    (table.state, table.problem.map(|problem| problem.text).unwrap_or_default())
+}
