@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use wavemark_domain::state::TableState;
+use wavemark_domain::task::TaskSettings;
 
 use crate::support::journey::{Journey, ROLES, shown};
 
@@ -20,6 +21,14 @@ async fn arrives(schema: &str, changes: &[&str]) {
             Journey::of(role, &format!("{schema}; {streamed}"), &["t"]).await.arrives(changes).await;
         }
     }
+    arrives_as_told(schema, changes).await;
+}
+
+/// Where event triggers tell of alterations.
+async fn arrives_as_told(schema: &str, changes: &[&str]) {
+    let settings = TaskSettings { event_triggers: true, ..TaskSettings::default() };
+    let journey = Journey::of("postgres", &format!("{schema}; {STREAMED}"), &["t"]).await;
+    journey.with(settings).arrives(changes).await;
 }
 
 #[tokio::test]
@@ -105,6 +114,30 @@ async fn rows_go_between_partitions_while_columns_come_and_change_names() {
     arrives(schema, &[change, "UPDATE t SET text = 'short' WHERE id > 3"]).await;
 }
 
+#[tokio::test]
+async fn columns_that_are_dropped_and_come_again_are_told_apart() {
+    for changes in [
+        &["BEGIN; INSERT INTO t VALUES (101, 'a', 6); ALTER TABLE t DROP n; INSERT INTO t (id) VALUES (102); \
+           ALTER TABLE t ADD n integer DEFAULT 9; INSERT INTO t (id, n) VALUES (103, 8); COMMIT"][..],
+        &["BEGIN; ALTER TABLE t DROP n; INSERT INTO t (id) VALUES (102); ALTER TABLE t ADD n text DEFAULT 'nine'; \
+           SAVEPOINT s; ALTER TABLE t DROP n; ALTER TABLE t ADD n date; UPDATE t SET n = '2026-01-01'; ROLLBACK TO s; \
+           UPDATE t SET n = 'ten' WHERE id < 5; COMMIT"],
+        &["ALTER TABLE t ADD z integer; UPDATE t SET z = 1 WHERE id = 1; ALTER TABLE t DROP z; \
+           UPDATE t SET n = 2 WHERE id = 2; ALTER TABLE t ADD z integer DEFAULT 8; UPDATE t SET n = 3 WHERE id = 3"],
+        &[
+            "BEGIN; ALTER TABLE t ADD n2 integer; UPDATE t SET n2 = -n; ALTER TABLE t DROP n; ALTER TABLE t RENAME n2 TO n; COMMIT",
+            "INSERT INTO t (id, n) VALUES (200, 9); ALTER TABLE t DROP doc, ADD doc text DEFAULT 'new'; UPDATE t SET id = -id",
+        ],
+        &[
+            "BEGIN; ALTER TABLE t DROP n, ADD n integer DEFAULT 1; ALTER TABLE t DROP n, ADD n integer DEFAULT 2; \
+           UPDATE t SET note = 'x' WHERE id = 1; ALTER TABLE t DROP n, ADD n integer DEFAULT 3; COMMIT",
+            "ALTER TABLE t RENAME n TO m; ALTER TABLE t ADD n integer DEFAULT 4",
+        ],
+    ] {
+        arrives_as_told(TABLE, changes).await;
+    }
+}
+
 /// Of all that can be written in more than one way.
 const DEFAULTS: &str = "ALTER TABLE t ADD d date DEFAULT '2026-03-02', ADD ts timestamp DEFAULT '2026-03-02 10:00', \
     ADD tz timestamptz DEFAULT '2026-03-02 10:00Z', ADD iv interval DEFAULT '-1 mon 2 days 03:00', \
@@ -151,7 +184,7 @@ const ALL: [&str; 2] = [
      ALTER TABLE t ADD z integer DEFAULT 4; UPDATE t SET z = 5, id = -id WHERE id < 60; SAVEPOINT q; ALTER TABLE t DROP note; \
      UPDATE t SET n = 0; ROLLBACK TO q; ALTER TABLE t ALTER note TYPE text; \
      UPDATE t SET note = repeat('w', 300) WHERE id % 2 = 0; ALTER TABLE t RENAME n TO m; DELETE FROM t WHERE id % 7 = 0; \
-     ALTER TABLE t RENAME z TO n; COMMIT",
+     ALTER TABLE t RENAME z TO n; UPDATE t SET n = 6 WHERE id % 11 = 0; COMMIT",
     "BEGIN; INSERT INTO t SELECT i, 'a', i, repeat('y', 500), 1 FROM generate_series(20000, 23000) i; TRUNCATE t; \
      INSERT INTO t SELECT i, 'a', i, repeat('y', 500), 1 FROM generate_series(20000, 23000) i; SAVEPOINT s; \
      ALTER TABLE t DROP n; ALTER TABLE t ADD n integer DEFAULT 3; \

@@ -28,6 +28,8 @@ mod large_rows;
 mod late_layouts;
 mod layouts;
 mod left_out;
+mod listed;
+mod live_target;
 mod load;
 mod load_only;
 mod login;

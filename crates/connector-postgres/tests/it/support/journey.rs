@@ -1,11 +1,14 @@
 //! A task's way from its load on, change by change, each by a run of its own that follows to the end of the log.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 use wavemark_connector::Connector as _;
 use wavemark_connector_postgres::Postgres;
 use wavemark_domain::Problem;
+use wavemark_domain::mapping::Mappings;
 use wavemark_domain::state::TableState;
 use wavemark_domain::stop::StopAt;
 use wavemark_domain::task::{TaskKind, TaskSettings};
@@ -30,6 +33,9 @@ pub(crate) struct Journey {
     role: &'static str,
     tables: Vec<Taken>,
     settings: TaskSettings,
+    /// A column that no table sends.
+    removed: Option<&'static str>,
+    theirs: &'static str,
     epoch: i64,
 }
 
@@ -42,7 +48,15 @@ impl Journey {
         pair.source.batch_execute(schema).await.unwrap();
         pair.mart.batch_execute("GRANT ALL ON SCHEMA public TO plain").await.unwrap();
         let whole = |name: &&'static str| Taken { name, filters: json!([]), condition: "true" };
-        Self { pair, role, tables: tables.iter().map(whole).collect(), settings: TaskSettings::default(), epoch: 0 }
+        Self {
+            pair,
+            role,
+            tables: tables.iter().map(whole).collect(),
+            settings: TaskSettings::default(),
+            removed: None,
+            theirs: "",
+            epoch: 0,
+        }
     }
 
     /// Has the rows alone travel whose `column` has this value; `condition` says the same in SQL.
@@ -55,6 +69,16 @@ impl Journey {
         self
     }
 
+    /// Leaves this column out of all tables.
+    pub(crate) fn without(self, column: &'static str) -> Self {
+        Self { removed: Some(column), ..self }
+    }
+
+    /// Leaves a column that only the target has out of what is compared.
+    pub(crate) fn ignoring(self, column: &'static str) -> Self {
+        Self { theirs: column, ..self }
+    }
+
     pub(crate) fn with(self, settings: TaskSettings) -> Self {
         Self { settings, ..self }
     }
@@ -65,10 +89,24 @@ impl Journey {
         let tables: Vec<(&str, Value)> = self.tables.iter().map(|taken| (taken.name, taken.filters.clone())).collect();
         let settings = TaskSettings { stop_at, ..self.settings.clone() };
         let mut run = self.pair.filtered_run(self.epoch, TaskKind::FullLoadAndCdc, &tables, settings);
+        if let Some(column) = self.removed {
+            run.mappings = self.mappings(column);
+        }
         let mut endpoint = target_endpoint(&self.pair.cluster);
         endpoint.values["user"] = self.role.into();
         run.target = Postgres.target(&endpoint).unwrap();
         run
+    }
+
+    fn mappings(&self, removed: &str) -> Mappings {
+        let mut rules: Vec<Value> = vec![json!({"rule-type": "transformation", "rule-id": "1", "rule-name": "removal",
+            "rule-action": "remove-column", "rule-target": "column",
+            "object-locator": {"schema-name": "public", "table-name": "%", "column-name": removed}})];
+        rules.extend(self.tables.iter().zip(2..).map(|(taken, number)| {
+            json!({"rule-type": "selection", "rule-id": number.to_string(), "rule-name": taken.name, "rule-action": "include",
+                "object-locator": {"schema-name": "public", "table-name": taken.name}, "filters": taken.filters})
+        }));
+        Mappings::parse(&json!({"rules": rules})).unwrap()
     }
 
     pub(crate) async fn load(&mut self) -> Run {
@@ -87,6 +125,13 @@ impl Journey {
             problem = stuck(&run) => panic!("{}: {change}: it is tried again and again: {problem}", self.role),
         };
         (run, outcome)
+    }
+
+    /// A run that goes on until it is stopped or killed.
+    pub(crate) fn begin(&mut self) -> (Run, JoinHandle<Result<Ended, Failure>>) {
+        let run = self.next(StopAt::Never);
+        let own = run.clone();
+        (run, tokio::spawn(async move { own.run().await }))
     }
 
     pub(crate) async fn change(&self, change: &str) {
@@ -115,21 +160,36 @@ impl Journey {
     }
 
     pub(crate) async fn assert_equal(&self, after: &str) {
-        for taken in &self.tables {
-            let travels = format!("(SELECT * FROM {} WHERE {})", taken.name, taken.condition);
-            let (there, here) =
-                (rows_of(&self.pair.mart, taken.name).await, rows_of(&self.pair.source, &travels).await);
-            let missing: Vec<&String> = here.iter().filter(|row| !there.contains(row)).collect();
-            let extra: Vec<&String> = there.iter().filter(|row| !here.contains(row)).collect();
-            let counts = (there.len(), here.len());
-            assert!(
-                there == here,
-                "{}: {} after {after}: {counts:?}, -{missing:.80?} +{extra:.80?}",
-                self.role,
-                taken.name
-            );
-        }
+        let differs = self.difference().await;
+        assert!(differs.is_none(), "{}: after {after}: {}", self.role, differs.unwrap_or_default());
     }
+
+    /// The first table that differs, and how.
+    pub(crate) async fn difference(&self) -> Option<String> {
+        for taken in &self.tables {
+            // By names, for a column that comes later has another place.
+            let cells = format!("to_jsonb(whole) - '{}' - '{}'", self.removed.unwrap_or_default(), self.theirs);
+            let travels = format!("(SELECT {cells} FROM {} AS whole WHERE {})", taken.name, taken.condition);
+            let arrived = format!("(SELECT {cells} FROM {} AS whole)", taken.name);
+            let (there, here) = (rows_of(&self.pair.mart, &arrived).await, rows_of(&self.pair.source, &travels).await);
+            let lacks = |rows: &[String], others: &[String]| -> Vec<String> {
+                let others: BTreeSet<&String> = others.iter().collect();
+                rows.iter().filter(|row| !others.contains(row)).take(3).map(|row| short(row)).collect()
+            };
+            let (missing, extra) = (lacks(&here, &there), lacks(&there, &here));
+            if there != here {
+                return Some(format!("{}: -{missing:?} +{extra:?}", taken.name));
+            }
+        }
+        None
+    }
+}
+
+/// A row whose letters that repeat are left out.
+fn short(row: &str) -> String {
+    let mut letters: Vec<char> = row.replace('\\', "").replace("\"\"", "").chars().collect();
+    letters.dedup();
+    letters.into_iter().collect()
 }
 
 /// What a run still waits for after a few attempts.
