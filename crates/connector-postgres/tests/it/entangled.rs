@@ -194,7 +194,11 @@ const ALL: [&str; 2] = [
 
 #[tokio::test]
 async fn a_large_transaction_of_all_of_it_arrives_whole() {
-    arrives(TABLE, &ALL).await;
+    for role in ROLES {
+        for streamed in ["", STREAMED] {
+            Journey::of(role, &format!("{TABLE}; {streamed}"), &["t"]).await.arrives(&ALL).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -50,6 +50,7 @@ mod statement_order;
 mod support;
 mod swallowed;
 mod told;
+mod told_in_vain;
 mod unspoken;
 mod unusual;
 mod values;
