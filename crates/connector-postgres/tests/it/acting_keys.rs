@@ -1,5 +1,5 @@
-//! Foreign keys of the target that act by themselves where the role may not switch triggers off: what they do must be what
-//! the log has, once, and nothing that the log does not have.
+//! Foreign keys of the target that act by themselves where the role may not switch triggers off: what they do must be
+//! what the log has, once, and nothing that the log does not have.
 
 use crate::support::journey::{Journey, ROLES};
 
@@ -74,8 +74,8 @@ async fn children_without_a_key_are_deleted_once() {
     }
 }
 
-// BUG: in the log a child is first set to NULL by one way and then deleted by the other; in the target it is gone at once,
-// and the update finds no row.
+// BUG: in the log a child is first set to NULL by one way and then deleted by the other; in the target it is gone at
+// once, and the update finds no row.
 #[tokio::test]
 async fn a_child_that_is_reached_by_two_ways_is_freed_and_then_deleted() {
     let schema = "CREATE TABLE top (id integer PRIMARY KEY); \
@@ -126,8 +126,8 @@ async fn a_foreign_key_that_does_something_else_by_now_does_it_in_the_target() {
     }
 }
 
-// BUG: a row that leaves its filter is deleted in the target, where the key deletes or frees children that are unchanged at
-// the source; in silence. One without such an action parks the table.
+// BUG: a row that leaves its filter is deleted in the target, where the key deletes or frees children that are
+// unchanged at the source; in silence. One without such an action parks the table.
 #[tokio::test]
 async fn children_of_a_parent_that_leaves_its_filter_stay_as_they_are() {
     for of in ["ON DELETE CASCADE", "ON DELETE SET NULL", ""] {

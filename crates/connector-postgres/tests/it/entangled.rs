@@ -1,5 +1,5 @@
-//! Alterations among rows, key moves, truncations and parts that are rolled back, all in one transaction; also where it is
-//! large, where runs are killed in its middle, and where rows or columns are filtered.
+//! Alterations among rows, key moves, truncations and parts that are rolled back, all in one transaction; also where
+//! it is large, where runs are killed in its middle, and where rows or columns are filtered.
 
 use std::time::Duration;
 

@@ -22,8 +22,8 @@ async fn an_identity_beside_the_key_takes_its_next_value() {
     }
 }
 
-// BUG: a row that is there with another identity is not overwritten: the table is parked as a divergence, although the policy
-// says that it becomes what it is at the source.
+// BUG: a row that is there with another identity is not overwritten: the table is parked as a divergence, although the
+// policy says that it becomes what it is at the source.
 #[tokio::test]
 async fn a_row_is_overwritten_with_the_identity_of_the_source() {
     let settings = TaskSettings { conflicts: ConflictPolicy::Overwrite, ..TaskSettings::default() };

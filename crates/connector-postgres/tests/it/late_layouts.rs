@@ -1,5 +1,5 @@
-//! Alterations that are read after the next one was made, or that reach a table through its types: applied, or told as what
-//! they are.
+//! Alterations that are read after the next one was made, or that reach a table through its types: applied, or told as
+//! what they are.
 
 use wavemark_domain::state::TableState;
 use wavemark_engine::Ended;
@@ -23,7 +23,8 @@ async fn arrives_or_is_told(schema: &str, change: &str) -> String {
     why
 }
 
-// BUG: a type that the column has no more is only looked up if no other column has it: parked, "the type of column z is gone".
+// BUG: a type that the column has no more is only looked up if no other column has it: parked, "the type of column z
+// is gone".
 #[tokio::test]
 async fn a_type_that_a_column_had_for_a_while_is_known_though_another_column_has_it() {
     let schema =
@@ -61,8 +62,8 @@ async fn a_type_change_that_rewrites_nothing_is_applied_or_told_as_one() {
     }
 }
 
-// BUG: it is parked (and a task of this table alone fails) with "neither a primary key … nor a replica identity", and the
-// advice to make the identity full: it has a primary key, which the target's rows are not kept by.
+// BUG: it is parked (and a task of this table alone fails) with "neither a primary key … nor a replica identity", and
+// the advice to make the identity full: it has a primary key, which the target's rows are not kept by.
 #[tokio::test]
 async fn a_table_that_gets_a_primary_key_while_nobody_follows_is_told_so() {
     let schema = "CREATE TABLE t (a integer NOT NULL, b text); ALTER TABLE t REPLICA IDENTITY FULL; \
@@ -78,7 +79,8 @@ async fn a_table_that_gets_a_primary_key_while_nobody_follows_is_told_so() {
     assert!(!why.contains("neither a primary key"), "{why}");
 }
 
-// BUG: an enum that has another name at the source by now gets no more labels; "a value is not valid for its column's type".
+// BUG: an enum that has another name at the source by now gets no more labels; "a value is not valid for its column's
+// type".
 #[tokio::test]
 async fn labels_of_an_enum_that_was_renamed_arrive() {
     let schema = "CREATE TYPE mood AS ENUM ('a', 'b'); CREATE TABLE t (id integer PRIMARY KEY, m mood); INSERT INTO t VALUES (1, 'a')";

@@ -1,5 +1,5 @@
-//! Tables of which only the mapped columns are published, together with filters, generated columns, large values, partitions,
-//! and rows and alterations that are rolled back.
+//! Tables of which only the mapped columns are published, together with filters, generated columns, large values,
+//! partitions, and rows and alterations that are rolled back.
 
 use wavemark_domain::layout::ColumnPolicy;
 use wavemark_domain::task::{PublishedColumns, TaskSettings};

@@ -60,8 +60,8 @@ async fn keys_of_parents_and_children_move_by_one_statement() {
     family_arrives(&[change]).await;
 }
 
-// BUG: tables that are referred to are emptied by DELETE, the parents before their children: the task's role violates the key
-// between them, and the parents are parked.
+// BUG: tables that are referred to are emptied by DELETE, the parents before their children: the task's role violates
+// the key between them, and the parents are parked.
 #[tokio::test]
 async fn parents_and_children_are_emptied_together() {
     family_arrives(&[

@@ -1,4 +1,5 @@
-//! Triggers and rules of the target's people that swallow rows: none is lost in silence, and none does harm to the task.
+//! Triggers and rules of the target's people that swallow rows: none is lost in silence, and none does harm to the
+//! task.
 
 use wavemark_domain::state::TableState;
 use wavemark_domain::task::{DataErrorPolicy, TaskSettings};
@@ -40,9 +41,9 @@ async fn is_parked_for(role: &'static str, theirs: &str, change: &str) {
     }
 }
 
-// BUG: where the role may switch triggers off, an insert is taken to succeed or fail by itself, and its count is looked at
-// after the commit only. The wave is there, then the next has its number: the task fails with "Could not write the bookmark
-// of a wave"; started again it goes on, without the row and with the table live.
+// BUG: where the role may switch triggers off, an insert is taken to succeed or fail by itself, and its count is
+// looked at after the commit only. The wave is there, then the next has its number: the task fails with "Could not
+// write the bookmark of a wave"; started again it goes on, without the row and with the table live.
 #[tokio::test]
 async fn a_row_that_an_always_trigger_swallows_parks_its_table() {
     let change = "BEGIN; INSERT INTO goods VALUES (2, 'ok'); INSERT INTO goods VALUES (3, 'gone'); COMMIT";

@@ -1,5 +1,5 @@
-//! What event triggers tell of a part that is rolled back, in a transaction that is streamed while it is in progress. The
-//! server sends their messages under the number of the whole transaction, not under that of the part.
+//! What event triggers tell of a part that is rolled back, in a transaction that is streamed while it is in progress.
+//! The server sends their messages under the number of the whole transaction, not under that of the part.
 
 use wavemark_domain::layout::DroppedTablePolicy;
 use wavemark_domain::task::TaskSettings;
@@ -20,8 +20,8 @@ async fn nothing_comes_of(part: &str, before: &str, settings: TaskSettings) {
     Journey::of("postgres", TABLE, &["t"]).await.with(settings).arrives(&[&change]).await;
 }
 
-// BUG: what was told in the part is taken as done: the target's column is dropped and made again, and its values are gone; in
-// silence. Without the alteration before it the next description of the table mends it.
+// BUG: what was told in the part is taken as done: the target's column is dropped and made again, and its values are
+// gone; in silence. Without the alteration before it the next description of the table mends it.
 #[tokio::test]
 async fn a_column_that_is_dropped_in_vain_keeps_its_values() {
     let before = "ALTER TABLE t ADD z integer DEFAULT 4; UPDATE t SET z = 5, id = -id WHERE id < 60;";

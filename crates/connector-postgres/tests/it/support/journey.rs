@@ -144,7 +144,8 @@ impl Journey {
         drop(tokio::time::timeout(time, run.run()).await);
     }
 
-    /// Loads, follows these changes one by one, and expects after each that all tables are live and have the source's rows.
+    /// Loads, follows these changes one by one, and expects after each that all tables are live and have the source's
+    /// rows.
     pub(crate) async fn arrives(&mut self, changes: &[&str]) {
         self.load().await;
         self.assert_equal("the load").await;
