@@ -270,6 +270,7 @@ impl Assembler {
     pub(super) fn replay(&mut self, most: usize) -> Result<(), Problem> {
         let Some((replay, commit)) = &mut self.replay else { return Ok(()) };
         let passed_over = Lsn(commit.commit_lsn) < self.from;
+        let is_broken_up = replay.is_broken_up();
         while let Some((data, aborted)) = replay.next()? {
             // Only relations matter of what is passed over.
             if (aborted || passed_over) && data.first() != Some(&b'R') {
@@ -286,6 +287,11 @@ impl Assembler {
             }
             match message {
                 Message::Relation(_, relation) if aborted => self.writer.described_in_vain(&relation),
+                // The server sends it under the number of the whole transaction: whether it was of a part that was rolled
+                // back nobody knows.
+                Message::LogicalMessage(..) if is_broken_up => {
+                    self.writer.is_untold |= told::is_one(data, true);
+                }
                 Message::LogicalMessage(_, message) => {
                     if let Some(told) = self.beside.told(&message) {
                         self.writer.told(told).map_err(undecodable)?;

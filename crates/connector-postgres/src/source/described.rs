@@ -8,7 +8,7 @@ use wavemark_domain::{Problem, Table};
 use super::known::{Storage, storages};
 use crate::discover::{self, Form};
 use crate::error;
-use crate::pgoutput::RelationBody;
+use crate::pgoutput::{Column, RelationBody};
 
 const ATTRIBUTES: &str = "\
     SELECT attnum, attname::text, attisdropped, attgenerated::text <> '', atttypid, atttypmod FROM pg_attribute \
@@ -62,8 +62,14 @@ pub(super) async fn present(client: &mut Client, message: &RelationBody<'_>) -> 
     let storage = storages(client, &[oid]).await?.remove(&oid).map(|(_, storage)| storage).unwrap_or_default();
     let leaves: Vec<u32> = storage.keys().copied().collect();
     let rows = client.query(MISSING, &[&leaves]).await.map_err(failed)?;
-    let mut gone: Vec<(u32, i32)> = message.columns.iter().map(|column| (column.type_id, column.modifier)).collect();
-    gone.retain(|(kind, modifier)| !attributes.iter().any(|one| (one.type_id, one.modifier) == (*kind, *modifier)));
+    // Another column that has the type says nothing of how it is written here.
+    let is_there = |column: &Column<'_>| {
+        attributes
+            .iter()
+            .any(|one| one.name == column.name && (one.type_id, one.modifier) == (column.type_id, column.modifier))
+    };
+    let columns = message.columns.iter().filter(|column| !is_there(column));
+    let gone: Vec<(u32, i32)> = columns.map(|column| (column.type_id, column.modifier)).collect();
     let forms = if gone.is_empty() { HashMap::new() } else { discover::forms(client, &gone).await? };
     transaction.commit().await.map_err(failed)?;
     Ok(Some(Present { table, missing: missing(&rows, &attributes), attributes, storage, forms }))

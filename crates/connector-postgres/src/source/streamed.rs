@@ -140,6 +140,11 @@ impl Replay {
         Ok(!self.piece.is_empty())
     }
 
+    /// Whether a part of it was rolled back.
+    pub(super) fn is_broken_up(&self) -> bool {
+        !self.kept.aborted.is_empty()
+    }
+
     /// Bytes in memory.
     pub(super) fn bytes(&self) -> usize {
         self.piece.len() + self.kept.tail.len()

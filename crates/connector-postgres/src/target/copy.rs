@@ -105,11 +105,13 @@ pub(crate) struct Rewriter<'t> {
     kept: BytesMut,
     past_header: bool,
     done: bool,
+    /// Rows that went through.
+    pub(crate) rows: u64,
 }
 
 impl<'t> Rewriter<'t> {
     pub(crate) fn new(columns: &'t [TargetColumn]) -> Self {
-        Self { columns, kept: BytesMut::new(), past_header: false, done: false }
+        Self { columns, kept: BytesMut::new(), past_header: false, done: false, rows: 0 }
     }
 
     /// Takes the next piece of the stream and gives the whole rows that are ready.
@@ -129,6 +131,7 @@ impl<'t> Rewriter<'t> {
                 }
                 Some(RowLength::Row(length)) => {
                     self.row(ready, length)?;
+                    self.rows += 1;
                     ready += length;
                 }
                 None => break,

@@ -168,7 +168,9 @@ async fn planned(
     for table in plan.iter().filter(|table| made.contains(table.name())) {
         for key in native(table)?.foreign_keys {
             let parent = TableName::new(key.target.schema.clone(), key.target.name.clone());
-            let definition = tables.get(&parent).and_then(|parent| definition(&key, table, parent, switched_off));
+            // A row that leaves its filter goes from the target and is still pointed at.
+            let parent = tables.get(&parent).filter(|parent| switched_off || parent.rows.is_none());
+            let definition = parent.and_then(|parent| definition(&key, table, parent, switched_off));
             wanted.extend(definition.map(|definition| Wanted {
                 key: Noted { on: table.target.clone(), name: key.name.clone(), definition },
                 validated: key.validated,

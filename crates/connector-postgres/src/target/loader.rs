@@ -7,7 +7,7 @@ use tokio_postgres::{CopyInSink, Transaction};
 use wavemark_connector::crash;
 use wavemark_connector::source::{Block, KeySet, RowReader};
 use wavemark_connector::target::{Loaded, Loader};
-use wavemark_domain::{Position, Problem, TablePlan};
+use wavemark_domain::{Fault, Position, Problem, TablePlan};
 
 use super::copy::{Rewriter, Writer};
 use super::fault::problem;
@@ -99,7 +99,7 @@ pub(crate) async fn copy(
     let mut bytes = 0;
     // The server takes a stream that ends between two rows for complete, so its trailer is looked for here.
     let mut tail = [0_u8; 2];
-    let mut rewriter = target.rewrites().then(|| Rewriter::new(&target.columns));
+    let mut rewriter = (target.rewrites() || target.swallows).then(|| Rewriter::new(&target.columns));
     let mut writer: Option<Writer> = None;
     while let Some(block) = rows.next().await? {
         let piece = match block {
@@ -130,6 +130,7 @@ pub(crate) async fn copy(
             sink.send(piece).await.map_err(failed)?;
         }
     }
+    let came = writer.as_ref().map_or(0, |writer| writer.rows) + rewriter.as_ref().map_or(0, |rewriter| rewriter.rows);
     match writer {
         Some(mut writer) => {
             writer.end();
@@ -151,5 +152,20 @@ pub(crate) async fn copy(
         let insert = statements::insert_staged(target, statements::INCOMING);
         rows = transaction.execute(&insert, &[]).await.map_err(failed)?;
     }
+    if target.swallows && rows != came {
+        return Err(swallowed(plan, came, rows));
+    }
     Ok(Loaded { rows, bytes })
+}
+
+/// A server says of rows that a trigger leaves out only how many it took.
+fn swallowed(plan: &TablePlan, came: u64, taken: u64) -> Problem {
+    let text = format!(
+        "The target took {taken} of {came} rows of {}: a trigger there leaves rows out, and the endpoint's role does not \
+         switch it off.",
+        plan.name()
+    );
+    Problem::new(Fault::Data, "rows-swallowed", text)
+        .table(plan.name())
+        .advice("Disable the trigger, or have it leave none out; then reload the table.")
 }

@@ -45,6 +45,8 @@ pub(crate) struct TargetTable {
     pub(crate) referenced: bool,
     /// Whether foreign keys go from it or point at it.
     pub(crate) related: bool,
+    /// Whether triggers or rules that are on in this session may leave an insert out.
+    pub(crate) swallows: bool,
 }
 
 /// One column.
@@ -227,6 +229,7 @@ pub(crate) async fn read(client: &impl GenericClient, version: i32, plan: &Table
         uniques: uniques(client, relation.oid, plan).await.map_err(failed)?,
         referenced,
         related,
+        swallows: swallows(client, relation.oid).await.map_err(failed)?,
     })
 }
 
@@ -258,6 +261,17 @@ async fn foreign_keys(client: &impl GenericClient, oid: u32) -> Result<(bool, bo
     const SQL: &str = "SELECT coalesce(bool_or(confrelid = $1), false), count(*) > 0 \
         FROM pg_catalog.pg_constraint WHERE contype = 'f' AND (conrelid = $1 OR confrelid = $1)";
     client.query_one(SQL, &[&oid]).await.map(|row| (row.get(0), row.get(1)))
+}
+
+/// Of a partitioned table those of its partitions count, too.
+async fn swallows(client: &impl GenericClient, oid: u32) -> Result<bool, tokio_postgres::Error> {
+    const SQL: &str = "WITH t AS (SELECT $1::oid AS oid UNION SELECT relid FROM pg_catalog.pg_partition_tree($1::oid)), \
+        on_as AS (SELECT CASE pg_catalog.current_setting('session_replication_role') WHEN 'replica' THEN 'R' ELSE 'O' END AS it) \
+        SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger g JOIN t ON t.oid = g.tgrelid, on_as \
+                       WHERE g.tgenabled::text IN ('A', on_as.it) AND g.tgtype & 7 = 7 AND NOT g.tgisinternal) \
+            OR EXISTS (SELECT FROM pg_catalog.pg_rewrite r JOIN t ON t.oid = r.ev_class, on_as \
+                       WHERE r.ev_enabled::text IN ('A', on_as.it) AND r.ev_type::text = '3')";
+    client.query_one(SQL, &[&oid]).await.map(|row| row.get(0))
 }
 
 /// Sets of plain columns under a unique index that the plan writes. One over an expression is not among them; a

@@ -326,7 +326,7 @@ impl Waves {
     ) -> Result<(), Problem> {
         let params = single.params(batch, self.target(table)?)?;
         // Where triggers don't fire, nothing swallows an insert: it succeeds or fails by itself.
-        let sure = self.replica && single.verb == Verb::Insert;
+        let sure = self.replica && single.verb == Verb::Insert && !self.target(table)?.swallows;
         let guarded = guarded && !sure && single.verb != Verb::Replace;
         if !guarded && !sure {
             self.leave_unread();

@@ -17,7 +17,6 @@ async fn family_arrives(changes: &[&str]) {
     }
 }
 
-// BUG: each row is checked by itself in the target: the table is parked for a foreign key that holds at the source.
 #[tokio::test]
 async fn a_tree_is_deleted_by_one_statement() {
     for role in ROLES {
@@ -25,7 +24,6 @@ async fn a_tree_is_deleted_by_one_statement() {
     }
 }
 
-// BUG: the same for rows that come before the one that they refer to.
 #[tokio::test]
 async fn a_tree_is_inserted_from_its_leaves_by_one_statement() {
     for role in ROLES {
@@ -33,7 +31,6 @@ async fn a_tree_is_inserted_from_its_leaves_by_one_statement() {
     }
 }
 
-// BUG: the same for a key of its own table that moves with what refers to it.
 #[tokio::test]
 async fn the_keys_of_a_tree_move_by_one_statement() {
     for role in ROLES {
@@ -41,27 +38,22 @@ async fn the_keys_of_a_tree_move_by_one_statement() {
     }
 }
 
-// BUG: the children come first in the log, for the outer statement is carried out before the one in WITH.
 #[tokio::test]
 async fn parents_and_children_are_inserted_by_one_statement() {
     family_arrives(&["WITH p AS (INSERT INTO parents VALUES (77, 'x')) INSERT INTO children VALUES (77, 77)"]).await;
 }
 
-// BUG: the parents go first in the log.
 #[tokio::test]
 async fn parents_and_children_are_deleted_by_one_statement() {
     family_arrives(&["WITH c AS (DELETE FROM children WHERE of = 1) DELETE FROM parents WHERE id = 1"]).await;
 }
 
-// BUG: the parents' keys move first in the log.
 #[tokio::test]
 async fn keys_of_parents_and_children_move_by_one_statement() {
     let change = "WITH c AS (UPDATE children SET of = 101 WHERE of = 1) UPDATE parents SET id = 101 WHERE id = 1";
     family_arrives(&[change]).await;
 }
 
-// BUG: tables that are referred to are emptied by DELETE, the parents before their children: the task's role violates
-// the key between them, and the parents are parked.
 #[tokio::test]
 async fn parents_and_children_are_emptied_together() {
     family_arrives(&[
@@ -73,7 +65,6 @@ async fn parents_and_children_are_emptied_together() {
     .await;
 }
 
-// BUG: the same on three levels.
 #[tokio::test]
 async fn three_levels_are_emptied_together() {
     let schema = format!(

@@ -41,9 +41,6 @@ async fn is_parked_for(role: &'static str, theirs: &str, change: &str) {
     }
 }
 
-// BUG: where the role may switch triggers off, an insert is taken to succeed or fail by itself, and its count is
-// looked at after the commit only. The wave is there, then the next has its number: the task fails with "Could not
-// write the bookmark of a wave"; started again it goes on, without the row and with the table live.
 #[tokio::test]
 async fn a_row_that_an_always_trigger_swallows_parks_its_table() {
     let change = "BEGIN; INSERT INTO goods VALUES (2, 'ok'); INSERT INTO goods VALUES (3, 'gone'); COMMIT";
@@ -52,7 +49,6 @@ async fn a_row_that_an_always_trigger_swallows_parks_its_table() {
     }
 }
 
-// BUG: the same by a rule.
 #[tokio::test]
 async fn a_row_that_an_always_rule_swallows_parks_its_table() {
     let rule = "CREATE RULE swallow AS ON INSERT TO goods DO INSTEAD NOTHING; ALTER TABLE goods ENABLE ALWAYS RULE swallow; \
@@ -74,7 +70,6 @@ async fn one_row_among_many_that_is_swallowed_parks_its_table() {
     }
 }
 
-// BUG: the same as above, and no exception is written.
 #[tokio::test]
 async fn a_row_that_is_swallowed_is_written_down_where_the_policy_leaves_rows_out() {
     for role in ROLES {
@@ -88,7 +83,6 @@ async fn a_row_that_is_swallowed_is_written_down_where_the_policy_leaves_rows_ou
     }
 }
 
-// BUG: a load counts the rows that the target took, not those that came: the table is live without them, in silence.
 #[tokio::test]
 async fn a_row_that_is_swallowed_while_it_is_loaded_is_not_lost_in_silence() {
     for role in ROLES {
