@@ -63,7 +63,7 @@ async fn server(connected: &Connected) -> Result<Vec<Finding>, Problem> {
     if !connected.replica {
         let text = format!(
             "Role {role} may not set session_replication_role: triggers on target tables fire, foreign keys are \
-             checked change by change, and related tables are applied one change after the other, which is slower."
+             made without actions and DEFERRABLE, and tables that have some are applied change by change, which is slower."
         );
         let mend = (connected.version >= 150_000)
             .then(|| format!("GRANT SET ON PARAMETER session_replication_role TO {}", quote_identifier(&role)));
