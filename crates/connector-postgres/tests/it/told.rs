@@ -90,15 +90,6 @@ async fn what_a_part_that_is_rolled_back_tells_counts_for_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_part_that_is_rolled_back_says_of_a_layout_that_stays_was_told_before() {
-    let late = "BEGIN; INSERT INTO t SELECT i, 'first', i FROM generate_series(100, 3000) i; SAVEPOINT s; \
-        ALTER TABLE t DROP n, ADD n int; RELEASE s; SAVEPOINT r; \
-        INSERT INTO t SELECT i, 'gone', i FROM generate_series(4000, 7000) i; ROLLBACK TO r; \
-        INSERT INTO t SELECT i, 'kept', i FROM generate_series(8000, 11000) i; COMMIT";
-    follows(TABLE, &[late]).await;
-}
-
-#[tokio::test]
 async fn new_files_without_an_alteration_are_no_rewrite() {
     let changes = [
         "VACUUM FULL t",
