@@ -1,18 +1,15 @@
 //! Constraints of target tables that some order of the same changes violates: what is legal at the source arrives, in
 //! small waves and large ones, for a role that may switch triggers off and for one that may not.
 
-use std::time::Duration;
-
 use wavemark_connector::Connector as _;
 use wavemark_connector_postgres::Postgres;
-use wavemark_domain::Problem;
 use wavemark_domain::state::TableState;
 use wavemark_domain::stop::StopAt;
 use wavemark_domain::task::{Preparation, TaskKind, TaskSettings};
-use wavemark_engine::{Ended, Run};
+use wavemark_engine::Ended;
 
 use crate::support::pair::{Pair, rows_of, target_endpoint};
-use crate::support::run::{ended, refused};
+use crate::support::run::{ended, refused, stuck};
 
 /// A superuser, and a role that owns its tables and may do nothing else.
 const ROLES: [&str; 2] = ["postgres", "plain"];
@@ -59,17 +56,6 @@ async fn arrives(pair: &Pair, role: &str, tables: &[&str], preparation: Preparat
     }
     for table in tables {
         assert_eq!(rows_of(&pair.mart, table).await, rows_of(&pair.source, table).await, "{role}: {table}");
-    }
-}
-
-/// What a run still waits for after a few attempts.
-async fn stuck(run: &Run) -> Problem {
-    loop {
-        let progress = run.status.progress();
-        match progress.waiting_for {
-            Some(problem) if progress.retries > 3 => return problem,
-            _ => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
     }
 }
 

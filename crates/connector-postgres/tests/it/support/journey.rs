@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use wavemark_connector::Connector as _;
 use wavemark_connector_postgres::Postgres;
-use wavemark_domain::Problem;
 use wavemark_domain::mapping::Mappings;
 use wavemark_domain::state::TableState;
 use wavemark_domain::stop::StopAt;
@@ -15,7 +14,7 @@ use wavemark_domain::task::{TaskKind, TaskSettings};
 use wavemark_engine::{Ended, Failure, Run};
 
 use super::pair::{Pair, rows_of, target_endpoint};
-use super::run::ended;
+use super::run::{ended, stuck};
 
 /// A superuser, and a role that owns its tables and may do nothing else.
 pub(crate) const ROLES: [&str; 2] = ["postgres", "plain"];
@@ -191,17 +190,6 @@ fn short(row: &str) -> String {
     let mut letters: Vec<char> = row.replace('\\', "").replace("\"\"", "").chars().collect();
     letters.dedup();
     letters.into_iter().collect()
-}
-
-/// What a run still waits for after a few attempts.
-async fn stuck(run: &Run) -> Problem {
-    loop {
-        let progress = run.status.progress();
-        match progress.waiting_for {
-            Some(problem) if progress.retries > 3 => return problem,
-            _ => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
 }
 
 /// What became of a table, and why.

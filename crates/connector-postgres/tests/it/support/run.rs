@@ -76,6 +76,17 @@ pub(crate) async fn until(holds: impl AsyncFn() -> bool) {
     tokio::time::timeout(Duration::from_secs(40), waiting).await.expect("it holds in the end");
 }
 
+/// What a run still waits for after a few attempts.
+pub(crate) async fn stuck(run: &Run) -> Problem {
+    loop {
+        let progress = run.status.progress();
+        match progress.waiting_for {
+            Some(problem) if progress.retries > 3 => return problem,
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
 /// Waits until a run has ended by itself.
 pub(crate) async fn ended(run: &Run) -> Result<Ended, Failure> {
     tokio::time::timeout(PATIENCE, run.run()).await.expect("the run ends by itself")
