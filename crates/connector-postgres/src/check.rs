@@ -108,7 +108,7 @@ fn tls_text(encrypted: bool, mode: TlsMode) -> &'static str {
 /// Logs in without the replication protocol, whose rights are a later step.
 async fn open(settings: &Settings) -> Result<bool, (&'static str, Problem)> {
     let mut connect = wire_settings(settings, "job", "test").map_err(|problem| ("TLS", problem))?;
-    connect.parameters.push(("replication".to_owned(), "false".to_owned()));
+    connect.replication = false;
     let doing = format!("log in to {} as {}", settings.address(), settings.user);
     match Connection::connect(&connect).await {
         Ok(mut connection) => {

@@ -123,7 +123,8 @@ impl Drop for Ending {
     }
 }
 
-fn doing(settings: &Settings) -> String {
+/// For "Could not …".
+pub(crate) fn doing(settings: &Settings) -> String {
     format!("connect to endpoint {} at {}", settings.endpoint, settings.address())
 }
 

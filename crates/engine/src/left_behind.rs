@@ -40,9 +40,9 @@ pub(crate) async fn settle(
     for mark in std::mem::take(&mut kept.tables) {
         let planned = planned.get(&mark.source).copied();
         let written = written.get(&mark.source).copied();
-        let fate = match now_named(run, plan, written).filter(|_| planned.is_none()) {
+        let fate = match planned.is_none().then(|| now_named(run, plan, written)).flatten() {
             Some(now) => fate_of_renamed(run, now, &mark),
-            None if is_gone(run, all, &mark.source) && waits_for_reload(run, &mark) => {
+            None if planned.is_none() && waits_for_reload(run, &mark) && is_gone(run, all, &mark.source) => {
                 Fate::Parks(gone_before_reload(&mark.source))
             }
             None => fate(run, planned, written, (kept, &mark)),
@@ -128,11 +128,9 @@ fn now_named<'p>(run: &Run, plan: &'p [TablePlan], written: Option<&KeptTable>) 
     plan.iter().find(|table| run.source.is_same(layout, &table.source))
 }
 
-/// Whether the source has nothing of that name, though the mapping would have it.
+/// Whether the source has nothing of the name of a table that is not planned, though the mapping would have it.
 fn is_gone(run: &Run, all: &Planned, name: &TableName) -> bool {
-    let is_planned = all.tables.iter().any(|table| table.name() == name);
-    let is_refused = all.refused.iter().any(|(refused, _)| refused == name);
-    !is_planned && !is_refused && run.mappings.selects(name)
+    run.mappings.selects(name) && !all.refused.iter().any(|(refused, _)| refused == name)
 }
 
 fn waits_for_reload(run: &Run, mark: &TableMark) -> bool {

@@ -51,7 +51,7 @@ pub(super) async fn rows(settings: &Settings, task: &TaskContext, part: &str) ->
 
 /// The same to read many rows with, by COPY.
 pub(super) async fn copies(settings: &Settings, task: &TaskContext, part: &str) -> Result<Connection, Problem> {
-    let doing = format!("connect to endpoint {} at {}", settings.endpoint, settings.address());
+    let doing = client::doing(settings);
     let mut connect = wire_settings(settings, &task.name, part)?;
     connect.replication = false;
     connect.read_buffer = COPY_BUFFER;

@@ -153,7 +153,7 @@ impl Connection {
                 other => return Err(unexpected(other)),
             }
         }
-        self.is_ready();
+        self.answered();
         failure.map_or(Ok(answers), |error| Err(error.into()))
     }
 
@@ -168,7 +168,7 @@ impl Connection {
     }
 
     /// The answer to the last command is over.
-    pub(super) fn is_ready(&mut self) {
+    pub(super) fn answered(&mut self) {
         self.in_flight = false;
     }
 
@@ -242,7 +242,7 @@ impl Connection {
                 (other, _) => return Err(unexpected(other)),
             }
         }
-        self.is_ready();
+        self.answered();
         Ok(())
     }
 }

@@ -69,7 +69,7 @@ impl Connection {
                 b'Z' => {
                     self.buffer.set_most_whole(usize::MAX);
                     self.is_unhurried(false);
-                    self.is_ready();
+                    self.answered();
                     return Ok(Piece::End);
                 }
                 b'E' => return Err(backend::error(self.buffer.body(range))?.into()),

@@ -278,41 +278,39 @@ async fn tables_in_a_circle_are_emptied_together() {
     }
 }
 
+/// Children whose keys may be checked later.
+const CHECKED_LATER: &str = "CREATE TABLE parents (id integer PRIMARY KEY); INSERT INTO parents VALUES (1), (2); \
+    CREATE TABLE children (id integer PRIMARY KEY, of integer REFERENCES parents DEFERRABLE); \
+    INSERT INTO children SELECT n, 1 FROM generate_series(1, 50) n";
+
+async fn children_arrive(changes: [&str; 4]) {
+    for role in ROLES {
+        let pair = pair(CHECKED_LATER).await;
+        arrives(&pair, role, &["parents", "children"], Preparation::Nothing, &changes.map(str::to_owned)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_table_is_emptied_right_after_rows_came_into_it_whose_keys_are_not_checked_yet() {
-    let schema = "CREATE TABLE parents (id integer PRIMARY KEY); INSERT INTO parents VALUES (1), (2); \
-        CREATE TABLE children (id integer PRIMARY KEY, of integer REFERENCES parents DEFERRABLE); \
-        INSERT INTO children SELECT n, 1 FROM generate_series(1, 50) n";
     let changes = [
         "BEGIN; INSERT INTO children VALUES (51, 2); TRUNCATE children; INSERT INTO children VALUES (52, 2); COMMIT",
         "UPDATE children SET of = 1",
         "TRUNCATE children",
         "INSERT INTO children VALUES (53, 1)",
-    ]
-    .map(str::to_owned);
-    for role in ROLES {
-        let pair = pair(schema).await;
-        arrives(&pair, role, &["parents", "children"], Preparation::Nothing, &changes).await;
-    }
+    ];
+    children_arrive(changes).await;
 }
 
 #[tokio::test]
 async fn a_table_is_altered_right_after_rows_came_into_it_whose_keys_are_not_checked_yet() {
-    let schema = "CREATE TABLE parents (id integer PRIMARY KEY); INSERT INTO parents VALUES (1), (2); \
-        CREATE TABLE children (id integer PRIMARY KEY, of integer REFERENCES parents DEFERRABLE); \
-        INSERT INTO children SELECT n, 1 FROM generate_series(1, 50) n";
     let changes = [
         "BEGIN; INSERT INTO children VALUES (51, 2); ALTER TABLE children ADD note text; \
          INSERT INTO children VALUES (52, 2, 'new'); COMMIT",
         "UPDATE children SET of = 2, note = 'all'",
         "ALTER TABLE children ADD more text",
         "INSERT INTO children VALUES (53, 1, 'a', 'b')",
-    ]
-    .map(str::to_owned);
-    for role in ROLES {
-        let pair = pair(schema).await;
-        arrives(&pair, role, &["parents", "children"], Preparation::Nothing, &changes).await;
-    }
+    ];
+    children_arrive(changes).await;
 }
 
 /// A parent whose children follow what becomes of it, each in another way.
