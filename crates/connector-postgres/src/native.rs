@@ -111,6 +111,21 @@ pub struct TypeRef {
     /// A composite type's attributes in order (dropped ones left out).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attributes: Vec<TypeRef>,
+    /// Their `pg_attribute.attnum`, which tells an attribute from another that came in its place. None if they are not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub numbers: Vec<i16>,
+    /// An enum's labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<Label>,
+}
+
+/// A label of an enum.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Label {
+    /// `pg_enum.oid`, which tells a label that was renamed.
+    pub oid: u32,
+    /// Its name.
+    pub label: String,
 }
 
 /// `pg_type.typtype` with arrays set apart.
@@ -146,6 +161,9 @@ pub enum Identity {
 /// A type to be made at the target before the table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TypeDefinition {
+    /// `pg_type.oid` at the source; 0 if it is not known.
+    #[serde(default)]
+    pub oid: u32,
     /// Its name.
     #[serde(flatten)]
     pub name: Qualified,

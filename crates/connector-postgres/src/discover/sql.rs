@@ -118,6 +118,12 @@ select t.oid, n.nspname, t.typname, t.typtype::text, t.typsend <> 0 and t.typrec
        coalesce((select array_agg(a.atttypid order by a.attnum) from pg_attribute a
                  where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped),
                 '{}') as attributes,
+       coalesce((select array_agg(a.attnum order by a.attnum) from pg_attribute a
+                 where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped),
+                '{}') as numbers,
+       case t.typtype when 'e' then
+           (select jsonb_agg(jsonb_build_object('oid', e.oid::int8, 'label', e.enumlabel) order by e.oid)
+            from pg_enum e where e.enumtypid = t.oid) end as labels,
        (select e.extname from pg_depend d join pg_extension e on e.oid = d.refobjid
         where d.classid = 'pg_type'::regclass and d.objid = t.oid and d.deptype = 'e'
           and d.refclassid = 'pg_extension'::regclass limit 1) as extension,

@@ -17,6 +17,8 @@ struct Type {
     is_array: bool,
     inner: Option<u32>,
     attributes: Vec<u32>,
+    numbers: Vec<i16>,
+    labels: Option<Value>,
     extension: Option<String>,
     shape: Option<Value>,
 }
@@ -34,8 +36,10 @@ impl Types {
             inner: row.get(5),
             is_array: row.get(6),
             attributes: row.get(7),
-            extension: row.get(8),
-            shape: row.get(9),
+            numbers: row.get(8),
+            labels: row.get(9),
+            extension: row.get(10),
+            shape: row.get(11),
         };
         Self(rows.iter().map(|row| (row.get(0), read(row))).collect())
     }
@@ -58,6 +62,10 @@ impl Types {
         }
         if !attributes.is_empty() {
             reference["attributes"] = Value::Array(attributes);
+            reference["numbers"] = json!(found.numbers);
+        }
+        if let Some(labels) = &found.labels {
+            reference["labels"] = labels.clone();
         }
         Ok(reference)
     }
@@ -89,12 +97,12 @@ impl Types {
             return;
         }
         if let Some(extension) = &found.extension {
-            definitions.push(named(found, json!({"is": "extension", "extension": extension})));
+            definitions.push(named(oid, found, json!({"is": "extension", "extension": extension})));
             return;
         }
         found.inner.iter().chain(&found.attributes).for_each(|part| self.define(*part, done, definitions));
         if let (true, Some(shape)) = (oid >= FIRST_USER_OID, &found.shape) {
-            definitions.push(named(found, shape.clone()));
+            definitions.push(named(oid, found, shape.clone()));
         }
     }
 }
@@ -113,8 +121,9 @@ impl Type {
     }
 }
 
-fn named(found: &Type, shape: Value) -> Value {
+fn named(oid: u32, found: &Type, shape: Value) -> Value {
     let mut definition = Map::new();
+    definition.insert("oid".to_owned(), oid.into());
     definition.insert("schema".to_owned(), found.schema.clone().into());
     definition.insert("name".to_owned(), found.name.clone().into());
     if let Value::Object(shape) = shape {

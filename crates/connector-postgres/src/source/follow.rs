@@ -21,7 +21,7 @@ use super::reader::{Layouts, LogReader};
 use super::streamed::Streamed;
 use super::watch::{self, Watch};
 use super::writer::Writer;
-use super::{named, names, oversized, session, slot, unspoken};
+use super::{made_of, named, names, oversized, session, slot, unspoken};
 use crate::error;
 use crate::native::TableNative;
 use crate::position::{Place, describe};
@@ -80,6 +80,9 @@ pub(super) async fn open(
         } else if let Some(how) = published.shape(oid).differs(&control, table, &task.settings).await? {
             writer.end_table(table.id, how);
         }
+    }
+    for (table, how) in made_of::altered(&control, plan.iter()).await? {
+        writer.end_table(table, &how);
     }
     let slot = Slot { name: &name, publication: &publication };
     let stream = start(settings, task, &control, connection, slot, (bookmark.lsn, streaming)).await?;

@@ -112,6 +112,11 @@ impl Known {
         self.tables.iter().map(|table| table.oid).collect()
     }
 
+    /// The tables as they are followed.
+    pub(super) fn plans(&self) -> impl Iterator<Item = &TablePlan> {
+        self.tables.iter().map(|table| &table.plan)
+    }
+
     /// Whether these are other columns than those of the table's newest message, or of its plan if there was none.
     pub(super) fn has_other_columns(&self, oid: u32, now: &[Numbered]) -> bool {
         let known = self.tables.iter().find(|known| known.oid == oid);

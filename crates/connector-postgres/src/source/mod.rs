@@ -22,6 +22,7 @@ mod keys;
 mod known;
 mod layout;
 mod lent;
+mod made_of;
 mod message;
 mod named;
 mod names;

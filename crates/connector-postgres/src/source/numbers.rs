@@ -113,8 +113,8 @@ fn alike(a: u32, b: u32) -> bool {
     const FIRST_OWN: u32 = 16_384;
     /// text, bpchar, varchar, name.
     const TEXTS: [u32; 4] = [25, 1_042, 1_043, 19];
-    /// inet and cidr; bit and varbit; xml goes from text.
-    const OTHERS: [[u32; 2]; 3] = [[869, 650], [1_560, 1_562], [142, 25]];
+    /// inet and cidr; bit and varbit; xml goes from text; timestamp and timestamptz where the zone is UTC; int4 and oid.
+    const OTHERS: [[u32; 2]; 5] = [[869, 650], [1_560, 1_562], [142, 25], [1_114, 1_184], [23, 26]];
     let both = |types: &[u32]| types.contains(&a) && types.contains(&b);
     a == b || a >= FIRST_OWN || b >= FIRST_OWN || both(&TEXTS) || OTHERS.iter().any(|types| both(types))
 }

@@ -30,7 +30,7 @@ use super::layout::changed;
 use super::named;
 use super::watch::Watch;
 use super::writer::Unresolved;
-use super::{described, oversized, relayout, session, unspoken};
+use super::{described, made_of, oversized, relayout, session, unspoken};
 use crate::error;
 use crate::position::Place;
 use crate::settings::Settings;
@@ -364,6 +364,8 @@ impl LogReader {
         self.tables_came |= seen.tables_came;
         self.end_tables(seen.ended);
         self.assembler.expect_end(seen.read, &seen.dropped);
+        let altered = made_of::altered(client, self.layouts.known.plans()).await?;
+        self.end_tables(altered);
         let doubtful = self.layouts.known.look(client).await?;
         self.layouts.hearing.look(client, self.watch.publication(), self.confirmed).await;
         // The log tells of it itself, at its place; else the table ends where the catalog was read.

@@ -215,7 +215,15 @@ impl Context<'_> {
                     .is_ok_and(|native| (native.r#type.oid, native.type_modifier) == (column.type_id, column.modifier))
             };
             let known = known.clone().find(is_it).cloned().or_else(|| self.retyped(known.clone().next()?, column));
-            let known = known.ok_or_else(|| self.changed(&format!("the type of column {} is gone", column.name)))?;
+            let mut known =
+                known.ok_or_else(|| self.changed(&format!("the type of column {} is gone", column.name)))?;
+            let same_type = |planned: &&Planned<'_>| {
+                planned.native.attnum == *number && planned.native.r#type.oid == column.type_id
+            };
+            // As the rows have it: what became of its attributes since is another matter.
+            if let Some(planned) = planned.iter().find(same_type) {
+                known.native["type"] = planned.column.native["type"].clone();
+            }
             columns.push((*number, Column { name: column.name.to_owned(), ..known }));
         }
         columns.sort_by_key(|(number, _)| *number);

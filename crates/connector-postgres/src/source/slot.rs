@@ -10,6 +10,7 @@ use wavemark_domain::catalog::TableKind;
 use wavemark_domain::task::TaskSettings;
 use wavemark_domain::{Column, Fault, Problem, TableName, TablePlan};
 
+use super::layout::changed;
 use super::names::{ASIDE, by_hand, literal, numbers, quoted, task_prefix};
 use super::shape::{self, Shape, Shapes};
 use super::{rows, standby, watch};
@@ -354,6 +355,10 @@ pub(crate) fn identity(table: &wavemark_domain::Table) -> bool {
 /// The problem of such a table.
 pub(super) fn no_identity(table: &wavemark_domain::Table) -> Problem {
     let name = &table.name;
+    let has_key = TableNative::of(table).is_ok_and(|native| native.primary_key.is_some_and(|key| !key.deferrable));
+    if has_key && table.key.is_empty() {
+        return changed(name, "it has a primary key by now, and its rows in the target were not loaded by one");
+    }
     let (what, sql) = match TableNative::of(table).ok().and_then(|native| native.partition_without_identity) {
         Some(partition) => (format!("Partition {partition} of table {name}"), partition),
         None => (format!("Table {name}"), quoted(name)),

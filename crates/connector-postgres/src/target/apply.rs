@@ -16,7 +16,7 @@ use super::table::{TargetColumn, TargetTable};
 pub(crate) enum Verb {
     Insert,
     Update,
-    /// An update of a key that the server only makes itself: the row goes and comes again.
+    /// An update of a column that the server only makes itself: the row goes and comes again.
     Replace,
     Delete,
 }
@@ -74,6 +74,14 @@ impl<'a> Single<'a> {
         Ok(Some(Self { verb, set, found_by: FoundBy::Row(old.or(new).unwrap_or_default()), new }))
     }
 
+    /// The same for an update whose row has another value than it is to have in a column that only the server makes: the
+    /// row goes and comes again. `None` if the change gives no such column.
+    pub(crate) fn anew(batch: &'a Batch, change: &Change, table: &TargetTable) -> Result<Option<Self>, Problem> {
+        let gives_made = |single: &Self| single.set.iter().any(|at| table.columns[*at].always);
+        let anew = Self::read(batch, change, table)?.filter(|single| single.verb == Verb::Update && gives_made(single));
+        Ok(anew.map(|single| Self { verb: Verb::Replace, ..single }))
+    }
+
     /// A row of a net result.
     pub(crate) fn netted(batch: &'a Batch, net: &'a NetTable, verb: Verb, row: NetRow, set: &[usize]) -> Self {
         let new = (verb != Verb::Delete).then(|| net.cells(batch, row));
@@ -89,8 +97,13 @@ impl<'a> Single<'a> {
 
     /// A whole row as it is to be, put in the place of the one with its key, or added.
     pub(crate) fn whole(table: &TargetTable, new: &'a [Cell], is_there: bool) -> Self {
-        let (verb, set) =
-            if is_there { (Verb::Update, (0..table.columns.len()).collect()) } else { (Verb::Insert, Vec::new()) };
+        let is_made = !table.has_more && table.columns.iter().any(|column| column.always);
+        let verb = match is_there {
+            false => Verb::Insert,
+            true if is_made => Verb::Replace,
+            true => Verb::Update,
+        };
+        let set = if is_there { (0..table.columns.len()).collect() } else { Vec::new() };
         Self { verb, set, found_by: FoundBy::Row(new), new: Some(new) }
     }
 
@@ -139,9 +152,9 @@ fn columns_given(table: &TargetTable, with_old: bool, new: &[Cell]) -> Vec<usize
 }
 
 /// Columns that the plan doesn't give would be lost with the row that goes.
-fn identity_moves(table: &TargetTable) -> Problem {
+pub(crate) fn identity_moves(table: &TargetTable) -> Problem {
     let text = format!(
-        "A key of {} changes that is GENERATED ALWAYS AS IDENTITY, which no UPDATE may set, and the table has columns \
+        "A column of {} changes that is GENERATED ALWAYS AS IDENTITY, which no UPDATE may set, and the table has columns \
          that the source does not have.",
         table.name
     );

@@ -4,7 +4,7 @@ use tokio_postgres::Client;
 use wavemark_connector::target::{Checks, Refused, Segment, Verdict, WaveEnd};
 use wavemark_domain::{Batch, Change, ChangeKind, Fault, Problem, TablePlan};
 
-use super::apply::{Params, Single, plan_of};
+use super::apply::{Params, Single, identity_moves, plan_of};
 use super::conflict;
 use super::pipeline::{Param, Task, key_names};
 use super::table::TargetTable;
@@ -33,7 +33,7 @@ pub(crate) async fn apply(
     for (at, change) in segment.changes() {
         waves.execute("SAVEPOINT wavemark_row", Task::wave("set a savepoint")).await?;
         let mut outcome = one(waves, segment.batch, change).await;
-        let mut settled = 0;
+        let (mut settled, mut is_anew) = (0, false);
         while let Err(mut problem) = outcome {
             if problem.fault != Fault::Data {
                 return Err(problem);
@@ -42,6 +42,13 @@ pub(crate) async fn apply(
                 problem.key_columns = key_names(plan_of(plan, change.table)?);
             }
             waves.execute("ROLLBACK TO SAVEPOINT wavemark_row", Task::wave("go back to a savepoint")).await?;
+            if !std::mem::replace(&mut is_anew, true)
+                && problem.code == "divergence"
+                && let Some(single) = Single::anew(segment.batch, change, waves.target(change.table)?)?
+            {
+                outcome = put_anew(waves, segment.batch, change, &single).await;
+                continue;
+            }
             let conflict = if settled < SETTLED_AGAIN {
                 conflict::found(waves, segment.batch, change, &problem).await?
             } else {
@@ -76,6 +83,20 @@ async fn one(waves: &mut Waves, batch: &Batch, change: &Change) -> Result<(), Pr
             waves.drain().await
         }
     }
+}
+
+/// Takes a row away and puts it there again, unless it has more here than would come again.
+async fn put_anew(waves: &mut Waves, batch: &Batch, change: &Change, single: &Single<'_>) -> Result<(), Problem> {
+    let target = waves.target(change.table)?;
+    if target.has_more {
+        let width = target.columns.len();
+        let found = batch.old(change, width).or(batch.new_row(change, width)).unwrap_or_default();
+        if waves.finds(batch, change.table, &Single::found(found)).await? {
+            return Err(identity_moves(waves.target(change.table)?));
+        }
+    }
+    waves.send_single(batch, change.table, single, true).await?;
+    waves.drain().await
 }
 
 /// Writes the row to the exceptions. The key goes there as text, made by the server; where the server can't read the

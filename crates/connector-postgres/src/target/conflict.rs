@@ -70,7 +70,9 @@ pub(super) async fn settle(
 ) -> Result<(), Problem> {
     let table = change.table;
     let target = waves.target(table)?;
-    let Some(single) = Single::read(batch, change, target)? else { return Ok(()) };
+    let Some(single) = Single::anew(batch, change, target)?.or(Single::read(batch, change, target)?) else {
+        return Ok(());
+    };
     let new = batch.new_row(change, target.columns.len()).unwrap_or_default();
     match (conflict, single.verb) {
         (_, Verb::Delete) => return Ok(()),

@@ -106,7 +106,7 @@ pub(crate) fn native(table: &TablePlan) -> Result<TableNative, Problem> {
     TableNative::of(&table.source).map_err(|error| unreadable(table, &error))
 }
 
-fn unreadable(table: &TablePlan, error: &serde_json::Error) -> Problem {
+pub(super) fn unreadable(table: &TablePlan, error: &serde_json::Error) -> Problem {
     Problem::internal(format!("The description of table {} can't be read: {error}.", table.name())).table(table.name())
 }
 

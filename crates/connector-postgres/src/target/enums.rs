@@ -6,9 +6,9 @@ use postgres_protocol::escape::escape_literal;
 use tokio_postgres::{Client, Error};
 use wavemark_domain::{Problem, TablePlan};
 
-use super::create::{native, qualified};
+use super::create::{native, qualified, unreadable};
 use super::fault::problem;
-use crate::native::{Qualified, TypeShape};
+use crate::native::{ColumnNative, Qualified, TypeRef, TypeShape};
 
 const LABELS: &str = "\
     SELECT n.nspname::text, t.typname::text, \
@@ -39,17 +39,33 @@ pub(crate) async fn add_labels(client: &Client, plan: &[TablePlan]) -> Result<()
     Ok(())
 }
 
-/// The labels of every enum that the plan's tables use.
+/// The labels of every enum that the plan's tables use, by each name that it has here: one that was renamed at the source
+/// keeps the name that columns were made with.
 fn wanted(plan: &[TablePlan]) -> Result<BTreeMap<Qualified, Vec<String>>, Problem> {
     let mut wanted = BTreeMap::new();
     for table in plan {
         for definition in native(table)?.types {
-            if let TypeShape::Enum { labels } = definition.shape {
-                wanted.insert(definition.name, labels);
+            let TypeShape::Enum { labels } = definition.shape else { continue };
+            for column in &table.columns {
+                let column = ColumnNative::of(&table.source.columns[column.source]);
+                let column = column.map_err(|error| unreadable(table, &error))?;
+                names(&column.r#type, definition.oid, &mut |name| {
+                    wanted.insert(name.clone(), labels.clone());
+                });
             }
+            wanted.insert(definition.name, labels);
         }
     }
     Ok(wanted)
+}
+
+/// What a type that columns were made with is called where this one is used in it.
+fn names(used: &TypeRef, oid: u32, found: &mut dyn FnMut(&Qualified)) {
+    if used.oid == oid {
+        found(&used.name);
+    }
+    used.inner.iter().for_each(|inner| names(inner, oid, found));
+    used.attributes.iter().for_each(|attribute| names(attribute, oid, found));
 }
 
 /// The statements that add what is missing, in an order in which each finds its neighbour.

@@ -48,9 +48,14 @@ pub(crate) fn delete(table: &TargetTable, guarded: bool) -> String {
     guard(guarded, table, "delete", format!("DELETE FROM {} AS t WHERE {condition}", table.alone()))
 }
 
-/// Takes the row away and puts it there again with the columns of `set` anew. Parameters: those, then the old key.
+/// Takes the row away and puts it there again with the columns of `set` anew. Parameters: those, then the old key, or the
+/// whole old row.
 pub(crate) fn replace(table: &TargetTable, set: &[usize]) -> String {
-    let condition = key_condition(table, |at| format!("${}", set.len() + at + 1));
+    let first = set.len() + 1;
+    let condition = match table.key.is_empty() {
+        true => one_row(table, first),
+        false => key_condition(table, |at| format!("${}", first + at)),
+    };
     let value = |(at, column): (usize, &TargetColumn)| match set.iter().position(|given| *given == at) {
         Some(n) => column.typed(&format!("${}", n + 1)),
         None => format!("gone.{}", column.name),

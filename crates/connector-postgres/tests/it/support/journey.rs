@@ -197,3 +197,8 @@ pub(crate) fn shown(run: &Run, name: &str) -> (TableState, String) {
     let table = run.status.progress().tables.into_iter().find(|table| table.table.table == name).unwrap();
     (table.state, table.problem.map(|problem| problem.text).unwrap_or_default())
 }
+
+/// Whether a table is known to be in this state by now.
+pub(crate) fn is(run: &Run, name: &str, state: TableState) -> bool {
+    run.status.progress().tables.iter().any(|table| table.table.table == name && table.state == state)
+}
