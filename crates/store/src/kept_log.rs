@@ -138,7 +138,7 @@ async fn judged(
         events::note(connection, task.about(), *severity, &problem.code, &problem.text, Some(problem)).await?;
     }
     progress.log_problem = found.map(|(_, problem)| problem);
-    samples::keep(connection, task.id, task.epoch, &progress).await?;
+    samples::keep(connection, &[(task.id, task.epoch, &progress)]).await?;
     sqlx::query!("update tasks set progress = $2 where id = $1", task.id.0, serde_json::to_value(progress)?)
         .execute(&mut *connection)
         .await?;

@@ -5,6 +5,8 @@
 //! alone. A lease whose time is over stays until another worker takes the task, for its holder may still be
 //! writing; what makes that harmless is the fence in the target, not this table.
 
+use std::collections::HashMap;
+
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use wavemark_domain::ids::{ConfigVersion, Generation};
@@ -149,18 +151,28 @@ async fn write(connection: &mut PgConnection, task: &Locked, worker: WorkerId) -
 /// # Errors
 /// The statement failed.
 pub async fn holder(connection: &mut PgConnection, task: TaskId) -> Result<Option<(WorkerId, Epoch)>> {
-    let row = sqlx::query!("select worker_id, epoch from leases where task_id = $1", task.0)
-        .fetch_optional(connection)
-        .await?;
-    Ok(row.map(|row| (WorkerId(row.worker_id), Epoch(row.epoch))))
+    Ok(holders(connection, &[task]).await?.remove(&task))
 }
 
-/// Renews a lease whose holder reported. The caller has locked the task and compared worker and epoch.
-pub(crate) async fn renew(connection: &mut PgConnection, task: TaskId) -> Result<()> {
+/// The same of several tasks.
+pub(crate) async fn holders(
+    connection: &mut PgConnection,
+    tasks: &[TaskId],
+) -> Result<HashMap<TaskId, (WorkerId, Epoch)>> {
+    let ids: Vec<_> = tasks.iter().map(|task| task.0).collect();
+    let rows = sqlx::query!("select task_id, worker_id, epoch from leases where task_id = any($1)", &ids)
+        .fetch_all(connection)
+        .await?;
+    Ok(rows.into_iter().map(|row| (TaskId(row.task_id), (WorkerId(row.worker_id), Epoch(row.epoch)))).collect())
+}
+
+/// Renews leases whose holder reported. The caller has locked the tasks and compared worker and epochs.
+pub(crate) async fn renew(connection: &mut PgConnection, tasks: &[TaskId]) -> Result<()> {
+    let ids: Vec<_> = tasks.iter().map(|task| task.0).collect();
     sqlx::query!(
         "update leases set renewed_at = clock_timestamp(),
-                expires_at = clock_timestamp() + make_interval(secs => $2) where task_id = $1",
-        task.0,
+                expires_at = clock_timestamp() + make_interval(secs => $2) where task_id = any($1)",
+        &ids,
         f64::from(LEASE_SECONDS)
     )
     .execute(connection)

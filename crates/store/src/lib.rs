@@ -19,6 +19,7 @@ pub mod kept_log;
 pub mod leases;
 pub mod orders;
 pub mod pages;
+mod progress;
 pub mod reports;
 pub mod samples;
 pub mod sessions;

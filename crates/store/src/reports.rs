@@ -1,20 +1,20 @@
-//! What workers report, taken in one task at a time under the lock of the task's row; the caller owns the
-//! transaction around all tasks of a report.
+//! What workers report, taken in under the locks of the tasks' rows; the caller owns the transaction around all tasks of
+//! a report. What comes with every report is done for all tasks at once: a worker may have a thousand.
 
 use sqlx::PgConnection;
 use wavemark_domain::compare::{CompareOrder, CompareReport};
 use wavemark_domain::ids::Generation;
 use wavemark_domain::kept_log::LET_GO;
-use wavemark_domain::progress::{Phase, Severity, TableProgress, TaskEventRecord, TaskProgress};
+use wavemark_domain::progress::{Severity, TaskEventRecord, TaskProgress};
 use wavemark_domain::state::{TableState, TaskEvent, TaskStatus};
 use wavemark_domain::{Epoch, Problem, TableOrder, TaskId, WorkerId};
 
 use crate::events::{self, About};
 use crate::tasks::{self, CleanUp, Locked};
-use crate::{Result, compares, kept_log, leases, orders, samples};
+use crate::{Result, compares, kept_log, leases, orders, progress};
 
 /// How a task stands, as its worker says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Stand {
     /// It goes on.
     Running,
@@ -75,27 +75,40 @@ pub struct Asked {
     pub compares_open: Vec<i64>,
 }
 
-/// Takes in one task of a report.
+/// Takes in all tasks of a report, each once under a grant; gives an answer for each, in their order.
 ///
 /// A lease whose time is over but that nobody else took is renewed: the worker went on while it could not report.
 ///
 /// # Errors
 /// A statement failed.
-pub async fn take(connection: &mut PgConnection, worker: WorkerId, report: &Reported<'_>) -> Result<Answer> {
-    let Some(mut task) = tasks::lock(connection, report.task).await? else { return Ok(Answer::Abandon) };
-    if leases::holder(connection, task.id).await? != Some((worker, report.epoch)) {
-        return Ok(Answer::Abandon);
+pub async fn take(connection: &mut PgConnection, worker: WorkerId, reports: &[Reported<'_>]) -> Result<Vec<Answer>> {
+    let ids: Vec<TaskId> = reports.iter().map(|report| report.task).collect();
+    let mut locked = tasks::lock_all(connection, &ids).await?;
+    let holders = leases::holders(connection, &ids).await?;
+    let is_held = |report: &&Reported<'_>| holders.get(&report.task) == Some(&(worker, report.epoch));
+    let held: Vec<&Reported<'_>> = reports.iter().filter(is_held).collect();
+    for report in &held {
+        let Some(task) = locked.get(&report.task) else { continue };
+        let about = About { worker: Some(worker), epoch: Some(report.epoch), ..task.about() };
+        for event in report.events {
+            events::reported(connection, about, event).await?;
+        }
+        orders::done(connection, task.id, report.orders_done).await?;
+        for compare in report.compares {
+            compares::reported(connection, task.id, compare).await?;
+        }
     }
-    let about = About { worker: Some(worker), epoch: Some(report.epoch), ..task.about() };
-    for event in report.events {
-        events::reported(connection, about, event).await?;
+    progress::keep(connection, &held).await?;
+    let running = held.iter().filter(|report| report.stand == Stand::Running);
+    leases::renew(connection, &running.map(|report| report.task).collect::<Vec<_>>()).await?;
+    let mut answers = Vec::with_capacity(reports.len());
+    for report in reports {
+        answers.push(match locked.get_mut(&report.task).filter(|_| is_held(&report)) {
+            Some(task) => stand(connection, task, report).await?,
+            None => Answer::Abandon,
+        });
     }
-    keep_progress(connection, &task, report).await?;
-    orders::done(connection, task.id, report.orders_done).await?;
-    for compare in report.compares {
-        compares::reported(connection, task.id, compare).await?;
-    }
-    stand(connection, &mut task, report).await
+    Ok(answers)
 }
 
 async fn stand(connection: &mut PgConnection, task: &mut Locked, report: &Reported<'_>) -> Result<Answer> {
@@ -133,7 +146,6 @@ async fn stand(connection: &mut PgConnection, task: &mut Locked, report: &Report
 
 async fn running(connection: &mut PgConnection, task: &mut Locked, report: &Reported<'_>) -> Result<Answer> {
     let progress = report.progress;
-    leases::renew(connection, task.id).await?;
     let parked = progress.tables.iter().any(|table| table.state == TableState::Parked);
     let event = if parked { TaskEvent::RunsDegraded } else { TaskEvent::Runs };
     tasks::transition(connection, task, event, None).await?;
@@ -184,67 +196,5 @@ async fn leave_behind(connection: &mut PgConnection, task: &mut Locked, left: &C
     .execute(&mut *connection)
     .await?;
     tasks::transition(connection, task, TaskEvent::CleanUpFailed, Some(&left.problem)).await?;
-    Ok(())
-}
-
-async fn keep_progress(connection: &mut PgConnection, task: &Locked, report: &Reported<'_>) -> Result<()> {
-    let progress = report.progress;
-    let opened =
-        progress.bookmark.is_some() || matches!(progress.phase, Phase::Loading | Phase::Finishing | Phase::Following);
-    let without_tables = TaskProgress { tables: Vec::new(), ..progress.clone() };
-    sqlx::query!(
-        "update tasks set progress = $2, progress_at = clock_timestamp(),
-                granted_generation = case when $3 then generation else granted_generation end,
-                drain_done = greatest(drain_done, $4)
-         where id = $1",
-        task.id.0,
-        serde_json::to_value(without_tables)?,
-        opened,
-        progress.drained.as_ref().map_or(0, |drained| drained.number)
-    )
-    .execute(&mut *connection)
-    .await?;
-    keep_tables(connection, task.id, &progress.tables).await?;
-    samples::keep(connection, task.id, report.epoch, progress).await
-}
-
-/// Writes the tables that changed, and forgets those that the task no longer has.
-async fn keep_tables(connection: &mut PgConnection, task: TaskId, tables: &[TableProgress]) -> Result<()> {
-    if tables.is_empty() {
-        return Ok(());
-    }
-    let column =
-        |part: fn(&TableProgress) -> &str| tables.iter().map(|table| part(table).to_owned()).collect::<Vec<_>>();
-    let schemas = column(|table| &table.table.schema);
-    let names = column(|table| &table.table.table);
-    let progress = tables.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
-    sqlx::query!(
-        "insert into task_tables (task_id, source_schema, source_table, target_schema, target_table, state, progress)
-         select $1, * from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::jsonb[])
-         on conflict (task_id, source_schema, source_table) do update
-         set target_schema = excluded.target_schema, target_table = excluded.target_table,
-             changed_at = case when task_tables.state = excluded.state then task_tables.changed_at
-                               else clock_timestamp() end,
-             state = excluded.state, progress = excluded.progress
-         where task_tables.progress is distinct from excluded.progress",
-        task.0,
-        &schemas,
-        &names,
-        &column(|table| &table.target.schema),
-        &column(|table| &table.target.table),
-        &column(|table| table.state.word()),
-        &progress
-    )
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query!(
-        "delete from task_tables where task_id = $1
-           and (source_schema, source_table) not in (select * from unnest($2::text[], $3::text[]))",
-        task.0,
-        &schemas,
-        &names
-    )
-    .execute(connection)
-    .await?;
     Ok(())
 }

@@ -28,28 +28,36 @@ pub struct Sample {
     pub load_rate: Option<f64>,
 }
 
-/// Keeps a sample if the last is five seconds old.
-pub(crate) async fn keep(
-    connection: &mut PgConnection,
-    task: TaskId,
-    epoch: Epoch,
-    progress: &TaskProgress,
-) -> Result<()> {
+/// Keeps a sample of each task whose last is five seconds old.
+pub(crate) async fn keep(connection: &mut PgConnection, figures: &[(TaskId, Epoch, &TaskProgress)]) -> Result<()> {
+    let ids: Vec<_> = figures.iter().map(|(task, ..)| task.0).collect();
+    let epochs: Vec<i64> = figures.iter().map(|(_, epoch, _)| epoch.0).collect();
+    let gauge = |part: fn(&TaskProgress) -> Option<u64>| -> Vec<Option<i64>> {
+        figures.iter().map(|(.., progress)| part(progress).map(saturate)).collect()
+    };
+    let count = |part: fn(&TaskProgress) -> u64| -> Vec<i64> {
+        figures.iter().map(|(.., progress)| saturate(part(progress))).collect()
+    };
     sqlx::query!(
         "insert into samples (task_id, at, epoch, lag_ms, behind_bytes, log_kept_bytes, changes_read, changes_written,
                               bytes_written, rows_loaded, bytes_loaded)
-         select $1, clock_timestamp(), $2, $3, $4, $5, $6, $7, $8, $9, $10
-         where not exists (select from samples where task_id = $1 and at > clock_timestamp() - interval '4.5 seconds')",
-        task.0,
-        epoch.0,
-        progress.lag_ms.map(saturate),
-        progress.behind_bytes.map(saturate),
-        progress.log_kept_bytes.map(saturate),
-        saturate(progress.changes_read),
-        saturate(progress.changes_written),
-        saturate(progress.bytes_written),
-        saturate(progress.rows_loaded),
-        saturate(progress.bytes_loaded)
+         select n.task, clock_timestamp(), n.epoch, n.lag, n.behind, n.kept, n.changes_read, n.changes_written, n.written,
+                n.rows, n.loaded
+         from unnest($1::uuid[], $2::int8[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[],
+                     $9::int8[], $10::int8[])
+              as n (task, epoch, lag, behind, kept, changes_read, changes_written, written, rows, loaded)
+         where not exists (
+             select from samples where task_id = n.task and at > clock_timestamp() - interval '4.5 seconds')",
+        &ids,
+        &epochs,
+        &gauge(|progress| progress.lag_ms) as _,
+        &gauge(|progress| progress.behind_bytes) as _,
+        &gauge(|progress| progress.log_kept_bytes) as _,
+        &count(|progress| progress.changes_read),
+        &count(|progress| progress.changes_written),
+        &count(|progress| progress.bytes_written),
+        &count(|progress| progress.rows_loaded),
+        &count(|progress| progress.bytes_loaded)
     )
     .execute(connection)
     .await?;

@@ -1,5 +1,7 @@
 //! Tasks, their versioned configurations and the state of their tables.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -338,18 +340,25 @@ impl Locked {
 /// # Errors
 /// The statement failed.
 pub async fn lock(connection: &mut PgConnection, id: TaskId) -> Result<Option<Locked>> {
-    let row = sqlx::query!(
-        r#"select name, status, config_version, generation, granted_generation, epoch, drain_asked, drain_done, must_reload,
+    Ok(lock_all(connection, &[id]).await?.remove(&id))
+}
+
+/// Locks several tasks, in the order in which everyone does; those that are there.
+pub(crate) async fn lock_all(connection: &mut PgConnection, ids: &[TaskId]) -> Result<HashMap<TaskId, Locked>> {
+    let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query!(
+        r#"select id, name, status, config_version, generation, granted_generation, epoch, drain_asked, drain_done, must_reload,
                   exists (select from table_orders o where o.task_id = tasks.id) as "ordered!",
                   exists (select from compares c where c.task_id = tasks.id and c.state in ('waiting', 'running'))
                       as "compared!"
-           from tasks where id = $1 for update"#,
-        id.0
+           from tasks where id = any($1) order by id for update"#,
+        &ids
     )
-    .fetch_optional(connection)
+    .fetch_all(connection)
     .await?;
-    row.map(|row| {
-        Ok(Locked {
+    let locked = rows.into_iter().map(|row| {
+        let id = TaskId(row.id);
+        let locked = Locked {
             id,
             name: row.name,
             status: status(&row.status)?,
@@ -361,9 +370,10 @@ pub async fn lock(connection: &mut PgConnection, id: TaskId) -> Result<Option<Lo
             drain: (row.drain_asked > row.drain_done).then_some(row.drain_asked),
             must_reload: row.must_reload,
             compared: row.compared,
-        })
-    })
-    .transpose()
+        };
+        Ok((id, locked))
+    });
+    locked.collect()
 }
 
 /// Moves a task on, as [`TaskStatus::next`] says, and notes it. `None` if the event can't happen now; nothing is

@@ -9,7 +9,7 @@ use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 use wavemark_domain::ids::TokenId;
-use wavemark_domain::progress::{Drained, Phase, TaskProgress};
+use wavemark_domain::progress::{Drained, Phase, TableProgress, TaskProgress};
 use wavemark_domain::state::{TaskEvent, TaskStatus};
 use wavemark_domain::task::{TaskKind, TaskSettings};
 use wavemark_domain::{EndpointId, Epoch, Problem, TableName, TableWish, TaskId, WorkerId};
@@ -105,14 +105,102 @@ async fn report_with(
 ) -> Answer {
     let mut transaction = pool.begin().await.unwrap();
     let reported = Reported { task, epoch, stand, progress, events: &[], orders_done: &[], compares: &[] };
-    let answer = reports::take(&mut transaction, worker, &reported).await.unwrap();
+    let mut answers = reports::take(&mut transaction, worker, &[reported]).await.unwrap();
     transaction.commit().await.unwrap();
-    answer
+    answers.remove(0)
 }
 
 async fn status(pool: &PgPool, task: TaskId) -> TaskStatus {
     let mut connection = pool.acquire().await.unwrap();
     tasks::get(&mut connection, task).await.unwrap().unwrap().status
+}
+
+/// What one report says of several tasks, as it stands in the metadata then.
+#[tokio::test]
+async fn a_report_of_many_tasks_tells_each_apart() {
+    let pool = support::metadata().await;
+    let (one, other) = {
+        let mut connection = pool.acquire().await.unwrap();
+        (worker(&mut connection, "one").await, worker(&mut connection, "other").await)
+    };
+    let mut ids = Vec::new();
+    for name in ["first", "second", "third"] {
+        ids.push(started(&pool, name).await);
+    }
+    assert_eq!(claim(&pool, one).await.len(), 3);
+    let gone = started(&pool, "fourth").await;
+    assert_eq!(claim(&pool, other).await.len(), 1);
+    let table = |name: &&str| -> TableProgress {
+        serde_json::from_value(json!({
+            "table": {"schema": "shop", "table": name}, "target": {"schema": "mart", "table": name}, "state": "live",
+            "rows_loaded": 0, "bytes_loaded": 0, "chunks": 0, "chunks_done": 0, "chunks_read": 0, "rows_refetched": 0,
+            "inserts": 0, "updates": 0, "deletes": 0, "truncates": 0, "exceptions": 0,
+        }))
+        .unwrap()
+    };
+    let progress = |changes_read, tables: &[&str]| TaskProgress {
+        phase: Phase::Following,
+        changes_read,
+        tables: tables.iter().map(table).collect(),
+        ..TaskProgress::default()
+    };
+    let said = [progress(1, &["a", "b"]), progress(2, &["a"]), progress(3, &[]), progress(4, &["a"])];
+    let report = |task: TaskId, epoch: i64, stand: Stand, at: usize| Reported {
+        task,
+        epoch: Epoch(epoch),
+        stand,
+        progress: &said[at],
+        events: &[],
+        orders_done: &[],
+        compares: &[],
+    };
+    // The third is reported by a grant before, too; the fourth is another's, and the fifth nobody knows.
+    let reports = [
+        report(ids[0], 1, Stand::Running, 0),
+        report(ids[1], 1, Stand::Ended, 1),
+        report(ids[2], 0, Stand::Ended, 3),
+        report(ids[2], 1, Stand::Running, 2),
+        report(gone, 1, Stand::Ended, 3),
+        report(TaskId(Uuid::from_u128(7)), 1, Stand::Running, 3),
+    ];
+    let mut transaction = pool.begin().await.unwrap();
+    let answers = reports::take(&mut transaction, one, &reports).await.unwrap();
+    transaction.commit().await.unwrap();
+    let goes_on = Answer::Continue(Asked::default());
+    let abandons = || Answer::Abandon;
+    assert_eq!(answers, [goes_on.clone(), goes_on.clone(), abandons(), goes_on, abandons(), abandons()]);
+    let rows = |sql: &'static str| {
+        let pool = pool.clone();
+        async move { sqlx::query_scalar::<_, String>(sql).fetch_all(&pool).await.unwrap() }
+    };
+    let of_tasks = "select name || ' ' || status || ' ' || coalesce(progress ->> 'changes_read', '-') \
+        || coalesce(' until ' || round(extract(epoch from l.expires_at - l.renewed_at))::text, '') \
+        from tasks t left join leases l on l.task_id = t.id order by name";
+    let expected =
+        ["first running 1 until 10", "fourth starting - until 10", "second stopped 2", "third running 3 until 10"];
+    assert_eq!(rows(of_tasks).await, expected);
+    let of_tables = "select name || ' ' || source_table || ' ' || target_schema from task_tables \
+        join tasks on id = task_id order by 1";
+    assert_eq!(rows(of_tables).await, ["first a mart", "first b mart", "second a mart"]);
+    let of_samples = "select name || ' ' || changes_read from samples join tasks on id = task_id order by 1";
+    assert_eq!(rows(of_samples).await, ["first 1", "second 2", "third 3"]);
+
+    // A table that a task no longer has goes; those of a task that says nothing of tables stay, and so do another's.
+    let said = [progress(5, &["b"]), progress(6, &[])];
+    let report = |task: TaskId, at: usize| Reported {
+        task,
+        epoch: Epoch(1),
+        stand: Stand::Running,
+        progress: &said[at],
+        events: &[],
+        orders_done: &[],
+        compares: &[],
+    };
+    let mut transaction = pool.begin().await.unwrap();
+    reports::take(&mut transaction, one, &[report(ids[0], 0), report(ids[2], 1)]).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(rows(of_tables).await, ["first b mart", "second a mart"]);
+    assert_eq!(rows(of_samples).await, ["first 1", "second 2", "third 3"]);
 }
 
 #[tokio::test]
@@ -140,8 +228,8 @@ async fn an_order_is_repeated_until_a_worker_has_done_it() {
         orders_done: &done,
         compares: &[],
     };
-    let answer = reports::take(&mut connection, worker, &reported).await.unwrap();
-    assert_eq!(answer, Answer::Continue(Asked { orders: vec![given[1].clone()], ..Asked::default() }));
+    let answers = reports::take(&mut connection, worker, &[reported]).await.unwrap();
+    assert_eq!(answers, [Answer::Continue(Asked { orders: vec![given[1].clone()], ..Asked::default() })]);
     // Everything is loaded again: nothing is left to ask.
     let mut locked = tasks::lock(&mut connection, task).await.unwrap().unwrap();
     tasks::begin_generation(&mut connection, &mut locked).await.unwrap();
