@@ -1,6 +1,6 @@
 //! What is kept of tables is read again as it was written.
 
-use wavemark_connector::target::{Kept, Loader, Session};
+use wavemark_connector::target::{Kept, Loader, Session, Target as _};
 use wavemark_domain::adopt::KeptTable;
 use wavemark_domain::task::Preparation;
 use wavemark_domain::{Fault, LayoutStep, Relayout};
@@ -117,4 +117,106 @@ async fn a_table_of_ours_that_is_begun_again_loses_the_columns_that_the_source_d
     let columns = "SELECT string_agg(attname, ' ' ORDER BY attnum) AS a FROM pg_attribute \
                    WHERE attrelid = 'shop.goods'::regclass AND attnum > 0 AND NOT attisdropped";
     assert_eq!(database.rows(columns).await, "id theirs");
+}
+
+/// What is kept of tables, of all tasks: source and target names, the stage, and how many chunks there are.
+const KEPT: &str = "SELECT source_table AS a, target_table AS b, stage AS c, (SELECT count(*) FROM wavemark.chunks c \
+    WHERE (c.task, c.source_table) = (t.task, t.source_table)) AS d FROM wavemark.tables t ORDER BY task, source_table";
+
+#[tokio::test]
+async fn a_table_that_ends_keeps_its_rows_as_those_of_an_earlier_load() {
+    let database = Database::new().await;
+    let plans = [goods(&ID_AND_V), plan(1, "more", &ID_AND_V)];
+    let mut session = session(&database, &plans).await;
+    for table in &plans {
+        session.begin_table(table, Preparation::Nothing, &mark(table, 2)).await.unwrap();
+    }
+    assert_eq!(session.end_table(&plans[0], false).await.unwrap(), Some(Vec::new()));
+    let before = "goods|goods|loading|2\nmore|more|loading|2";
+    assert_eq!(database.rows(KEPT).await, before, "nothing holds before the wave is committed");
+    commit(&mut session, 1).await.unwrap();
+    assert_eq!(database.rows(KEPT).await, "goods|goods|superseded|0\nmore|more|loading|2");
+    let (there, ..) = kept(&database, 2).await;
+    let marked: Vec<_> = there.tables.iter().map(|mark| &mark.source.table).collect();
+    assert_eq!(marked, ["more"], "its mark is no longer kept");
+}
+
+#[tokio::test]
+async fn a_table_that_another_task_writes_is_neither_dropped_nor_renamed() {
+    let database = Database::new().await;
+    let plans = [goods(&ID_AND_V)];
+    let mut session = session(&database, &plans).await;
+    session.begin_table(&plans[0], Preparation::Nothing, &mark(&plans[0], 1)).await.unwrap();
+    let other = TaskContext { task: TaskId(Uuid::from_u128(9)), name: "other".to_owned(), ..task(1, true) };
+    let (_, mut others, _) = database.target().open_session(&other).await.unwrap();
+    others.attach(&plans).await.unwrap();
+    database.sql("ALTER TABLE shop.goods ADD PRIMARY KEY (id)").await;
+    others.adopt_table(&plans[0], &mark(&plans[0], 1)).await.unwrap();
+    drop(others);
+
+    let problem = session.end_table(&plans[0], true).await.unwrap_err();
+    assert_eq!((problem.fault, &*problem.code), (Fault::Data, "table-not-dropped"));
+    assert!(problem.text.contains("task other writes it, too"), "{problem}");
+    let next = renamed(&plans[0], "wares");
+    let problem = session.alter(std::slice::from_ref(&next.plan), &plans[0], &next).await.unwrap_err();
+    assert_eq!((problem.fault, &*problem.code), (Fault::Data, "table-shared"));
+    session.roll_back().await.unwrap();
+
+    // Once the other is gone for good it is this task's alone.
+    database.target().clean_up(&TaskContext { epoch: Epoch(2), ..other }).await.unwrap();
+    session.alter(std::slice::from_ref(&next.plan), &plans[0], &next).await.unwrap();
+    commit(&mut session, 1).await.unwrap();
+    assert_eq!(database.rows(KEPT).await, "wares|wares|loading|1");
+    session.end_table(&next.plan, true).await.unwrap();
+    commit(&mut session, 2).await.unwrap();
+    assert_eq!(database.rows(KEPT).await, "");
+    assert_eq!(database.rows("SELECT count(*) AS a FROM pg_tables WHERE schemaname = 'shop'").await, "0");
+}
+
+/// The table's next layout under another name.
+fn renamed(before: &TablePlan, name: &str) -> Relayout {
+    let next = TableName::new("shop", name);
+    let source = wavemark_domain::Table { name: next.clone(), ..wavemark_domain::Table::clone(&before.source) };
+    let plan = TablePlan { source: Arc::new(source), target: next.clone(), ..before.clone() };
+    Relayout { plan, steps: vec![LayoutStep::Move { from: before.name().clone(), to: next }] }
+}
+
+#[tokio::test]
+async fn what_is_kept_of_a_table_goes_with_its_name() {
+    let database = Database::new().await;
+    let plans = [goods(&ID_AND_V), plan(1, "more", &ID_AND_V)];
+    let mut session = session(&database, &plans).await;
+    for table in &plans {
+        session.begin_table(table, Preparation::Nothing, &mark(table, 3)).await.unwrap();
+    }
+    // An earlier load left its rows under the next name, and another task has the same names.
+    database
+        .sql(
+            "INSERT INTO wavemark.tables SELECT (jsonb_populate_record(t, '{\"source_table\": \"wares\", \
+                 \"target_table\": \"wares\", \"stage\": \"superseded\"}')).* FROM wavemark.tables t \
+                 WHERE source_table = 'goods'; \
+             INSERT INTO wavemark.foreign_keys SELECT t.task, 'shop', k.on_table, k.on_table || '_fk', k.definition \
+                 FROM (SELECT DISTINCT task FROM wavemark.tables) t, (VALUES \
+                 ('goods', 'FOREIGN KEY (v) REFERENCES shop.more(id)'), \
+                 ('more', 'FOREIGN KEY (v) REFERENCES shop.goods(id)')) AS k (on_table, definition); \
+             INSERT INTO wavemark.foreign_keys SELECT '00000000-0000-0000-0000-000000000009', on_schema, on_table, \
+                 name, definition FROM wavemark.foreign_keys",
+        )
+        .await;
+    let next = renamed(&plans[0], "wares");
+    let after = [next.plan.clone(), plans[1].clone()];
+    session.alter(&after, &plans[0], &next).await.unwrap();
+    commit(&mut session, 1).await.unwrap();
+    assert_eq!(database.rows(KEPT).await, "more|more|loading|3\nwares|wares|loading|3");
+    let keys = "SELECT right(task::text, 1) AS a, on_table AS b, definition AS c FROM wavemark.foreign_keys \
+        ORDER BY task, name";
+    assert_eq!(
+        database.rows(keys).await,
+        "7|wares|FOREIGN KEY (v) REFERENCES shop.more(id)\n7|more|FOREIGN KEY (v) REFERENCES shop.wares(id)\n\
+         9|goods|FOREIGN KEY (v) REFERENCES shop.more(id)\n9|more|FOREIGN KEY (v) REFERENCES shop.goods(id)"
+    );
+    assert_eq!(database.rows("SELECT count(*) AS a FROM shop.wares").await, "0");
+    let (there, ..) = kept(&database, 2).await;
+    let marked: Vec<_> = there.tables.iter().map(|mark| (&*mark.source.table, mark.chunks.len())).collect();
+    assert_eq!(marked, [("more", 3), ("wares", 3)]);
 }
