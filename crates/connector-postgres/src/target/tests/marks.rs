@@ -220,3 +220,32 @@ async fn what_is_kept_of_a_table_goes_with_its_name() {
     let marked: Vec<_> = there.tables.iter().map(|mark| (&*mark.source.table, mark.chunks.len())).collect();
     assert_eq!(marked, [("more", 3), ("wares", 3)]);
 }
+
+#[tokio::test]
+async fn what_comes_after_an_alteration_is_written_by_the_next_layout_and_into_no_other_table() {
+    let database = Database::new().await;
+    let before = [goods(&ID_AND_V), plan(1, "more", &ID_AND_V)];
+    let mut session = session(&database, &before).await;
+    for table in &before {
+        session.begin_table(table, Preparation::Nothing, &mark(table, 0)).await.unwrap();
+    }
+    database.sql("ALTER TABLE shop.goods ADD PRIMARY KEY (id); ALTER TABLE shop.more ADD PRIMARY KEY (id)").await;
+    let next = goods(&[("id!", "integer"), ("v", "text"), ("stock", "integer")]);
+    let steps = vec![LayoutStep::Add { column: "stock".to_owned(), existing: None }];
+    let next = Relayout { plan: next, steps };
+    let after = [next.plan.clone(), before[1].clone()];
+    let mut first = Batch::default();
+    insert(&mut first, 0, &[V::Int(1), V::Text("a")]);
+    insert(&mut first, 1, &[V::Int(1), V::Text("b")]);
+    let mut second = Batch::default();
+    insert(&mut second, 0, &[V::Int(2), V::Text("c"), V::Int(5)]);
+    insert(&mut second, 1, &[V::Int(2), V::Text("d")]);
+    session.apply(&before, &Segment::whole(&first)).await.unwrap();
+    session.alter(&after, &before[0], &next).await.unwrap();
+    wave(&mut session, &after, &second, 1).await.unwrap();
+    assert_eq!(
+        database.rows("SELECT id AS a, v AS b, stock AS c FROM shop.goods ORDER BY id").await,
+        "1|a|NULL\n2|c|5"
+    );
+    assert_eq!(database.rows("SELECT id AS a, v AS b FROM shop.more ORDER BY id").await, "1|b\n2|d");
+}
