@@ -7,7 +7,7 @@
 //!   rows or columns.
 //! - A table whose filter looks at columns that its replica identity lost, or that lost all of it, can't be updated by its
 //!   users as long as it is published so: it is taken out.
-//! - Without its publication, version 18 goes on and sends nothing; those before end the stream.
+//! - Without its publication, version 18 warns in the stream and sends nothing of its tables; those before end the stream.
 //! - Rows of a partition that is detached, dropped or truncated by itself leave the root; those of one that is attached
 //!   with rows come to it. Of the root the log says nothing.
 //!

@@ -62,6 +62,15 @@ pub(super) fn error(body: &[u8]) -> Result<Box<ServerError>, WireError> {
     }
 }
 
+/// The warning by which version 18 says that a publication is not there where it reads: from there on it sends nothing of
+/// its tables. Those before end the stream with an error, and so does this one here.
+pub(super) fn skipped(notice: &[u8]) -> Result<Option<Box<ServerError>>, WireError> {
+    /// `object_not_in_prerequisite_state`: no other warning of a stream has it.
+    const NOT_THERE: &str = "55000";
+    let notice = error(notice)?;
+    Ok((notice.severity == "WARNING" && notice.code == NOT_THERE).then_some(notice))
+}
+
 /// `ParameterStatus`.
 pub(super) fn parameter(body: &[u8]) -> Result<(String, String), WireError> {
     let mut fields = Fields(body);
@@ -118,10 +127,18 @@ mod tests {
         assert_eq!(format!("{found:?}"), "ERROR: no such table (SQLSTATE 42P01)");
     }
 
+    #[test]
+    fn one_warning_alone_means_that_nothing_is_sent_any_more() {
+        let missing = b"SWARNUNG\0VWARNING\0C55000\0Mskipped loading publication \"mine\"\0\0";
+        assert_eq!(skipped(missing).unwrap().unwrap().message, "skipped loading publication \"mine\"");
+        assert!(skipped(b"SWARNING\0VWARNING\0C01000\0Manything else\0\0").unwrap().is_none());
+        assert!(skipped(b"SNOTICE\0VNOTICE\0C55000\0Mno warning\0\0").unwrap().is_none());
+    }
+
     proptest! {
         #[test]
         fn no_body_makes_a_reader_panic(body in prop::collection::vec(any::<u8>(), 0..80)) {
-            let _ = (error(&body), parameter(&body), columns(&body), cells(&body));
+            let _ = (error(&body), skipped(&body).is_ok(), parameter(&body), columns(&body), cells(&body));
         }
     }
 }

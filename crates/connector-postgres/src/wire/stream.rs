@@ -163,8 +163,14 @@ impl StreamReader {
                     self.ended = true;
                     return Err(backend::error(self.buffer.body(range))?.into());
                 }
-                // A notice or a changed parameter.
-                b'N' | b'S' => {}
+                b'N' => {
+                    if let Some(error) = backend::skipped(self.buffer.body(range))? {
+                        self.ended = true;
+                        return Err(error.into());
+                    }
+                }
+                // A changed parameter.
+                b'S' => {}
                 other => return Err(unexpected(other)),
             }
         }

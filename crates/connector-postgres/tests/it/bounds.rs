@@ -229,6 +229,7 @@ async fn a_publication_with_generated_columns_is_refused_where_a_table_has_some(
     }
     let publication =
         "CREATE PUBLICATION \"my tables\" FOR TABLE goods, moves WITH (publish_generated_columns = stored)";
+    pair.source.batch_execute("INSERT INTO goods VALUES (6000, 'too early', 1)").await.unwrap();
     pair.source.batch_execute(publication).await.unwrap();
     let refusal = async || refused(&pair.run(1, TaskKind::Cdc, &TABLES, from_slot(""))).await;
     assert!(refusal().await.text.contains("was not there yet"), "without such a column it is as any other");
