@@ -98,10 +98,10 @@ impl<'a> Single<'a> {
     /// A whole row as it is to be, put in the place of the one with its key, or added.
     pub(crate) fn whole(table: &TargetTable, new: &'a [Cell], is_there: bool) -> Self {
         let is_made = !table.has_more && table.columns.iter().any(|column| column.always);
-        let verb = match is_there {
-            false => Verb::Insert,
-            true if is_made => Verb::Replace,
-            true => Verb::Update,
+        let verb = match (is_there, is_made) {
+            (false, _) => Verb::Insert,
+            (true, true) => Verb::Replace,
+            (true, false) => Verb::Update,
         };
         let set = if is_there { (0..table.columns.len()).collect() } else { Vec::new() };
         Self { verb, set, found_by: FoundBy::Row(new), new: Some(new) }

@@ -52,9 +52,10 @@ pub(crate) fn delete(table: &TargetTable, guarded: bool) -> String {
 /// whole old row.
 pub(crate) fn replace(table: &TargetTable, set: &[usize]) -> String {
     let first = set.len() + 1;
-    let condition = match table.key.is_empty() {
-        true => one_row(table, first),
-        false => key_condition(table, |at| format!("${}", first + at)),
+    let condition = if table.key.is_empty() {
+        one_row(table, first)
+    } else {
+        key_condition(table, |at| format!("${}", first + at))
     };
     let value = |(at, column): (usize, &TargetColumn)| match set.iter().position(|given| *given == at) {
         Some(n) => column.typed(&format!("${}", n + 1)),

@@ -69,7 +69,8 @@ async fn views_unlogged_tables_and_foreign_tables_are_loaded_into_ordinary_table
         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'm', 'f')";
     let made: String = pair.mart.query_one(made, &[]).await.unwrap().get(0);
     assert_eq!(made, "kept rp, outside rp, scratch rp, seen rp");
-    let key = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'scratch'::regclass AND contype = 'p'";
+    let key =
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'scratch'::regclass AND contype = 'p'";
     assert_eq!(pair.mart.query_one(key, &[]).await.unwrap().get::<_, String>(0), "PRIMARY KEY (id)");
     // A task that doesn't follow keeps no log for it.
     let left = "SELECT (SELECT count(*) FROM pg_replication_slots) || ' ' || (SELECT count(*) FROM pg_publication)";
