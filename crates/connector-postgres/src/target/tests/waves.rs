@@ -435,6 +435,59 @@ async fn without_the_right_to_switch_them_off_foreign_keys_still_hold() {
     assert_eq!(database.rows("SELECT parent FROM shop.child").await, "2");
 }
 
+/// A family of two tables, whose key of the child is made with these words; what may be switched off is told.
+async fn family(database: &Database, key: &str, switched_off: bool) -> ([TablePlan; 2], PgSession) {
+    database
+        .sql(&format!(
+            "CREATE SCHEMA shop; CREATE TABLE shop.parent (id integer PRIMARY KEY); \
+             CREATE TABLE shop.child (id integer PRIMARY KEY, parent integer REFERENCES shop.parent {key}); \
+             INSERT INTO shop.parent VALUES (1); INSERT INTO shop.child VALUES (1, 1)"
+        ))
+        .await;
+    let plan =
+        [plan(0, "parent", &[("id!", "integer")]), plan(1, "child", &[("id!", "integer"), ("parent", "integer")])];
+    let mut session = session(database, &plan).await;
+    for table in &plan {
+        session.adopt_table(table, &mark(table, 0)).await.unwrap();
+    }
+    if !switched_off {
+        session.waves.client.batch_execute("SET session_replication_role = origin").await.unwrap();
+        session.waves.replica = false;
+    }
+    (plan, session)
+}
+
+/// What a key did at the source is in the log: where it can't be switched off it would be done twice.
+#[tokio::test]
+async fn a_key_that_acts_is_refused_where_it_can_not_be_switched_off() {
+    for (key, switched_off) in [("ON DELETE CASCADE", true), ("ON DELETE CASCADE", false), ("DEFERRABLE", false)] {
+        let database = Database::new().await;
+        let (plan, mut session) = family(&database, key, switched_off).await;
+        let mut batch = Batch::default();
+        delete(&mut batch, 0, &[V::Int(1)]);
+        delete(&mut batch, 1, &[V::Int(1), V::Null]);
+        let outcome = wave(&mut session, &plan, &batch, 1).await;
+        let refused = (key == "ON DELETE CASCADE" && !switched_off).then_some("target-key-acts");
+        assert_eq!(outcome.as_ref().err().map(|problem| &*problem.code), refused, "{key}, {switched_off}");
+        let left = if refused.is_some() { "1" } else { "0" };
+        assert_eq!(database.rows("SELECT count(*) AS a FROM shop.child").await, left, "{key}, {switched_off}");
+    }
+}
+
+/// The server refuses to empty a table of which a check is put off.
+#[tokio::test]
+async fn what_is_put_off_is_checked_before_its_table_is_emptied() {
+    let database = Database::new().await;
+    let (plan, mut session) = family(&database, "DEFERRABLE", false).await;
+    let mut batch = Batch::default();
+    insert(&mut batch, 0, &[V::Int(2)]);
+    insert(&mut batch, 1, &[V::Int(2), V::Int(2)]);
+    batch.push_change(TableId(1), ChangeKind::Truncate, None, None);
+    insert(&mut batch, 1, &[V::Int(3), V::Int(2)]);
+    wave(&mut session, &plan, &batch, 1).await.unwrap();
+    assert_eq!(database.rows("SELECT id AS a FROM shop.child").await, "3");
+}
+
 #[tokio::test]
 async fn thousands_of_changes_go_by_the_methods_that_the_sizes_choose() {
     let database = Database::new().await;
@@ -496,10 +549,11 @@ async fn old_bookmarks_are_removed_and_the_newest_stays() {
     assert_eq!(database.rows(kept).await, "490|502");
 }
 
-/// A trigger that swallows rows, where triggers fire: the wave must not be committed without them.
+/// A trigger that swallows rows, where triggers fire, or one that always does: the wave must not be committed without
+/// them.
 #[tokio::test]
 async fn an_insert_that_a_trigger_swallows_is_a_divergence() {
-    for count in [1, 90, 400] {
+    for (count, always) in [1, 90, 400].into_iter().flat_map(|count| [(count, false), (count, true)]) {
         let database = Database::new().await;
         items_table(&database).await;
         database
@@ -509,18 +563,23 @@ async fn an_insert_that_a_trigger_swallows_is_a_divergence() {
                  CREATE TRIGGER swallow BEFORE INSERT ON shop.items FOR EACH ROW EXECUTE FUNCTION shop.swallow()",
             )
             .await;
+        if always {
+            database.sql("ALTER TABLE shop.items ENABLE ALWAYS TRIGGER swallow").await;
+        }
         let plan = [items()];
         let mut session = session(&database, &plan).await;
-        session.waves.client.batch_execute("SET session_replication_role = origin").await.unwrap();
-        session.waves.replica = false;
+        if !always {
+            session.waves.client.batch_execute("SET session_replication_role = origin").await.unwrap();
+            session.waves.replica = false;
+        }
         let mut batch = Batch::default();
         for id in 50..50 + count {
             insert(&mut batch, 0, &[V::Int(id), V::Null, V::Text("n"), V::Null]);
         }
         let problem = wave(&mut session, &plan, &batch, 1).await.unwrap_err();
-        assert_eq!(problem.code, "divergence", "{count}: {problem}");
+        assert_eq!(problem.code, "divergence", "{count}, {always}: {problem}");
         session.roll_back().await.unwrap();
-        assert_eq!(database.rows("SELECT count(*) FROM shop.items").await, "6", "{count}");
+        assert_eq!(database.rows("SELECT count(*) FROM shop.items").await, "6", "{count}, {always}");
     }
 }
 
