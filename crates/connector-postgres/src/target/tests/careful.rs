@@ -1,6 +1,6 @@
 //! Row by row: the failing row is found and can be left out.
 
-use wavemark_connector::target::{Checks, Refused, Segment, Session, Verdict};
+use wavemark_connector::target::{Checks, Conflict, Refused, Segment, Session, Verdict};
 use wavemark_domain::Fault;
 
 use super::*;
@@ -54,6 +54,49 @@ async fn rows_that_fail_are_left_out_and_written_to_the_exceptions_in_the_same_c
         database.rows(exceptions).await,
         "1|shop.accounts|insert|{\"id\": \"4\"}|23514|09|0/1\n1|shop.accounts|update|{\"id\": \"77\"}|WM002|09|0/1"
     );
+}
+
+/// Rows that are not as the changes expect them are told apart from other refusals by a look, and become what they are
+/// to be.
+#[tokio::test]
+async fn a_conflict_is_what_the_look_finds_and_is_settled_by_the_change() {
+    let database = Database::new().await;
+    let plan = accounts(&database).await;
+    database.sql("CREATE UNIQUE INDEX ON shop.accounts (owner)").await;
+    let mut session = session(&database, &plan).await;
+    let mut batch = Batch::default();
+    insert(&mut batch, 0, &[V::Int(1), V::Text("mine"), V::Int(10)]);
+    insert(&mut batch, 0, &[V::Int(5), V::Text("b"), V::Int(5)]);
+    update(&mut batch, 0, None, &[V::Int(8), V::Text("new"), V::Int(8)]);
+    update(&mut batch, 0, None, &[V::Int(9), V::Unchanged, V::Int(9)]);
+    delete(&mut batch, 0, &[V::Int(7), V::Null, V::Null]);
+    let mut seen = Vec::new();
+    session
+        .apply_carefully(&plan, &Segment::whole(&batch), Checks::AsDeclared, &mut |row| {
+            seen.push((row.index, row.problem.code.clone(), row.conflict));
+            match row.conflict {
+                Some(Conflict::RowMissing { whole: false }) | None => Verdict::LeaveOut,
+                Some(_) => Verdict::Resolve,
+            }
+        })
+        .await
+        .unwrap();
+    commit(&mut session, 1).await.unwrap();
+    let missing = |whole| Some(Conflict::RowMissing { whole });
+    let told = |at, code: &str, conflict| (at, code.to_owned(), conflict);
+    assert_eq!(
+        seen,
+        [
+            told(0, "duplicate-key", Some(Conflict::RowExists)),
+            // Another row has the owner: not the one that the change is about.
+            told(1, "duplicate-key", None),
+            told(2, "divergence", missing(true)),
+            told(3, "divergence", missing(false)),
+            told(4, "divergence", missing(false)),
+        ]
+    );
+    let rows = database.rows("SELECT id AS a, owner AS b, balance AS c FROM shop.accounts ORDER BY id").await;
+    assert_eq!(rows, "1|mine|10\n2|b|2\n8|new|8");
 }
 
 #[tokio::test]
