@@ -82,8 +82,8 @@ lint: ## the lints, as CI has them
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 sqlx: ## write .sqlx anew, after a change of a query or a migration
-	@# With a query that is not in .sqlx nothing can be built: the program from before does.
-	@[ -x $(TARGET)/debug/queries ] || cargo build --quiet --workspace --locked --bins
+	@# With a query that is not in .sqlx nothing can be built: then the program from before does.
+	@cargo build --quiet --workspace --locked --bins || [ -x $(TARGET)/debug/queries ]
 	@$(TARGET)/debug/queries
 
 sqlx-check: ## whether .sqlx is what the queries are

@@ -123,14 +123,20 @@ async fn a_table_of_ours_that_is_begun_again_loses_the_columns_that_the_source_d
 const KEPT: &str = "SELECT source_table AS a, target_table AS b, stage AS c, (SELECT count(*) FROM wavemark.chunks c \
     WHERE (c.task, c.source_table) = (t.task, t.source_table)) AS d FROM wavemark.tables t ORDER BY task, source_table";
 
+/// Two tables that the task makes, begun with so many chunks.
+async fn begun(database: &Database, chunks: u32) -> ([TablePlan; 2], PgSession) {
+    let plans = [goods(&ID_AND_V), plan(1, "more", &ID_AND_V)];
+    let mut session = session(database, &plans).await;
+    for table in &plans {
+        session.begin_table(table, Preparation::Nothing, &mark(table, chunks)).await.unwrap();
+    }
+    (plans, session)
+}
+
 #[tokio::test]
 async fn a_table_that_ends_keeps_its_rows_as_those_of_an_earlier_load() {
     let database = Database::new().await;
-    let plans = [goods(&ID_AND_V), plan(1, "more", &ID_AND_V)];
-    let mut session = session(&database, &plans).await;
-    for table in &plans {
-        session.begin_table(table, Preparation::Nothing, &mark(table, 2)).await.unwrap();
-    }
+    let (plans, mut session) = begun(&database, 2).await;
     assert_eq!(session.end_table(&plans[0], false).await.unwrap(), Some(Vec::new()));
     let before = "goods|goods|loading|2\nmore|more|loading|2";
     assert_eq!(database.rows(KEPT).await, before, "nothing holds before the wave is committed");
@@ -184,11 +190,7 @@ fn renamed(before: &TablePlan, name: &str) -> Relayout {
 #[tokio::test]
 async fn what_is_kept_of_a_table_goes_with_its_name() {
     let database = Database::new().await;
-    let plans = [goods(&ID_AND_V), plan(1, "more", &ID_AND_V)];
-    let mut session = session(&database, &plans).await;
-    for table in &plans {
-        session.begin_table(table, Preparation::Nothing, &mark(table, 3)).await.unwrap();
-    }
+    let (plans, mut session) = begun(&database, 3).await;
     // An earlier load left its rows under the next name, and another task has the same names.
     database
         .sql(
@@ -224,11 +226,7 @@ async fn what_is_kept_of_a_table_goes_with_its_name() {
 #[tokio::test]
 async fn what_comes_after_an_alteration_is_written_by_the_next_layout_and_into_no_other_table() {
     let database = Database::new().await;
-    let before = [goods(&ID_AND_V), plan(1, "more", &ID_AND_V)];
-    let mut session = session(&database, &before).await;
-    for table in &before {
-        session.begin_table(table, Preparation::Nothing, &mark(table, 0)).await.unwrap();
-    }
+    let (before, mut session) = begun(&database, 0).await;
     database.sql("ALTER TABLE shop.goods ADD PRIMARY KEY (id); ALTER TABLE shop.more ADD PRIMARY KEY (id)").await;
     let next = goods(&[("id!", "integer"), ("v", "text"), ("stock", "integer")]);
     let steps = vec![LayoutStep::Add { column: "stock".to_owned(), existing: None }];

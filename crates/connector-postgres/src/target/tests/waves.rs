@@ -414,18 +414,7 @@ async fn an_identity_that_moves_takes_its_row_along() {
 #[tokio::test]
 async fn without_the_right_to_switch_them_off_foreign_keys_still_hold() {
     let database = Database::new().await;
-    database
-        .sql(
-            "CREATE SCHEMA shop; CREATE TABLE shop.parent (id integer PRIMARY KEY); \
-             CREATE TABLE shop.child (id integer PRIMARY KEY, parent integer REFERENCES shop.parent); \
-             INSERT INTO shop.parent VALUES (1); INSERT INTO shop.child VALUES (1, 1)",
-        )
-        .await;
-    let plan =
-        [plan(0, "parent", &[("id!", "integer")]), plan(1, "child", &[("id!", "integer"), ("parent", "integer")])];
-    let mut session = session(&database, &plan).await;
-    session.waves.client.batch_execute("SET session_replication_role = origin").await.unwrap();
-    session.waves.replica = false;
+    let (plan, mut session) = family(&database, "", false).await;
     session.waves.force = Some(Method::Staged);
     let mut batch = Batch::default();
     insert(&mut batch, 0, &[V::Int(2)]);
