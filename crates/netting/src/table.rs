@@ -22,12 +22,19 @@ struct Entry {
     row: RowRef,
 }
 
+/// Where a row is pending. The hash of its key stands with it, so that a table which grows need not look the key up.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    hash: u64,
+    entry: u32,
+}
+
 pub(crate) struct TableState<'l> {
     table: TableId,
     layout: Layout<'l>,
     hasher: DefaultHashBuilder,
     /// Present key → entry; also keys of rows that were deleted in the run and are in the target.
-    places: HashTable<u32>,
+    places: HashTable<Place>,
     entries: Vec<Entry>,
     keys: Vec<Cell>,
     cells: Vec<Cell>,
@@ -162,6 +169,10 @@ impl<'l> TableState<'l> {
         Some(u32::try_from(at).expect("fewer keys than 2^32"))
     }
 
+    fn entry(&self, place: &Place) -> &Entry {
+        &self.entries[place.entry as usize]
+    }
+
     fn key(&self, at: u32) -> &[Cell] {
         &self.keys[at as usize..at as usize + self.layout.key.len()]
     }
@@ -176,17 +187,17 @@ impl<'l> TableState<'l> {
 
     fn find(&self, batch: &Batch, hash: u64, key: u32) -> Option<usize> {
         self.places
-            .find(hash, |&entry| self.same(batch, self.entries[entry as usize].current, key))
-            .map(|&entry| entry as usize)
+            .find(hash, |place| place.hash == hash && self.same(batch, self.entry(place).current, key))
+            .map(|place| place.entry as usize)
     }
 
     fn remove(&mut self, batch: &Batch, key: u32) {
         let hash = self.hash(batch, key);
         let (entries, keys, width) = (&self.entries, &self.keys, self.layout.key.len());
-        let found = self.places.find_entry(hash, |&entry| {
-            let current = entries[entry as usize].current as usize;
+        let found = self.places.find_entry(hash, |place| {
+            let current = entries[place.entry as usize].current as usize;
             let (a, b) = (&keys[current..current + width], &keys[key as usize..key as usize + width]);
-            a.iter().zip(b).all(|(a, b)| batch.value(*a) == batch.value(*b))
+            place.hash == hash && a.iter().zip(b).all(|(a, b)| batch.value(*a) == batch.value(*b))
         });
         if let Ok(found) = found {
             found.remove();
@@ -202,18 +213,20 @@ impl<'l> TableState<'l> {
     }
 
     fn point(&mut self, batch: &Batch, hash: u64, at: usize) {
-        let (hasher, entries, keys, width) = (&self.hasher, &self.entries, &self.keys, self.layout.key.len());
+        let (entries, keys, width) = (&self.entries, &self.keys, self.layout.key.len());
         let key_of = |entry: u32| {
             let current = entries[entry as usize].current as usize;
             &keys[current..current + width]
         };
         let at = u32::try_from(at).expect("fewer rows than 2^32");
         let key = key_of(at);
-        let same = |&entry: &u32| key_of(entry).iter().zip(key).all(|(a, b)| batch.value(*a) == batch.value(*b));
-        match self.places.entry(hash, same, |&entry| self::hash(hasher, batch, key_of(entry))) {
-            Occupied(mut there) => *there.get_mut() = at,
+        let same = |place: &Place| {
+            place.hash == hash && key_of(place.entry).iter().zip(key).all(|(a, b)| batch.value(*a) == batch.value(*b))
+        };
+        match self.places.entry(hash, same, |place| place.hash) {
+            Occupied(mut there) => there.get_mut().entry = at,
             Vacant(free) => {
-                free.insert(at);
+                free.insert(Place { hash, entry: at });
             }
         }
     }

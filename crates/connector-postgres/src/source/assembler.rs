@@ -412,15 +412,14 @@ impl Assembler {
         {
             self.mark(end, time);
         }
-        let mut batch = std::mem::take(&mut self.writer.batch);
+        let room = Batch::with_room_of(&self.writer.batch, ROOM);
+        let mut batch = std::mem::replace(&mut self.writer.batch, room);
         if let Some(end) = batch.transactions().last().map(|mark| mark.changes_end)
             && batch.is_open()
         {
             let widths = &self.widths;
             self.writer.batch.append_changes(&batch, end..batch.changes().len(), |table| widths[table.index()]);
             batch.truncate_changes(end);
-        } else {
-            self.writer.batch = Batch::with_room_of(&batch, ROOM);
         }
         let open_end = batch.is_open().then(|| self.open_end()).flatten();
         let open_committed_at = batch.is_open().then(|| self.open_time()).flatten();
