@@ -8,7 +8,7 @@ use wavemark_domain::{Fault, Problem};
 
 use crate::error;
 use crate::settings::Settings;
-use crate::tls::{Tls, TlsMode, TlsSettings};
+use crate::tls::{self, Tls, TlsMode, TlsSettings};
 
 /// What a connection is for.
 #[derive(Clone, Debug)]
@@ -114,7 +114,7 @@ impl Drop for Ending {
         runtime.spawn(async move {
             let asked = match tls.mode() {
                 TlsMode::Disable => token.cancel_query(NoTls).await,
-                _ => token.cancel_query(tls.postgres()).await,
+                _ => token.cancel_query(tls::connect(&tls)).await,
             };
             if let Err(error) = asked {
                 tracing::debug!(%error, "a statement could not be ended");
@@ -170,7 +170,7 @@ async fn log_in(settings: &Settings, purpose: &Purpose<'_>) -> Result<Client, Re
         .keepalives_interval(Duration::from_secs(5))
         .keepalives_retries(3)
         .tcp_user_timeout(Duration::from_secs(30))
-        .ssl_mode(tls.ssl_mode());
+        .ssl_mode(tls::ssl_mode(&tls));
     if let Some(password) = &settings.password {
         config.password(password.expose_secret());
     }
@@ -179,7 +179,7 @@ async fn log_in(settings: &Settings, purpose: &Purpose<'_>) -> Result<Client, Re
         tokio::spawn(drive(connection));
         Ok(client)
     } else {
-        let (client, connection) = config.connect(tls.postgres()).await.map_err(Refusal::Postgres)?;
+        let (client, connection) = config.connect(tls::connect(&tls)).await.map_err(Refusal::Postgres)?;
         tokio::spawn(drive(connection));
         Ok(client)
     }

@@ -3,7 +3,7 @@
 use crate::support::certificates::Certificates;
 use crate::support::{Cluster, PASSWORD};
 use secrecy::SecretString;
-use wavemark_connector_postgres::tls::{Tls, TlsMode, TlsSettings};
+use wavemark_connector_postgres::tls::{self, Tls, TlsMode, TlsSettings};
 use wavemark_connector_postgres::wire::{ChannelBinding, ConnectSettings, Connection, WireError};
 use wavemark_domain::Fault;
 
@@ -117,8 +117,8 @@ async fn tls_verifies_what_its_mode_says() {
     let tls = Tls::new(&verified(TlsMode::VerifyFull, &certificates)).unwrap();
     let mut config = tokio_postgres::Config::new();
     config.host("localhost").port(cluster.port).user("scram").password(PASSWORD).dbname("postgres");
-    config.ssl_mode(tls.ssl_mode());
-    let (client, driver) = config.connect(tls.postgres()).await.unwrap();
+    config.ssl_mode(tls::ssl_mode(&tls));
+    let (client, driver) = config.connect(tls::connect(&tls)).await.unwrap();
     let driver = tokio::spawn(driver);
     let row = client.query_one("select ssl from pg_stat_ssl where pid = pg_backend_pid()", &[]).await.unwrap();
     assert!(row.get::<_, bool>(0));
