@@ -25,14 +25,14 @@ type Steps<'a> = &'a mut (dyn FnMut(Step) + Send);
 pub(crate) async fn test(endpoint: &EndpointSettings, as_source: bool, as_target: bool, steps: Steps<'_>) {
     let settings = match Settings::parse(endpoint) {
         Ok(settings) => settings,
-        Err(problem) => return steps(failed("settings", &problem)),
+        Err(problem) => return steps(Step::failed("settings", &problem)),
     };
     if !reach(&settings, steps).await {
         return;
     }
     let client = match job_client(&settings, "test").await {
         Ok(client) => client,
-        Err(problem) => return steps(failed("log in", &problem)),
+        Err(problem) => return steps(Step::failed("log in", &problem)),
     };
     if !version(&client, as_source, steps).await {
         return;
@@ -46,51 +46,39 @@ pub(crate) async fn test(endpoint: &EndpointSettings, as_source: bool, as_target
     }
 }
 
-fn passed(name: &str, text: String) -> Step {
-    Step { name: name.to_owned(), passed: true, text, mend: None }
-}
-
-fn failed(name: &str, problem: &Problem) -> Step {
-    Step { name: name.to_owned(), passed: false, text: problem.to_string(), mend: problem.advice.clone() }
-}
-
-fn judged(name: &str, ok: bool, good: String, bad: (String, String)) -> Step {
-    if ok { passed(name, good) } else { Step { name: name.to_owned(), passed: false, text: bad.0, mend: Some(bad.1) } }
-}
-
 /// Resolve, connect, TLS, log in.
 async fn reach(settings: &Settings, steps: Steps<'_>) -> bool {
     match tokio::net::lookup_host((settings.host.as_str(), settings.port)).await {
         Ok(addresses) => {
             let found: Vec<_> = addresses.map(|address| address.ip().to_string()).collect();
-            steps(passed("resolve", format!("{} is {}.", settings.host, found.join(", "))));
+            steps(Step::passed("resolve", format!("{} is {}.", settings.host, found.join(", "))));
         }
         Err(cause) => {
             let problem = error::wire(
                 &WireError::Resolve { host: settings.host.clone(), source: cause },
                 &format!("resolve {}", settings.host),
             );
-            steps(failed("resolve", &problem));
+            steps(Step::failed("resolve", &problem));
             return false;
         }
     }
     match open(settings).await {
         Ok(encrypted) => {
-            steps(passed("connect", format!("{} answers.", settings.address())));
+            steps(Step::passed("connect", format!("{} answers.", settings.address())));
             let mode = settings.tls.mode;
-            steps(passed("TLS", tls_text(encrypted, mode).to_owned()));
-            steps(passed("log in", format!("Role {} is in database {}.", settings.user, settings.database)));
+            steps(Step::passed("TLS", tls_text(encrypted, mode).to_owned()));
+            steps(Step::passed("log in", format!("Role {} is in database {}.", settings.user, settings.database)));
             true
         }
         Err((step, problem)) => {
             if step != "connect" {
-                steps(passed("connect", format!("{} answers.", settings.address())));
+                steps(Step::passed("connect", format!("{} answers.", settings.address())));
             }
             if step == "log in" {
                 let encrypted = settings.tls.mode != TlsMode::Disable;
-                steps(passed("TLS", tls_text(encrypted, settings.tls.mode).to_owned()));
+                steps(Step::passed("TLS", tls_text(encrypted, settings.tls.mode).to_owned()));
             }
-            steps(failed(step, &problem));
+            steps(Step::failed(step, &problem));
             false
         }
     }
@@ -138,7 +126,7 @@ async fn version(client: &Client, as_source: bool, steps: Steps<'_>) -> bool {
     let row = match row.await {
         Ok(row) => row,
         Err(cause) => {
-            steps(failed("version", &error::driver(&cause, "read the server's version")));
+            steps(Step::failed("version", &error::driver(&cause, "read the server's version")));
             return false;
         }
     };
@@ -153,7 +141,7 @@ async fn version(client: &Client, as_source: bool, steps: Steps<'_>) -> bool {
         format!("The server has version {text}; at least {least} is needed.")
     };
     let ok = number >= least * 10_000;
-    steps(judged("version", ok, format!("PostgreSQL {text}."), (bad, "Upgrade the server.".to_owned())));
+    steps(Step::judged("version", ok, format!("PostgreSQL {text}."), (bad, "Upgrade the server.".to_owned())));
     ok
 }
 
@@ -179,7 +167,7 @@ const SOURCE_ROLES: &str = "\
 async fn source(settings: &Settings, client: &Client, steps: Steps<'_>) {
     let row = match client.query_one(&source_sql(), &[]).await {
         Ok(row) => row,
-        Err(cause) => return steps(failed("rights", &error::driver(&cause, "read the source's settings"))),
+        Err(cause) => return steps(Step::failed("rights", &error::driver(&cause, "read the source's settings"))),
     };
     let logical = row.get::<_, &str>(0) == "logical";
     for step in source_steps(settings, &row) {
@@ -200,7 +188,7 @@ fn source_steps(settings: &Settings, row: &Row) -> Vec<Step> {
     let readable: i64 = row.get(7);
     let is_rds: bool = row.get(11);
     vec![
-        judged(
+        Step::judged(
             "read tables",
             readable > 0,
             format!("{readable} tables can be read."),
@@ -211,13 +199,13 @@ fn source_steps(settings: &Settings, row: &Row) -> Vec<Step> {
                 ),
             ),
         ),
-        judged(
+        Step::judged(
             "log level",
             level == "logical",
             "wal_level is logical.".to_owned(),
             (format!("wal_level is {level}; following the log needs logical."), managed::set_logical(is_rds)),
         ),
-        judged(
+        Step::judged(
             "replication right",
             row.get(2),
             format!("Role {} may replicate.", settings.user),
@@ -226,7 +214,7 @@ fn source_steps(settings: &Settings, row: &Row) -> Vec<Step> {
         if row.get(8) {
             standby(row)
         } else {
-            judged(
+            Step::judged(
                 "publication right",
                 row.get::<_, bool>(1) || row.get::<_, bool>(5),
                 "Publications can be made.".to_owned(),
@@ -236,13 +224,13 @@ fn source_steps(settings: &Settings, row: &Row) -> Vec<Step> {
                 ),
             )
         },
-        judged(
+        Step::judged(
             "slots left",
             slots > 0,
             format!("{slots} replication slots are left."),
             ("All replication slots are in use.".to_owned(), managed::set(is_rds, "max_replication_slots", "20", true)),
         ),
-        judged(
+        Step::judged(
             "senders left",
             senders > 0,
             format!("{senders} WAL senders are left."),
@@ -269,7 +257,7 @@ fn standby(row: &Row) -> Step {
     let good = "The server is a standby: publications are made at its primary, by the statement that a task's first \
                 start tells."
         .to_owned();
-    judged("standby", version >= LEAST_STANDBY_VERSION && row.get::<_, bool>(10), good, bad)
+    Step::judged("standby", version >= LEAST_STANDBY_VERSION && row.get::<_, bool>(10), good, bad)
 }
 
 /// Really makes a slot, which goes with its connection. It waits for running transactions, so not for long.
@@ -282,9 +270,9 @@ async fn slot(settings: &Settings) -> Step {
         made.map_err(|cause| error::wire(&cause, &doing))
     };
     match tokio::time::timeout(Duration::from_secs(10), attempt).await {
-        Ok(Ok(_)) => passed("replication", "A slot for pgoutput was made and removed.".to_owned()),
-        Ok(Err(problem)) => failed("replication", &problem),
-        Err(_) => passed(
+        Ok(Ok(_)) => Step::passed("replication", "A slot for pgoutput was made and removed.".to_owned()),
+        Ok(Err(problem)) => Step::failed("replication", &problem),
+        Err(_) => Step::passed(
             "replication",
             "The slot was not made within 10 s: it waits for a transaction that has been open for long, or at a standby \
              for its primary's next record of running ones."
@@ -300,13 +288,16 @@ async fn durability(settings: &Settings, client: &Client, steps: Steps<'_>) {
     }
     match crate::target::assess_durability(client, settings).await {
         Ok(found) if found.is_empty() => {
-            steps(passed("confirm after", "The standbys are there, and how far they are can be seen.".to_owned()));
+            steps(Step::passed(
+                "confirm after",
+                "The standbys are there, and how far they are can be seen.".to_owned(),
+            ));
         }
         Ok(found) => found.into_iter().for_each(|finding| {
             let passed = finding.weight != Weight::Blocker;
             steps(Step { name: "confirm after".to_owned(), passed, text: finding.text, mend: finding.mend });
         }),
-        Err(problem) => steps(failed("confirm after", &problem)),
+        Err(problem) => steps(Step::failed("confirm after", &problem)),
     }
 }
 
@@ -317,12 +308,12 @@ const TARGET: &str = "\
 async fn target(client: &Client, steps: Steps<'_>) {
     let row = match client.query_one(TARGET, &[]).await {
         Ok(row) => row,
-        Err(cause) => return steps(failed("rights", &error::driver(&cause, "read the target's settings"))),
+        Err(cause) => return steps(Step::failed("rights", &error::driver(&cause, "read the target's settings"))),
     };
     let role =
         client.query_one("SELECT current_user::text", &[]).await.map_or_else(|_| String::new(), |row| row.get(0));
     let (database, role) = (quote_identifier(row.get(1)), quote_identifier(&role));
-    steps(judged(
+    steps(Step::judged(
         "write",
         !row.get::<_, bool>(2),
         "The server takes writes.".to_owned(),
@@ -331,7 +322,7 @@ async fn target(client: &Client, steps: Steps<'_>) {
             format!("ALTER DATABASE {database} SET default_transaction_read_only = off; -- or use the primary"),
         ),
     ));
-    steps(judged(
+    steps(Step::judged(
         "create schemas",
         row.get(0),
         "Schemas can be made in the database.".to_owned(),
@@ -348,5 +339,5 @@ async fn target(client: &Client, steps: Steps<'_>) {
         "Triggers of the target will fire: the role may not set session_replication_role (version 15: GRANT SET ON \
          PARAMETER session_replication_role TO the role)."
     };
-    steps(passed("triggers", text.to_owned()));
+    steps(Step::passed("triggers", text.to_owned()));
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use wavemark_connector::spec::{FieldKind, FieldSpec, PositionSpec, Role, load_rate, max_connections};
+use wavemark_connector::spec::{
+    FieldKind, FieldSpec, PositionSpec, Role, connect_timeout, encryption, load_rate, max_connections,
+};
 use wavemark_connector::{EndpointSettings, SettingsSpec};
 use wavemark_domain::{Fault, Problem};
 
@@ -167,9 +169,6 @@ impl Settings {
 }
 
 /// What an endpoint of this system has.
-///
-/// `verify-full` is the default: everything weaker lets whoever sits on the way read and change the rows, and a
-/// default is what most endpoints run with. A server without TLS is an explicit `disable`.
 #[must_use]
 pub fn spec() -> SettingsSpec {
     let positions = PositionSpec { form: position::FORM, is_one: |text| text.parse::<Lsn>().is_ok(), check_start };
@@ -177,50 +176,31 @@ pub fn spec() -> SettingsSpec {
 }
 
 fn fields() -> Vec<FieldSpec> {
-    vec![
-        required("host", "Host", FieldKind::Text, "Name or address of the server, as a worker reaches it."),
-        optional(
+    let reached = [
+        FieldSpec::required("host", "Host", FieldKind::Text, "Name or address of the server, as a worker reaches it."),
+        FieldSpec::optional(
             "port",
             "Port",
             FieldKind::Integer { min: 1, max: 65_535 },
             Some("5432"),
             "TCP port of the server; a connection pooler such as PgBouncer can't be used.",
         ),
-        required("database", "Database", FieldKind::Text, "The database that holds the tables."),
-        required("user", "User", FieldKind::Text, "The role that logs in; the test says which rights it lacks."),
-        secret("password", "Password", FieldKind::Text, "The role's password; not needed with a client certificate."),
-        optional(
-            "tls_mode",
-            "TLS",
-            FieldKind::Choice { words: &["disable", "require", "verify-ca", "verify-full"] },
-            Some("verify-full"),
-            "disable: plain text; require: encrypted, with whoever answers; verify-ca: the server's certificate comes \
-             from the CA; verify-full: and it is for this host.",
+        FieldSpec::required("database", "Database", FieldKind::Text, "The database that holds the tables."),
+        FieldSpec::required(
+            "user",
+            "User",
+            FieldKind::Text,
+            "The role that logs in; the test says which rights it lacks.",
         ),
-        optional(
-            "tls_ca",
-            "CA certificate",
-            FieldKind::Pem,
-            None,
-            "Certificates of the authorities that the server's certificate must come from; needed by verify-ca and \
-             verify-full.",
+        FieldSpec::secret(
+            "password",
+            "Password",
+            FieldKind::Text,
+            "The role's password; not needed with a client certificate.",
         ),
-        optional(
-            "tls_client_certificate",
-            "Client certificate",
-            FieldKind::Pem,
-            None,
-            "Shown to a server that asks for one; given together with its key.",
-        ),
-        secret("tls_client_key", "Client key", FieldKind::Pem, "The client certificate's private key, not encrypted."),
-        optional(
-            "connect_timeout_seconds",
-            "Connect timeout",
-            FieldKind::Integer { min: 1, max: 300 },
-            Some("10"),
-            "How many seconds one attempt to connect may take.",
-        ),
-        optional(
+    ];
+    let used = [
+        FieldSpec::optional(
             "silence_limit_seconds",
             "Silence limit",
             FieldKind::Integer { min: 2, max: 3_600 },
@@ -228,7 +208,7 @@ fn fields() -> Vec<FieldSpec> {
             "As a source, how many seconds its log may be silent; it is asked for an answer at half of that, and \
              connected to anew when none came.",
         ),
-        optional(
+        FieldSpec::optional(
             "confirm_after",
             "Confirm after",
             FieldKind::Choice { words: &["local-flush", "synchronous-standby", "named-standbys"] },
@@ -236,7 +216,7 @@ fn fields() -> Vec<FieldSpec> {
             "As a target, what must have a change before the source may forget it: this server's disk; a synchronous \
              standby, which each commit waits for; or the disks of the standbys named below, without waiting.",
         ),
-        optional(
+        FieldSpec::optional(
             "confirm_standbys",
             "Standbys",
             FieldKind::Text,
@@ -247,25 +227,8 @@ fn fields() -> Vec<FieldSpec> {
         load_rate(),
         // A source needs more than a target.
         max_connections(crate::source::NEEDS.least()),
-    ]
-}
-
-fn required(name: &'static str, label: &'static str, kind: FieldKind, doc: &'static str) -> FieldSpec {
-    FieldSpec { name, label, kind, required: true, secret: false, default: None, doc }
-}
-
-fn optional(
-    name: &'static str,
-    label: &'static str,
-    kind: FieldKind,
-    default: Option<&'static str>,
-    doc: &'static str,
-) -> FieldSpec {
-    FieldSpec { name, label, kind, required: false, secret: false, default, doc }
-}
-
-fn secret(name: &'static str, label: &'static str, kind: FieldKind, doc: &'static str) -> FieldSpec {
-    FieldSpec { name, label, kind, required: false, secret: true, default: None, doc }
+    ];
+    reached.into_iter().chain(encryption()).chain([connect_timeout()]).chain(used).collect()
 }
 
 #[cfg(test)]

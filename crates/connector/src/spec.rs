@@ -100,6 +100,55 @@ pub fn max_connections(least: u16) -> FieldSpec {
     }
 }
 
+/// The settings by which connections are encrypted, and whose certificates are trusted. `verify-full` is the default:
+/// everything weaker lets whoever sits on the way read and change the rows, and a default is what most endpoints run with.
+#[must_use]
+pub fn encryption() -> [FieldSpec; 4] {
+    [
+        FieldSpec::optional(
+            "tls_mode",
+            "TLS",
+            FieldKind::Choice { words: &["disable", "require", "verify-ca", "verify-full"] },
+            Some("verify-full"),
+            "disable: plain text; require: encrypted, with whoever answers; verify-ca: the server's certificate comes \
+             from the CA; verify-full: and it is for this host.",
+        ),
+        FieldSpec::optional(
+            "tls_ca",
+            "CA certificate",
+            FieldKind::Pem,
+            None,
+            "Certificates of the authorities that the server's certificate must come from; needed by verify-ca and \
+             verify-full.",
+        ),
+        FieldSpec::optional(
+            "tls_client_certificate",
+            "Client certificate",
+            FieldKind::Pem,
+            None,
+            "Shown to a server that asks for one; given together with its key.",
+        ),
+        FieldSpec::secret(
+            "tls_client_key",
+            "Client key",
+            FieldKind::Pem,
+            "The client certificate's private key, not encrypted.",
+        ),
+    ]
+}
+
+/// The setting by which an attempt to connect is limited.
+#[must_use]
+pub const fn connect_timeout() -> FieldSpec {
+    FieldSpec::optional(
+        "connect_timeout_seconds",
+        "Connect timeout",
+        FieldKind::Integer { min: 1, max: 300 },
+        Some("10"),
+        "How many seconds one attempt to connect may take.",
+    )
+}
+
 /// What a setting may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "is")]
@@ -196,6 +245,30 @@ impl SettingsSpec {
 }
 
 impl FieldSpec {
+    /// A setting that must be given.
+    #[must_use]
+    pub const fn required(name: &'static str, label: &'static str, kind: FieldKind, doc: &'static str) -> Self {
+        Self { name, label, kind, required: true, secret: false, default: None, doc }
+    }
+
+    /// A setting that may be left out.
+    #[must_use]
+    pub const fn optional(
+        name: &'static str,
+        label: &'static str,
+        kind: FieldKind,
+        default: Option<&'static str>,
+        doc: &'static str,
+    ) -> Self {
+        Self { name, label, kind, required: false, secret: false, default, doc }
+    }
+
+    /// A secret that may be left out.
+    #[must_use]
+    pub const fn secret(name: &'static str, label: &'static str, kind: FieldKind, doc: &'static str) -> Self {
+        Self { name, label, kind, required: false, secret: true, default: None, doc }
+    }
+
     fn check(&self, given: Option<&Value>, secrets: &[&str]) -> Result<(), FieldError> {
         let Some(value) = given.filter(|value| !value.is_null()) else {
             let missing = self.required && !(self.secret && secrets.contains(&self.name));

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Problem;
+
 /// One step of an endpoint's test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
@@ -14,6 +16,29 @@ pub struct Step {
     /// The statement or setting that mends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mend: Option<String>,
+}
+
+impl Step {
+    /// One that went well.
+    pub fn passed(name: &str, text: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), passed: true, text: text.into(), mend: None }
+    }
+
+    /// One that a problem ended.
+    #[must_use]
+    pub fn failed(name: &str, problem: &Problem) -> Self {
+        Self { name: name.to_owned(), passed: false, text: problem.to_string(), mend: problem.advice.clone() }
+    }
+
+    /// One that went well if `ok`; if not, with what was found and what mends it.
+    #[must_use]
+    pub fn judged(name: &str, ok: bool, good: String, (bad, mend): (String, String)) -> Self {
+        if ok {
+            Self::passed(name, good)
+        } else {
+            Self { name: name.to_owned(), passed: false, text: bad, mend: Some(mend) }
+        }
+    }
 }
 
 /// How much a finding of an assessment matters.
