@@ -20,7 +20,9 @@ use wavemark_domain::catalog::{Column, Table};
 use wavemark_domain::check::Finding;
 #[cfg(doc)]
 use wavemark_domain::task::TaskSettings;
-use wavemark_domain::{Batch, Encoding, Fault, Position, Problem, Relayout, RowFilter, TableId, TableName, TablePlan};
+use wavemark_domain::{
+    Batch, Encoding, Fault, Logical, Position, Problem, Relayout, RowFilter, TableId, TableName, TablePlan,
+};
 
 use crate::TaskContext;
 use crate::compare::Side;
@@ -47,6 +49,13 @@ pub trait Source: Send + Sync {
 
     /// The encodings in which it can give a column, both in the load and in the log. No I/O.
     fn offers(&self, table: &Table, column: &Column) -> Vec<Encoding>;
+
+    /// What a column holds in words that no system owns, for a target of another system; `None` if it has none. What is
+    /// said here it can give, in the load and in the log, as [`Logical::encoding`] says. No I/O.
+    fn logical(&self, table: &Table, column: &Column) -> Option<Logical> {
+        let _ = (table, column);
+        None
+    }
 
     /// Why the log can't say what happens to a table, if it can't. No I/O.
     fn refuses_to_follow(&self, table: &Table) -> Option<Problem>;

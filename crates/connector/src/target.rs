@@ -22,7 +22,7 @@ use wavemark_domain::catalog::{Column, Table, TableName};
 use wavemark_domain::check::Finding;
 use wavemark_domain::ids::Generation;
 use wavemark_domain::task::Preparation;
-use wavemark_domain::{Batch, Encoding, Epoch, Position, Problem, Relayout, TableId, TablePlan, WaveNumber};
+use wavemark_domain::{Batch, Encoding, Epoch, Logical, Position, Problem, Relayout, TableId, TablePlan, WaveNumber};
 
 use crate::TaskContext;
 use crate::compare::Side;
@@ -35,8 +35,17 @@ pub trait Target: Send + Sync {
     /// How many connections a task opens here. No I/O.
     fn connections(&self) -> Needs;
 
-    /// The encodings that it takes for a source's column, best first; empty if it can't hold the type. No I/O.
-    fn accepts(&self, source_engine: &str, table: &Table, column: &Column) -> Vec<Encoding>;
+    /// The encodings that it takes for a source's column, best first; empty if it can't hold the type. `logical` is what
+    /// a source of another system says of it. No I/O.
+    fn accepts(&self, source_engine: &str, column: &Column, logical: Option<&Logical>) -> Vec<Encoding>;
+
+    /// A table of another system as this one would declare it: names and their order are the source's, types, keys and
+    /// what else there is are in this system's words. `logical` is what the source says of each column; one that it has no
+    /// word for does not travel. `None` for a table of this system. No I/O.
+    fn declare(&self, source_engine: &str, table: &Table, logical: &[Option<Logical>]) -> Option<Table> {
+        let _ = (source_engine, table, logical);
+        None
+    }
 
     /// The forms in which it takes the rows of a planned table in the load. No I/O.
     fn block_formats(&self, table: &TablePlan) -> Vec<BlockFormat>;

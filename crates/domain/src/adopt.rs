@@ -151,6 +151,7 @@ mod tests {
                 bytes_estimated: None,
                 native: serde_json::Value::Null,
             }),
+            declared: None,
             target: TableName::new("s", target),
             columns: columns.iter().enumerate().map(planned).collect(),
             key: vec![0],

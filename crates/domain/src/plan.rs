@@ -27,6 +27,10 @@ pub struct TablePlan {
     pub id: TableId,
     /// The table as the source describes it.
     pub source: Arc<Table>,
+    /// The table as the target's system would declare it, with the source's names, where the two systems differ: the same
+    /// columns in the same order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared: Option<Arc<Table>>,
     /// The exact name in the target.
     pub target: TableName,
     /// The columns that travel, in the order of a row's cells.
@@ -52,6 +56,12 @@ impl TablePlan {
     pub fn column_names(&self) -> Vec<(String, String)> {
         let name = |column: &ColumnPlan| (self.source.columns[column.source].name.clone(), column.target_name.clone());
         self.columns.iter().map(name).collect()
+    }
+
+    /// The table in the words of the target's system; its names are the source's.
+    #[must_use]
+    pub fn in_target(&self) -> &Table {
+        self.declared.as_deref().unwrap_or(&self.source)
     }
 
     /// The source's name.

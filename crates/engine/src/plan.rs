@@ -7,7 +7,7 @@ use wavemark_connector::source::Replan;
 use wavemark_connector::{Source, Target};
 use wavemark_domain::catalog::Table;
 use wavemark_domain::mapping::Mappings;
-use wavemark_domain::{ColumnPlan, Encoding, Fault, Problem, RowFilter, TableId, TableName, TablePlan};
+use wavemark_domain::{ColumnPlan, Encoding, Fault, Logical, Problem, RowFilter, TableId, TableName, TablePlan};
 
 use crate::run::Run;
 
@@ -61,13 +61,14 @@ fn plan_table(
         Ok(rows) => rows,
         Err(problem) => return Some(Err(problem)),
     };
+    let logical: Vec<Option<Logical>> = table.columns.iter().map(|column| source.logical(table, column)).collect();
     let mut columns = Vec::with_capacity(mapped.columns.len());
     for (index, target_name) in mapped.columns {
         let column = &table.columns[index];
         if column.generated {
             continue;
         }
-        let Some(encoding) = agree(source_engine, table, index, source, target) else {
+        let Some(encoding) = agree(source_engine, table, index, logical[index].as_ref(), source, target) else {
             let why = format!("column {} has the type {}, which the target can't take", column.name, column.declared);
             return Some(Err(refusal(table, &why).advice("Leave it out with a remove-column rule.")));
         };
@@ -77,6 +78,7 @@ fn plan_table(
     Some(key.map(|key| TablePlan {
         id,
         source: Arc::clone(table),
+        declared: target.declare(source_engine, table, &logical).map(Arc::new),
         target: mapped.target,
         columns,
         key,
@@ -108,12 +110,13 @@ fn agree(
     source_engine: &str,
     table: &Table,
     index: usize,
+    logical: Option<&Logical>,
     source: &dyn Source,
     target: &dyn Target,
 ) -> Option<Encoding> {
     let column = &table.columns[index];
     let offers = source.offers(table, column);
-    target.accepts(source_engine, table, column).into_iter().find(|encoding| offers.contains(encoding))
+    target.accepts(source_engine, column, logical).into_iter().find(|encoding| offers.contains(encoding))
 }
 
 fn key_of(table: &Table, columns: &[ColumnPlan]) -> Result<Vec<usize>, Problem> {

@@ -112,15 +112,15 @@ fn holds_already(before: &TablePlan, next: &Relayout, column: &str, there: &Rela
     });
     let old = renamed.unwrap_or(column);
     let Some(found) = there.declared(name_in(before, old)?) else { return Ok(false) };
-    let was = before.source.columns.iter().find(|one| one.name == old).map(|one| one.declared.as_str());
-    let planned = next.plan.columns.iter().find(|one| next.plan.source.columns[one.source].name == column);
+    let was = before.in_target().columns.iter().find(|one| one.name == old).map(|one| one.declared.as_str());
+    let planned = next.plan.columns.iter().find(|one| next.plan.in_target().columns[one.source].name == column);
     Ok(was != Some(found) && planned.is_some_and(|planned| wider::fit(&next.plan, planned, found).is_some()))
 }
 
 /// A new column: rows that are there get their value by a default, which then is the source's.
 fn add(table: &str, plan: &TablePlan, column: &str, existing: Option<&str>) -> Result<Vec<String>, Problem> {
     let (name, kind) = declared(plan, column)?;
-    let source = plan.source.columns.iter().find(|one| one.name == column);
+    let source = plan.in_target().columns.iter().find(|one| one.name == column);
     let default = source.and_then(|source| ColumnNative::of(source).ok()).and_then(|native| native.default);
     let default = default.filter(|default| !default.starts_with("nextval("));
     let first = existing.map_or_else(String::new, |value| format!(" DEFAULT {}", escape_literal(value)));
@@ -140,13 +140,13 @@ fn add(table: &str, plan: &TablePlan, column: &str, existing: Option<&str>) -> R
 /// A column's name in the target, quoted, and its type with its collation.
 fn declared(plan: &TablePlan, column: &str) -> Result<(String, String), Problem> {
     let name = quote_identifier(name_in(plan, column)?);
-    let source = plan.source.columns.iter().find(|one| one.name == column).ok_or_else(|| lacks(plan, column))?;
+    let source = plan.in_target().columns.iter().find(|one| one.name == column).ok_or_else(|| lacks(plan, column))?;
     let collation = ColumnNative::of(source).ok().and_then(|native| native.collation);
     Ok((name, format!("{}{}", source.declared, create::collate(collation.as_ref()))))
 }
 
 fn name_in<'a>(plan: &'a TablePlan, column: &str) -> Result<&'a str, Problem> {
-    let planned = plan.columns.iter().find(|planned| plan.source.columns[planned.source].name == column);
+    let planned = plan.columns.iter().find(|planned| plan.in_target().columns[planned.source].name == column);
     planned.map(|planned| planned.target_name.as_str()).ok_or_else(|| lacks(plan, column))
 }
 

@@ -101,7 +101,7 @@ fn collisions(plan: &[TablePlan]) -> Vec<Finding> {
                 findings.push(finding(Weight::Blocker, "target-collision", text, None));
             }
         }
-        let generated = one.source.columns.iter().any(|column| column.generated);
+        let generated = one.in_target().columns.iter().any(|column| column.generated);
         if generated && !keeps_names(one) {
             let text = format!(
                 "{} has a generated column, which is not made in {} because columns are renamed.",

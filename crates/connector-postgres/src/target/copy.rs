@@ -3,7 +3,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use wavemark_domain::{Batch, Cell, Problem};
 
-use super::table::TargetColumn;
+use super::canonical::Unfit;
+use super::table::{Rewrite, TargetColumn};
 use super::types::Cursor;
 
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
@@ -79,17 +80,30 @@ impl Writer {
     }
 }
 
-/// A value with the target's oids in it.
+/// A value as the target takes it: with its oids in it, or in this system's form.
 pub(crate) fn rewritten<'a>(
     value: &'a [u8],
     column: &TargetColumn,
     scratch: &'a mut Vec<u8>,
 ) -> Result<&'a [u8], Problem> {
-    let Some(shape) = &column.rewrite else { return Ok(value) };
     scratch.clear();
-    scratch.extend_from_slice(value);
-    shape.overwrite(scratch).map_err(|_| misshapen(column))?;
+    match &column.rewrite {
+        None => return Ok(value),
+        Some(Rewrite::Oids(shape)) => {
+            scratch.extend_from_slice(value);
+            shape.overwrite(scratch).map_err(|_| misshapen(column))?;
+        }
+        Some(Rewrite::Canonical(canonical)) => {
+            canonical.write(value, scratch).map_err(|unfit| does_not_fit(column, unfit))?;
+        }
+    }
     Ok(scratch)
+}
+
+fn does_not_fit(column: &TargetColumn, unfit: Unfit) -> Problem {
+    let text = format!("A value of column {} has no place in {}: {unfit}.", column.name, column.type_text);
+    Problem::new(wavemark_domain::Fault::Data, "value-does-not-fit", text)
+        .advice("Change the value at the source, or leave the column out with a remove-column rule.")
 }
 
 fn misshapen(column: &TargetColumn) -> Problem {
@@ -150,7 +164,7 @@ impl<'t> Rewriter<'t> {
         let mut rest = Cursor(&mut self.kept[at..at + length]);
         rest.take(2).map_err(broken)?;
         for column in self.columns {
-            if let (Some(value), Some(shape)) = (rest.sized().map_err(broken)?, &column.rewrite) {
+            if let (Some(value), Some(shape)) = (rest.sized().map_err(broken)?, column.rewrites_oids()) {
                 shape.overwrite(value).map_err(|_| misshapen(column))?;
             }
         }
@@ -198,7 +212,7 @@ mod tests {
             base: 0,
             casts: false,
             unnests: true,
-            rewrite,
+            rewrite: rewrite.map(Rewrite::Oids),
             equals: "=".to_owned(),
         }
     }

@@ -42,7 +42,7 @@ async fn sequence(
     table: &TablePlan,
     column: &str,
 ) -> Result<Option<u32>, tokio_postgres::Error> {
-    let Some(planned) = table.columns.iter().find(|one| table.source.columns[one.source].name == column) else {
+    let Some(planned) = table.columns.iter().find(|one| table.in_target().columns[one.source].name == column) else {
         return Ok(None);
     };
     // The function takes the table as an identifier and the column as a plain text.
@@ -56,7 +56,7 @@ async fn sequence(
     if own.is_some() {
         return Ok(own);
     }
-    let native = crate::native::TableNative::of(&table.source).unwrap_or_default();
+    let native = crate::native::TableNative::of(table.in_target()).unwrap_or_default();
     let Some(sequence) = native.sequences.iter().find(|sequence| sequence.column == column) else {
         return Ok(None);
     };

@@ -103,7 +103,7 @@ pub(crate) async fn create_schema(transaction: &impl GenericClient, name: &str) 
 
 /// Reads the native part of a table's description.
 pub(crate) fn native(table: &TablePlan) -> Result<TableNative, Problem> {
-    TableNative::of(&table.source).map_err(|error| unreadable(table, &error))
+    TableNative::of(table.in_target()).map_err(|error| unreadable(table, &error))
 }
 
 pub(super) fn unreadable(table: &TablePlan, error: &serde_json::Error) -> Problem {
@@ -112,13 +112,13 @@ pub(super) fn unreadable(table: &TablePlan, error: &serde_json::Error) -> Proble
 
 /// Whether every travelling column keeps its name, so that expressions over them hold on the target too.
 pub(crate) fn keeps_names(table: &TablePlan) -> bool {
-    table.columns.iter().all(|column| table.source.columns[column.source].name == column.target_name)
+    table.columns.iter().all(|column| table.in_target().columns[column.source].name == column.target_name)
 }
 
 fn create_statement(table: &TablePlan, native: &TableNative, version: i32) -> Result<String, Problem> {
     let generates = keeps_names(table);
     let mut columns = Vec::new();
-    for (at, source) in table.source.columns.iter().enumerate() {
+    for (at, source) in table.in_target().columns.iter().enumerate() {
         let own = ColumnNative::of(source).map_err(|error| unreadable(table, &error))?;
         let not_null = if source.not_null { " NOT NULL" } else { "" };
         let planned = table.columns.iter().find(|column| column.source == at);

@@ -47,7 +47,7 @@ fn wanted(plan: &[TablePlan]) -> Result<BTreeMap<Qualified, Vec<String>>, Proble
         for definition in native(table)?.types {
             let TypeShape::Enum { labels } = definition.shape else { continue };
             for column in &table.columns {
-                let column = ColumnNative::of(&table.source.columns[column.source]);
+                let column = ColumnNative::of(&table.in_target().columns[column.source]);
                 let column = column.map_err(|error| unreadable(table, &error))?;
                 names(&column.r#type, definition.oid, &mut |name| {
                     wanted.insert(name.clone(), labels.clone());

@@ -183,7 +183,7 @@ pub(crate) fn deferral(deferrable: bool, deferred: bool) -> &'static str {
 
 fn defaults(table: &TablePlan, native: &TableNative, names: &Names) -> Vec<String> {
     let mut statements = Vec::new();
-    for column in &table.source.columns {
+    for column in &table.in_target().columns {
         let (Some(target), Ok(own)) = (names.one(&column.name), ColumnNative::of(column)) else { continue };
         let Some(default) = own.default else { continue };
         let name = quote_table(&table.target);
@@ -211,7 +211,7 @@ fn defaults(table: &TablePlan, native: &TableNative, names: &Names) -> Vec<Strin
 
 /// A sequence goes where its table goes, unless it lived in another schema than the table.
 pub(crate) fn sequence_name(table: &TablePlan, sequence: &Sequence) -> TableName {
-    let beside = sequence.name.schema == table.source.name.schema;
+    let beside = sequence.name.schema == table.in_target().name.schema;
     let schema = if beside { &table.target.schema } else { &sequence.name.schema };
     TableName::new(schema.clone(), sequence.name.name.clone())
 }
@@ -221,7 +221,7 @@ fn comments(table: &TablePlan, native: &TableNative, name: &str) -> Vec<String> 
     let mut statements: Vec<String> =
         native.comment.iter().map(|text| format!("COMMENT ON TABLE {name} IS {}", literal(text))).collect();
     for column in &table.columns {
-        let own = ColumnNative::of(&table.source.columns[column.source]).ok().and_then(|own| own.comment);
+        let own = ColumnNative::of(&table.in_target().columns[column.source]).ok().and_then(|own| own.comment);
         statements.extend(own.map(|text| {
             format!("COMMENT ON COLUMN {name}.{} IS {}", quote_identifier(&column.target_name), literal(&text))
         }));

@@ -12,11 +12,13 @@ mod alter;
 mod apply;
 mod assess;
 mod by_sets;
+mod canonical;
 mod careful;
 mod conflict;
 mod copy;
 mod counters;
 mod create;
+mod declare;
 mod durable;
 mod end;
 mod enums;
@@ -59,7 +61,7 @@ use wavemark_domain::catalog::{Column, Table};
 use wavemark_domain::check::Finding;
 use wavemark_domain::layout::ColumnPolicy;
 use wavemark_domain::task::Statistics;
-use wavemark_domain::{Encoding, Problem, TablePlan};
+use wavemark_domain::{Encoding, Logical, Problem, TablePlan};
 
 use crate::client::{Backend, Connected, Purpose, connect, open};
 use crate::compare::Place;
@@ -152,15 +154,22 @@ impl Target for PostgresTarget {
         NEEDS
     }
 
-    fn accepts(&self, source_engine: &str, _: &Table, column: &Column) -> Vec<Encoding> {
-        let fits = source_engine == ENGINE
-            && ColumnNative::of(column).is_ok_and(|native| native.r#type.has_binary && !names_objects(&native.r#type));
+    fn accepts(&self, source_engine: &str, column: &Column, logical: Option<&Logical>) -> Vec<Encoding> {
+        if source_engine != ENGINE {
+            return logical.map(Logical::encoding).into_iter().collect();
+        }
+        let fits =
+            ColumnNative::of(column).is_ok_and(|native| native.r#type.has_binary && !names_objects(&native.r#type));
         if fits { vec![BINARY] } else { Vec::new() }
+    }
+
+    fn declare(&self, source_engine: &str, table: &Table, logical: &[Option<Logical>]) -> Option<Table> {
+        (source_engine != ENGINE).then(|| declare::table(table, logical))
     }
 
     fn block_formats(&self, table: &TablePlan) -> Vec<BlockFormat> {
         let binary = table.columns.iter().all(|column| column.encoding == BINARY);
-        if binary { vec![BlockFormat::Stream(COPY_BINARY), BlockFormat::Rows] } else { Vec::new() }
+        if binary { vec![BlockFormat::Stream(COPY_BINARY), BlockFormat::Rows] } else { vec![BlockFormat::Rows] }
     }
 
     async fn assess(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Vec<Finding>, Problem> {

@@ -4,9 +4,11 @@ use tokio_postgres::GenericClient;
 use wavemark_domain::catalog::TableName;
 use wavemark_domain::{ColumnPlan, Fault, Problem, TablePlan};
 
+use super::canonical::Canonical;
 use super::fault::problem;
 use super::types::{Shape, Types};
 use super::wider;
+use crate::encoding::BINARY;
 use crate::error;
 use crate::wire::quote_identifier;
 
@@ -68,10 +70,19 @@ pub(crate) struct TargetColumn {
     /// Whether `unnest` of an array of it gives it back as one column: not so for arrays, which it takes apart whole,
     /// and for composites, whose attributes become columns.
     pub(crate) unnests: bool,
-    /// What must be overwritten in its values.
-    pub(crate) rewrite: Option<Shape>,
+    /// What must be done to its values.
+    pub(crate) rewrite: Option<Rewrite>,
     /// The operator that says whether two values are equal.
     pub(crate) equals: String,
+}
+
+/// What is done to a value before it is sent.
+#[derive(Clone, Debug)]
+pub(crate) enum Rewrite {
+    /// Our own form, with the other database's oids.
+    Oids(Shape),
+    /// The form that values have between two systems.
+    Canonical(Canonical),
 }
 
 struct Found {
@@ -141,7 +152,7 @@ impl Relation {
             .columns
             .iter()
             .filter_map(|column| {
-                let declared = plan.source.columns[column.source].declared.as_str();
+                let declared = plan.in_target().columns[column.source].declared.as_str();
                 match self.columns.iter().find(|found| found.name == column.target_name) {
                     None => Some(format!("{} is missing", column.target_name)),
                     Some(found) if found.generated => Some(format!("{} is generated", column.target_name)),
@@ -171,7 +182,7 @@ impl Relation {
     /// Columns whose type is not the source's but holds all of its values, in words.
     pub(crate) fn wider(&self, plan: &TablePlan) -> Vec<String> {
         let differs = |column: &ColumnPlan| {
-            let declared = plan.source.columns[column.source].declared.as_str();
+            let declared = plan.in_target().columns[column.source].declared.as_str();
             let found = self.declared(&column.target_name).filter(|found| *found != declared)?;
             Some(format!("{} is {found} instead of {declared}", column.target_name))
         };
@@ -252,7 +263,11 @@ fn column(relation: &Relation, types: &Types, plan: &TablePlan, planned: &Column
         base,
         casts: cast.is_some(),
         unnests: info.array != 0 && info.element == 0 && info.kind != 'c',
-        rewrite: types.rewrite(found.oid),
+        rewrite: if planned.encoding == BINARY {
+            types.rewrite(found.oid).map(Rewrite::Oids)
+        } else {
+            Canonical::of(&planned.encoding, &found.declared).map(Rewrite::Canonical)
+        },
         equals,
     })
 }
@@ -313,6 +328,14 @@ impl TargetColumn {
         if self.casts { self.typed(value) } else { format!("{value}::{}", self.type_text) }
     }
 
+    /// What its values are made of, if they hold oids that are to be overwritten.
+    pub(crate) fn rewrites_oids(&self) -> Option<&Shape> {
+        match &self.rewrite {
+            Some(Rewrite::Oids(shape)) => Some(shape),
+            _ => None,
+        }
+    }
+
     /// The name without quotes.
     pub(crate) fn plain_name(&self) -> String {
         let inner = self.name.strip_prefix('"').and_then(|name| name.strip_suffix('"'));
@@ -354,6 +377,6 @@ impl TargetTable {
 
     /// Whether values must be overwritten on their way.
     pub(crate) fn rewrites(&self) -> bool {
-        self.columns.iter().any(|column| column.rewrite.is_some())
+        self.columns.iter().any(|column| column.rewrites_oids().is_some())
     }
 }

@@ -113,7 +113,7 @@ impl Fit {
 
 /// How a planned column goes into one that the target declares so; `None` if not every value has exactly one there.
 pub(crate) fn fit(plan: &TablePlan, column: &ColumnPlan, there: &str) -> Option<Fit> {
-    let source = &plan.source.columns[column.source];
+    let source = &plan.in_target().columns[column.source];
     if source.declared == there {
         return Some(Fit::default());
     }
@@ -130,7 +130,7 @@ pub(crate) fn fit(plan: &TablePlan, column: &ColumnPlan, there: &str) -> Option<
 fn base(plan: &TablePlan, native: &ColumnNative, declared: &str) -> Option<(TypeCategory, String)> {
     let (mut of, mut declared) = (&native.r#type, declared.to_owned());
     while of.category == TypeCategory::Domain {
-        let types = TableNative::of(&plan.source).ok()?.types;
+        let types = TableNative::of(plan.in_target()).ok()?.types;
         let found = types.into_iter().find(|definition| definition.name == of.name)?;
         let TypeShape::Domain { declared: under, .. } = found.shape else { return None };
         (of, declared) = (of.inner.as_deref()?, under);

@@ -173,7 +173,7 @@ async fn types_that_cannot_travel_are_refused() {
     let odd = tables.iter().find(|table| table.name.table == "odd").unwrap();
     for column in &odd.columns {
         let offered = fixture.source.offers(odd, column);
-        let accepted = target.accepts("postgresql", odd, column);
+        let accepted = target.accepts("postgresql", column, None);
         let travels = offered.iter().any(|encoding| accepted.contains(encoding));
         assert_eq!(travels, column.name == "id", "{}", column.declared);
     }

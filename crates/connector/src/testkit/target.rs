@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 use wavemark_domain::adopt::{KeptTable, KeptTask};
-use wavemark_domain::catalog::{Column, Table};
+use wavemark_domain::catalog::Column;
 use wavemark_domain::check::Finding;
-use wavemark_domain::{Encoding, Fault, Problem, TableId, TablePlan};
+use wavemark_domain::{Encoding, Fault, Logical, Problem, TableId, TablePlan};
 
 use super::backend::{Backends, Connection};
 use super::model::{Row, table};
@@ -196,7 +196,7 @@ impl Target for SimulatedTarget {
         Needs { follow: 1, load: 1, compare: 1 }
     }
 
-    fn accepts(&self, _source_engine: &str, _table: &Table, _column: &Column) -> Vec<Encoding> {
+    fn accepts(&self, _source_engine: &str, _column: &Column, _logical: Option<&Logical>) -> Vec<Encoding> {
         vec![ENCODING]
     }
 

@@ -158,6 +158,7 @@ pub(super) fn plan_with(id: u32, table: &str, columns: &[(&str, &str)], native: 
     TablePlan {
         id: TableId(id),
         source: Arc::new(source),
+        declared: None,
         target: name,
         columns: columns
             .iter()

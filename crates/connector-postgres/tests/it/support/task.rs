@@ -111,6 +111,7 @@ pub(crate) fn planned(at: usize, table: Table) -> TablePlan {
         id: TableId(u32::try_from(at).unwrap()),
         target: table.name.clone(),
         source: Arc::new(table),
+        declared: None,
         columns,
         key,
         rows: None,
