@@ -11,6 +11,7 @@ mod faults;
 mod harness;
 mod held_load;
 mod limits;
+mod mariadb;
 mod new_tables;
 mod outages;
 mod pages;

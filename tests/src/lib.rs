@@ -9,6 +9,7 @@ pub mod compare;
 pub mod faults;
 pub mod guard;
 pub mod installation;
+pub mod mariadb;
 pub mod order;
 pub mod pair;
 pub mod process;

@@ -6,5 +6,5 @@ use wavemark_connector::Connector;
 
 /// Every connector.
 pub(crate) fn all() -> Vec<Arc<dyn Connector>> {
-    vec![Arc::new(wavemark_connector_postgres::Postgres)]
+    vec![Arc::new(wavemark_connector_postgres::Postgres), Arc::new(wavemark_connector_mysql::Mysql)]
 }

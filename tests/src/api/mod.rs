@@ -73,8 +73,20 @@ impl Api {
     /// # Errors
     /// The server refuses ([`Refusal`]) or is not there. So for all that follow.
     pub async fn create_endpoint(&self, name: &str, role: &str, settings: &Value, password: &str) -> Result<Uuid> {
+        self.create_endpoint_of("postgresql", name, role, settings, password).await
+    }
+
+    /// The same of another system.
+    pub async fn create_endpoint_of(
+        &self,
+        engine: &str,
+        name: &str,
+        role: &str,
+        settings: &Value,
+        password: &str,
+    ) -> Result<Uuid> {
         let body = json!({
-            "name": name, "engine": "postgresql", "role": role,
+            "name": name, "engine": engine, "role": role,
             "settings": settings, "secrets": {"password": password},
         });
         self.made("/endpoints", &body).await

@@ -1,0 +1,52 @@
+//! Connections: one place that connects and sets the session.
+
+use secrecy::ExposeSecret;
+use wavemark_domain::{Fault, Problem};
+use wavemark_tls::{Tls, TlsMode};
+
+use crate::error;
+use crate::settings::Settings;
+use crate::wire::{Connection, Login, WireError};
+
+/// What every session has: moments in UTC, texts in UTF-8, values as they are, and no limit on how long a slow reader
+/// may take for a result.
+const SESSION: &str = "SET SESSION time_zone = '+00:00', net_write_timeout = 3600, net_read_timeout = 3600, \
+    sql_mode = 'NO_ENGINE_SUBSTITUTION'";
+
+/// Why there is no connection, with what was tried.
+pub(crate) enum Refusal {
+    Tls(Problem),
+    Wire(WireError),
+}
+
+/// Connects and logs in; nothing else.
+pub(crate) async fn log_in(settings: &Settings) -> Result<Connection, Refusal> {
+    let tls = Tls::new(&settings.tls).map_err(|error| {
+        let text = format!("The TLS settings of endpoint {} can't be used: {error}.", settings.endpoint);
+        Refusal::Tls(Problem::new(Fault::Settings, "tls-settings", text))
+    })?;
+    let login = Login {
+        host: &settings.host,
+        port: settings.port,
+        user: &settings.user,
+        password: settings.password.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default().as_bytes(),
+        tls: tls.connector(),
+        is_verified: matches!(tls.mode(), TlsMode::VerifyCa | TlsMode::VerifyFull),
+        within: settings.connect_timeout,
+    };
+    Connection::open(&login).await.map_err(Refusal::Wire)
+}
+
+/// A session that is set up.
+pub(crate) async fn open(settings: &Settings) -> Result<Connection, Problem> {
+    let doing = format!("log in to {} as {}", settings.address(), settings.user);
+    let mut connection = log_in(settings).await.map_err(|refusal| match refusal {
+        Refusal::Tls(problem) => problem,
+        Refusal::Wire(cause) => error::problem(&cause, &doing),
+    })?;
+    let set = [SESSION, "SET NAMES utf8mb4"];
+    for statement in set {
+        connection.query(statement).await.map_err(|cause| error::problem(&cause, "set up a session"))?;
+    }
+    Ok(connection)
+}

@@ -1,0 +1,56 @@
+//! `MySQL` and `MariaDB` as a source.
+
+mod check;
+mod client;
+mod discover;
+mod encoding;
+mod error;
+mod native;
+mod position;
+mod settings;
+mod source;
+mod wire;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use wavemark_connector::{Connector, EndpointSettings, SettingsSpec, Source, Target};
+use wavemark_domain::check::Step;
+use wavemark_domain::{Fault, Problem, Table};
+
+use settings::Settings;
+
+/// The connector.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mysql;
+
+#[async_trait]
+impl Connector for Mysql {
+    fn spec(&self) -> SettingsSpec {
+        settings::spec()
+    }
+
+    fn source(&self, endpoint: &EndpointSettings) -> Result<Arc<dyn Source>, Problem> {
+        Ok(Arc::new(source::MysqlSource::new(Settings::parse(endpoint)?)))
+    }
+
+    fn target(&self, endpoint: &EndpointSettings) -> Result<Arc<dyn Target>, Problem> {
+        let text = format!("Endpoint {} can't be a target: MySQL and MariaDB are sources only.", endpoint.name);
+        Err(Problem::new(Fault::Settings, "not-a-target", text))
+    }
+
+    async fn test(
+        &self,
+        endpoint: &EndpointSettings,
+        _as_source: bool,
+        as_target: bool,
+        steps: &mut (dyn FnMut(Step) + Send),
+    ) {
+        check::test(self, endpoint, as_target, steps).await;
+    }
+
+    async fn discover(&self, endpoint: &EndpointSettings) -> Result<Vec<Table>, Problem> {
+        let settings = Settings::parse(endpoint)?;
+        discover::tables(&mut client::open(&settings).await?, &|_| true).await
+    }
+}

@@ -1,0 +1,123 @@
+//! A consistent view: readers whose transactions began at one moment, lent to one chunk at a time.
+
+use std::sync::{Arc, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use wavemark_connector::compare::Side;
+use wavemark_connector::source::{BlockFormat, ChunkRange, DROPPED_IN_LOAD, Entered, KeySet, RowReader, View};
+use wavemark_domain::{Fault, Position, Problem, TablePlan};
+
+use super::begin::{quoted, quoted_table};
+use super::rows::TableReader;
+use super::{chunks, not_compared};
+use crate::discover::literal;
+use crate::error;
+use crate::wire::Connection;
+
+/// A view as of one place.
+pub(super) struct SnapshotView {
+    position: Position,
+    /// Runs short statements, each of which sees what is there now.
+    control: Mutex<Connection>,
+    readers: Arc<Readers>,
+}
+
+/// Readers that are free.
+pub(super) struct Readers {
+    free: std::sync::Mutex<Vec<Connection>>,
+    places: Arc<Semaphore>,
+}
+
+/// A reader, until it comes back.
+pub(super) struct Lent {
+    readers: Arc<Readers>,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Readers {
+    /// Waits for a reader that is free. One that was lost in the middle of its rows does not come back.
+    async fn lend(self: &Arc<Self>) -> Result<(Connection, Lent), Problem> {
+        let lost = || Problem::transient("view-lost", "The view of the source's tables is gone.");
+        let permit = Arc::clone(&self.places).acquire_owned().await.map_err(|_| lost())?;
+        let connection = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop().ok_or_else(lost)?;
+        Ok((connection, Lent { readers: Arc::clone(self), permit }))
+    }
+}
+
+impl Lent {
+    /// Gives it back.
+    pub(super) fn back(self, connection: Connection) {
+        self.readers.free.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        drop(self.permit);
+    }
+}
+
+impl SnapshotView {
+    pub(super) fn new(position: Position, control: Connection, readers: Vec<Connection>) -> Self {
+        let places = Arc::new(Semaphore::new(readers.len()));
+        let readers = Arc::new(Readers { free: std::sync::Mutex::new(readers), places });
+        Self { position, control: Mutex::new(control), readers }
+    }
+
+    async fn open(&self, table: &TablePlan, range: &ChunkRange) -> Result<Box<dyn RowReader>, Problem> {
+        let sql = select(table, &chunks::condition(table, range)?);
+        let (connection, lent) = self.readers.lend().await?;
+        Ok(Box::new(TableReader::open(connection, lent, table, &sql).await?))
+    }
+}
+
+/// The rows of a table that a condition leaves.
+fn select(table: &TablePlan, condition: &str) -> String {
+    let columns: Vec<String> =
+        table.columns.iter().map(|column| quoted(&table.source.columns[column.source].name)).collect();
+    format!("SELECT {} FROM {}{condition}", columns.join(", "), quoted_table(table.name()))
+}
+
+#[async_trait]
+impl View for SnapshotView {
+    fn position(&self) -> &Position {
+        &self.position
+    }
+
+    async fn enter(&self, table: &TablePlan) -> Result<Entered, Problem> {
+        let sql = format!(
+            "SELECT create_time, table_rows FROM information_schema.tables WHERE table_schema = {} AND table_name = {}",
+            literal(&table.name().schema),
+            literal(&table.name().table)
+        );
+        let rows = self.control.lock().await.query(&sql).await;
+        let rows = rows.map_err(|cause| error::problem(&cause, "look at a table").table(table.name()))?;
+        let row = rows.first().ok_or_else(|| {
+            let text = format!("Table {} was dropped while it was loaded.", table.name());
+            Problem::new(Fault::Data, DROPPED_IN_LOAD, text).table(table.name())
+        })?;
+        // When it was made tells one that was truncated or rewritten: both make it anew.
+        Ok(Entered { storage: row.text(0).unwrap_or_default(), readable: true, rows_estimated: row.number(1) })
+    }
+
+    async fn chunks(&self, table: &TablePlan, bytes: u64) -> Result<Vec<ChunkRange>, Problem> {
+        chunks::cut(&mut *self.control.lock().await, table, bytes).await
+    }
+
+    async fn read(
+        &self,
+        table: &TablePlan,
+        range: &ChunkRange,
+        _: BlockFormat,
+        without: Option<Arc<KeySet>>,
+    ) -> Result<Box<dyn RowReader>, Problem> {
+        if without.is_some() {
+            return Err(Problem::internal("A load goes on by keys, and no log told any.").table(table.name()));
+        }
+        self.open(table, range).await
+    }
+
+    async fn read_keys(&self, table: &TablePlan, _: &KeySet, _: BlockFormat) -> Result<Box<dyn RowReader>, Problem> {
+        Err(Problem::internal("Rows are fetched by keys, and no log told any.").table(table.name()))
+    }
+
+    async fn side(&self, _: u16) -> Result<Box<dyn Side>, Problem> {
+        Err(not_compared())
+    }
+}

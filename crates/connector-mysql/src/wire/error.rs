@@ -1,0 +1,42 @@
+//! What goes wrong on the wire.
+
+use std::io;
+use std::time::Duration;
+
+/// An error of a connection. None of them repeats a value or a password.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WireError {
+    #[error("the address of {host} can't be found")]
+    Resolve { host: String, source: io::Error },
+    #[error("{host}:{port} can't be reached")]
+    Connect { host: String, port: u16, source: io::Error },
+    #[error("{step} took longer than {} s", after.as_secs())]
+    Timeout { step: &'static str, after: Duration },
+    #[error("the connection to {host} can't be encrypted")]
+    Tls { host: String, source: io::Error },
+    #[error("the server does not encrypt connections")]
+    TlsNotOffered,
+    #[error("the password would have to be sent over a connection that is not encrypted")]
+    PasswordInTheOpen,
+    #[error("the server asks for {0}, which is not known here")]
+    UnknownLogin(String),
+    #[error("the server closed the connection")]
+    Closed,
+    #[error("the connection broke")]
+    Io(#[from] io::Error),
+    #[error("the server broke the protocol: {0}")]
+    Protocol(&'static str),
+    /// The server's own error.
+    #[error("{message}")]
+    Server { code: u16, state: String, message: String },
+}
+
+impl WireError {
+    /// The server's number of the error.
+    pub(crate) fn code(&self) -> Option<u16> {
+        match self {
+            Self::Server { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}

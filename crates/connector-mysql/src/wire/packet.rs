@@ -1,0 +1,123 @@
+//! Packets: payloads behind three bytes of length and one that counts them. A longer payload goes in several.
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::socket::Socket;
+use super::{WireError, fields::Fields};
+
+/// The longest payload of one packet; one of this very length goes on in the next.
+const LONGEST: usize = 0xFF_FFFF;
+const HEADER: usize = 4;
+/// How much is read at once.
+const READ: usize = 128 * 1024;
+
+/// Packets over a socket.
+pub(crate) struct Packets {
+    socket: Socket,
+    received: BytesMut,
+    next: u8,
+}
+
+impl Packets {
+    pub(crate) fn new(socket: Socket) -> Self {
+        Self { socket, received: BytesMut::with_capacity(READ), next: 0 }
+    }
+
+    /// The same connection, encrypted: nothing that came in plain text is kept.
+    pub(crate) async fn encrypt(self, connector: &tokio_rustls::TlsConnector, host: &str) -> Result<Self, WireError> {
+        if !self.received.is_empty() {
+            return Err(WireError::Protocol("it spoke before the connection was encrypted"));
+        }
+        Ok(Self { socket: self.socket.encrypt(connector, host).await?, ..self })
+    }
+
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.socket.is_encrypted()
+    }
+
+    /// Begins a command: the packets of each are counted anew.
+    pub(crate) fn begin(&mut self) {
+        self.next = 0;
+    }
+
+    /// Sends one payload.
+    pub(crate) async fn send(&mut self, payload: &[u8]) -> Result<(), WireError> {
+        let mut rest = payload;
+        loop {
+            let (piece, more) = rest.split_at(rest.len().min(LONGEST));
+            let [a, b, c, _] = u32::try_from(piece.len()).unwrap_or_default().to_le_bytes();
+            self.socket.write_all(&[a, b, c, self.next]).await?;
+            self.socket.write_all(piece).await?;
+            self.next = self.next.wrapping_add(1);
+            if piece.len() < LONGEST {
+                break;
+            }
+            rest = more;
+        }
+        self.socket.flush().await?;
+        Ok(())
+    }
+
+    /// The length of the packet that is next, once its header is there.
+    fn coming(&self) -> Option<usize> {
+        let [a, b, c, _] = *self.received.first_chunk::<HEADER>()?;
+        Some(u32::from_le_bytes([a, b, c, 0]) as usize)
+    }
+
+    async fn fill(&mut self, least: usize) -> Result<(), WireError> {
+        while self.received.len() < least {
+            self.received.reserve(READ.max(least - self.received.len()));
+            if self.socket.read_buf(&mut self.received).await? == 0 {
+                return Err(WireError::Closed);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next payload, also one of several packets. Cancel safe up to the last of these.
+    pub(crate) async fn receive(&mut self) -> Result<BytesMut, WireError> {
+        let mut payload = self.one().await?;
+        let mut last = payload.len();
+        while last == LONGEST {
+            let more = self.one().await?;
+            last = more.len();
+            payload.unsplit(more);
+        }
+        Ok(payload)
+    }
+
+    async fn one(&mut self) -> Result<BytesMut, WireError> {
+        self.fill(HEADER).await?;
+        let length = self.coming().unwrap_or_default();
+        self.fill(HEADER + length).await?;
+        self.next = self.received[3].wrapping_add(1);
+        self.received.advance(HEADER);
+        Ok(self.received.split_to(length))
+    }
+
+    /// The next payload; the server's error as one.
+    pub(crate) async fn answer(&mut self) -> Result<BytesMut, WireError> {
+        let payload = self.receive().await?;
+        match payload.first() {
+            Some(0xFF) => Err(refusal(&payload)?),
+            Some(_) => Ok(payload),
+            None => Err(WireError::Protocol("it sent an empty packet")),
+        }
+    }
+}
+
+/// An `ERR` packet.
+fn refusal(payload: &[u8]) -> Result<WireError, WireError> {
+    let mut fields = Fields(payload);
+    fields.take(1)?;
+    let code = fields.u16()?;
+    let state = match fields.0.strip_prefix(b"#") {
+        Some(rest) => {
+            fields.0 = rest;
+            String::from_utf8_lossy(fields.take(5)?).into_owned()
+        }
+        None => "HY000".to_owned(),
+    };
+    Ok(WireError::Server { code, state, message: String::from_utf8_lossy(fields.0).into_owned() })
+}

@@ -1,0 +1,221 @@
+//! MariaDB as a source: what is there is loaded into PostgreSQL, and compared as each system itself writes it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+use wavemark_tests::api::Task;
+use wavemark_tests::mariadb::Mariadb;
+use wavemark_tests::pair::{self, TARGET};
+
+use crate::world::World;
+
+const PASSWORD: &str = "it's a secret";
+
+/// A user as a careful administrator makes one, with a password that has to be written with care.
+const USER: &str = "CREATE USER wavemark@'127.0.0.1' IDENTIFIED BY 'it''s a secret'; \
+    GRANT SELECT, RELOAD ON *.* TO wavemark@'127.0.0.1';";
+
+async fn task(world: &World, source: &Mariadb, kind: &str, settings: &Value) -> Uuid {
+    let api = &world.installation.api;
+    let from = json!({"host": "127.0.0.1", "port": source.port(), "user": "wavemark", "tls_mode": "disable"});
+    let to = pair::settings(&world.pair.target, TARGET, TARGET);
+    let endpoints = (
+        api.create_endpoint_of("mysql", "The shop", "source", &from, PASSWORD).await.unwrap(),
+        api.create_endpoint("The copy", "target", &to, world.pair.target.password()).await.unwrap(),
+    );
+    api.create_task("Copy shop", kind, endpoints, &pair::whole_schema("shop"), settings).await.unwrap()
+}
+
+async fn loaded(world: &World, task: Uuid) -> Task {
+    let api = &world.installation.api;
+    api.act(task, "start").await.unwrap();
+    let over = |task: &Task| matches!(task.status.as_str(), "stopped" | "failed" | "degraded");
+    api.wait_task(task, Duration::from_mins(2), "the load to be over", over).await.unwrap()
+}
+
+async fn target_rows(world: &World, sql: &str) -> Vec<String> {
+    let rows = world.pair.target_client().await.unwrap().query(sql, &[]).await.unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+const VALUES: &str = r#"CREATE DATABASE shop CHARACTER SET utf8mb4; USE shop;
+CREATE TABLE numbers (
+    id bigint unsigned PRIMARY KEY, t tinyint, tu tinyint unsigned, s smallint, su smallint unsigned, m mediumint,
+    mu mediumint unsigned, i int, iu int unsigned, b bigint, d decimal(65,30), z int(6) unsigned zerofill, f float,
+    g double, y year, w bit(10), one bit(1));
+INSERT INTO numbers VALUES
+    (1, -128, 255, -32768, 65535, -8388608, 16777215, -2147483648, 4294967295, -9223372036854775808,
+     -12345678901234567890123456789012345.000000000000000000000000000001, 42, 1.5, 2.5e-308, 1901, b'1100000001', b'1'),
+    (18446744073709551615, 127, 0, 32767, 0, 8388607, 0, 2147483647, 0, 9223372036854775807,
+     0.100000000000000000000000000000, 0, -3.40282e38, 1.7976931348623157e308, 2155, b'0', b'0'),
+    (2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 16777217, 0.1, NULL, NULL, NULL);
+CREATE TABLE texts (
+    id int AUTO_INCREMENT PRIMARY KEY, c char(4), v varchar(20), l varchar(20) CHARACTER SET latin1, x longtext,
+    b varbinary(8), f binary(4), o blob, e enum('a','it''s','x,y'), s set('one','two','three'), j json, u uuid);
+INSERT INTO texts (c, v, l, x, b, f, o, e, s, j, u) VALUES
+    ('ab  ', 'grüß €', 'äöü', 'tab\tline\nquote''\\', x'00ff', x'01', '', 'it''s', 'one,three', '{"a": 1}',
+     '00112233-4455-6677-8899-aabbccddeeff'),
+    ('', '', '', '', '', '', x'0001', 'x,y', '', '[]', NULL),
+    (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+CREATE TABLE moments (id int PRIMARY KEY, d date, t time(6), n datetime, m datetime(6), s timestamp(3) NULL);
+SET time_zone = '+02:00';
+INSERT INTO moments VALUES
+    (1, '1000-01-01', '23:59:59.999999', '9999-12-31 23:59:59', '2024-02-29 12:00:00.000001', '2024-07-01 02:00:00.125'),
+    (2, '2024-02-29', '00:00:00', '0001-01-01 00:00:00', '1969-12-31 23:59:59.999999', '1970-01-01 02:00:01.000'),
+    (3, NULL, NULL, NULL, NULL, NULL);
+CREATE TABLE keyless (a int, b varchar(10));
+INSERT INTO keyless VALUES (1, 'x'), (1, 'x'), (NULL, NULL);
+CREATE TABLE empty (a int, b int, PRIMARY KEY (b, a));
+"#;
+
+/// Each table as both systems write it: the statement for the one and that for the other.
+const WRITTEN: [(&str, &str, &str); 4] = [
+    (
+        "numbers",
+        "SELECT concat_ws('|', id, t, tu, s, su, m, mu, i, iu, b, d, z+0, f+0e0, g, y, lpad(bin(w), 10, '0'), bin(one)) FROM shop.numbers ORDER BY id",
+        "SELECT concat_ws('|', id, t, tu, s, su, m, mu, i, iu, b, d, z, replace(f::float8::text, 'e+', 'e'), replace(g::text, 'e+', 'e'), y, \
+         w, one) FROM shop.numbers ORDER BY id",
+    ),
+    (
+        "texts",
+        "SELECT concat_ws('|', id, c, v, l, hex(x), hex(b), hex(f), hex(o), e, s, j, u) FROM shop.texts ORDER BY id",
+        "SELECT concat_ws('|', id, c, v, l, upper(encode(convert_to(x, 'UTF8'), 'hex')), upper(encode(b, 'hex')), \
+         upper(encode(f, 'hex')), upper(encode(o, 'hex')), e, s, j, u) FROM shop.texts ORDER BY id",
+    ),
+    (
+        "moments",
+        "SET time_zone = '+00:00'; SELECT concat_ws('|', id, d, t, n, m, s) FROM shop.moments ORDER BY id",
+        "SELECT concat_ws('|', id, d, to_char(t, 'HH24:MI:SS.US'), to_char(n, 'YYYY-MM-DD HH24:MI:SS'), \
+         to_char(m, 'YYYY-MM-DD HH24:MI:SS.US'), to_char(s at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.MS')) \
+         FROM shop.moments ORDER BY id",
+    ),
+    (
+        "keyless",
+        "SELECT concat_ws('|', a, b) FROM shop.keyless ORDER BY a, b",
+        "SELECT concat_ws('|', a, b) FROM shop.keyless ORDER BY a NULLS FIRST, b NULLS FIRST",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_value_that_mariadb_has_is_loaded_as_it_is() {
+    let source = Mariadb::start(&[]).unwrap();
+    source.execute(USER).unwrap();
+    source.execute(VALUES).unwrap();
+    let world = World::start().await;
+    let task = task(&world, &source, "full-load", &json!({"load_parallelism": 3})).await;
+    let done = loaded(&world, task).await;
+    assert_eq!(done.status, "stopped", "{}", done.in_words());
+    for (table, from, to) in WRITTEN {
+        let expected = source.rows(from).unwrap();
+        assert!(!expected.is_empty());
+        assert_eq!(target_rows(&world, to).await, expected, "{table}");
+    }
+    let columns = "SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod) || CASE WHEN attnotnull \
+        THEN ' not null' ELSE '' END, ', ' ORDER BY attnum) FROM pg_attribute \
+        WHERE attrelid = 'shop.moments'::regclass AND attnum > 0";
+    assert_eq!(
+        target_rows(&world, columns).await,
+        ["id integer not null, d date, t time without time zone, n timestamp(0) without time zone, \
+          m timestamp without time zone, s timestamp(3) with time zone"]
+    );
+    let keys = "SELECT conrelid::regclass || ' ' || pg_get_constraintdef(oid) FROM pg_constraint \
+        WHERE contype = 'p' AND connamespace = 'shop'::regnamespace ORDER BY 1";
+    assert_eq!(
+        target_rows(&world, keys).await,
+        [
+            "shop.empty PRIMARY KEY (b, a)",
+            "shop.moments PRIMARY KEY (id)",
+            "shop.numbers PRIMARY KEY (id)",
+            "shop.texts PRIMARY KEY (id)"
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_postgresql_does_not_have_parks_its_table_alone_and_by_name() {
+    let source = Mariadb::start(&["--sql-mode="]).unwrap();
+    source.execute(USER).unwrap();
+    source
+        .execute(
+            "CREATE DATABASE shop; USE shop; CREATE TABLE good (id int PRIMARY KEY); INSERT INTO good VALUES (1), (2); \
+             CREATE TABLE zero (id int PRIMARY KEY, d date); INSERT INTO zero VALUES (1, '0000-00-00'); \
+             CREATE TABLE part (id int PRIMARY KEY, d datetime); INSERT INTO part VALUES (1, '2024-02-00 00:00:00'); \
+             CREATE TABLE span (id int PRIMARY KEY, t time); INSERT INTO span VALUES (1, '-838:59:59');",
+        )
+        .unwrap();
+    let world = World::start().await;
+    let task = task(&world, &source, "full-load", &json!({})).await;
+    loaded(&world, task).await;
+    let tables = world.installation.api.tables(task).await.unwrap();
+    for table in &tables {
+        let error = format!("{:?}", table.problem);
+        if table.source.table == "good" {
+            assert_eq!(table.state, "done", "{error}");
+        } else {
+            assert_eq!(table.state, "parked", "{error}");
+            assert!(error.contains("value-does-not-fit"), "{error}");
+        }
+    }
+    assert_eq!(target_rows(&world, "SELECT id::text FROM shop.good ORDER BY id").await, ["1", "2"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_in_many_chunks_with_writers_beside_is_the_source_as_of_one_moment() {
+    let source = Mariadb::start(&[]).unwrap();
+    source.execute(USER).unwrap();
+    source
+        .execute(
+            "CREATE DATABASE shop; USE shop; \
+             CREATE TABLE left_side (id int PRIMARY KEY, n int, filler varchar(200)); \
+             CREATE TABLE right_side LIKE left_side; \
+             INSERT INTO left_side SELECT CAST(seq AS signed) * 3 - 100000, 1000, repeat('x', 200) FROM seq_1_to_60000; \
+             INSERT INTO right_side SELECT * FROM left_side; ANALYZE TABLE left_side, right_side;",
+        )
+        .unwrap();
+    let world = World::start().await;
+    let task = task(&world, &source, "full-load", &json!({"load_parallelism": 3, "chunk_mib": 1})).await;
+    // What is taken from one table is put into the other in the same transaction, so that the sum never changes.
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (source, stop) = (&source, &stop);
+        scope.spawn(move || {
+            let mut number = 7_u64;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let mut moves = String::new();
+                for _ in 0..50 {
+                    number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let id = i64::try_from(number >> 33).unwrap() % 60_000 * 3 - 99_997;
+                    moves = format!(
+                        "{moves} BEGIN; UPDATE shop.left_side SET n = n - 1 WHERE id = {id}; \
+                         UPDATE shop.right_side SET n = n + 1 WHERE id = {id}; COMMIT;"
+                    );
+                }
+                source.execute(&moves).unwrap();
+            }
+        });
+        let runtime = tokio::runtime::Handle::current();
+        let done = tokio::task::block_in_place(|| runtime.block_on(loaded(&world, task)));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(done.status, "stopped", "{}", done.in_words());
+    });
+    let sum = "SELECT count(*) || ' ' || count(DISTINCT id) || ' ' || sum(n) FROM \
+        (SELECT id, n FROM shop.left_side UNION ALL SELECT id, n FROM shop.right_side) AS both_sides";
+    assert_eq!(target_rows(&world, sum).await, ["120000 60000 120000000"]);
+    let moved = "SELECT (sum(n) < 60000000)::text FROM shop.left_side";
+    let tables = world.installation.api.tables(task).await.unwrap();
+    assert!(tables.iter().all(|table| table.chunks > 5), "{tables:?}");
+    assert_eq!(target_rows(&world, moved).await, ["true"], "somebody wrote before the view");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_would_follow_the_log_is_refused_clearly() {
+    let source = Mariadb::start(&[]).unwrap();
+    source.execute(USER).unwrap();
+    source.execute("CREATE DATABASE shop; CREATE TABLE shop.t (id int PRIMARY KEY)").unwrap();
+    let world = World::start().await;
+    let task = task(&world, &source, "full-load-and-cdc", &json!({})).await;
+    let done = loaded(&world, task).await;
+    assert_eq!(done.status, "failed");
+    assert!(done.in_words().contains("can't be followed yet"), "{}", done.in_words());
+}
