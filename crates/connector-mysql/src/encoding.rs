@@ -3,7 +3,7 @@
 use wavemark_domain::{Batch, Cell, Column, Fault, Logical, Problem};
 
 use crate::native::ColumnNative;
-use crate::wire::Value;
+use crate::value::Value;
 
 /// What a column holds; `None` for a type that has no word.
 pub(crate) fn logical(column: &Column) -> Option<Logical> {

@@ -33,7 +33,7 @@ fn kind(cause: &WireError) -> (Fault, &'static str) {
         WireError::Closed | WireError::Io(_) => (Fault::Transient, "connection-lost"),
         WireError::Tls { .. } | WireError::TlsNotOffered => (Fault::Settings, "tls-failed"),
         WireError::PasswordInTheOpen | WireError::UnknownLogin(_) => (Fault::Settings, "login-refused"),
-        WireError::Protocol(_) => (Fault::Internal, "protocol"),
+        WireError::Protocol(_) | WireError::Malformed(_) => (Fault::Internal, "protocol"),
         WireError::Server { code, state, .. } => server(*code, state),
     }
 }

@@ -1,14 +1,17 @@
 //! `MySQL` and `MariaDB` as a source.
 
+mod binlog;
 mod check;
 mod client;
 mod discover;
 mod encoding;
 mod error;
+mod fields;
 mod native;
 mod position;
 mod settings;
 mod source;
+mod value;
 mod wire;
 
 use std::sync::Arc;

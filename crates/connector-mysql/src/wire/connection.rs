@@ -7,9 +7,9 @@ use tokio_rustls::TlsConnector;
 
 use super::WireError;
 use super::auth::Method;
-use super::fields::Fields;
 use super::packet::Packets;
 use super::socket::Socket;
+use crate::fields::Fields;
 
 // Capabilities (manual: "Capabilities Flags"). LOCAL_FILES is not among them: no server may ask for a file.
 const LONG_PASSWORD: u32 = 1;

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use crate::fields::Malformed;
+
 /// An error of a connection. None of them repeats a value or a password.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WireError {
@@ -26,6 +28,8 @@ pub(crate) enum WireError {
     Io(#[from] io::Error),
     #[error("the server broke the protocol: {0}")]
     Protocol(&'static str),
+    #[error("the server broke the protocol: {0}")]
+    Malformed(#[from] Malformed),
     /// The server's own error.
     #[error("{message}")]
     Server { code: u16, state: String, message: String },

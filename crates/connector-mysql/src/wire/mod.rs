@@ -7,11 +7,10 @@
 mod auth;
 mod connection;
 mod error;
-mod fields;
 mod packet;
 mod rows;
 mod socket;
 
 pub(crate) use connection::{Connection, Login, Row};
 pub(crate) use error::WireError;
-pub(crate) use rows::{Rows, Value};
+pub(crate) use rows::Rows;

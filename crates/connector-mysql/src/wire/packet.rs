@@ -4,7 +4,8 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::socket::Socket;
-use super::{WireError, fields::Fields};
+use super::WireError;
+use crate::fields::Fields;
 
 /// The longest payload of one packet; one of this very length goes on in the next.
 const LONGEST: usize = 0xFF_FFFF;

@@ -4,7 +4,8 @@ use wavemark_domain::moment::{Date, Timestamp};
 
 use super::WireError;
 use super::connection::{Connection, END, LONG};
-use super::fields::Fields;
+use crate::fields::{Fields, Malformed};
+use crate::value::Value;
 
 const COM_STMT_PREPARE: u8 = 0x16;
 const COM_STMT_EXECUTE: u8 = 0x17;
@@ -16,22 +17,6 @@ const UNSIGNED: u16 = 1 << 5;
 const SECOND: i64 = 1_000_000;
 /// A time is at most 838 hours and some minutes.
 const MOST_DAYS: i64 = 35;
-
-/// A cell.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Value<'a> {
-    Null,
-    Int(i64),
-    Uint(u64),
-    Float(f32),
-    Double(f64),
-    /// A date or a moment.
-    Moment(Timestamp),
-    /// Microseconds.
-    Time(i64),
-    /// Whatever else, as the server writes it.
-    Bytes(&'a [u8]),
-}
 
 /// A column as its rows have it: the protocol's number of the type, and whether a number has no sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,12 +66,13 @@ impl Rows {
             return Ok(false);
         }
         let mut fields = Fields(&payload);
-        fields.take(1)?;
-        let nulls = fields.take((self.kinds.len() + 2).div_ceil(8))?;
+        fields.take(1).map_err(WireError::from)?;
+        let nulls = fields.take((self.kinds.len() + 2).div_ceil(8)).map_err(WireError::from)?;
         for (at, kind) in self.kinds.iter().enumerate() {
             // The first two bits mean nothing.
             let is_null = nulls[(at + 2) / 8] & 1 << ((at + 2) % 8) != 0;
-            take(at, if is_null { Value::Null } else { kind.read(&mut fields)? })?;
+            let value = if is_null { Value::Null } else { kind.read(&mut fields).map_err(WireError::from)? };
+            take(at, value)?;
         }
         Ok(true)
     }
@@ -102,7 +88,7 @@ impl Rows {
 }
 
 /// `ColumnDefinition41`.
-fn kind(payload: &[u8]) -> Result<Kind, WireError> {
+fn kind(payload: &[u8]) -> Result<Kind, Malformed> {
     let mut fields = Fields(payload);
     for _ in 0..6 {
         fields.sized()?;
@@ -114,7 +100,7 @@ fn kind(payload: &[u8]) -> Result<Kind, WireError> {
 }
 
 impl Kind {
-    fn read<'a>(self, fields: &mut Fields<'a>) -> Result<Value<'a>, WireError> {
+    fn read<'a>(self, fields: &mut Fields<'a>) -> Result<Value<'a>, Malformed> {
         let Self(kind, unsigned) = self;
         Ok(match kind {
             1 if unsigned => Value::Uint(fields.u8()?.into()),
@@ -136,7 +122,7 @@ impl Kind {
 }
 
 /// What is zero at the end is left out.
-fn moment(mut fields: Fields<'_>) -> Result<Timestamp, WireError> {
+fn moment(mut fields: Fields<'_>) -> Result<Timestamp, Malformed> {
     let mut date = Date { year: 0, month: 0, day: 0 };
     let mut micros = 0;
     if !fields.0.is_empty() {
@@ -148,21 +134,21 @@ fn moment(mut fields: Fields<'_>) -> Result<Timestamp, WireError> {
     Ok(Timestamp { date, micros })
 }
 
-fn time(mut fields: Fields<'_>) -> Result<i64, WireError> {
+fn time(mut fields: Fields<'_>) -> Result<i64, Malformed> {
     if fields.0.is_empty() {
         return Ok(0);
     }
     let is_negative = fields.u8()? != 0;
     let days = i64::from(fields.u32()?);
     if days > MOST_DAYS {
-        return Err(WireError::Protocol("a time is longer than one can be"));
+        return Err(Malformed("a time is longer than one can be"));
     }
     let micros = days * 24 * 3_600 * SECOND + clock(&mut fields)?;
     Ok(if is_negative { -micros } else { micros })
 }
 
 /// Hours, minutes, seconds, and microseconds if there are any.
-fn clock(fields: &mut Fields<'_>) -> Result<i64, WireError> {
+fn clock(fields: &mut Fields<'_>) -> Result<i64, Malformed> {
     let [hours, minutes, seconds] = fields.array::<3>()?.map(i64::from);
     let micros = if fields.0.is_empty() { 0 } else { i64::from(fields.u32()?) };
     Ok(((hours * 60 + minutes) * 60 + seconds) * SECOND + micros)

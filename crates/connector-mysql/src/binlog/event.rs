@@ -1,0 +1,278 @@
+//! One event: its header, and what kind of event it is.
+
+use crate::fields::{Fields, Malformed};
+
+use super::rows::{RowKind, Rows};
+use super::table_map::TableMap;
+
+const HEADER: usize = 19;
+const CHECKSUM: usize = 4;
+
+/// What stands before each event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// Seconds since 1970, when the statement began.
+    pub(crate) timestamp: u32,
+    pub(crate) kind: u8,
+    /// Who wrote it first.
+    pub(crate) server_id: u32,
+    /// Where the next event begins; 0 for one that is not in the file.
+    pub(crate) next: u32,
+}
+
+/// Whether events end with a sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Checksum {
+    None,
+    Crc32,
+}
+
+/// The name of a transaction among those of all servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Gtid {
+    Mysql { server: [u8; 16], number: u64 },
+    Mariadb { domain: u32, server: u32, number: u64 },
+}
+
+/// What an event says.
+#[derive(Debug)]
+pub(crate) enum Event<'a> {
+    /// How the events of the file are written.
+    Format(Checksum),
+    /// What follows is in another file.
+    Rotate { file: &'a [u8], position: u64 },
+    /// A transaction follows. `begins` if no statement says so any more.
+    Gtid { gtid: Option<Gtid>, begins: bool },
+    /// A statement, with the schema that it was run in.
+    Query { schema: &'a [u8], text: &'a [u8] },
+    /// The transaction is committed.
+    Xid,
+    /// What the next rows are of.
+    TableMap(TableMap<'a>),
+    Rows(Rows<'a>),
+    /// Written by a server that lost track of what it did.
+    Incident,
+    /// Events that can't be read from here on: encrypted, or of a form that is not known.
+    Unreadable(&'static str),
+    /// Nothing that matters here: heartbeats, comments, marks.
+    Other,
+}
+
+impl Header {
+    /// The header, and what is behind it.
+    pub(crate) fn read(event: &[u8]) -> Result<(Self, &[u8]), Malformed> {
+        let mut fields = Fields(event);
+        let timestamp = fields.u32()?;
+        let kind = fields.u8()?;
+        let server_id = fields.u32()?;
+        let length = fields.u32()? as usize;
+        let next = fields.u32()?;
+        fields.take(2)?;
+        if length != event.len() {
+            return Err(Malformed("an event has another length than it says"));
+        }
+        Ok((Self { timestamp, kind, server_id, next }, fields.0))
+    }
+}
+
+/// Takes the sum off an event and compares it.
+pub(crate) fn checked(event: &[u8], checksum: Checksum) -> Result<&[u8], Malformed> {
+    if checksum == Checksum::None {
+        return Ok(event);
+    }
+    let at = event.len().checked_sub(CHECKSUM).filter(|at| *at >= HEADER);
+    let (body, sum) = at.and_then(|at| event.split_at_checked(at)).ok_or(Malformed("an event has no checksum"))?;
+    let sum = Fields(sum).u32()?;
+    if crc32fast::hash(body) == sum { Ok(body) } else { Err(Malformed("an event has another checksum than it says")) }
+}
+
+impl<'a> Event<'a> {
+    /// Reads an event; `checksum` is as the file's own description says.
+    pub(crate) fn read(event: &'a [u8], checksum: Checksum) -> Result<(Header, Self), Malformed> {
+        let (header, whole) = Header::read(event)?;
+        // A description says itself whether it has a sum, which it has wherever the server knows of sums.
+        if header.kind == FORMAT {
+            return Ok((header, format(event, whole)?));
+        }
+        // The first word of a connection, which file is read, comes before that is known.
+        let summed = if header.kind == ROTATE && header.next == 0 && checked(event, Checksum::Crc32).is_ok() {
+            Checksum::Crc32
+        } else {
+            checksum
+        };
+        let body = checked(event, summed)?.get(HEADER..).unwrap_or_default();
+        Ok((header, Self::body(header.kind, header.server_id, body)?))
+    }
+
+    fn body(kind: u8, server: u32, body: &'a [u8]) -> Result<Self, Malformed> {
+        let mut fields = Fields(body);
+        Ok(match kind {
+            QUERY => query(fields)?,
+            ROTATE => {
+                let position = u64::from_le_bytes(fields.array()?);
+                Self::Rotate { file: fields.0, position }
+            }
+            XID => Self::Xid,
+            TABLE_MAP => Self::TableMap(TableMap::read(body)?),
+            23..=25 => Self::Rows(Rows::read(row_kind(kind - 23)?, false, body)?),
+            30..=32 => Self::Rows(Rows::read(row_kind(kind - 30)?, true, body)?),
+            33 | 42 => mysql_gtid(kind, fields)?,
+            ANONYMOUS_GTID => Self::Gtid { gtid: None, begins: false },
+            MARIADB_GTID => {
+                let number = u64::from_le_bytes(fields.array()?);
+                let domain = fields.u32()?;
+                let is_alone = fields.u8()? & 1 != 0;
+                Self::Gtid { gtid: Some(Gtid::Mariadb { domain, server, number }), begins: !is_alone }
+            }
+            INCIDENT => Self::Incident,
+            39 => Self::Unreadable("it has parts of JSON values (binlog_row_value_options is PARTIAL_JSON)"),
+            40 => Self::Unreadable("its transactions are compressed (binlog_transaction_compression is ON)"),
+            164 => Self::Unreadable("it is encrypted, and the server does not decrypt what it sends"),
+            165..=171 => Self::Unreadable("its events are compressed (log_bin_compress is ON)"),
+            // Before version 5.1.18.
+            20..=22 => Self::Unreadable("its rows are of a form that no version has written for long"),
+            _ => Self::Other,
+        })
+    }
+}
+
+const QUERY: u8 = 2;
+const ROTATE: u8 = 4;
+const FORMAT: u8 = 15;
+const XID: u8 = 16;
+const TABLE_MAP: u8 = 19;
+const INCIDENT: u8 = 26;
+const ANONYMOUS_GTID: u8 = 34;
+const MARIADB_GTID: u8 = 162;
+
+fn row_kind(number: u8) -> Result<RowKind, Malformed> {
+    match number {
+        0 => Ok(RowKind::Write),
+        1 => Ok(RowKind::Update),
+        2 => Ok(RowKind::Delete),
+        _ => Err(Malformed("rows are of a kind that is not known")),
+    }
+}
+
+/// `FORMAT_DESCRIPTION_EVENT`: its last byte before its sum says whether events have one.
+fn format<'a>(event: &[u8], body: &[u8]) -> Result<Event<'a>, Malformed> {
+    let mut fields = Fields(body);
+    if fields.u16()? != 4 {
+        return Err(Malformed("the log is of a version that is not known"));
+    }
+    fields.take(50 + 4)?;
+    if usize::from(fields.u8()?) != HEADER {
+        return Err(Malformed("the log's headers are of a length that is not known"));
+    }
+    let how = fields.0.len().checked_sub(CHECKSUM + 1).and_then(|at| fields.0.get(at)).ok_or(Malformed("a description is short"))?;
+    Ok(Event::Format(match how {
+        0 => Checksum::None,
+        1 => {
+            checked(event, Checksum::Crc32)?;
+            Checksum::Crc32
+        }
+        _ => return Err(Malformed("the log has checksums of a kind that is not known")),
+    }))
+}
+
+fn query(mut fields: Fields<'_>) -> Result<Event<'_>, Malformed> {
+    fields.take(4 + 4)?;
+    let schema = usize::from(fields.u8()?);
+    fields.take(2)?;
+    let variables = usize::from(fields.u16()?);
+    fields.take(variables)?;
+    let schema = fields.take(schema)?;
+    fields.take(1)?;
+    Ok(Event::Query { schema, text: fields.0 })
+}
+
+fn mysql_gtid(kind: u8, mut fields: Fields<'_>) -> Result<Event<'_>, Malformed> {
+    if kind == 42 {
+        // With tags, in a form of its own; which transaction it is is not needed to go on by file and place.
+        return Ok(Event::Gtid { gtid: None, begins: false });
+    }
+    fields.take(1)?;
+    let server = fields.array()?;
+    let number = u64::from_le_bytes(fields.array()?);
+    Ok(Event::Gtid { gtid: Some(Gtid::Mysql { server, number }), begins: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn event(kind: u8, next: u32, body: &[u8], checksum: Checksum) -> Vec<u8> {
+        let sum = if checksum == Checksum::Crc32 { CHECKSUM } else { 0 };
+        let mut event = Vec::new();
+        event.extend(1_700_000_000_u32.to_le_bytes());
+        event.push(kind);
+        event.extend(7_u32.to_le_bytes());
+        event.extend(u32::try_from(HEADER + body.len() + sum).unwrap().to_le_bytes());
+        event.extend(next.to_le_bytes());
+        event.extend([0, 0]);
+        event.extend(body);
+        if checksum == Checksum::Crc32 {
+            event.extend(crc32fast::hash(&event).to_le_bytes());
+        }
+        event
+    }
+
+    #[test]
+    fn a_statement_is_read_with_its_schema() {
+        let mut body = [0; 8].to_vec();
+        body.extend([4, 0, 0, 3, 0, 9, 9, 9]);
+        body.extend(b"shop\0BEGIN");
+        for checksum in [Checksum::None, Checksum::Crc32] {
+            let event = event(QUERY, 400, &body, checksum);
+            let (header, read) = Event::read(&event, checksum).unwrap();
+            assert_eq!((header.timestamp, header.server_id, header.next), (1_700_000_000, 7, 400));
+            assert!(matches!(read, Event::Query { schema: b"shop", text: b"BEGIN" }), "{read:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_with_another_sum_is_refused() {
+        let mut event = event(XID, 400, &[0; 8], Checksum::Crc32);
+        event[20] ^= 1;
+        assert!(Event::read(&event, Checksum::Crc32).is_err());
+    }
+
+    #[test]
+    fn the_first_rotation_is_read_with_and_without_a_sum() {
+        let body = [&4_u64.to_le_bytes()[..], b"bin.000002"].concat();
+        for checksum in [Checksum::None, Checksum::Crc32] {
+            let event = event(ROTATE, 0, &body, checksum);
+            let (_, read) = Event::read(&event, Checksum::None).unwrap();
+            assert!(matches!(read, Event::Rotate { file: b"bin.000002", position: 4 }), "{read:?}");
+        }
+    }
+
+    #[test]
+    fn a_mariadb_transaction_begins_with_its_number() {
+        let body = [&9_u64.to_le_bytes()[..], &3_u32.to_le_bytes(), &[4], &[0; 6]].concat();
+        let event = event(MARIADB_GTID, 400, &body, Checksum::None);
+        let (_, read) = Event::read(&event, Checksum::None).unwrap();
+        let expected = Gtid::Mariadb { domain: 3, server: 7, number: 9 };
+        assert!(matches!(read, Event::Gtid { gtid: Some(gtid), begins: true } if gtid == expected));
+    }
+
+    #[test]
+    fn a_cut_event_is_refused() {
+        let whole = event(QUERY, 400, &[0; 30], Checksum::None);
+        for length in 0..whole.len() {
+            assert!(Event::read(&whole[..length], Checksum::None).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(kind: u8, body: Vec<u8>) {
+            let event = event(kind, 0, &body, Checksum::None);
+            drop(Event::read(&event, Checksum::None));
+            drop(Event::read(&event, Checksum::Crc32));
+            drop(Event::read(&body, Checksum::None));
+        }
+    }
+}

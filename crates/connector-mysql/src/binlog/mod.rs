@@ -1,0 +1,14 @@
+//! The binary log's events, as plain functions over bytes (internals manual: "Binary Log Events"; MariaDB: "Replication
+//! Protocol").
+//!
+//! `event` reads one event; `table_map` and `rows` what is in those that tell of rows; `values` their cells. Nothing here
+//! knows of tables' names in a task, and nothing panics, whatever the bytes are.
+
+mod event;
+mod rows;
+mod table_map;
+mod values;
+
+pub(crate) use event::{Checksum, Event, Gtid, Header};
+pub(crate) use rows::{RowKind, Rows};
+pub(crate) use table_map::{LoggedColumn, TableMap};

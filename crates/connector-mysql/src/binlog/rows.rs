@@ -1,0 +1,136 @@
+//! Rows of one table that were written, changed or deleted.
+
+use crate::fields::{Fields, Malformed};
+use crate::value::Value;
+
+use super::table_map::{LoggedColumn, table_id};
+use super::values;
+
+/// What was done to rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowKind {
+    Write,
+    Update,
+    Delete,
+}
+
+/// The rows of one event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows<'a> {
+    pub(crate) kind: RowKind,
+    /// As the table was announced.
+    pub(crate) table: u64,
+    columns: usize,
+    /// Which columns the rows have: of an update the old ones, then the new ones.
+    present: [&'a [u8]; 2],
+    rows: Fields<'a>,
+}
+
+/// A column that an image leaves out.
+pub(crate) const ABSENT: Option<Value<'static>> = None;
+
+impl<'a> Rows<'a> {
+    /// `extended` from version 5.6 on, where something more may stand before the columns.
+    pub(crate) fn read(kind: RowKind, extended: bool, body: &'a [u8]) -> Result<Self, Malformed> {
+        let mut fields = Fields(body);
+        let table = table_id(&mut fields)?;
+        fields.take(2)?;
+        if extended {
+            let length = usize::from(fields.u16()?);
+            fields.take(length.checked_sub(2).ok_or(Malformed("rows begin in a way that is not known"))?)?;
+        }
+        let columns = fields.length()?;
+        let width = columns.div_ceil(8);
+        let first = fields.take(width)?;
+        let second = if kind == RowKind::Update { fields.take(width)? } else { first };
+        Ok(Self { kind, table, columns, present: [first, second], rows: fields })
+    }
+
+    /// How many columns the table has.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Reads the next image of a row; of an update the old one comes first, then the new one. `take` gets each column in
+    /// turn, with nothing for one that the image leaves out. False at the end.
+    pub(crate) fn next<E: From<Malformed>>(
+        &mut self,
+        is_new: bool,
+        columns: &[LoggedColumn],
+        mut take: impl FnMut(usize, Option<Value<'a>>) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        if self.rows.0.is_empty() {
+            return Ok(false);
+        }
+        let present = self.present[usize::from(is_new)];
+        let count = (0..self.columns).filter(|at| has(present, *at)).count();
+        let nulls = self.rows.take(count.div_ceil(8))?;
+        let mut seen = 0;
+        for (at, column) in columns.iter().enumerate().take(self.columns) {
+            if !has(present, at) {
+                take(at, ABSENT)?;
+                continue;
+            }
+            let is_null = has(nulls, seen);
+            seen += 1;
+            let value = if is_null { Value::Null } else { values::read(*column, &mut self.rows)? };
+            take(at, Some(value))?;
+        }
+        Ok(true)
+    }
+}
+
+fn has(bits: &[u8], at: usize) -> bool {
+    bits.get(at / 8).is_some_and(|byte| byte & 1 << (at % 8) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const COLUMNS: [LoggedColumn; 3] = [LoggedColumn::Whole(4), LoggedColumn::Bytes(1), LoggedColumn::Whole(1)];
+
+    fn image(rows: &mut Rows<'_>, is_new: bool) -> Option<Vec<String>> {
+        let mut cells = Vec::new();
+        let there = rows.next::<Malformed>(is_new, &COLUMNS, |_, value| {
+            cells.push(value.map_or_else(|| "absent".to_owned(), |value| format!("{value:?}")));
+            Ok(())
+        });
+        there.unwrap().then_some(cells)
+    }
+
+    #[test]
+    fn inserted_rows_come_one_after_the_other() {
+        let mut body = vec![7, 0, 0, 0, 0, 0, 1, 0, 2, 0, 3, 0b111];
+        body.extend([0b010, 1, 0, 0, 0, 0xFF]);
+        body.extend([0b000, 2, 0, 0, 0, 2, b'o', b'k', 5]);
+        let mut rows = Rows::read(RowKind::Write, true, &body).unwrap();
+        assert_eq!((rows.table, rows.columns()), (7, 3));
+        assert_eq!(image(&mut rows, true).unwrap(), ["Int(1)", "Null", "Int(-1)"]);
+        assert_eq!(image(&mut rows, true).unwrap(), ["Int(2)", "Bytes([111, 107])", "Int(5)"]);
+        assert_eq!(image(&mut rows, true), None);
+    }
+
+    #[test]
+    fn an_update_may_leave_columns_out_of_each_image() {
+        let mut body = vec![7, 0, 0, 0, 0, 0, 1, 0, 3, 0b001, 0b100];
+        body.extend([0, 1, 0, 0, 0]);
+        body.extend([1]);
+        let mut rows = Rows::read(RowKind::Update, false, &body).unwrap();
+        assert_eq!(image(&mut rows, false).unwrap(), ["Int(1)", "absent", "absent"]);
+        assert_eq!(image(&mut rows, true).unwrap(), ["absent", "absent", "Null"]);
+        assert_eq!(image(&mut rows, false), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(body: Vec<u8>, update: bool, extended: bool) {
+            let kind = if update { RowKind::Update } else { RowKind::Delete };
+            if let Ok(mut rows) = Rows::read(kind, extended, &body) {
+                while let Ok(true) = rows.next::<Malformed>(false, &COLUMNS, |_, _| Ok(())) {}
+            }
+        }
+    }
+}
