@@ -7,6 +7,7 @@ mod discover;
 mod encoding;
 mod error;
 mod fields;
+mod log;
 mod native;
 mod position;
 mod settings;

@@ -40,7 +40,7 @@ const LEFT_OVER: [usize; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
 const GROUP: usize = 9;
 const GROUP_BYTES: usize = 4;
 
-impl<'a> Packed<'a> {
+impl Packed<'_> {
     /// How many bytes a decimal takes; `None` if there is none such.
     pub(crate) fn width(precision: u8, scale: u8) -> Option<usize> {
         let whole = usize::from(precision.checked_sub(scale)?);
@@ -52,7 +52,8 @@ impl<'a> Packed<'a> {
     /// Writes it as text behind what `out` has; false if the bytes are none.
     pub(crate) fn write(self, out: &mut Vec<u8>) -> bool {
         let (whole, behind) = (usize::from(self.precision - self.scale), usize::from(self.scale));
-        let Some(first) = self.bytes.first().filter(|_| Self::width(self.precision, self.scale) == Some(self.bytes.len()))
+        let Some(first) =
+            self.bytes.first().filter(|_| Self::width(self.precision, self.scale) == Some(self.bytes.len()))
         else {
             return false;
         };

@@ -14,8 +14,6 @@ pub(crate) struct Header {
     /// Seconds since 1970, when the statement began.
     pub(crate) timestamp: u32,
     pub(crate) kind: u8,
-    /// Who wrote it first.
-    pub(crate) server_id: u32,
     /// Where the next event begins; 0 for one that is not in the file.
     pub(crate) next: u32,
 }
@@ -27,24 +25,23 @@ pub(crate) enum Checksum {
     Crc32,
 }
 
-/// The name of a transaction among those of all servers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Gtid {
-    Mysql { server: [u8; 16], number: u64 },
-    Mariadb { domain: u32, server: u32, number: u64 },
-}
-
 /// What an event says.
 #[derive(Debug)]
 pub(crate) enum Event<'a> {
     /// How the events of the file are written.
     Format(Checksum),
     /// What follows is in another file.
-    Rotate { file: &'a [u8], position: u64 },
-    /// A transaction follows. `begins` if no statement says so any more.
-    Gtid { gtid: Option<Gtid>, begins: bool },
+    Rotate {
+        file: &'a [u8],
+        position: u64,
+    },
+    /// A transaction follows, without a statement that says so.
+    Begin,
     /// A statement, with the schema that it was run in.
-    Query { schema: &'a [u8], text: &'a [u8] },
+    Query {
+        schema: &'a [u8],
+        text: &'a [u8],
+    },
     /// The transaction is committed.
     Xid,
     /// What the next rows are of.
@@ -64,14 +61,15 @@ impl Header {
         let mut fields = Fields(event);
         let timestamp = fields.u32()?;
         let kind = fields.u8()?;
-        let server_id = fields.u32()?;
+        // Who wrote it first.
+        fields.take(4)?;
         let length = fields.u32()? as usize;
         let next = fields.u32()?;
         fields.take(2)?;
         if length != event.len() {
             return Err(Malformed("an event has another length than it says"));
         }
-        Ok((Self { timestamp, kind, server_id, next }, fields.0))
+        Ok((Self { timestamp, kind, next }, fields.0))
     }
 }
 
@@ -101,10 +99,10 @@ impl<'a> Event<'a> {
             checksum
         };
         let body = checked(event, summed)?.get(HEADER..).unwrap_or_default();
-        Ok((header, Self::body(header.kind, header.server_id, body)?))
+        Ok((header, Self::body(header.kind, body)?))
     }
 
-    fn body(kind: u8, server: u32, body: &'a [u8]) -> Result<Self, Malformed> {
+    fn body(kind: u8, body: &'a [u8]) -> Result<Self, Malformed> {
         let mut fields = Fields(body);
         Ok(match kind {
             QUERY => query(fields)?,
@@ -116,13 +114,10 @@ impl<'a> Event<'a> {
             TABLE_MAP => Self::TableMap(TableMap::read(body)?),
             23..=25 => Self::Rows(Rows::read(row_kind(kind - 23)?, false, body)?),
             30..=32 => Self::Rows(Rows::read(row_kind(kind - 30)?, true, body)?),
-            33 | 42 => mysql_gtid(kind, fields)?,
-            ANONYMOUS_GTID => Self::Gtid { gtid: None, begins: false },
             MARIADB_GTID => {
-                let number = u64::from_le_bytes(fields.array()?);
-                let domain = fields.u32()?;
-                let is_alone = fields.u8()? & 1 != 0;
-                Self::Gtid { gtid: Some(Gtid::Mariadb { domain, server, number }), begins: !is_alone }
+                // Its number and domain.
+                fields.take(8 + 4)?;
+                if fields.u8()? & STANDS_ALONE == 0 { Self::Begin } else { Self::Other }
             }
             INCIDENT => Self::Incident,
             39 => Self::Unreadable("it has parts of JSON values (binlog_row_value_options is PARTIAL_JSON)"),
@@ -142,8 +137,9 @@ const FORMAT: u8 = 15;
 const XID: u8 = 16;
 const TABLE_MAP: u8 = 19;
 const INCIDENT: u8 = 26;
-const ANONYMOUS_GTID: u8 = 34;
 const MARIADB_GTID: u8 = 162;
+/// The flag of a statement that is no transaction's.
+const STANDS_ALONE: u8 = 1;
 
 fn row_kind(number: u8) -> Result<RowKind, Malformed> {
     match number {
@@ -164,7 +160,12 @@ fn format<'a>(event: &[u8], body: &[u8]) -> Result<Event<'a>, Malformed> {
     if usize::from(fields.u8()?) != HEADER {
         return Err(Malformed("the log's headers are of a length that is not known"));
     }
-    let how = fields.0.len().checked_sub(CHECKSUM + 1).and_then(|at| fields.0.get(at)).ok_or(Malformed("a description is short"))?;
+    let how = fields
+        .0
+        .len()
+        .checked_sub(CHECKSUM + 1)
+        .and_then(|at| fields.0.get(at))
+        .ok_or(Malformed("a description is short"))?;
     Ok(Event::Format(match how {
         0 => Checksum::None,
         1 => {
@@ -184,17 +185,6 @@ fn query(mut fields: Fields<'_>) -> Result<Event<'_>, Malformed> {
     let schema = fields.take(schema)?;
     fields.take(1)?;
     Ok(Event::Query { schema, text: fields.0 })
-}
-
-fn mysql_gtid(kind: u8, mut fields: Fields<'_>) -> Result<Event<'_>, Malformed> {
-    if kind == 42 {
-        // With tags, in a form of its own; which transaction it is is not needed to go on by file and place.
-        return Ok(Event::Gtid { gtid: None, begins: false });
-    }
-    fields.take(1)?;
-    let server = fields.array()?;
-    let number = u64::from_le_bytes(fields.array()?);
-    Ok(Event::Gtid { gtid: Some(Gtid::Mysql { server, number }), begins: false })
 }
 
 #[cfg(test)]
@@ -227,7 +217,7 @@ mod tests {
         for checksum in [Checksum::None, Checksum::Crc32] {
             let event = event(QUERY, 400, &body, checksum);
             let (header, read) = Event::read(&event, checksum).unwrap();
-            assert_eq!((header.timestamp, header.server_id, header.next), (1_700_000_000, 7, 400));
+            assert_eq!((header.timestamp, header.next), (1_700_000_000, 400));
             assert!(matches!(read, Event::Query { schema: b"shop", text: b"BEGIN" }), "{read:?}");
         }
     }
@@ -254,8 +244,7 @@ mod tests {
         let body = [&9_u64.to_le_bytes()[..], &3_u32.to_le_bytes(), &[4], &[0; 6]].concat();
         let event = event(MARIADB_GTID, 400, &body, Checksum::None);
         let (_, read) = Event::read(&event, Checksum::None).unwrap();
-        let expected = Gtid::Mariadb { domain: 3, server: 7, number: 9 };
-        assert!(matches!(read, Event::Gtid { gtid: Some(gtid), begins: true } if gtid == expected));
+        assert!(matches!(read, Event::Begin), "{read:?}");
     }
 
     #[test]

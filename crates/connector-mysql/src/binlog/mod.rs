@@ -9,6 +9,6 @@ mod rows;
 mod table_map;
 mod values;
 
-pub(crate) use event::{Checksum, Event, Gtid, Header};
+pub(crate) use event::{Checksum, Event};
 pub(crate) use rows::{RowKind, Rows};
 pub(crate) use table_map::{LoggedColumn, TableMap};

@@ -23,7 +23,7 @@ pub(crate) struct Rows<'a> {
     columns: usize,
     /// Which columns the rows have: of an update the old ones, then the new ones.
     present: [&'a [u8]; 2],
-    rows: Fields<'a>,
+    images: Fields<'a>,
 }
 
 /// A column that an image leaves out.
@@ -43,7 +43,7 @@ impl<'a> Rows<'a> {
         let width = columns.div_ceil(8);
         let first = fields.take(width)?;
         let second = if kind == RowKind::Update { fields.take(width)? } else { first };
-        Ok(Self { kind, table, columns, present: [first, second], rows: fields })
+        Ok(Self { kind, table, columns, present: [first, second], images: fields })
     }
 
     /// How many columns the table has.
@@ -59,12 +59,12 @@ impl<'a> Rows<'a> {
         columns: &[LoggedColumn],
         mut take: impl FnMut(usize, Option<Value<'a>>) -> Result<(), E>,
     ) -> Result<bool, E> {
-        if self.rows.0.is_empty() {
+        if self.images.0.is_empty() {
             return Ok(false);
         }
         let present = self.present[usize::from(is_new)];
         let count = (0..self.columns).filter(|at| has(present, *at)).count();
-        let nulls = self.rows.take(count.div_ceil(8))?;
+        let nulls = self.images.take(count.div_ceil(8))?;
         let mut seen = 0;
         for (at, column) in columns.iter().enumerate().take(self.columns) {
             if !has(present, at) {
@@ -73,7 +73,7 @@ impl<'a> Rows<'a> {
             }
             let is_null = has(nulls, seen);
             seen += 1;
-            let value = if is_null { Value::Null } else { values::read(*column, &mut self.rows)? };
+            let value = if is_null { Value::Null } else { values::read(*column, &mut self.images)? };
             take(at, Some(value))?;
         }
         Ok(true)

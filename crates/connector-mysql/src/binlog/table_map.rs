@@ -9,7 +9,10 @@ pub(crate) enum LoggedColumn {
     Whole(u8),
     Float,
     Double,
-    Decimal { precision: u8, scale: u8 },
+    Decimal {
+        precision: u8,
+        scale: u8,
+    },
     Year,
     Date,
     /// With so many digits behind a second's point.
@@ -65,8 +68,9 @@ impl<'a> TableMap<'a> {
 
 /// Six bytes.
 pub(super) fn table_id(fields: &mut Fields<'_>) -> Result<u64, Malformed> {
-    let [a, b, c, d, e, f] = fields.array()?;
-    Ok(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
+    let mut id = [0; 8];
+    id[..6].copy_from_slice(fields.take(6)?);
+    Ok(u64::from_le_bytes(id))
 }
 
 fn name<'a>(fields: &mut Fields<'a>) -> Result<&'a [u8], Malformed> {
@@ -102,29 +106,30 @@ fn column(kind: u8, meta: &mut Fields<'_>) -> Result<LoggedColumn, Malformed> {
             let [precision, scale] = meta.array()?;
             LoggedColumn::Decimal { precision, scale }
         }
-        249..=252 => LoggedColumn::Bytes(width(meta)?),
+        // Vectors, too, are bytes behind a length.
+        242 | 249..=252 => LoggedColumn::Bytes(width(meta)?),
         255 => LoggedColumn::Geometry(width(meta)?),
         254 => string(meta)?,
-        // Vectors are bytes behind a length.
-        242 => LoggedColumn::Bytes(width(meta)?),
-        // Times and moments as versions before 5.6.4 wrote them have no digits behind the point.
-        7 | 11 | 12 => LoggedColumn::Unknown(kind),
+        // Among them times and moments as versions before 5.6.4 wrote them.
         other => LoggedColumn::Unknown(other),
     })
 }
 
 fn digits(meta: &mut Fields<'_>) -> Result<u8, Malformed> {
-    meta.u8().and_then(|digits| if digits > 6 { Err(Malformed("a second has more than six digits")) } else { Ok(digits) })
+    meta.u8()
+        .and_then(|digits| if digits > 6 { Err(Malformed("a second has more than six digits")) } else { Ok(digits) })
 }
 
 fn width(meta: &mut Fields<'_>) -> Result<u8, Malformed> {
-    meta.u8().and_then(|width| if (1..=4).contains(&width) { Ok(width) } else { Err(Malformed("a length has no width")) })
+    meta.u8()
+        .and_then(|width| if (1..=4).contains(&width) { Ok(width) } else { Err(Malformed("a length has no width")) })
 }
 
 /// Fixed texts, enums and sets share a number; two bits of the first byte are the length's, turned over.
 fn string(meta: &mut Fields<'_>) -> Result<LoggedColumn, Malformed> {
     let [first, second] = meta.array()?;
-    let (kind, high) = if first & 0x30 == 0x30 { (first, 0) } else { (first | 0x30, u16::from((first & 0x30) ^ 0x30) << 4) };
+    let (kind, high) =
+        if first & 0x30 == 0x30 { (first, 0) } else { (first | 0x30, u16::from((first & 0x30) ^ 0x30) << 4) };
     let most = high | u16::from(second);
     match kind {
         247 if (1..=2).contains(&second) => Ok(LoggedColumn::Enum(second)),

@@ -6,15 +6,15 @@
 //! 1. `FLUSH TABLES WITH READ LOCK` stops all writers; it takes the right RELOAD (or `FLUSH_TABLES`).
 //! 2. Without it, as on RDS and Aurora, `LOCK TABLES … READ` stops writers of the task's tables, and waits for the
 //!    transactions that have written to them.
-//! 3. Without either there is one reader.
+//! 3. Without either there is one reader, and a load alone.
 
 use std::time::Duration;
 
 use wavemark_connector::TaskContext;
-use wavemark_domain::{Fault, Problem, TableName, TablePlan};
+use wavemark_domain::{Fault, Position, Problem, TableName, TablePlan};
 
+use super::state;
 use super::view::SnapshotView;
-use crate::position::Place;
 use crate::settings::Settings;
 use crate::wire::{Connection, WireError};
 use crate::{client, error};
@@ -43,16 +43,24 @@ pub(super) async fn view(
     let patience = Duration::from_secs(task.settings.lock_timeout_seconds.into());
     let locked = lock(&mut control, tables, patience).await?;
     if !locked {
+        if task.kind.follows() {
+            return Err(may_not_lock(settings));
+        }
         readers.truncate(1);
     }
     for reader in &mut readers {
         begin(reader).await?;
     }
-    let place = place(&mut control).await?;
+    let place = state::end(&mut control).await?;
+    if place.is_none() && task.kind.follows() {
+        return Err(state::no_log(settings));
+    }
     if locked {
         run(&mut control, "UNLOCK TABLES", "let writers go on").await?;
     }
-    Ok(SnapshotView::new(place.to_position(), control, readers))
+    // A load needs no place in the log.
+    let position = place.map_or_else(|| Position::new(Vec::new()), |place| place.to_position());
+    Ok(SnapshotView::new(position, control, readers))
 }
 
 async fn run(connection: &mut Connection, sql: &str, doing: &str) -> Result<(), Problem> {
@@ -78,8 +86,19 @@ async fn lock(control: &mut Connection, tables: &[TablePlan], patience: Duration
 
 const LOCK_WAIT: u16 = 1_205;
 
+/// Without a lock nobody can say which place of the log the readers stand at.
+fn may_not_lock(settings: &Settings) -> Problem {
+    let user = &settings.user;
+    let text = format!(
+        "User {user} may neither FLUSH TABLES nor LOCK TABLES, so that the load's place in the log can't be told."
+    );
+    Problem::new(Fault::Settings, "right-missing", text).advice(format!(
+        "GRANT RELOAD ON *.* TO `{user}`; or, where that is not given: GRANT LOCK TABLES ON *.* TO `{user}`;"
+    ))
+}
+
 /// The user lacks the right, or the service gives it to nobody.
-fn is_refused(cause: &WireError) -> bool {
+pub(super) fn is_refused(cause: &WireError) -> bool {
     matches!(cause.code(), Some(1_044 | 1_045 | 1_142 | 1_227))
 }
 
@@ -95,22 +114,4 @@ async fn begin(reader: &mut Connection) -> Result<(), Problem> {
     let isolation = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
     run(reader, isolation, "begin a snapshot").await?;
     run(reader, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", "begin a snapshot").await
-}
-
-/// Where the log ends. Servers without one, and users that may not ask, have no place: a load needs none.
-async fn place(control: &mut Connection) -> Result<Place, Problem> {
-    let none = || Place { number: 0, offset: 0, file: "none.0".to_owned() };
-    for ask in ["SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"] {
-        match control.query(ask).await {
-            Ok(rows) => {
-                let told = rows.first().and_then(|row| Place::new(&row.text(0)?, row.number(1)?));
-                return Ok(told.unwrap_or_else(none));
-            }
-            // Older versions, and MariaDB, do not know the first; the second is gone from MySQL 8.4.
-            Err(WireError::Server { code: 1_064, .. }) => {}
-            Err(cause) if is_refused(&cause) => return Ok(none()),
-            Err(cause) => return Err(error::problem(&cause, "ask where the log ends")),
-        }
-    }
-    Ok(none())
 }

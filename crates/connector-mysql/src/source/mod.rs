@@ -1,12 +1,14 @@
-//! MySQL and MariaDB as a source: what is there is loaded. The binary log is not followed yet; a task that would is
-//! refused.
+//! MySQL and MariaDB as a source.
 //!
 //! 1. `begin` has every reader see the tables as of one moment, by the shortest lock that the user's rights allow.
 //! 2. `view` keeps these readers; `chunks` cuts tables, `rows` reads them.
+//! 3. The log is followed by `crate::log`; `state` says where it ends and whether a place is still there.
 
+mod assess;
 mod begin;
 mod chunks;
 mod rows;
+mod state;
 mod view;
 
 use std::sync::Arc;
@@ -18,15 +20,15 @@ use wavemark_connector::needs::Needs;
 use wavemark_connector::source::{
     BlockFormat, ChangeReader, Counter, KeptFor, LeftBehind, LogState, Replan, Source, Touched, View, Wanted,
 };
-use wavemark_domain::check::{Finding, Weight};
+use wavemark_domain::check::Finding;
 use wavemark_domain::{Column, Encoding, Fault, Logical, Position, Problem, Table, TableId, TablePlan};
 
 use crate::position::Place;
 use crate::settings::Settings;
-use crate::{client, discover, encoding};
+use crate::{client, discover, encoding, log};
 
-/// A load: one that looks at tables, and one reader.
-pub(crate) const NEEDS: Needs = Needs { follow: 1, load: 1, compare: 0 };
+/// Followed: the log, and one that looks at its state. A load: one that looks at tables, and one reader.
+pub(crate) const NEEDS: Needs = Needs { follow: 2, load: 2, compare: 0 };
 
 /// A server to read from.
 pub(crate) struct MysqlSource {
@@ -40,10 +42,11 @@ impl MysqlSource {
     }
 }
 
-/// The log can't be read yet.
-fn no_log() -> Problem {
-    Problem::new(Fault::Settings, "log-not-followed", "The binary log of MySQL and MariaDB can't be followed yet.")
-        .advice("Make it a task that only loads (full-load).")
+/// What a load aside needs.
+fn not_aside() -> Problem {
+    let text = "A table of MySQL or MariaDB can't be loaded while the task follows the log yet.";
+    Problem::new(Fault::Settings, "not-loaded-aside", text)
+        .advice("Stop the task and start it afresh (reload all tables).")
 }
 
 #[async_trait]
@@ -57,9 +60,10 @@ impl Source for MysqlSource {
     }
 
     async fn assess(&self, task: &TaskContext, _: &[TablePlan]) -> Result<Vec<Finding>, Problem> {
-        let problem = no_log();
-        let finding = Finding { weight: Weight::Blocker, code: problem.code, text: problem.text, mend: problem.advice };
-        Ok(task.kind.follows().then_some(finding).into_iter().collect())
+        if !task.kind.follows() {
+            return Ok(Vec::new());
+        }
+        assess::log(&mut client::open(&self.settings).await?, &self.settings).await
     }
 
     fn offers(&self, _: &Table, column: &Column) -> Vec<Encoding> {
@@ -71,7 +75,7 @@ impl Source for MysqlSource {
     }
 
     fn refuses_to_follow(&self, table: &Table) -> Option<Problem> {
-        Some(no_log().table(&table.name))
+        log::refuse(table)
     }
 
     fn block_formats(&self, _: &TablePlan) -> Vec<BlockFormat> {
@@ -86,18 +90,17 @@ impl Source for MysqlSource {
     }
 
     fn position_from(&self, _: &str, _: &Position) -> Result<Position, Problem> {
-        Err(no_log())
+        let text = "A task can't begin or stop at a place of your own in a binary log yet.";
+        Err(Problem::new(Fault::Settings, "position-unreadable", text))
     }
 
     async fn begin(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
-        if task.kind.follows() {
-            return Err(no_log());
-        }
         Ok(Box::new(begin::view(&self.settings, task, plan).await?))
     }
 
     async fn begin_following(&self, _: &TaskContext, _: &[TablePlan]) -> Result<Position, Problem> {
-        Err(no_log())
+        let end = state::end(&mut client::open(&self.settings).await?).await?;
+        end.map(|place| place.to_position()).ok_or_else(|| state::no_log(&self.settings))
     }
 
     async fn view_again(&self, task: &TaskContext, tables: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
@@ -105,7 +108,7 @@ impl Source for MysqlSource {
     }
 
     async fn begin_aside(&self, _: &TaskContext, _: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
-        Err(no_log())
+        Err(not_aside())
     }
 
     async fn keeps_aside(&self, _: &TaskContext, _: &Position) -> Result<bool, Problem> {
@@ -124,29 +127,31 @@ impl Source for MysqlSource {
         &self,
         _: &TaskContext,
         _: &[TablePlan],
-        _: &[TableId],
+        tables: &[TableId],
         _: (&Position, &Position),
         _: KeptFor,
     ) -> Result<Vec<Touched>, Problem> {
-        Err(no_log())
+        // Which keys were touched is not read from the log yet.
+        Ok(tables.iter().map(|_| Touched::StartOver("its load was interrupted".to_owned())).collect())
     }
 
     async fn follow(
         &self,
-        _: &TaskContext,
-        _: &[TablePlan],
-        _: &Position,
+        task: &TaskContext,
+        plan: &[TablePlan],
+        from: &Position,
         _: Arc<dyn Replan>,
     ) -> Result<Box<dyn ChangeReader>, Problem> {
-        Err(no_log())
+        let place = state::checked(&mut client::open(&self.settings).await?, from).await?;
+        Ok(Box::new(log::open(&self.settings, task, plan, place).await?))
     }
 
-    async fn still_has(&self, _: &TaskContext, _: &Position) -> Result<(), Problem> {
-        Err(no_log())
+    async fn still_has(&self, _: &TaskContext, from: &Position) -> Result<(), Problem> {
+        state::checked(&mut client::open(&self.settings).await?, from).await.map(drop)
     }
 
-    async fn log_state(&self, _: &TaskContext, _: Option<&Position>, _: Duration) -> Result<LogState, Problem> {
-        Err(no_log())
+    async fn log_state(&self, _: &TaskContext, bookmark: Option<&Position>, _: Duration) -> Result<LogState, Problem> {
+        state::log_state(&mut client::open(&self.settings).await?, &self.settings, bookmark).await
     }
 
     async fn let_go(&self, _: &TaskContext, _: u64) -> Result<Option<u64>, Problem> {

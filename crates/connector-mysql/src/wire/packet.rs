@@ -3,8 +3,8 @@
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::socket::Socket;
 use super::WireError;
+use super::socket::Socket;
 use crate::fields::Fields;
 
 /// The longest payload of one packet; one of this very length goes on in the next.
@@ -17,12 +17,14 @@ const READ: usize = 128 * 1024;
 pub(crate) struct Packets {
     socket: Socket,
     received: BytesMut,
+    /// What came of a payload that goes on in the next packet.
+    begun: Option<BytesMut>,
     next: u8,
 }
 
 impl Packets {
     pub(crate) fn new(socket: Socket) -> Self {
-        Self { socket, received: BytesMut::with_capacity(READ), next: 0 }
+        Self { socket, received: BytesMut::with_capacity(READ), begun: None, next: 0 }
     }
 
     /// The same connection, encrypted: nothing that came in plain text is kept.
@@ -76,16 +78,23 @@ impl Packets {
         Ok(())
     }
 
-    /// The next payload, also one of several packets. Cancel safe up to the last of these.
+    /// The next payload, also one of several packets. Cancel safe.
     pub(crate) async fn receive(&mut self) -> Result<BytesMut, WireError> {
-        let mut payload = self.one().await?;
-        let mut last = payload.len();
-        while last == LONGEST {
-            let more = self.one().await?;
-            last = more.len();
-            payload.unsplit(more);
+        loop {
+            let piece = self.one().await?;
+            let goes_on = piece.len() == LONGEST;
+            let payload = match self.begun.take() {
+                None => piece,
+                Some(mut begun) => {
+                    begun.unsplit(piece);
+                    begun
+                }
+            };
+            if !goes_on {
+                return Ok(payload);
+            }
+            self.begun = Some(payload);
         }
-        Ok(payload)
     }
 
     async fn one(&mut self) -> Result<BytesMut, WireError> {

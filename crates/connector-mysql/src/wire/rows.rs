@@ -195,8 +195,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(kind: u8, unsigned: bool, bytes: Vec<u8>) {
-            drop(Kind(kind, unsigned).read(&mut Fields(&bytes)));
-            drop(super::kind(&bytes));
+            let _ = Kind(kind, unsigned).read(&mut Fields(&bytes));
+            let _ = super::kind(&bytes);
         }
     }
 }

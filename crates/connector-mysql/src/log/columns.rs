@@ -1,0 +1,167 @@
+//! What the cells of a table's columns must look like in the log, and how they are written into a batch.
+
+use wavemark_domain::{Batch, Column, Fault, Logical, Problem, Table, TablePlan};
+
+use super::charset::Charset;
+use crate::binlog::LoggedColumn;
+use crate::encoding;
+use crate::native::ColumnNative;
+use crate::value::{Packed, Value};
+
+/// One column of a table in the log.
+#[derive(Clone, Debug)]
+pub(crate) struct LogColumn {
+    native: ColumnNative,
+    logical: Option<Logical>,
+    charset: Option<Charset>,
+    /// The cell of a row that it goes into, if it travels.
+    pub(crate) cell: Option<usize>,
+}
+
+/// Values that are written anew on their way.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    text: String,
+    bytes: Vec<u8>,
+}
+
+/// Why a table can't be followed, if it can't.
+pub(crate) fn refuse(table: &Table) -> Option<Problem> {
+    table.columns.iter().filter(|column| !column.generated).find_map(|column| {
+        let native = ColumnNative::of(column).ok()?;
+        let what = match native.data_type.as_str() {
+            "inet4" | "inet6" | "json" => format!("values of type {}", column.declared),
+            _ => {
+                let name = native.charset.as_deref().filter(|name| Charset::named(name).is_none())?;
+                format!("texts of character set {name}")
+            }
+        };
+        let name = &column.name;
+        let text =
+            format!("{} can't be followed: {what}, as {name} has them, can't be read from the log yet.", table.name);
+        let problem = Problem::new(Fault::Data, "column-not-followed", text).table(&table.name);
+        Some(problem.advice("Leave it out with a remove-column rule, or only load the table."))
+    })
+}
+
+impl LogColumn {
+    /// The columns of a planned table in the order in which the log has them.
+    pub(crate) fn all(plan: &TablePlan) -> Vec<Self> {
+        let cell_of = |at: usize| plan.columns.iter().position(|column| column.source == at);
+        plan.source.columns.iter().enumerate().map(|(at, column)| Self::of(column, cell_of(at))).collect()
+    }
+
+    fn of(column: &Column, cell: Option<usize>) -> Self {
+        let native = ColumnNative::of(column).unwrap_or_default();
+        let charset = native.charset.as_deref().and_then(Charset::named);
+        Self { logical: encoding::logical(column), native, charset, cell }
+    }
+
+    /// Whether the log's column can be this one.
+    pub(crate) fn is(&self, logged: LoggedColumn) -> bool {
+        let native = &self.native;
+        match (native.data_type.as_str(), logged) {
+            ("tinyint", LoggedColumn::Whole(1))
+            | ("smallint", LoggedColumn::Whole(2))
+            | ("mediumint", LoggedColumn::Whole(3))
+            | ("int", LoggedColumn::Whole(4))
+            | ("bigint", LoggedColumn::Whole(8))
+            | ("float", LoggedColumn::Float)
+            | ("double", LoggedColumn::Double)
+            | ("year", LoggedColumn::Year)
+            | ("date", LoggedColumn::Date)
+            | ("enum", LoggedColumn::Enum(_))
+            | ("set", LoggedColumn::Set(_))
+            | ("json", LoggedColumn::Json(_)) => true,
+            ("decimal", LoggedColumn::Decimal { precision, scale }) => {
+                native.precision == Some(precision.into()) && native.scale == Some(scale.into())
+            }
+            ("time", LoggedColumn::Time(digits))
+            | ("datetime", LoggedColumn::Datetime(digits))
+            | ("timestamp", LoggedColumn::Timestamp(digits)) => native.digits == digits,
+            ("bit", LoggedColumn::Bits(bytes)) => {
+                native.precision.is_some_and(|bits| bits.div_ceil(8) == u16::from(bytes))
+            }
+            (name, LoggedColumn::Bytes(_)) => {
+                ["char", "varchar", "binary", "varbinary", "uuid", "inet4", "inet6", "vector"].contains(&name)
+                    || name.ends_with("text")
+                    || name.ends_with("blob")
+            }
+            (_, LoggedColumn::Geometry(_)) => self.logical.is_none(),
+            _ => false,
+        }
+    }
+
+    /// Appends a value to the row being written.
+    pub(crate) fn push(&self, batch: &mut Batch, value: Value<'_>, scratch: &mut Scratch) -> Result<(), Problem> {
+        let logical = self.logical.as_ref().ok_or_else(|| Problem::internal("A column travels that has no type."))?;
+        let value = match (logical, value) {
+            (_, Value::Int(number)) if self.native.unsigned => Value::Uint(self.without_sign(number)),
+            (_, Value::Packed(packed)) => decimal(packed, &mut scratch.bytes)?,
+            (Logical::Enum { labels }, Value::Ordinal(number)) => label(labels, number)?,
+            (Logical::Set { labels }, Value::Members(members)) => members_of(labels, members, &mut scratch.text)?,
+            (Logical::Bytes, Value::Bytes(bytes)) if self.native.data_type == "binary" => {
+                // Zeros at the end are not in the log.
+                let length = self.native.length.map_or(bytes.len(), |length| length as usize);
+                scratch.bytes.clear();
+                scratch.bytes.extend_from_slice(bytes);
+                scratch.bytes.resize(length.max(bytes.len()), 0);
+                Value::Bytes(&scratch.bytes)
+            }
+            (Logical::Text { .. }, Value::Bytes(bytes)) => {
+                let charset = self.charset.ok_or_else(|| Problem::internal("A text has no character set."))?;
+                Value::Bytes(charset.decode(bytes, &mut scratch.text).ok_or_else(|| unreadable(&self.native))?)
+            }
+            (_, value) => value,
+        };
+        encoding::push(batch, logical, value)
+    }
+
+    /// The number that the same bits are without a sign.
+    fn without_sign(&self, number: i64) -> u64 {
+        let bits = match self.native.data_type.as_str() {
+            "tinyint" => 8,
+            "smallint" => 16,
+            "mediumint" => 24,
+            "int" => 32,
+            _ => 64,
+        };
+        number.cast_unsigned() & u64::MAX >> (64 - bits)
+    }
+}
+
+fn decimal<'a>(packed: Packed<'_>, out: &'a mut Vec<u8>) -> Result<Value<'a>, Problem> {
+    out.clear();
+    if packed.write(out) {
+        return Ok(Value::Bytes(out));
+    }
+    Err(Problem::new(Fault::Data, "value-unreadable", "A decimal in the log is none."))
+}
+
+fn label(labels: &[String], number: u16) -> Result<Value<'_>, Problem> {
+    match number.checked_sub(1) {
+        None => Ok(Value::Bytes(b"")),
+        Some(at) => labels.get(usize::from(at)).map(|label| Value::Bytes(label.as_bytes())).ok_or_else(unknown_label),
+    }
+}
+
+fn unknown_label() -> Problem {
+    Problem::new(Fault::Data, "label-unknown", "The log has a label that the type does not have now.")
+        .advice("The type was altered; reload the table.")
+}
+
+fn members_of<'a>(labels: &[String], members: u64, out: &'a mut String) -> Result<Value<'a>, Problem> {
+    out.clear();
+    for at in (0..64).filter(|at| members & 1 << at != 0) {
+        if !out.is_empty() {
+            out.push(',');
+        }
+        out.push_str(labels.get(at).ok_or_else(unknown_label)?);
+    }
+    Ok(Value::Bytes(out.as_bytes()))
+}
+
+fn unreadable(native: &ColumnNative) -> Problem {
+    let set = native.charset.as_deref().unwrap_or("no character set");
+    Problem::new(Fault::Data, "value-unreadable", format!("A text in the log is none of {set}."))
+}

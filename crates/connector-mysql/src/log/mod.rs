@@ -1,0 +1,19 @@
+//! Following the binary log.
+//!
+//! 1. `stream` has the server send the log from a place on.
+//! 2. `assembler` makes of its events changes of the task's tables, transaction by transaction; `columns` knows what their
+//!    cells must look like and writes them, `statement` what statements in the log do to tables.
+//! 3. `reader` is what the engine reads from.
+//!
+//! A transaction stands in the log whole and only once it is committed, so none has to be kept until it is: a large one
+//! is given out while it is read.
+
+mod assembler;
+mod charset;
+mod columns;
+mod reader;
+mod statement;
+mod stream;
+
+pub(crate) use columns::refuse;
+pub(crate) use reader::open;

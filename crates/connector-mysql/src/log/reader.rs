@@ -1,0 +1,126 @@
+//! What the engine reads the log from.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use tokio::time::{Instant, timeout_at};
+use wavemark_connector::source::{ChangeReader, InHand, Read};
+use wavemark_connector::{TaskContext, crash};
+use wavemark_domain::{Position, Problem, TablePlan};
+
+use super::assembler::Assembler;
+use super::stream::LogStream;
+use crate::position::Place;
+use crate::settings::Settings;
+
+/// How long the log may be silent: the server was asked for a sign of life every five seconds.
+const SILENCE: Duration = Duration::from_mins(1);
+/// Progress without changes is told at most this often.
+const PROGRESS: Duration = Duration::from_millis(500);
+
+/// Reads the log from one place on.
+pub(crate) struct BinlogReader {
+    stream: LogStream,
+    assembler: Assembler,
+    bytes_read: u64,
+    told: Instant,
+}
+
+/// Opens the log after a place that the server was seen to have.
+pub(crate) async fn open(
+    settings: &Settings,
+    task: &TaskContext,
+    plan: &[TablePlan],
+    from: Place,
+) -> Result<BinlogReader, Problem> {
+    let stream = LogStream::open(settings, &from, number(task)).await?;
+    Ok(BinlogReader { stream, assembler: Assembler::new(plan, from), bytes_read: 0, told: Instant::now() })
+}
+
+/// A number of the task's own, among those that people don't give to servers: a reader that was overtaken is sent away when
+/// its successor comes.
+fn number(task: &TaskContext) -> u32 {
+    let (high, low) = task.task.0.as_u64_pair();
+    let [a, b] = [(high ^ low) >> 32, high ^ low].map(|half| u32::try_from(half & 0xFFFF_FFFF).unwrap_or_default());
+    (a ^ b) | 1 << 31
+}
+
+impl BinlogReader {
+    fn give(&mut self, more: bool) -> Read {
+        self.told = Instant::now();
+        let taken = self.assembler.take();
+        if !taken.batch.changes().is_empty() {
+            crash::point("wave.read");
+        }
+        Read {
+            batch: taken.batch,
+            open_end: taken.open_end,
+            open_committed_at: taken.open_committed_at,
+            more,
+            log_end: Some(self.assembler.position()),
+            source_clock: Some(self.stream.clock()),
+            layouts: Vec::new(),
+            barriers: taken.barriers,
+            tables_came: false,
+        }
+    }
+
+    fn take(&mut self, event: &[u8]) -> Result<(), Problem> {
+        self.bytes_read += event.len() as u64;
+        self.assembler.event(event)
+    }
+}
+
+#[async_trait]
+impl ChangeReader for BinlogReader {
+    async fn next(&mut self, most_bytes: usize) -> Result<Read, Problem> {
+        let silent = Instant::now() + SILENCE;
+        loop {
+            if self.assembler.bytes() >= most_bytes {
+                return Ok(self.give(true));
+            }
+            let at_hand = self.stream.next().now_or_never();
+            if let Some(event) = at_hand {
+                self.take(&event?)?;
+                continue;
+            }
+            if self.assembler.has_transactions() {
+                return Ok(self.give(false));
+            }
+            let tell = self.assembler.has_progress().then(|| self.told + PROGRESS);
+            match timeout_at(tell.unwrap_or(silent), self.stream.next()).await {
+                Ok(event) => self.take(&event?)?,
+                Err(_) if tell.is_some() => return Ok(self.give(false)),
+                Err(_) => {
+                    let text = format!("The source's log was silent for {} s.", SILENCE.as_secs());
+                    return Err(Problem::transient("source-silent", text)
+                        .advice("Look whether the server hangs, and what the network does."));
+                }
+            }
+        }
+    }
+
+    /// The server keeps its log for as long as its own settings say, whatever is confirmed.
+    async fn confirm(&mut self, _: &Position) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    /// The session lets the server wait for an hour.
+    async fn keep_alive(&mut self) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn heartbeat(&mut self, _: Duration) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn in_hand(&self) -> InHand {
+        InHand {
+            transactions: u64::from(self.assembler.is_open()),
+            bytes: 0,
+            spilled_bytes: 0,
+            bytes_read: self.bytes_read,
+        }
+    }
+}

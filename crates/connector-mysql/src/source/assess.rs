@@ -1,0 +1,43 @@
+//! What stands in the way of following the log.
+
+use wavemark_domain::Problem;
+use wavemark_domain::check::{Finding, Weight};
+
+use super::state;
+use crate::error;
+use crate::settings::Settings;
+use crate::wire::Connection;
+
+/// The log's settings at the server.
+pub(super) async fn log(control: &mut Connection, settings: &Settings) -> Result<Vec<Finding>, Problem> {
+    let mut findings = Vec::new();
+    if state::end(control).await?.is_none() {
+        let problem = state::no_log(settings);
+        let mend = problem.advice;
+        findings.push(Finding { weight: Weight::Blocker, code: problem.code, text: problem.text, mend });
+        return Ok(findings);
+    }
+    let wanted = [
+        ("binlog_format", "ROW", Weight::Blocker, "Changes are logged as statements, which say nothing of rows"),
+        (
+            "binlog_row_image",
+            "FULL",
+            Weight::Warning,
+            "Rows are logged in part: inserts that leave columns out end their table",
+        ),
+    ];
+    for (name, value, weight, why) in wanted {
+        let rows = control.query(&format!("SELECT @@global.{name}")).await;
+        let rows = rows.map_err(|cause| error::problem(&cause, "look at the log's settings"))?;
+        let found = rows.first().and_then(|row| row.text(0)).unwrap_or_default();
+        if !found.eq_ignore_ascii_case(value) {
+            findings.push(Finding {
+                weight,
+                code: name.replace('_', "-"),
+                text: format!("{why} ({name} is {found})."),
+                mend: Some(format!("SET GLOBAL {name} = {value}; -- for sessions that connect from then on")),
+            });
+        }
+    }
+    Ok(findings)
+}
