@@ -56,7 +56,8 @@ CREATE TABLE texts (
 INSERT INTO texts (c, v, l, x, b, f, o, e, s, j, u) VALUES
     ('ab  ', 'grüß €', 'äöü', 'tab\tline\nquote''\\', x'00ff', x'01', '', 'it''s', 'one,three', '{"a": 1}',
      '00112233-4455-6677-8899-aabbccddeeff'),
-    ('', '', '', '', '', '', x'0001', 'x,y', '', '[]', NULL),
+    ('', '', '', '', '', '', x'0001', 'x,y', '', '[]', '123e4567-e89b-12d3-a456-426614174000'),
+    ('z', 'z', 'z', 'z', 'z', 'z', 'z', NULL, 'two', '0', '9b2f8c1e-0d4a-4c3b-8f1e-5a6b7c8d9e0f'),
     (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
 CREATE TABLE moments (id int PRIMARY KEY, d date, t time(6), n datetime, m datetime(6), s timestamp(3) NULL);
 SET time_zone = '+02:00';
@@ -264,9 +265,7 @@ async fn every_change_of_the_log_comes_as_it_is() {
     assert!(tables.iter().all(|table| table.state == "live" && table.exceptions == 0), "{tables:?}");
     world.installation.api.act(task, "stop").await.unwrap();
     world.status(task, "stopped").await;
-    source
-        .execute("INSERT INTO shop.keyless VALUES (9, 'while it stood'); FLUSH BINARY LOGS; DELETE FROM shop.texts")
-        .unwrap();
+    source.execute("INSERT INTO shop.keyless VALUES (9, 'stood'); FLUSH BINARY LOGS; DELETE FROM shop.texts").unwrap();
     world.installation.api.act(task, "resume").await.unwrap();
     becomes_equal(&world, &source).await;
 }
@@ -299,4 +298,88 @@ async fn a_table_that_is_altered_is_parked_alone() {
     let tables = world.installation.api.tables(task).await.unwrap();
     let states: Vec<&str> = tables.iter().map(|table| table.state.as_str()).collect();
     assert_eq!(states, ["parked", "live"]);
+}
+
+/// Moves what is in one table to the other, row by row, in transactions of its own; the sum over both never changes.
+fn transfers(seed: u64, count: u64) -> String {
+    let mut number = seed;
+    let mut moves = "USE shop;".to_owned();
+    for _ in 0..count {
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let (from, to, by) = (number >> 33 & 255, number >> 41 & 255, number >> 49 & 15);
+        moves = format!(
+            "{moves} BEGIN; UPDATE left_side SET n = n - {by} WHERE id = {from}; \
+             UPDATE right_side SET n = n + {by} WHERE id = {to}; INSERT INTO moved (by_how_much) VALUES ({by}); COMMIT;"
+        );
+    }
+    moves
+}
+
+const SUM: &str = "SELECT (SELECT sum(n) FROM shop.left_side) + (SELECT sum(n) FROM shop.right_side)";
+const LAST: &str =
+    "SELECT coalesce(max(id), 0) || ' ' || count(*) || ' ' || coalesce(sum(by_how_much), 0) FROM shop.moved";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_doubled_or_torn_while_worker_source_and_target_are_killed() {
+    let mut source = Mariadb::start(&[]).unwrap();
+    source.execute(USER).unwrap();
+    source
+        .execute(
+            "CREATE DATABASE shop; USE shop; CREATE TABLE left_side (id int PRIMARY KEY, n int); \
+             CREATE TABLE right_side LIKE left_side; INSERT INTO left_side SELECT seq, 1000 FROM seq_0_to_255; \
+             INSERT INTO right_side SELECT * FROM left_side; \
+             CREATE TABLE moved (id int AUTO_INCREMENT PRIMARY KEY, by_how_much int);",
+        )
+        .unwrap();
+    let mut world = World::start().await;
+    let task = task(&world, &source, "full-load-and-cdc", &json!({})).await;
+    world.installation.api.act(task, "start").await.unwrap();
+    world.live(task).await;
+    let watched = world.pair.target_config();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let watcher = tokio::spawn({
+        let stop = std::sync::Arc::clone(&stop);
+        async move {
+            let mut looks = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                let Ok((client, connection)) = watched.connect(tokio_postgres::NoTls).await else { continue };
+                tokio::spawn(connection);
+                let Ok(row) = client.query_one(&format!("SELECT ({SUM})::text"), &[]).await else { continue };
+                assert_eq!(row.get::<_, &str>(0), "512000", "a transaction is torn");
+                looks += 1;
+            }
+            looks
+        }
+    });
+    for round in 0..6_u64 {
+        source.execute(&transfers(round * 2 + 1, 200)).unwrap();
+        match round % 3 {
+            0 => {
+                world.installation.workers[0].kill().unwrap();
+                source.execute(&transfers(round * 2 + 2, 100)).unwrap();
+                world.installation.workers[0].start().unwrap();
+            }
+            1 => {
+                source.kill().unwrap();
+                source.restart().unwrap();
+            }
+            _ => {
+                world.pair.target.kill().unwrap();
+                source.execute(&transfers(round * 2 + 2, 100)).unwrap();
+                world.pair.target.restart().unwrap();
+            }
+        }
+    }
+    source.execute(&transfers(99, 50)).unwrap();
+    let expected = source.rows("SELECT concat(max(id), ' ', count(*), ' ', sum(by_how_much)) FROM shop.moved").unwrap();
+    crate::world::until_within(Duration::from_mins(2), || async { target_rows(&world, LAST).await == expected }).await;
+    for table in ["left_side", "right_side", "moved"] {
+        let column = if table == "moved" { "by_how_much" } else { "n" };
+        let rows = source.rows(&format!("SELECT concat_ws(' ', id, {column}) FROM shop.{table} ORDER BY id")).unwrap();
+        let sql = format!("SELECT concat_ws(' ', id, {column}) FROM shop.{table} ORDER BY id");
+        assert_eq!(target_rows(&world, &sql).await, rows, "{table}");
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(watcher.await.unwrap() > 20);
 }

@@ -15,9 +15,11 @@ use crate::guard::Guard;
 /// A running server. Dropping it kills the server and removes its files; the end of this process does the same.
 pub struct Mariadb {
     port: u16,
+    options: Vec<String>,
     server: Child,
     folder: TempDir,
-    _guard: Guard,
+    /// Goes with the server.
+    guard: Guard,
 }
 
 impl Mariadb {
@@ -31,22 +33,29 @@ impl Mariadb {
         owner.map_or(Ok(()), |owner| owner.take(folder.path()))?;
         initialize(folder.path(), owner)?;
         let port = free_port()?;
-        let mut command = as_owner("mariadbd", owner);
-        command.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve", "--log-bin=bin"]);
-        command.args(["--binlog-format=ROW", "--innodb-buffer-pool-size=128M"]).arg(format!("--port={port}"));
-        command.arg(format!("--datadir={}", data(folder.path()).display()));
-        // Servers that start at once would take each other's temporary tables away.
-        command.arg(format!("--tmpdir={}", folder.path().display()));
-        command.arg(format!("--socket={}", socket(folder.path()))).args(more);
-        let log = fs::File::create(folder.path().join("log"))?;
-        let server = command.stdout(log.try_clone()?).stderr(log).spawn().context("starting mariadbd")?;
-        let guard = Guard::with_script(
-            "kill -KILL \"$1\"; sleep 1; rm -rf \"$2\"",
-            &[&server.id().to_string(), &folder.path().to_string_lossy()],
-        )?;
-        let mut started = Self { port, server, folder, _guard: guard };
+        let options: Vec<String> = more.iter().map(|option| (*option).to_owned()).collect();
+        let (server, guard) = launch(folder.path(), port, &options)?;
+        let mut started = Self { port, options, server, folder, guard };
         started.wait()?;
         Ok(started)
+    }
+
+    /// Kills the server as when the machine dies, but for what the kernel has in its page cache.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        self.server.kill()?;
+        self.server.wait().map(drop).context("waiting for the killed server")
+    }
+
+    /// Starts it again on the same port.
+    ///
+    /// # Errors
+    /// It does not start; the text holds the end of its log.
+    pub fn restart(&mut self) -> Result<()> {
+        (self.server, self.guard) = launch(self.folder.path(), self.port, &self.options)?;
+        self.wait()
     }
 
     /// Where it listens on loopback.
@@ -107,6 +116,23 @@ impl Drop for Mariadb {
         drop(self.server.kill());
         drop(self.server.wait());
     }
+}
+
+fn launch(folder: &Path, port: u16, options: &[String]) -> Result<(Child, Guard)> {
+    let mut command = as_owner("mariadbd", Owner::find()?);
+    command.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve", "--log-bin=bin"]);
+    command.args(["--binlog-format=ROW", "--innodb-buffer-pool-size=128M"]).arg(format!("--port={port}"));
+    command.arg(format!("--datadir={}", data(folder).display()));
+    // Servers that start at once would take each other's temporary tables away.
+    command.arg(format!("--tmpdir={}", folder.display()));
+    command.arg(format!("--socket={}", socket(folder))).args(options);
+    let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("log"))?;
+    let server = command.stdout(log.try_clone()?).stderr(log).spawn().context("starting mariadbd")?;
+    let guard = Guard::with_script(
+        "kill -KILL \"$1\"; sleep 1; rm -rf \"$2\"",
+        &[&server.id().to_string(), &folder.to_string_lossy()],
+    )?;
+    Ok((server, guard))
 }
 
 fn data(folder: &Path) -> std::path::PathBuf {

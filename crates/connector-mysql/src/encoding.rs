@@ -83,8 +83,11 @@ fn unlike(logical: &Logical) -> Problem {
     Problem::new(Fault::Data, "type-differs", text)
 }
 
-/// The sixteen bytes of the text of a UUID.
+/// The sixteen bytes of a UUID, from themselves or from its text.
 fn uuid(text: &[u8]) -> Option<[u8; 16]> {
+    if let Ok(bytes) = text.try_into() {
+        return Some(bytes);
+    }
     let mut digits = text.iter().filter(|byte| **byte != b'-').map(|byte| char::from(*byte).to_digit(16));
     let mut bytes = [0; 16];
     for byte in &mut bytes {

@@ -18,6 +18,9 @@ pub(crate) struct LogColumn {
     pub(crate) cell: Option<usize>,
 }
 
+/// How many bytes a UUID has.
+const UUID: usize = 16;
+
 /// Values that are written anew on their way.
 #[derive(Default)]
 pub(crate) struct Scratch {
@@ -31,6 +34,8 @@ pub(crate) fn refuse(table: &Table) -> Option<Problem> {
         let native = ColumnNative::of(column).ok()?;
         let what = match native.data_type.as_str() {
             "inet4" | "inet6" | "json" => format!("values of type {}", column.declared),
+            // Of tables that were made before the type got its present form.
+            "uuid" if column.declared.contains("old") => format!("values of type {}", column.declared),
             _ => {
                 let name = native.charset.as_deref().filter(|name| Charset::named(name).is_none())?;
                 format!("texts of character set {name}")
@@ -101,13 +106,9 @@ impl LogColumn {
             (Logical::Enum { labels }, Value::Ordinal(number)) => label(labels, number)?,
             (Logical::Set { labels }, Value::Members(members)) => members_of(labels, members, &mut scratch.text)?,
             (Logical::Bytes, Value::Bytes(bytes)) if self.native.data_type == "binary" => {
-                // Zeros at the end are not in the log.
-                let length = self.native.length.map_or(bytes.len(), |length| length as usize);
-                scratch.bytes.clear();
-                scratch.bytes.extend_from_slice(bytes);
-                scratch.bytes.resize(length.max(bytes.len()), 0);
-                Value::Bytes(&scratch.bytes)
+                filled(bytes, self.native.length.unwrap_or_default() as usize, &mut scratch.bytes)
             }
+            (Logical::Uuid, Value::Bytes(bytes)) => filled(bytes, UUID, &mut scratch.bytes),
             (Logical::Text { .. }, Value::Bytes(bytes)) => {
                 let charset = self.charset.ok_or_else(|| Problem::internal("A text has no character set."))?;
                 Value::Bytes(charset.decode(bytes, &mut scratch.text).ok_or_else(|| unreadable(&self.native))?)
@@ -138,6 +139,14 @@ fn decimal<'a>(packed: Packed<'_>, out: &'a mut Vec<u8>) -> Result<Value<'a>, Pr
     Err(Problem::new(Fault::Data, "value-unreadable", "A decimal in the log is none."))
 }
 
+/// Bytes of a fixed length: zeros at their end are not in the log.
+fn filled<'a>(bytes: &[u8], length: usize, out: &'a mut Vec<u8>) -> Value<'a> {
+    out.clear();
+    out.extend_from_slice(bytes);
+    out.resize(length.max(bytes.len()), 0);
+    Value::Bytes(out)
+}
+
 fn label(labels: &[String], number: u16) -> Result<Value<'_>, Problem> {
     match number.checked_sub(1) {
         None => Ok(Value::Bytes(b"")),
@@ -162,6 +171,6 @@ fn members_of<'a>(labels: &[String], members: u64, out: &'a mut String) -> Resul
 }
 
 fn unreadable(native: &ColumnNative) -> Problem {
-    let set = native.charset.as_deref().unwrap_or("no character set");
-    Problem::new(Fault::Data, "value-unreadable", format!("A text in the log is none of {set}."))
+    let set = native.charset.as_deref().unwrap_or(&native.data_type);
+    Problem::new(Fault::Data, "value-unreadable", format!("A value in the log is none of {set}."))
 }
