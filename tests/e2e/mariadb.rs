@@ -383,3 +383,59 @@ async fn nothing_is_lost_doubled_or_torn_while_worker_source_and_target_are_kill
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     assert!(watcher.await.unwrap() > 20);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_that_is_killed_goes_on_by_what_the_log_touched() {
+    let source = Mariadb::start(&[]).unwrap();
+    source.execute(USER).unwrap();
+    source
+        .execute(
+            "CREATE DATABASE shop; USE shop; CREATE TABLE many (id int PRIMARY KEY, n int, filler varchar(200)); \
+             INSERT INTO many SELECT seq, 0, repeat('x', 200) FROM seq_1_to_60000; \
+             CREATE TABLE words (word varchar(20) PRIMARY KEY, d date, n int, filler varchar(200)); \
+             INSERT INTO words SELECT concat('Word', seq), '2024-01-01', 0, repeat('y', 200) FROM seq_1_to_20000; \
+             ANALYZE TABLE many, words;",
+        )
+        .unwrap();
+    let mut world = World::start().await;
+    let settings = json!({"load_parallelism": 2, "chunk_mib": 1});
+    let task = task(&world, &source, "full-load-and-cdc", &settings).await;
+    let api = &world.installation.api;
+    let endpoints = api.get::<Value>("/endpoints").await.unwrap();
+    let shop = endpoints["items"].as_array().unwrap().iter().find(|one| one["engine"] == "mysql").unwrap();
+    let id: Uuid = shop["id"].as_str().unwrap().parse().unwrap();
+    api.change_endpoint(id, &json!({"load_mib_per_second": 3})).await.unwrap();
+    api.act(task, "start").await.unwrap();
+    for round in 0..3_u64 {
+        let done =
+            async || api.tables(task).await.unwrap_or_default().iter().map(|table| table.chunks_done).sum::<u32>();
+        let wanted = u32::try_from(round * 3 + 2).unwrap();
+        crate::world::until(async || done().await >= wanted).await;
+        world.installation.workers[0].kill().unwrap();
+        let from = round * 7_000;
+        source
+            .execute(&format!(
+                "USE shop; UPDATE many SET n = n + 1 WHERE id % 997 = {round}; DELETE FROM many WHERE id = {from} + 5; \
+                 UPDATE many SET id = -id WHERE id = {from} + 6; INSERT INTO many VALUES (100000 + {round}, 1, ''); \
+                 UPDATE words SET word = upper(word), n = n + 1 WHERE word LIKE 'word{round}7%'; \
+                 DELETE FROM words WHERE word = 'WORD{round}55'; INSERT INTO words VALUES ('new{round}', NULL, 1, '');"
+            ))
+            .unwrap();
+        world.installation.workers[0].start().unwrap();
+    }
+    world.live(task).await;
+    for (table, columns) in [("many", "id, n, filler"), ("words", "word, d, n, filler")] {
+        let order = if table == "many" { "id" } else { "1" };
+        let sql = format!("SELECT concat_ws('|', {columns}) FROM shop.{table} ORDER BY {order}");
+        let mut rows = source.rows(&sql).unwrap();
+        let mut found = target_rows(&world, &sql).await;
+        rows.sort();
+        found.sort();
+        assert_eq!(rows.len(), found.len(), "{table}");
+        for (expected, found) in rows.iter().zip(&found) {
+            assert_eq!(found, expected, "{table}");
+        }
+    }
+    let events = world.installation.api.events(task).await.unwrap();
+    assert!(events.iter().any(|event| event.code == "load-continued"), "{events:?}");
+}

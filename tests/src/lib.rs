@@ -10,6 +10,8 @@ pub mod faults;
 pub mod guard;
 pub mod installation;
 pub mod mariadb;
+pub mod mysql;
+pub mod mysql_family;
 pub mod order;
 pub mod pair;
 pub mod process;

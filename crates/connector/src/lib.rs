@@ -13,6 +13,7 @@ pub mod spec;
 pub mod spill;
 pub mod target;
 pub mod testkit;
+pub mod touched;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

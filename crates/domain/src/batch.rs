@@ -189,6 +189,12 @@ impl Batch {
         self.cells.push(Cell { start, len });
     }
 
+    /// The cells that were pushed last.
+    #[must_use]
+    pub fn last_cells(&self, count: usize) -> &[Cell] {
+        &self.cells[self.cells.len().saturating_sub(count)..]
+    }
+
     /// Whether so many more bytes of values fit in the arena.
     #[must_use]
     pub fn fits(&self, bytes: usize) -> bool {

@@ -1,14 +1,17 @@
 //! The binary log's events, as plain functions over bytes (internals manual: "Binary Log Events"; MariaDB: "Replication
 //! Protocol").
 //!
-//! `event` reads one event; `table_map` and `rows` what is in those that tell of rows; `values` their cells. Nothing here
-//! knows of tables' names in a task, and nothing panics, whatever the bytes are.
+//! `event` reads one event; `table_map` and `rows` what is in those that tell of rows; `values` their cells, and
+//! `json` the text of one that is JSON. Nothing here knows of tables' names in a task, and nothing panics, whatever the
+//! bytes are.
 
 mod event;
+mod json;
 mod rows;
 mod table_map;
 mod values;
 
 pub(crate) use event::{Checksum, Event};
+pub(crate) use json::write as write_json;
 pub(crate) use rows::{RowKind, Rows};
 pub(crate) use table_map::{LoggedColumn, TableMap};

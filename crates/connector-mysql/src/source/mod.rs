@@ -7,8 +7,10 @@
 mod assess;
 mod begin;
 mod chunks;
+mod keys;
 mod rows;
 mod state;
+mod touched;
 mod view;
 
 use std::sync::Arc;
@@ -125,14 +127,13 @@ impl Source for MysqlSource {
 
     async fn touched(
         &self,
-        _: &TaskContext,
-        _: &[TablePlan],
+        task: &TaskContext,
+        plan: &[TablePlan],
         tables: &[TableId],
-        _: (&Position, &Position),
+        between: (&Position, &Position),
         _: KeptFor,
     ) -> Result<Vec<Touched>, Problem> {
-        // Which keys were touched is not read from the log yet.
-        Ok(tables.iter().map(|_| Touched::StartOver("its load was interrupted".to_owned())).collect())
+        touched::touched(&self.settings, task, plan, tables, between).await
     }
 
     async fn follow(

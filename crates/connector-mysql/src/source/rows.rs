@@ -1,7 +1,10 @@
-//! The rows of one chunk, from the wire into batches.
+//! The rows of statements one after the other, from the wire into batches: of one chunk, or of keys.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use wavemark_connector::source::{Block, RowReader};
+use wavemark_connector::source::{Block, KeySet, RowReader};
 use wavemark_domain::{Batch, ChangeKind, Fault, Logical, Problem, TableId, TableName, TablePlan};
 
 use super::view::Lent;
@@ -11,13 +14,19 @@ use crate::{encoding, error};
 /// How much a block holds.
 const BLOCK: usize = 256 * 1024;
 
-/// Reads one chunk; its connection goes back to the view at the end.
+/// Reads rows; its connection goes back to the view at the end.
 pub(super) struct TableReader {
     /// None once all rows are read.
     open: Option<(Rows, Lent)>,
+    /// Statements that are still to be run.
+    left: VecDeque<String>,
     logical: Vec<Logical>,
     table: TableId,
     name: TableName,
+    key: Vec<usize>,
+    /// Rows with these keys are left out.
+    without: Option<Arc<KeySet>>,
+    scratch: Vec<u8>,
 }
 
 /// Why a row was not read.
@@ -33,18 +42,48 @@ impl From<WireError> for Failed {
 }
 
 impl TableReader {
+    /// Runs the first statement; `lent` is the connection's place in the view.
     pub(super) async fn open(
-        connection: Connection,
-        lent: Lent,
+        (connection, lent): (Connection, Lent),
         table: &TablePlan,
-        sql: &str,
+        statements: impl IntoIterator<Item = String>,
+        without: Option<Arc<KeySet>>,
     ) -> Result<Self, Problem> {
         let logical = table.columns.iter().map(|column| encoding::logical(&table.source.columns[column.source]));
         let logical = logical
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| Problem::internal("A column travels that has no type.").table(table.name()))?;
-        let rows = Rows::open(connection, sql).await.map_err(|cause| failed(&cause, table.name()))?;
-        Ok(Self { open: Some((rows, lent)), logical, table: table.id, name: table.name().clone() })
+        let mut reader = Self {
+            open: None,
+            left: statements.into_iter().collect(),
+            logical,
+            table: table.id,
+            name: table.name().clone(),
+            key: table.key.clone(),
+            without,
+            scratch: Vec::new(),
+        };
+        reader.run(connection, lent).await?;
+        Ok(reader)
+    }
+
+    /// Runs the next statement; gives the connection back if there is none.
+    async fn run(&mut self, connection: Connection, lent: Lent) -> Result<(), Problem> {
+        let Some(sql) = self.left.pop_front() else {
+            lent.back(connection);
+            return Ok(());
+        };
+        let rows = Rows::open(connection, &sql).await.map_err(|cause| failed(&cause, &self.name))?;
+        self.open = Some((rows, lent));
+        Ok(())
+    }
+
+    /// Whether the row that was just written is one to leave out.
+    fn is_left_out(&mut self, batch: &Batch) -> bool {
+        let Some(without) = &self.without else { return false };
+        let row = batch.last_cells(self.logical.len());
+        let key = self.key.iter().filter_map(|at| row.get(*at)).map(|cell| batch.value(*cell).unwrap_or_default());
+        without.contains(key, &mut self.scratch)
     }
 
     fn unread(&self, failed: Failed) -> Problem {
@@ -67,27 +106,27 @@ fn failed(cause: &WireError, name: &TableName) -> Problem {
 #[async_trait]
 impl RowReader for TableReader {
     async fn next(&mut self) -> Result<Option<Block>, Problem> {
-        let Some((rows, _)) = &mut self.open else { return Ok(None) };
-        let (logical, table) = (&self.logical, self.table);
         let mut batch = Batch::default();
         while batch.bytes() < BLOCK {
+            let Some((rows, _)) = &mut self.open else { break };
+            let logical = &self.logical;
             let row = batch.begin_row();
             let read = rows.next(|at, value| {
                 let logical = logical.get(at).ok_or(WireError::Protocol("a row has more cells than columns"))?;
                 encoding::push(&mut batch, logical, value).map_err(Failed::Value)
             });
             match read.await {
-                Ok(true) => batch.push_change(table, ChangeKind::Insert, None, Some(row)),
-                Ok(false) => break,
+                Ok(true) if self.is_left_out(&batch) => {}
+                Ok(true) => batch.push_change(self.table, ChangeKind::Insert, None, Some(row)),
+                Ok(false) => {
+                    if let Some((rows, lent)) = self.open.take() {
+                        let connection = rows.close().await.map_err(|cause| failed(&cause, &self.name))?;
+                        self.run(connection, lent).await?;
+                    }
+                }
                 Err(cause) => return Err(self.unread(cause)),
             }
         }
-        if batch.is_empty() {
-            if let Some((rows, lent)) = self.open.take() {
-                lent.back(rows.close().await.map_err(|cause| failed(&cause, &self.name))?);
-            }
-            return Ok(None);
-        }
-        Ok(Some(Block::Rows(batch)))
+        Ok((!batch.is_empty()).then_some(Block::Rows(batch)))
     }
 }

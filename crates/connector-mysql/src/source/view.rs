@@ -8,9 +8,8 @@ use wavemark_connector::compare::Side;
 use wavemark_connector::source::{BlockFormat, ChunkRange, DROPPED_IN_LOAD, Entered, KeySet, RowReader, View};
 use wavemark_domain::{Fault, Position, Problem, TablePlan};
 
-use super::begin::{quoted, quoted_table};
 use super::rows::TableReader;
-use super::{chunks, not_compared};
+use super::{chunks, keys, not_compared};
 use crate::discover::literal;
 use crate::error;
 use crate::wire::Connection;
@@ -59,19 +58,6 @@ impl SnapshotView {
         let readers = Arc::new(Readers { free: std::sync::Mutex::new(readers), places });
         Self { position, control: Mutex::new(control), readers }
     }
-
-    async fn open(&self, table: &TablePlan, range: &ChunkRange) -> Result<Box<dyn RowReader>, Problem> {
-        let sql = select(table, &chunks::condition(table, range)?);
-        let (connection, lent) = self.readers.lend().await?;
-        Ok(Box::new(TableReader::open(connection, lent, table, &sql).await?))
-    }
-}
-
-/// The rows of a table that a condition leaves.
-fn select(table: &TablePlan, condition: &str) -> String {
-    let columns: Vec<String> =
-        table.columns.iter().map(|column| quoted(&table.source.columns[column.source].name)).collect();
-    format!("SELECT {} FROM {}{condition}", columns.join(", "), quoted_table(table.name()))
 }
 
 #[async_trait]
@@ -107,14 +93,13 @@ impl View for SnapshotView {
         _: BlockFormat,
         without: Option<Arc<KeySet>>,
     ) -> Result<Box<dyn RowReader>, Problem> {
-        if without.is_some() {
-            return Err(Problem::internal("A load goes on by keys, and no log told any.").table(table.name()));
-        }
-        self.open(table, range).await
+        let sql = format!("{}{}", keys::select(table), chunks::condition(table, range)?);
+        Ok(Box::new(TableReader::open(self.readers.lend().await?, table, [sql], without).await?))
     }
 
-    async fn read_keys(&self, table: &TablePlan, _: &KeySet, _: BlockFormat) -> Result<Box<dyn RowReader>, Problem> {
-        Err(Problem::internal("Rows are fetched by keys, and no log told any.").table(table.name()))
+    async fn read_keys(&self, table: &TablePlan, keys: &KeySet, _: BlockFormat) -> Result<Box<dyn RowReader>, Problem> {
+        let statements = keys::statements(table, keys);
+        Ok(Box::new(TableReader::open(self.readers.lend().await?, table, statements, None).await?))
     }
 
     async fn side(&self, _: u16) -> Result<Box<dyn Side>, Problem> {

@@ -1,0 +1,32 @@
+//! Which rows the log touched between two views of a load that was interrupted: a pass of its own over the log.
+
+use wavemark_connector::TaskContext;
+use wavemark_connector::source::{ChangeReader, Touched};
+use wavemark_connector::touched::Gathering;
+use wavemark_domain::{Position, Problem, TableId, TablePlan};
+
+use super::{keys, state};
+use crate::settings::Settings;
+use crate::{client, log};
+
+/// Bytes of changes at once.
+const BATCH: usize = 4 << 20;
+
+/// What the log did to each of `tables` after `from` up to and including `to`.
+pub(super) async fn touched(
+    settings: &Settings,
+    task: &TaskContext,
+    plan: &[TablePlan],
+    tables: &[TableId],
+    (from, to): (&Position, &Position),
+) -> Result<Vec<Touched>, Problem> {
+    let mut gathering = Gathering::new(plan, tables);
+    if from < to && !gathering.is_over() {
+        let place = state::checked(&mut client::open(settings).await?, from).await?;
+        let mut reader = log::open(settings, task, plan, place).await?;
+        // What is at hand goes beyond `to` before the log is silent: there the view was made.
+        while !gathering.take(&reader.next(BATCH).await?.batch, |at| Ok(at.cmp(to)))? {}
+    }
+    let found = gathering.found().into_iter().zip(tables);
+    Ok(found.map(|(touched, table)| keys::fetched(touched, plan.get(table.index()))).collect())
+}
