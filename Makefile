@@ -4,7 +4,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench profile faults sim mutants security fuzz many upgrade workload test-18 test-13 fmt lint sqlx sqlx-check openapi openapi-check deny clean
+.PHONY: help demo test bench profile faults sim mutants security fuzz many upgrade workload test-18 test-13 test-mysql fmt lint sqlx sqlx-check openapi openapi-check deny clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,12 @@ many: ## many tasks on one worker; TASKS=… how many (200)
 	@.ci/install test
 	cargo build --workspace --locked --bins
 	WAVEMARK_TEST_TASKS=$(or $(TASKS),200) cargo test --workspace --locked --test e2e -- many_tasks
+
+test-mysql: ## the tests of MySQL as a source, on version 9 from Debian's unstable packages (wants patchelf); ARGS=… to the programs
+	@.ci/install test
+	cargo build --workspace --locked --bins
+	bin=$$(.ci/mysql-9) && WAVEMARK_TEST_MYSQL_BIN=$$bin cargo test --locked --no-fail-fast \
+		--package wavemark-tests --test e2e -- --ignored mysql:: $(ARGS)
 
 upgrade: ## the program before this one with this one, server and workers in turn; PREVIOUS=… another commit
 	@.ci/install test

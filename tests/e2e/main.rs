@@ -12,6 +12,8 @@ mod harness;
 mod held_load;
 mod limits;
 mod mariadb;
+mod mysql;
+mod mysql_family;
 mod new_tables;
 mod outages;
 mod pages;

@@ -3,7 +3,7 @@
 use wavemark_domain::{Batch, Column, Fault, Logical, Problem, Table, TablePlan};
 
 use super::charset::Charset;
-use crate::binlog::LoggedColumn;
+use crate::binlog::{LoggedColumn, write_json};
 use crate::encoding;
 use crate::native::ColumnNative;
 use crate::value::{Packed, Value};
@@ -33,7 +33,7 @@ pub(crate) fn refuse(table: &Table) -> Option<Problem> {
     table.columns.iter().filter(|column| !column.generated).find_map(|column| {
         let native = ColumnNative::of(column).ok()?;
         let what = match native.data_type.as_str() {
-            "inet4" | "inet6" | "json" => format!("values of type {}", column.declared),
+            "inet4" | "inet6" => format!("values of type {}", column.declared),
             // Of tables that were made before the type got its present form.
             "uuid" if column.declared.contains("old") => format!("values of type {}", column.declared),
             _ => {
@@ -109,6 +109,11 @@ impl LogColumn {
                 filled(bytes, self.native.length.unwrap_or_default() as usize, &mut scratch.bytes)
             }
             (Logical::Uuid, Value::Bytes(bytes)) => filled(bytes, UUID, &mut scratch.bytes),
+            (Logical::Json, Value::Bytes(bytes)) => {
+                scratch.text.clear();
+                write_json(bytes, &mut scratch.text).map_err(|_| unreadable(&self.native))?;
+                Value::Bytes(scratch.text.as_bytes())
+            }
             (Logical::Text { .. }, Value::Bytes(bytes)) => {
                 let charset = self.charset.ok_or_else(|| Problem::internal("A text has no character set."))?;
                 Value::Bytes(charset.decode(bytes, &mut scratch.text).ok_or_else(|| unreadable(&self.native))?)
