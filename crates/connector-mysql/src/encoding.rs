@@ -136,6 +136,26 @@ mod tests {
     }
 
     #[test]
+    fn each_type_stands_in_the_manual_as_what_it_travels_as() {
+        const MANUAL: &str = include_str!("../../../docs/FIDELITY.md");
+        let table = MANUAL.split("## From MySQL").nth(1).unwrap().split("\n## ").next().unwrap();
+        let mut seen = 0;
+        for row in table.lines().filter(|line| line.starts_with("| `")) {
+            let mut cells = row.split('|').skip(1).map(str::trim);
+            let (declared, travels) = (cells.next().unwrap(), cells.next().unwrap());
+            for name in declared.split(", ").map(|name| name.trim_matches('`')) {
+                let (data_type, unsigned) = name.strip_suffix(" unsigned").map_or((name, false), |name| (name, true));
+                let charset = travels.contains("text").then(|| "utf8mb4".to_owned());
+                let native = ColumnNative { unsigned, charset, ..ColumnNative::default() };
+                let logical = logical(&column(data_type, native)).map(|logical| logical.to_string());
+                assert_eq!(logical.as_deref(), Some(travels), "{name}");
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 37);
+    }
+
+    #[test]
     fn a_text_without_a_character_set_is_bytes() {
         assert_eq!(logical(&column("varchar", ColumnNative::default())), Some(Logical::Bytes));
         let utf8 = ColumnNative { charset: Some("utf8mb4".into()), length: Some(7), ..ColumnNative::default() };

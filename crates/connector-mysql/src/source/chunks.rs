@@ -1,24 +1,28 @@
-//! Tables cut into chunks: by ranges of a key that is one whole number. Others are read as one.
+//! Tables cut into chunks by ranges of their key: one whole number by ranges of one width, other keys by every so many rows,
+//! for which the key is read once from its beginning to its end. Tables without a key are read as one.
 
 use serde::{Deserialize, Serialize};
 use wavemark_connector::source::ChunkRange;
 use wavemark_domain::{Logical, Problem, TablePlan};
 
 use super::begin::{quoted, quoted_table};
-use crate::wire::Connection;
+use crate::wire::{Connection, Row};
 use crate::{encoding, error};
 
 /// The most chunks of one table.
 const MOST: u64 = 10_000;
+
+/// A key as literals, column by column.
+type Key = Vec<String>;
 
 /// A range of keys: the first that is in it, and the first that isn't any more. Of the outermost one side is open, for
 /// rows that have come since.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Keys {
     #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<i128>,
+    from: Option<Key>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    below: Option<i128>,
+    below: Option<Key>,
 }
 
 impl Keys {
@@ -27,45 +31,118 @@ impl Keys {
     }
 }
 
-/// The name of the key's column, if it is one by whose ranges the table is cut.
-fn column(table: &TablePlan) -> Option<&str> {
-    let [name] = table.source.key.as_slice() else { return None };
-    let column = table.source.columns.iter().find(|column| column.name == *name)?;
-    let is_whole =
-        matches!(encoding::logical(column)?, Logical::Int16 | Logical::Int32 | Logical::Int64 | Logical::Uint64);
-    is_whole.then_some(name.as_str())
+/// The columns of a table's key with what they hold; `None` if it has none, or one that is not cut by.
+fn columns(table: &TablePlan) -> Option<Vec<(&str, Logical)>> {
+    let of = |name: &String| {
+        let column = table.source.columns.iter().find(|column| column.name == *name)?;
+        let logical = encoding::logical(column)?;
+        let is_exact = !matches!(logical, Logical::Float32 | Logical::Float64 | Logical::Bits { .. } | Logical::Json);
+        is_exact.then_some((column.name.as_str(), logical))
+    };
+    let columns: Vec<_> = table.source.key.iter().map(of).collect::<Option<_>>()?;
+    (!columns.is_empty()).then_some(columns)
 }
 
 /// The chunks of a table, of about so many bytes each.
 pub(super) async fn cut(control: &mut Connection, table: &TablePlan, bytes: u64) -> Result<Vec<ChunkRange>, Problem> {
-    let whole = vec![Keys::default().to_range()];
     let count = table.source.bytes_estimated.unwrap_or(0).div_ceil(bytes.max(1)).clamp(1, MOST);
-    let Some(key) = column(table).filter(|_| count > 1) else { return Ok(whole) };
-    let key = quoted(key);
-    let sql = format!("SELECT MIN({key}), MAX({key}) FROM {}", quoted_table(table.name()));
-    let rows = control.query(&sql).await;
-    let rows = rows.map_err(|cause| error::problem(&cause, "cut a table into chunks").table(table.name()))?;
-    let ends = rows.first().and_then(|row| Some((row.number(0)?, row.number(1)?)));
-    Ok(ends.map_or(whole, |(least, most)| ranges(least, most, count).iter().map(Keys::to_range).collect()))
+    let borders = match columns(table).filter(|_| count > 1) {
+        None => Vec::new(),
+        Some(columns) => match columns.as_slice() {
+            [(key, Logical::Int16 | Logical::Int32 | Logical::Int64 | Logical::Uint64)] => {
+                whole(control, table, key, count).await?
+            }
+            columns => every(control, table, columns, count).await?,
+        },
+    };
+    Ok(ranges(borders).iter().map(Keys::to_range).collect())
 }
 
-/// Ranges of one width that together have every key.
-fn ranges(least: i128, most: i128, count: u64) -> Vec<Keys> {
+async fn ask(control: &mut Connection, table: &TablePlan, sql: &str) -> Result<Option<Row>, Problem> {
+    let rows = control.query(sql).await;
+    let rows = rows.map_err(|cause| error::problem(&cause, "cut a table into chunks").table(table.name()))?;
+    Ok(rows.into_iter().next())
+}
+
+/// Borders of one width between the least and the highest number.
+async fn whole(control: &mut Connection, table: &TablePlan, key: &str, count: u64) -> Result<Vec<Key>, Problem> {
+    let key = quoted(key);
+    let sql = format!("SELECT MIN({key}), MAX({key}) FROM {}", quoted_table(table.name()));
+    let row = ask(control, table, &sql).await?;
+    let ends = row.and_then(|row| Some((row.number(0)?, row.number(1)?)));
+    Ok(ends.map_or_else(Vec::new, |(least, most)| borders(least, most, count)))
+}
+
+fn borders(least: i128, most: i128, count: u64) -> Vec<Key> {
     let width = ((most - least) / i128::from(count)).max(0) + 1;
-    let borders: Vec<i128> =
-        (1..i128::from(count)).map(|at| least + at * width).take_while(|border| *border <= most).collect();
-    let from = std::iter::once(None).chain(borders.iter().copied().map(Some));
-    let below = borders.iter().copied().map(Some).chain(std::iter::once(None));
+    let borders = (1..i128::from(count)).map(|at| least + at * width).take_while(|border| *border <= most);
+    borders.map(|border| vec![border.to_string()]).collect()
+}
+
+/// A border after every so many rows.
+async fn every(
+    control: &mut Connection,
+    table: &TablePlan,
+    columns: &[(&str, Logical)],
+    count: u64,
+) -> Result<Vec<Key>, Problem> {
+    let step = (table.source.rows_estimated.unwrap_or(0) / count).max(1);
+    let literals: Vec<String> = columns.iter().map(|(name, logical)| literal(&quoted(name), logical)).collect();
+    let names: Vec<String> = columns.iter().map(|(name, _)| quoted(name)).collect();
+    let mut borders: Vec<Key> = Vec::new();
+    while borders.len() < usize::try_from(MOST).unwrap_or(usize::MAX) {
+        let beyond = borders.last().map_or_else(String::new, |last| format!(" WHERE {}", at_least(&names, last)));
+        let sql = format!(
+            "SELECT {} FROM {}{beyond} ORDER BY {} LIMIT 1 OFFSET {step}",
+            literals.join(", "),
+            quoted_table(table.name()),
+            names.join(", ")
+        );
+        let Some(row) = ask(control, table, &sql).await? else { break };
+        let key: Option<Key> = (0..columns.len()).map(|at| row.text(at)).collect();
+        borders.extend(key);
+    }
+    Ok(borders)
+}
+
+/// The expression that gives a column's value as a literal.
+fn literal(name: &str, logical: &Logical) -> String {
+    match logical {
+        Logical::Int16 | Logical::Int32 | Logical::Int64 | Logical::Uint64 | Logical::Decimal { .. } => name.to_owned(),
+        Logical::Bytes => format!("CONCAT('x''', HEX({name}), '''')"),
+        Logical::Text { .. } | Logical::Enum { .. } | Logical::Set { .. } => {
+            format!("CONCAT('_utf8mb4 x''', HEX(CONVERT({name} USING utf8mb4)), '''')")
+        }
+        _ => format!("QUOTE({name})"),
+    }
+}
+
+/// The ranges between borders; together they have every key.
+fn ranges(borders: Vec<Key>) -> Vec<Keys> {
+    let from = std::iter::once(None).chain(borders.clone().into_iter().map(Some));
+    let below = borders.into_iter().map(Some).chain(std::iter::once(None));
     from.zip(below).map(|(from, below)| Keys { from, below }).collect()
+}
+
+/// That a key is at least another, column by column, as the server orders it.
+fn at_least(names: &[String], key: &[String]) -> String {
+    match (names, key) {
+        ([name], [value, ..]) => format!("{name} >= {value}"),
+        ([name, names @ ..], [value, key @ ..]) => {
+            format!("({name} > {value} OR ({name} = {value} AND {}))", at_least(names, key))
+        }
+        _ => "TRUE".to_owned(),
+    }
 }
 
 /// What a chunk's rows have in common, to be put behind a SELECT.
 pub(super) fn condition(table: &TablePlan, range: &ChunkRange) -> Result<String, Problem> {
     let keys: Keys = serde_json::from_str(&range.0)
         .map_err(|error| Problem::internal(format!("A chunk can't be read: {error}.")).table(table.name()))?;
-    let key = column(table).map(quoted).unwrap_or_default();
-    let sides = [keys.from.map(|from| format!("{key} >= {from}")), keys.below.map(|below| format!("{key} < {below}"))];
-    let sides: Vec<String> = sides.into_iter().flatten().collect();
+    let names: Vec<String> = table.source.key.iter().map(|name| quoted(name)).collect();
+    let from = keys.from.map(|from| at_least(&names, &from));
+    let below = keys.below.map(|below| format!("NOT ({})", at_least(&names, &below)));
+    let sides: Vec<String> = from.into_iter().chain(below).collect();
     Ok(if sides.is_empty() { String::new() } else { format!(" WHERE {}", sides.join(" AND ")) })
 }
 
@@ -76,21 +153,28 @@ mod tests {
     #[test]
     fn ranges_have_every_key_once() {
         for (least, most, count) in [(1, 10, 3), (-5, 5, 4), (7, 7, 5), (0, i128::from(u64::MAX), 10), (1, 2, 9)] {
-            let ranges = ranges(least, most, count);
+            let ranges = ranges(borders(least, most, count));
             assert!(ranges.len() <= usize::try_from(count).unwrap());
-            assert_eq!((ranges[0].from, ranges.last().unwrap().below), (None, None));
+            assert_eq!((&ranges[0].from, &ranges.last().unwrap().below), (&None, &None));
             for pair in ranges.windows(2) {
                 assert!(pair[0].below.is_some());
                 assert_eq!(pair[0].below, pair[1].from);
-                assert!(pair[0].from < pair[0].below);
             }
         }
+        assert_eq!(borders(1, 10, 3), [["5"], ["9"]]);
     }
 
     #[test]
     fn a_range_is_stored_as_json() {
-        let keys = Keys { from: Some(5), below: None };
-        assert_eq!(keys.to_range().0, r#"{"from":5}"#);
+        let keys = Keys { from: Some(vec!["5".to_owned()]), below: None };
+        assert_eq!(keys.to_range().0, r#"{"from":["5"]}"#);
         assert_eq!(serde_json::from_str::<Keys>("{}").unwrap(), Keys::default());
+    }
+
+    #[test]
+    fn a_key_of_several_columns_is_compared_column_by_column() {
+        let names = ["a".to_owned(), "b".to_owned()];
+        let key = ["1".to_owned(), "x'00'".to_owned()];
+        assert_eq!(at_least(&names, &key), "(a > 1 OR (a = 1 AND b >= x'00'))");
     }
 }
