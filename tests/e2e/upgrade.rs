@@ -1,6 +1,7 @@
 //! Two programs of neighbouring versions, both real: `make upgrade` builds the older one and runs this.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
@@ -42,6 +43,15 @@ fn restart_server(world: &mut World, program: &PathBuf) {
     server.start().unwrap();
 }
 
+/// Whether the older program, whose name ends with its commit, knows the same migrations.
+fn has_same_metadata(older: &Path) -> bool {
+    let name = older.file_name().and_then(|name| name.to_str()).unwrap();
+    let (_, commit) = name.rsplit_once('-').expect("a program's name ends with its commit");
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let diff = Command::new("git").args(["-C", root, "diff", "--quiet", commit, "HEAD", "--", "migrations"]).status();
+    diff.expect("git compares the two").success()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "make upgrade builds the older program"]
 async fn server_and_workers_go_to_the_next_version_and_a_worker_back_while_a_task_runs() {
@@ -76,13 +86,18 @@ async fn server_and_workers_go_to_the_next_version_and_a_worker_back_while_a_tas
     handed_over(&mut world, task, 1, 0).await;
     goes_on(&world, task, "a worker went back").await;
 
-    // There is no way back for a server whose metadata were brought forward: it says so, and the task goes on.
     restart_server(&mut world, &older);
-    let ended = world.installation.server.wait(LIMIT).expect("an older server does not run on newer metadata");
-    assert!(!ended.success());
-    let said = world.installation.server.log_end(5);
-    println!("the older server ended with: {said}");
-    assert!(said.contains("migrat") || said.contains("newer"), "{said}");
+    if has_same_metadata(&older) {
+        world.installation.api.wait_ready(LIMIT).await.unwrap();
+        goes_on(&world, task, "a server went back").await;
+    } else {
+        // There is no way back for a server whose metadata were brought forward: it says so, and the task goes on.
+        let ended = world.installation.server.wait(LIMIT).expect("an older server does not run on newer metadata");
+        assert!(!ended.success());
+        let said = world.installation.server.log_end(5);
+        println!("the older server ended with: {said}");
+        assert!(said.contains("migrat") || said.contains("newer"), "{said}");
+    }
     restart_server(&mut world, &newer);
     world.installation.api.wait_ready(LIMIT).await.unwrap();
     goes_on(&world, task, "the newer server again").await;

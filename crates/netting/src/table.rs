@@ -187,7 +187,7 @@ impl<'l> TableState<'l> {
 
     fn find(&self, batch: &Batch, hash: u64, key: u32) -> Option<usize> {
         self.places
-            .find(hash, |place| place.hash == hash && self.same(batch, self.entry(place).current, key))
+            .find(hash, |place| self.same(batch, self.entry(place).current, key))
             .map(|place| place.entry as usize)
     }
 
@@ -197,7 +197,7 @@ impl<'l> TableState<'l> {
         let found = self.places.find_entry(hash, |place| {
             let current = entries[place.entry as usize].current as usize;
             let (a, b) = (&keys[current..current + width], &keys[key as usize..key as usize + width]);
-            place.hash == hash && a.iter().zip(b).all(|(a, b)| batch.value(*a) == batch.value(*b))
+            a.iter().zip(b).all(|(a, b)| batch.value(*a) == batch.value(*b))
         });
         if let Ok(found) = found {
             found.remove();
@@ -220,9 +220,8 @@ impl<'l> TableState<'l> {
         };
         let at = u32::try_from(at).expect("fewer rows than 2^32");
         let key = key_of(at);
-        let same = |place: &Place| {
-            place.hash == hash && key_of(place.entry).iter().zip(key).all(|(a, b)| batch.value(*a) == batch.value(*b))
-        };
+        let same =
+            |place: &Place| key_of(place.entry).iter().zip(key).all(|(a, b)| batch.value(*a) == batch.value(*b));
         match self.places.entry(hash, same, |place| place.hash) {
             Occupied(mut there) => there.get_mut().entry = at,
             Vacant(free) => {
