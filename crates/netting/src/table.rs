@@ -220,8 +220,7 @@ impl<'l> TableState<'l> {
         };
         let at = u32::try_from(at).expect("fewer rows than 2^32");
         let key = key_of(at);
-        let same =
-            |place: &Place| key_of(place.entry).iter().zip(key).all(|(a, b)| batch.value(*a) == batch.value(*b));
+        let same = |place: &Place| key_of(place.entry).iter().zip(key).all(|(a, b)| batch.value(*a) == batch.value(*b));
         match self.places.entry(hash, same, |place| place.hash) {
             Occupied(mut there) => there.get_mut().entry = at,
             Vacant(free) => {
