@@ -3,6 +3,7 @@
 use wavemark_tests::mysql::Unpacked;
 
 use crate::mysql_family as family;
+use crate::mysql_tables as tables;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "wants MySQL 9: make test-mysql"]
@@ -30,6 +31,12 @@ async fn every_change_of_the_log_comes_as_it_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_compressed_log_is_followed() {
+    family::a_compressed_log_is_followed::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
 async fn a_table_that_is_altered_is_parked_alone() {
     family::a_table_that_is_altered_is_parked_alone::<Unpacked>().await;
 }
@@ -44,4 +51,40 @@ async fn nothing_is_lost_doubled_or_torn_while_worker_source_and_target_are_kill
 #[ignore = "wants MySQL 9: make test-mysql"]
 async fn a_load_that_is_killed_goes_on_by_what_the_log_touched() {
     family::a_load_that_is_killed_goes_on_by_what_the_log_touched::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn keys_defaults_and_counters_are_carried_over() {
+    family::keys_defaults_and_counters_are_carried_over::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_parked_table_is_loaded_again_beside_the_others() {
+    tables::a_parked_table_is_loaded_again_beside_the_others::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_table_that_comes_is_taken_up() {
+    tables::a_table_that_comes_is_taken_up::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_table_that_is_dropped_goes_as_the_task_says() {
+    tables::a_table_that_is_dropped_goes_as_the_task_says::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn keys_that_act_are_followed_or_refused() {
+    family::keys_that_act_are_followed_or_refused::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn foreign_keys_that_act_are_carried_over_by_a_load() {
+    family::foreign_keys_that_act_are_carried_over_by_a_load::<Unpacked>().await;
 }

@@ -21,6 +21,11 @@ pub(crate) trait Dialect: Programs + Sync {
     const MONITOR: &str;
     /// How its servers are reached without a certificate that could be checked.
     const TLS: &str;
+    /// What has a server compress its log, and what it calls an event that is compressed.
+    const COMPRESSED: &[&str];
+    const COMPRESSED_EVENT: &str;
+    /// Whether the log has what foreign keys do to rows by themselves.
+    const LOGS_ACTIONS: bool;
     /// A statement in the words of this system.
     fn words(sql: &str) -> String {
         sql.to_owned()
@@ -32,11 +37,17 @@ pub(crate) trait Dialect: Programs + Sync {
 impl Dialect for Installed {
     const MONITOR: &str = "BINLOG MONITOR";
     const TLS: &str = "disable";
+    const LOGS_ACTIONS: bool = false;
+    const COMPRESSED: &[&str] = &["--log-bin-compress=ON", "--log-bin-compress-min-len=10"];
+    const COMPRESSED_EVENT: &str = "Write_rows_compressed";
 }
 
 impl Dialect for Unpacked {
     const MONITOR: &str = "REPLICATION CLIENT";
     const TLS: &str = "require";
+    const LOGS_ACTIONS: bool = true;
+    const COMPRESSED: &[&str] = &["--binlog-transaction-compression=ON"];
+    const COMPRESSED_EVENT: &str = "Transaction_payload";
 
     fn words(sql: &str) -> String {
         sql.replace("u uuid", "u char(36)")
@@ -58,7 +69,7 @@ impl Dialect for Unpacked {
 
 /// A server with a user as a careful administrator makes one, with a password that has to be written with care, and what
 /// `sql` makes.
-fn source<P: Dialect>(options: &[&str], sql: &str) -> Server<P> {
+pub(crate) fn source<P: Dialect>(options: &[&str], sql: &str) -> Server<P> {
     let server = Server::<P>::start(options).unwrap();
     let monitor = P::MONITOR;
     server
@@ -72,7 +83,7 @@ fn source<P: Dialect>(options: &[&str], sql: &str) -> Server<P> {
     server
 }
 
-async fn task<P: Dialect>(world: &World, source: &Server<P>, kind: &str, settings: &Value) -> Uuid {
+pub(crate) async fn task<P: Dialect>(world: &World, source: &Server<P>, kind: &str, settings: &Value) -> Uuid {
     let api = &world.installation.api;
     let from = json!({"host": "127.0.0.1", "port": source.port(), "user": "wavemark", "tls_mode": P::TLS});
     let to = pair::settings(&world.pair.target, TARGET, TARGET);
@@ -90,7 +101,7 @@ async fn loaded(world: &World, task: Uuid) -> Task {
     api.wait_task(task, Duration::from_mins(2), "the load to be over", over).await.unwrap()
 }
 
-async fn target_rows(world: &World, sql: &str) -> Vec<String> {
+pub(crate) async fn target_rows(world: &World, sql: &str) -> Vec<String> {
     let rows = world.pair.target_client().await.unwrap().query(sql, &[]).await.unwrap();
     rows.iter().map(|row| row.get(0)).collect()
 }
@@ -312,6 +323,52 @@ pub(crate) async fn every_change_of_the_log_comes_as_it_is<P: Dialect>() {
     becomes_equal(&world, &source).await;
 }
 
+/// One transaction that is larger than a batch, half of it hard to compress.
+const LARGE: &str = "USE shop; BEGIN; \
+    INSERT INTO large SELECT seq, concat('word ', seq), repeat(sha2(seq, 256), 3) FROM helpers.seq_1_to_60000; \
+    INSERT INTO large SELECT seq + 60000, '', repeat(char(65 + seq % 26), 200) FROM helpers.seq_1_to_60000; \
+    UPDATE large SET word = 'third' WHERE id % 3 = 0; \
+    DELETE FROM large WHERE id % 5 = 0; \
+    COMMIT;";
+
+/// What it leaves, as both systems say it.
+const LARGE_SUM: (&str, &str) = (
+    "SET group_concat_max_len = 10000000; SELECT concat_ws(' ', count(*), sum(id), sum(word = 'third'), \
+     sha2(group_concat(sha2(concat(word, filler), 256) ORDER BY id SEPARATOR ''), 256)) FROM shop.large",
+    "SELECT concat_ws(' ', count(*), sum(id), sum((word = 'third')::int), encode(sha256(convert_to(string_agg( \
+     encode(sha256(convert_to(word || filler, 'UTF8')), 'hex'), '' ORDER BY id), 'UTF8')), 'hex')) FROM shop.large",
+);
+
+pub(crate) async fn a_compressed_log_is_followed<P: Dialect>() {
+    let source = source::<P>(P::COMPRESSED, VALUES);
+    source
+        .execute(
+            "CREATE TABLE shop.large (id int PRIMARY KEY, word varchar(40), filler varchar(200)) CHARACTER SET latin1",
+        )
+        .unwrap();
+    let world = World::start().await;
+    let task = task(&world, &source, "full-load-and-cdc", &json!({})).await;
+    world.installation.api.act(task, "start").await.unwrap();
+    world.live(task).await;
+    source.execute(CHANGES).unwrap();
+    source.execute(LARGE).unwrap();
+    source.execute("INSERT INTO shop.keyless VALUES (8, 'behind')").unwrap();
+    let said = source.rows("SHOW BINLOG EVENTS").unwrap();
+    assert!(said.iter().any(|event| event.contains(P::COMPRESSED_EVENT)), "the log is not compressed");
+    let expected = source.rows(LARGE_SUM.0).unwrap();
+    assert!(expected[0].starts_with("96000 "), "{expected:?}");
+    let two_minutes = Duration::from_mins(2);
+    crate::world::until_within(two_minutes, || async { target_rows(&world, LARGE_SUM.1).await == expected }).await;
+    becomes_equal(&world, &source).await;
+    let tables = world.installation.api.tables(task).await.unwrap();
+    assert!(tables.iter().all(|table| table.state == "live" && table.exceptions == 0), "{tables:?}");
+    world.installation.api.act(task, "stop").await.unwrap();
+    world.status(task, "stopped").await;
+    source.execute("INSERT INTO shop.keyless VALUES (9, 'stood'); FLUSH BINARY LOGS; DELETE FROM shop.texts").unwrap();
+    world.installation.api.act(task, "resume").await.unwrap();
+    becomes_equal(&world, &source).await;
+}
+
 pub(crate) async fn a_table_that_is_altered_is_parked_alone<P: Dialect>() {
     let source = source::<P>(
         &[],
@@ -468,4 +525,180 @@ pub(crate) async fn a_load_that_is_killed_goes_on_by_what_the_log_touched<P: Dia
     }
     let events = world.installation.api.events(task).await.unwrap();
     assert!(events.iter().any(|event| event.code == "load-continued"), "{events:?}");
+}
+
+const KEYS: &str = r#"CREATE DATABASE shop CHARACTER SET utf8mb4; USE shop;
+CREATE TABLE customers (
+    id int AUTO_INCREMENT PRIMARY KEY, code varchar(30) CHARACTER SET latin1 COLLATE latin1_bin NOT NULL COMMENT 'it''s "the" code',
+    name varchar(40) DEFAULT 'it''s \\ a\nname', region int NOT NULL DEFAULT -5, rank_of int, notes text, long_one varchar(700),
+    double_of int AS (region * 2) STORED,
+    UNIQUE KEY code (code), UNIQUE KEY `Rank` (rank_of, region), UNIQUE KEY beginning (long_one(3)), UNIQUE KEY far (long_one),
+    KEY by_region (region, rank_of DESC), KEY by_name (name(5)), KEY by_double (double_of), FULLTEXT KEY words (notes)
+) COMMENT 'who ''buys''' AUTO_INCREMENT = 100;
+CREATE TABLE Likes (word varchar(9) PRIMARY KEY, customer int, KEY zz (customer));
+CREATE TABLE likes (word varchar(30) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci PRIMARY KEY);
+CREATE TABLE orders (
+    id bigint unsigned AUTO_INCREMENT PRIMARY KEY, customer int, code varchar(30) CHARACTER SET latin1 COLLATE latin1_bin,
+    parent bigint unsigned, alike varchar(30) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci,
+    price decimal(10,2) NOT NULL DEFAULT 1.50, share double DEFAULT 0.25, nothing int DEFAULT NULL, word varchar(9) DEFAULT 'NULL',
+    hollow varchar(9) NOT NULL DEFAULT '', clock varchar(20) DEFAULT 'CURRENT_TIMESTAMP', d date DEFAULT '2024-02-29',
+    made datetime(3) DEFAULT CURRENT_TIMESTAMP(3) ON UPDATE CURRENT_TIMESTAMP(3), at timestamp NULL DEFAULT CURRENT_TIMESTAMP,
+    state enum('new','it''s') DEFAULT 'it''s', flags bit(3) DEFAULT b'101', raw binary(3) DEFAULT 'abc', sum int DEFAULT (1 + 2),
+    CONSTRAINT of_customer FOREIGN KEY (customer) REFERENCES customers (id) ON UPDATE RESTRICT ON DELETE RESTRICT,
+    CONSTRAINT of_code FOREIGN KEY (code) REFERENCES customers (code) ON UPDATE RESTRICT ON DELETE RESTRICT,
+    CONSTRAINT of_parent FOREIGN KEY (parent) REFERENCES orders (id) ON UPDATE RESTRICT ON DELETE RESTRICT,
+    CONSTRAINT of_alike FOREIGN KEY (alike) REFERENCES likes (word) ON UPDATE RESTRICT ON DELETE RESTRICT);
+INSERT INTO customers (code, region, rank_of) VALUES ('a', 1, NULL), ('b', 1, NULL);
+INSERT INTO orders (customer, code) VALUES (100, 'a'), (101, 'b'); UPDATE orders SET parent = 1 WHERE id = 2;
+"#;
+
+/// What the target's catalog says of the schema, each statement with the rows that it must give.
+const CARRIED: [(&str, &[&str]); 6] = [
+    (
+        "SELECT conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint \
+         WHERE connamespace = 'shop'::regnamespace AND contype IN ('u', 'f') ORDER BY conrelid::regclass::text, conname",
+        &[
+            "shop.customers customers_Rank_key UNIQUE (rank_of, region)",
+            "shop.customers customers_code_key UNIQUE (code)",
+            "shop.orders of_code FOREIGN KEY (code) REFERENCES shop.customers(code) ON UPDATE RESTRICT ON DELETE RESTRICT",
+            "shop.orders of_customer FOREIGN KEY (customer) REFERENCES shop.customers(id) ON UPDATE RESTRICT ON DELETE RESTRICT",
+            "shop.orders of_parent FOREIGN KEY (parent) REFERENCES shop.orders(id) ON UPDATE RESTRICT ON DELETE RESTRICT",
+        ],
+    ),
+    (
+        "SELECT pg_get_indexdef(indexrelid) FROM pg_index JOIN pg_class c ON c.oid = indrelid \
+         WHERE relnamespace = 'shop'::regnamespace AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid \
+         AND contype IN ('p', 'u')) ORDER BY relname, indexrelid::regclass::text",
+        &[
+            "CREATE INDEX \"Likes_zz_idx\" ON shop.\"Likes\" USING btree (customer)",
+            "CREATE INDEX customers_by_region_idx ON shop.customers USING btree (region, rank_of DESC)",
+            "CREATE INDEX orders_of_alike_idx ON shop.orders USING btree (alike)",
+            "CREATE INDEX orders_of_code_idx ON shop.orders USING btree (code)",
+            "CREATE INDEX orders_of_customer_idx ON shop.orders USING btree (customer)",
+            "CREATE INDEX orders_of_parent_idx ON shop.orders USING btree (parent)",
+        ],
+    ),
+    (
+        "SELECT conrelid::regclass || ' ' || pg_get_constraintdef(oid) FROM pg_constraint \
+         WHERE connamespace = 'shop'::regnamespace AND contype = 'p' ORDER BY (SELECT relname FROM pg_class c WHERE c.oid = conrelid)",
+        &[
+            "shop.\"Likes\" PRIMARY KEY (word)",
+            "shop.customers PRIMARY KEY (id)",
+            "shop.likes PRIMARY KEY (word)",
+            "shop.orders PRIMARY KEY (id)",
+        ],
+    ),
+    (
+        "SELECT relname || '.' || attname || ' ' || pg_get_expr(adbin, adrelid) FROM pg_attrdef \
+         JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum JOIN pg_class c ON c.oid = adrelid \
+         WHERE relnamespace = 'shop'::regnamespace ORDER BY relname, attnum",
+        &[
+            "customers.name 'it''s \\ a\nname'::character varying",
+            "customers.region '-5'::integer",
+            "orders.id nextval('shop.orders_id_seq'::regclass)",
+            "orders.price 1.50",
+            "orders.share '0.25'::double precision",
+            "orders.word 'NULL'::character varying",
+            "orders.hollow ''::character varying",
+            "orders.clock 'CURRENT_TIMESTAMP'::character varying",
+            "orders.d '2024-02-29'::date",
+            "orders.made CURRENT_TIMESTAMP(3)",
+            "orders.at CURRENT_TIMESTAMP(0)",
+            "orders.state 'it''s'::text",
+        ],
+    ),
+    (
+        "SELECT relname || ' ' || objsubid || ' ' || description FROM pg_description JOIN pg_class c ON c.oid = objoid \
+         WHERE relnamespace = 'shop'::regnamespace ORDER BY relname, objsubid",
+        &["customers 0 who 'buys'", "customers 2 it's \"the\" code"],
+    ),
+    (
+        "SELECT relname || '.' || attname || ' ' || attidentity::text FROM pg_attribute JOIN pg_class c ON c.oid = attrelid \
+         WHERE relnamespace = 'shop'::regnamespace AND attidentity <> ''",
+        &["customers.id d"],
+    ),
+];
+
+/// Where the log has nothing of what foreign keys do, tables that have such keys are loaded and not followed.
+pub(crate) async fn keys_defaults_and_counters_are_carried_over<P: Dialect>() {
+    const MORE: &str = "USE shop; INSERT INTO customers (id, code) VALUES (500, 'c'); \
+        DELETE FROM customers WHERE id = 500; INSERT INTO orders (id) VALUES (7000);";
+    let source = source::<P>(&[], KEYS);
+    let world = World::start().await;
+    let kind = if P::LOGS_ACTIONS { "full-load-and-cdc" } else { "full-load" };
+    let task = task(&world, &source, kind, &json!({})).await;
+    if P::LOGS_ACTIONS {
+        world.installation.api.act(task, "start").await.unwrap();
+        world.live(task).await;
+        source.execute(MORE).unwrap();
+        let last = "SELECT max(id)::text FROM shop.orders";
+        crate::world::until(|| async { target_rows(&world, last).await == ["7000"] }).await;
+        world.installation.api.act(task, "stop").await.unwrap();
+        world.status(task, "stopped").await;
+    } else {
+        source.execute(MORE).unwrap();
+        loaded(&world, task).await;
+    }
+    for (sql, expected) in CARRIED {
+        assert_eq!(target_rows(&world, sql).await, expected);
+    }
+    let tables = world.installation.api.tables(task).await.unwrap();
+    assert!(tables.iter().all(|table| table.problem.is_none()), "{tables:?}");
+    let add = "INSERT INTO shop.customers (code, name) VALUES ('d', 'new') RETURNING id || ' ' || region";
+    assert_eq!(target_rows(&world, add).await, ["501 -5"]);
+    let add = "INSERT INTO shop.orders (customer) VALUES (501) RETURNING concat_ws(' ', id, price, state)";
+    assert_eq!(target_rows(&world, add).await, ["7001 1.50 it's"]);
+}
+
+/// What a key deletes by itself goes in the target, too; where the log has nothing of it, its table is not followed.
+pub(crate) async fn keys_that_act_are_followed_or_refused<P: Dialect>() {
+    let source = source::<P>(
+        &[],
+        "CREATE DATABASE shop; USE shop; CREATE TABLE parents (id int PRIMARY KEY); CREATE TABLE children (id int PRIMARY KEY, \
+         parent int, FOREIGN KEY (parent) REFERENCES parents (id) ON DELETE CASCADE); \
+         INSERT INTO parents VALUES (1), (2); INSERT INTO children VALUES (1, 1), (2, 2), (3, 1);",
+    );
+    let world = World::start().await;
+    let task = task(&world, &source, "full-load-and-cdc", &json!({})).await;
+    world.installation.api.act(task, "start").await.unwrap();
+    let parents = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM shop.parents";
+    crate::world::until(|| async {
+        let tables = world.installation.api.tables(task).await.unwrap_or_default();
+        tables.iter().any(|table| table.source.table == "parents" && table.is_settled())
+    })
+    .await;
+    source.execute("DELETE FROM shop.parents WHERE id = 1").unwrap();
+    crate::world::until(|| async { target_rows(&world, parents).await == ["2"] }).await;
+    if P::LOGS_ACTIONS {
+        assert_eq!(target_rows(&world, &parents.replace("parents", "children")).await, ["2"]);
+    } else {
+        let events = world.installation.api.events(task).await.unwrap();
+        assert!(events.iter().any(|event| event.text.contains("not in the server's log")), "{events:?}");
+        assert_eq!(target_rows(&world, "SELECT coalesce(to_regclass('shop.children')::text, 'none')").await, ["none"]);
+    }
+}
+
+pub(crate) async fn foreign_keys_that_act_are_carried_over_by_a_load<P: Dialect>() {
+    let source = source::<P>(
+        &[],
+        "CREATE DATABASE shop; USE shop; CREATE TABLE parents (id int PRIMARY KEY); \
+             CREATE TABLE children (id int AUTO_INCREMENT PRIMARY KEY, a int, b int, \
+             CONSTRAINT of_a FOREIGN KEY (a) REFERENCES parents (id) ON UPDATE RESTRICT ON DELETE CASCADE, \
+             CONSTRAINT of_b FOREIGN KEY (b) REFERENCES parents (id) ON UPDATE CASCADE ON DELETE SET NULL); \
+             INSERT INTO parents VALUES (1), (2); INSERT INTO children (a, b) VALUES (1, 2), (2, 1);",
+    );
+    let world = World::start().await;
+    let task = task(&world, &source, "full-load", &json!({})).await;
+    let done = loaded(&world, task).await;
+    assert_eq!(done.status, "stopped", "{}", done.in_words());
+    let keys = "SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint \
+        WHERE connamespace = 'shop'::regnamespace AND contype = 'f' ORDER BY conname";
+    assert_eq!(
+        target_rows(&world, keys).await,
+        [
+            "of_a FOREIGN KEY (a) REFERENCES shop.parents(id) ON UPDATE RESTRICT ON DELETE CASCADE",
+            "of_b FOREIGN KEY (b) REFERENCES shop.parents(id) ON UPDATE CASCADE ON DELETE SET NULL",
+        ]
+    );
+    assert_eq!(target_rows(&world, "INSERT INTO shop.children (a) VALUES (1) RETURNING id::text").await, ["3"]);
 }

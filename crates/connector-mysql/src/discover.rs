@@ -1,4 +1,4 @@
-//! Tables and columns from `information_schema`, in a fixed number of queries.
+//! Tables with all that they have from `information_schema`, in a fixed number of queries but for `declared_actions`.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,11 @@ use wavemark_connector::source::Wanted;
 use wavemark_domain::catalog::TableKind;
 use wavemark_domain::{Column, Problem, Table, TableName};
 
+use crate::defaults::{self, Dialect};
 use crate::error;
-use crate::native::{ColumnNative, labels};
+use crate::indexes::{self, Actions, PRIMARY, Part, Pointer};
+use crate::native::{ColumnNative, TableNative, labels};
+use crate::source::quoted_table;
 use crate::wire::{Connection, Row};
 
 /// The system's own, and where a target of this system keeps its bookmarks.
@@ -19,9 +22,9 @@ pub(crate) async fn tables(connection: &mut Connection, wanted: Wanted<'_>) -> R
     let names = query(
         connection,
         &format!(
-            "SELECT table_schema, table_name, table_type, table_rows, data_length FROM information_schema.tables \
-             WHERE table_schema NOT IN {NOT_OURS} AND table_type IN ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED') \
-             ORDER BY table_schema, table_name"
+            "SELECT table_schema, table_name, table_type, table_rows, data_length, table_comment \
+             FROM information_schema.tables WHERE table_schema NOT IN {NOT_OURS} \
+             AND table_type IN ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED') ORDER BY table_schema, table_name"
         ),
     )
     .await?;
@@ -31,31 +34,111 @@ pub(crate) async fn tables(connection: &mut Connection, wanted: Wanted<'_>) -> R
     if tables.is_empty() {
         return Ok(Vec::new());
     }
-    let columns = format!(
-        "SELECT table_schema, table_name, column_name, column_type, is_nullable, extra, data_type, \
-         character_maximum_length, numeric_precision, numeric_scale, datetime_precision, character_set_name \
-         FROM information_schema.columns WHERE table_schema IN ({schemas}) ORDER BY table_schema, table_name, \
-         ordinal_position"
-    );
-    for row in query(connection, &columns).await? {
-        if let Some(table) = tables.get_mut(&name(&row)) {
-            table.columns.push(column(&row));
-        }
-    }
-    let keys = format!(
-        "SELECT table_schema, table_name, column_name FROM information_schema.statistics \
-         WHERE index_name = 'PRIMARY' AND table_schema IN ({schemas}) ORDER BY table_schema, table_name, seq_in_index"
-    );
-    for row in query(connection, &keys).await? {
-        if let Some(table) = tables.get_mut(&name(&row)) {
-            table.key.extend(row.text(2));
-        }
-    }
+    columns(connection, &schemas, &mut tables).await?;
+    keys_and_indexes(connection, &schemas, &mut tables).await?;
+    foreign_keys(connection, &schemas, &mut tables).await?;
     Ok(tables.into_values().collect())
+}
+
+async fn columns(
+    connection: &mut Connection,
+    schemas: &str,
+    tables: &mut BTreeMap<TableName, Table>,
+) -> Result<(), Problem> {
+    let sql = format!(
+        "SELECT table_schema, table_name, column_name, column_type, is_nullable, extra, data_type, \
+         character_maximum_length, numeric_precision, numeric_scale, datetime_precision, character_set_name, \
+         collation_name, column_default, column_comment FROM information_schema.columns \
+         WHERE table_schema IN ({schemas}) ORDER BY table_schema, table_name, ordinal_position"
+    );
+    let dialect = Dialect::of(&connection.version);
+    for row in query(connection, &sql).await? {
+        if let Some(table) = tables.get_mut(&name(&row)) {
+            table.columns.push(column(&row, dialect));
+        }
+    }
+    Ok(())
+}
+
+async fn keys_and_indexes(
+    connection: &mut Connection,
+    schemas: &str,
+    tables: &mut BTreeMap<TableName, Table>,
+) -> Result<(), Problem> {
+    let sql = format!(
+        "SELECT table_schema, table_name, index_name, column_name, non_unique, sub_part, collation, index_type \
+         FROM information_schema.statistics WHERE table_schema IN ({schemas}) \
+         ORDER BY table_schema, table_name, index_name, seq_in_index"
+    );
+    for (name, rows) in by_table(query(connection, &sql).await?) {
+        let Some(table) = tables.get_mut(&name) else { continue };
+        let parts: Vec<Part> = rows.iter().map(part).collect();
+        table.key = parts.iter().filter(|part| part.index == PRIMARY).filter_map(|part| part.column.clone()).collect();
+        let found = indexes::indexes(table, &parts);
+        table.native = json!(TableNative { indexes: found, ..TableNative::of(table) });
+    }
+    Ok(())
+}
+
+async fn foreign_keys(
+    connection: &mut Connection,
+    schemas: &str,
+    tables: &mut BTreeMap<TableName, Table>,
+) -> Result<(), Problem> {
+    let actions = format!(
+        "SELECT constraint_schema, table_name, constraint_name, update_rule, delete_rule \
+         FROM information_schema.referential_constraints WHERE constraint_schema IN ({schemas})"
+    );
+    let logs_actions = logs_actions(connection).await;
+    let rule = |row: &Row, at| indexes::action(&row.text(at).unwrap_or_default());
+    let action = |row: &Row| ((name(row), row.text(2).unwrap_or_default()), (rule(row, 3), rule(row, 4)));
+    let mut actions: Actions = query(connection, &actions).await?.iter().map(action).collect();
+    let pointers = format!(
+        "SELECT table_schema, table_name, constraint_name, column_name, referenced_table_schema, \
+         referenced_table_name, referenced_column_name FROM information_schema.key_column_usage \
+         WHERE table_schema IN ({schemas}) AND referenced_table_name IS NOT NULL \
+         ORDER BY table_schema, table_name, constraint_name, ordinal_position"
+    );
+    for (name, rows) in by_table(query(connection, &pointers).await?) {
+        let Some(table) = tables.get(&name) else { continue };
+        let pointers: Vec<Pointer> = rows.iter().map(pointer).collect();
+        let is_known = |pointer: &Pointer| actions.contains_key(&(table.name.clone(), pointer.key.clone()));
+        if !pointers.iter().all(is_known) {
+            actions.extend(declared_actions(connection, &table.name).await);
+        }
+        let found = indexes::foreign_keys(table, &pointers, &actions, tables);
+        let silent_keys = if logs_actions { Vec::new() } else { indexes::acting(table, &pointers, &actions) };
+        let native = json!(TableNative { foreign_keys: found, silent_keys, ..TableNative::of(table) });
+        tables.entry(name).and_modify(|table| table.native = native);
+    }
+    Ok(())
+}
+
+/// Whether what foreign keys do to rows is in the log: MySQL 9 has its storage engine leave it to the server above.
+async fn logs_actions(connection: &mut Connection) -> bool {
+    let answer = connection.query("SELECT @@innodb_native_foreign_keys").await;
+    answer.is_ok_and(|rows| rows.first().and_then(|row| row.text(0)).as_deref() == Some("0"))
+}
+
+/// From the table's declaration: MariaDB has nothing in `referential_constraints` for who may do no more than read.
+async fn declared_actions(connection: &mut Connection, table: &TableName) -> Actions {
+    let show = format!("SHOW CREATE TABLE {}", quoted_table(table));
+    // A table that is gone meanwhile, or is hidden from the user, has none; a lost connection fails the next question.
+    let declared = connection.query(&show).await.ok().and_then(|rows| rows.first()?.text(1)).unwrap_or_default();
+    indexes::declared(&declared).map(|(key, actions)| ((table.clone(), key), actions)).collect()
 }
 
 async fn query(connection: &mut Connection, sql: &str) -> Result<Vec<Row>, Problem> {
     connection.query(sql).await.map_err(|cause| error::problem(&cause, "read the catalog"))
+}
+
+/// The rows of each table in their order. The server may sort names that differ in case alone as if they were one.
+fn by_table(rows: Vec<Row>) -> BTreeMap<TableName, Vec<Row>> {
+    let mut tables: BTreeMap<TableName, Vec<Row>> = BTreeMap::new();
+    for row in rows {
+        tables.entry(name(&row)).or_default().push(row);
+    }
+    tables
 }
 
 /// The schemas of these tables as literals.
@@ -76,6 +159,8 @@ fn name(row: &Row) -> TableName {
 
 fn table(row: &Row) -> Table {
     let kind = if row.text(2).as_deref() == Some("VIEW") { TableKind::View } else { TableKind::Table };
+    // Of a view it says that it is one.
+    let comment = row.text(5).filter(|text| !text.is_empty() && kind != TableKind::View);
     Table {
         name: name(row),
         kind,
@@ -83,15 +168,37 @@ fn table(row: &Row) -> Table {
         key: Vec::new(),
         rows_estimated: row.number(3),
         bytes_estimated: row.number(4),
-        native: serde_json::Value::Null,
+        native: json!(TableNative { comment, ..TableNative::default() }),
     }
 }
 
-fn column(row: &Row) -> Column {
+fn part(row: &Row) -> Part {
+    Part {
+        index: row.text(2).unwrap_or_default(),
+        column: row.text(3),
+        unique: row.text(4).as_deref() == Some("0"),
+        prefix: row.text(5).is_some(),
+        descending: row.text(6).as_deref() == Some("D"),
+        kind: row.text(7).unwrap_or_default(),
+    }
+}
+
+fn pointer(row: &Row) -> Pointer {
+    Pointer {
+        key: row.text(2).unwrap_or_default(),
+        column: row.text(3).unwrap_or_default(),
+        target: TableName::new(row.text(4).unwrap_or_default(), row.text(5).unwrap_or_default()),
+        target_column: row.text(6).unwrap_or_default(),
+    }
+}
+
+fn column(row: &Row, dialect: Dialect) -> Column {
     let declared = row.text(3).unwrap_or_default();
     let extra = row.text(5).unwrap_or_default().to_uppercase();
+    let data_type = row.text(6).unwrap_or_default().to_lowercase();
     let native = ColumnNative {
-        data_type: row.text(6).unwrap_or_default().to_lowercase(),
+        default: defaults::of(dialect, row.text(13).as_deref(), &data_type, &extra),
+        data_type,
         unsigned: declared.contains(" unsigned") || declared.contains(" zerofill"),
         length: row.number(7),
         precision: row.number(8),
@@ -103,6 +210,9 @@ fn column(row: &Row) -> Column {
             Vec::new()
         },
         charset: row.text(11),
+        collation: row.text(12),
+        auto_increment: extra.contains("AUTO_INCREMENT"),
+        comment: row.text(14).filter(|text| !text.is_empty()),
     };
     Column {
         name: row.text(2).unwrap_or_default(),

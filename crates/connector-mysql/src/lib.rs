@@ -3,10 +3,12 @@
 mod binlog;
 mod check;
 mod client;
+mod defaults;
 mod discover;
 mod encoding;
 mod error;
 mod fields;
+mod indexes;
 mod log;
 mod native;
 mod position;

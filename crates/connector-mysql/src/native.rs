@@ -1,7 +1,44 @@
-//! What this source knows of a column beyond what every system has. It travels as the `native` JSON of
-//! [`wavemark_domain::Column`].
+//! What this source knows of a table beyond what every system has. It travels as the `native` JSON of
+//! [`wavemark_domain::Table`] and [`wavemark_domain::Column`].
+
+use std::iter::Peekable;
+use std::str::Chars;
 
 use serde::{Deserialize, Serialize};
+use wavemark_domain::Table;
+use wavemark_domain::extras::{ColumnExtras, DefaultValue, Extras, ForeignKey, Index};
+
+/// The `native` part of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct TableNative {
+    /// Indexes besides the key's.
+    pub(crate) indexes: Vec<Index>,
+    /// Foreign keys from this table.
+    pub(crate) foreign_keys: Vec<ForeignKey>,
+    /// Names of foreign keys by which the server deletes or changes rows of this table, and says nothing of it in its log.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) silent_keys: Vec<String>,
+    /// `TABLE_COMMENT`.
+    pub(crate) comment: Option<String>,
+}
+
+impl TableNative {
+    /// Reads the `native` part of a table; of one that has none, that there is nothing.
+    pub(crate) fn of(table: &Table) -> Self {
+        Self::deserialize(&table.native).unwrap_or_default()
+    }
+}
+
+/// What a table has besides columns and a key.
+pub(crate) fn extras(table: &Table) -> Extras {
+    let column = |column| {
+        let native = ColumnNative::of(column).unwrap_or_default();
+        ColumnExtras { default: native.default, counted: native.auto_increment, comment: native.comment }
+    };
+    let TableNative { indexes, foreign_keys, comment, .. } = TableNative::of(table);
+    Extras { columns: table.columns.iter().map(column).collect(), indexes, foreign_keys, comment }
+}
 
 /// The `native` part of a column: as `information_schema.columns` has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +61,18 @@ pub(crate) struct ColumnNative {
     pub(crate) labels: Vec<String>,
     /// The character set of a text; none for bytes.
     pub(crate) charset: Option<String>,
+    /// How texts are compared; none for bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) collation: Option<String>,
+    /// The default, if it is a plain value or the present moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) default: Option<DefaultValue>,
+    /// Whether it is the table's `AUTO_INCREMENT`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) auto_increment: bool,
+    /// `COLUMN_COMMENT`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) comment: Option<String>,
 }
 
 impl ColumnNative {
@@ -38,18 +87,30 @@ pub(crate) fn labels(declared: &str) -> Vec<String> {
     let mut labels = Vec::new();
     let mut rest = declared.chars().peekable();
     while rest.by_ref().any(|c| c == '\'') {
-        let mut label = String::new();
-        while let Some(c) = rest.next() {
-            match c {
-                '\'' if rest.peek() == Some(&'\'') => label.extend(rest.next()),
-                '\'' => break,
-                '\\' => label.extend(rest.next().map(unescaped)),
-                other => label.push(other),
-            }
-        }
-        labels.push(label);
+        labels.push(literal(&mut rest).0);
     }
     labels
+}
+
+/// A text as a literal has it: `'it''s'`; none if that is not all of it.
+pub(crate) fn unquoted(text: &str) -> Option<String> {
+    let mut rest = text.strip_prefix('\'')?.chars().peekable();
+    let (text, ended) = literal(&mut rest);
+    (ended && rest.next().is_none()).then_some(text)
+}
+
+/// The text of a literal behind its first quote, and whether there was a last one.
+fn literal(rest: &mut Peekable<Chars<'_>>) -> (String, bool) {
+    let mut text = String::new();
+    while let Some(c) = rest.next() {
+        match c {
+            '\'' if rest.peek() == Some(&'\'') => text.extend(rest.next()),
+            '\'' => return (text, true),
+            '\\' => text.extend(rest.next().map(unescaped)),
+            other => text.push(other),
+        }
+    }
+    (text, false)
 }
 
 fn unescaped(c: char) -> char {
@@ -57,6 +118,8 @@ fn unescaped(c: char) -> char {
         '0' => '\0',
         'n' => '\n',
         'r' => '\r',
+        't' => '\t',
+        'Z' => '\u{1a}',
         other => other,
     }
 }
@@ -70,5 +133,14 @@ mod tests {
         assert_eq!(labels("enum('a','it''s','x,y','\\\\','')"), ["a", "it's", "x,y", "\\", ""]);
         assert_eq!(labels("set('one')"), ["one"]);
         assert!(labels("int(11)").is_empty());
+    }
+
+    #[test]
+    fn a_literal_is_all_of_the_text_or_none() {
+        assert_eq!(unquoted(r"'it''s \\ a\tb'").as_deref(), Some("it's \\ a\tb"));
+        assert_eq!(unquoted("''").as_deref(), Some(""));
+        for text in ["", "'", "'a", "a'", "'a' or 'b'", "'a\\'"] {
+            assert_eq!(unquoted(text), None, "{text}");
+        }
     }
 }

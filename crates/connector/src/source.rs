@@ -21,7 +21,7 @@ use wavemark_domain::check::Finding;
 #[cfg(doc)]
 use wavemark_domain::task::TaskSettings;
 use wavemark_domain::{
-    Batch, Encoding, Fault, Logical, Position, Problem, Relayout, RowFilter, TableId, TableName, TablePlan,
+    Batch, Encoding, Extras, Fault, Logical, Position, Problem, Relayout, RowFilter, TableId, TableName, TablePlan,
 };
 
 use crate::TaskContext;
@@ -55,6 +55,12 @@ pub trait Source: Send + Sync {
     fn logical(&self, table: &Table, column: &Column) -> Option<Logical> {
         let _ = (table, column);
         None
+    }
+
+    /// What a table has besides columns and a key, in words that no system owns, for a target of another system. No I/O.
+    fn extras(&self, table: &Table) -> Extras {
+        let _ = table;
+        Extras::default()
     }
 
     /// Why the log can't say what happens to a table, if it can't. No I/O.

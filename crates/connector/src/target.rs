@@ -22,7 +22,9 @@ use wavemark_domain::catalog::{Column, Table, TableName};
 use wavemark_domain::check::Finding;
 use wavemark_domain::ids::Generation;
 use wavemark_domain::task::Preparation;
-use wavemark_domain::{Batch, Encoding, Epoch, Logical, Position, Problem, Relayout, TableId, TablePlan, WaveNumber};
+use wavemark_domain::{
+    Batch, Encoding, Epoch, Extras, Logical, Position, Problem, Relayout, TableId, TablePlan, WaveNumber,
+};
 
 use crate::TaskContext;
 use crate::compare::Side;
@@ -41,9 +43,16 @@ pub trait Target: Send + Sync {
 
     /// A table of another system as this one would declare it: names and their order are the source's, types, keys and
     /// what else there is are in this system's words. `logical` is what the source says of each column; one that it has no
-    /// word for does not travel. `None` for a table of this system. No I/O.
-    fn declare(&self, source_engine: &str, table: &Table, logical: &[Option<Logical>]) -> Option<Table> {
-        let _ = (source_engine, table, logical);
+    /// word for does not travel. `extras` is what it says of the rest; what can't be had here exactly is left out. `None`
+    /// for a table of this system. No I/O.
+    fn declare(
+        &self,
+        source_engine: &str,
+        table: &Table,
+        logical: &[Option<Logical>],
+        extras: &Extras,
+    ) -> Option<Table> {
+        let _ = (source_engine, table, logical, extras);
         None
     }
 

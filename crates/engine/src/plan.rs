@@ -78,7 +78,7 @@ fn plan_table(
     Some(key.map(|key| TablePlan {
         id,
         source: Arc::clone(table),
-        declared: target.declare(source_engine, table, &logical).map(Arc::new),
+        declared: target.declare(source_engine, table, &logical, &source.extras(table)).map(Arc::new),
         target: mapped.target,
         columns,
         key,

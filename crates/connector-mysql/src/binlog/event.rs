@@ -2,10 +2,12 @@
 
 use crate::fields::{Fields, Malformed};
 
+use super::compressed::Compressed;
+use super::payload::Payload;
 use super::rows::{RowKind, Rows};
 use super::table_map::TableMap;
 
-const HEADER: usize = 19;
+pub(super) const HEADER: usize = 19;
 const CHECKSUM: usize = 4;
 
 /// What stands before each event.
@@ -47,6 +49,10 @@ pub(crate) enum Event<'a> {
     /// What the next rows are of.
     TableMap(TableMap<'a>),
     Rows(Rows<'a>),
+    /// Stands for another event, of which a part is compressed.
+    Compressed(Compressed<'a>),
+    /// A whole transaction.
+    Payload(Payload<'a>),
     /// Written by a server that lost track of what it did.
     Incident,
     /// Events that can't be read from here on: encrypted, or of a form that is not known.
@@ -56,14 +62,21 @@ pub(crate) enum Event<'a> {
 }
 
 impl Header {
+    /// How long the event is that begins with this header, itself included.
+    pub(super) fn length(header: &[u8]) -> Result<usize, Malformed> {
+        let mut fields = Fields(header);
+        fields.take(4 + 1 + 4)?;
+        fields.u32().map(|length| length as usize)
+    }
+
     /// The header, and what is behind it.
     pub(crate) fn read(event: &[u8]) -> Result<(Self, &[u8]), Malformed> {
+        let length = Self::length(event)?;
         let mut fields = Fields(event);
         let timestamp = fields.u32()?;
         let kind = fields.u8()?;
-        // Who wrote it first.
-        fields.take(4)?;
-        let length = fields.u32()? as usize;
+        // Who wrote it first, and the length.
+        fields.take(4 + 4)?;
         let next = fields.u32()?;
         fields.take(2)?;
         if length != event.len() {
@@ -102,18 +115,34 @@ impl<'a> Event<'a> {
         Ok((header, Self::body(header.kind, body)?))
     }
 
-    fn body(kind: u8, body: &'a [u8]) -> Result<Self, Malformed> {
+    /// Reads what stands behind the header of an event of this kind.
+    pub(super) fn body(kind: u8, body: &'a [u8]) -> Result<Self, Malformed> {
         let mut fields = Fields(body);
         Ok(match kind {
-            QUERY => query(fields)?,
+            QUERY => {
+                let (schema, text) = query(fields)?;
+                Self::Query { schema, text }
+            }
             ROTATE => {
                 let position = u64::from_le_bytes(fields.array()?);
                 Self::Rotate { file: fields.0, position }
             }
             XID => Self::Xid,
             TABLE_MAP => Self::TableMap(TableMap::read(body)?),
-            23..=25 => Self::Rows(Rows::read(row_kind(kind - 23)?, false, body)?),
-            30..=32 => Self::Rows(Rows::read(row_kind(kind - 30)?, true, body)?),
+            ROWS_V1..=25 => Self::Rows(Rows::read(row_kind(kind - ROWS_V1)?, false, body)?),
+            ROWS..=32 => Self::Rows(Rows::read(row_kind(kind - ROWS)?, true, body)?),
+            PAYLOAD => Self::Payload(Payload::read(body)?),
+            QUERY_COMPRESSED => Self::Compressed(Compressed::new(QUERY, body, query(fields)?.1)),
+            ROWS_COMPRESSED_V1..=168 => {
+                let number = kind - ROWS_COMPRESSED_V1;
+                let packed = Rows::read(row_kind(number)?, false, body)?.images();
+                Self::Compressed(Compressed::new(ROWS_V1 + number, body, packed))
+            }
+            ROWS_COMPRESSED..=171 => {
+                let number = kind - ROWS_COMPRESSED;
+                let packed = Rows::read(row_kind(number)?, true, body)?.images();
+                Self::Compressed(Compressed::new(ROWS + number, body, packed))
+            }
             MARIADB_GTID => {
                 // Its number and domain.
                 fields.take(8 + 4)?;
@@ -121,9 +150,8 @@ impl<'a> Event<'a> {
             }
             INCIDENT => Self::Incident,
             39 => Self::Unreadable("it has parts of JSON values (binlog_row_value_options is PARTIAL_JSON)"),
-            40 => Self::Unreadable("its transactions are compressed (binlog_transaction_compression is ON)"),
             164 => Self::Unreadable("it is encrypted, and the server does not decrypt what it sends"),
-            165..=171 => Self::Unreadable("its events are compressed (log_bin_compress is ON)"),
+            172 => Self::Unreadable("a row of it is so large that it stands in several events"),
             // Before version 5.1.18.
             20..=22 => Self::Unreadable("its rows are of a form that no version has written for long"),
             _ => Self::Other,
@@ -136,8 +164,16 @@ const ROTATE: u8 = 4;
 const FORMAT: u8 = 15;
 const XID: u8 = 16;
 const TABLE_MAP: u8 = 19;
+/// The first of the three kinds of rows, before version 5.6 and from then on.
+const ROWS_V1: u8 = 23;
+const ROWS: u8 = 30;
 const INCIDENT: u8 = 26;
+const PAYLOAD: u8 = 40;
 const MARIADB_GTID: u8 = 162;
+const QUERY_COMPRESSED: u8 = 165;
+/// The first of the three kinds of rows, as those that they stand for.
+const ROWS_COMPRESSED_V1: u8 = 166;
+const ROWS_COMPRESSED: u8 = 169;
 /// The flag of a statement that is no transaction's.
 const STANDS_ALONE: u8 = 1;
 
@@ -176,7 +212,8 @@ fn format<'a>(event: &[u8], body: &[u8]) -> Result<Event<'a>, Malformed> {
     }))
 }
 
-fn query(mut fields: Fields<'_>) -> Result<Event<'_>, Malformed> {
+/// The schema that a statement was run in, and its text.
+fn query(mut fields: Fields<'_>) -> Result<(&[u8], &[u8]), Malformed> {
     fields.take(4 + 4)?;
     let schema = usize::from(fields.u8()?);
     fields.take(2)?;
@@ -184,7 +221,7 @@ fn query(mut fields: Fields<'_>) -> Result<Event<'_>, Malformed> {
     fields.take(variables)?;
     let schema = fields.take(schema)?;
     fields.take(1)?;
-    Ok(Event::Query { schema, text: fields.0 })
+    Ok((schema, fields.0))
 }
 
 #[cfg(test)]

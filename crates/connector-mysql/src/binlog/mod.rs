@@ -2,16 +2,19 @@
 //! Protocol").
 //!
 //! `event` reads one event; `table_map` and `rows` what is in those that tell of rows; `values` their cells, and
-//! `json` the text of one that is JSON. Nothing here knows of tables' names in a task, and nothing panics, whatever the
+//! `json` the text of one that is JSON. `compressed` unpacks an event of `MariaDB`'s, `payload` a transaction of MySQL's. Nothing here knows of tables' names in a task, and nothing panics, whatever the
 //! bytes are.
 
+mod compressed;
 mod event;
 mod json;
+mod payload;
 mod rows;
 mod table_map;
 mod values;
 
 pub(crate) use event::{Checksum, Event};
 pub(crate) use json::write as write_json;
+pub(crate) use payload::Events;
 pub(crate) use rows::{RowKind, Rows};
 pub(crate) use table_map::{LoggedColumn, TableMap};

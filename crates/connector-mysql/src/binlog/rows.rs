@@ -43,7 +43,16 @@ impl<'a> Rows<'a> {
         let width = columns.div_ceil(8);
         let first = fields.take(width)?;
         let second = if kind == RowKind::Update { fields.take(width)? } else { first };
+        // There would be no end of them: each takes no bytes.
+        if !fields.0.is_empty() && !(0..columns).any(|at| has(first, at)) {
+            return Err(Malformed("rows have no columns"));
+        }
         Ok(Self { kind, table, columns, present: [first, second], images: fields })
+    }
+
+    /// What is left to be read: the images of rows one after the other.
+    pub(super) fn images(&self) -> &'a [u8] {
+        self.images.0
     }
 
     /// How many columns the table has.
@@ -122,6 +131,17 @@ mod tests {
         assert_eq!(image(&mut rows, false).unwrap(), ["Int(1)", "absent", "absent"]);
         assert_eq!(image(&mut rows, true).unwrap(), ["absent", "absent", "Null"]);
         assert_eq!(image(&mut rows, false), None);
+    }
+
+    #[test]
+    fn rows_without_columns_are_refused() {
+        for kind in [RowKind::Write, RowKind::Update, RowKind::Delete] {
+            let mut body = vec![7, 0, 0, 0, 0, 0, 1, 0, 3, 0, 0];
+            body.truncate(if kind == RowKind::Update { 11 } else { 10 });
+            assert!(Rows::read(kind, false, &body).is_ok());
+            body.push(1);
+            assert!(Rows::read(kind, false, &body).is_err());
+        }
     }
 
     proptest! {

@@ -3,14 +3,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use wavemark_connector::source::TABLE_DROPPED;
 use wavemark_domain::{Batch, Cell, ChangeKind, Fault, Position, Problem, TableId, TableName, TablePlan};
 
 use super::columns::{LogColumn, Scratch};
 use super::statement::{self, Statement};
-use crate::binlog::{Checksum, Event, LoggedColumn, RowKind, Rows, TableMap};
+use crate::binlog::{Checksum, Event, Events, LoggedColumn, RowKind, Rows, TableMap};
 use crate::fields::Malformed;
 use crate::position::Place;
 use crate::value::Value;
+
+#[cfg(test)]
+mod tests;
 
 /// A table of the task.
 struct Followed {
@@ -36,6 +41,8 @@ pub(super) struct Taken {
     pub(super) open_end: Option<Position>,
     pub(super) open_committed_at: Option<i64>,
     pub(super) barriers: Vec<(TableId, Problem)>,
+    /// Whether tables may have come, or others got their names.
+    pub(super) tables_came: bool,
 }
 
 /// See the module.
@@ -51,6 +58,8 @@ pub(super) struct Assembler {
     ending: Vec<(TableId, Problem)>,
     barriers: Vec<(TableId, Problem)>,
     open: Option<Open>,
+    packed: Option<Packed>,
+    tables_came: bool,
     /// Up to where in the file marks were given; nothing before the first, which says that the log is read.
     marked: Option<u64>,
     /// When the last event was written (microseconds since 1970).
@@ -67,6 +76,15 @@ struct Open {
     savepoints: Vec<(String, usize)>,
     /// Whether a part of it was given out.
     is_given: bool,
+}
+
+/// A transaction that came in one event and is being unpacked.
+struct Packed {
+    events: Events,
+    /// Where that event begins.
+    begin: Place,
+    /// Whether the transaction's end was read.
+    is_over: bool,
 }
 
 /// Why a row was not taken.
@@ -107,6 +125,8 @@ impl Assembler {
             ending: Vec::new(),
             barriers: Vec::new(),
             open: None,
+            packed: None,
+            tables_came: false,
             scratch: Scratch::default(),
         }
     }
@@ -131,14 +151,61 @@ impl Assembler {
         self.place.to_position()
     }
 
-    /// Takes one event.
-    pub(super) fn event(&mut self, event: &[u8]) -> Result<(), Problem> {
-        let (header, event) = Event::read(event, self.checksum).map_err(|cause| malformed(cause, &self.place))?;
+    /// How much it holds of a transaction that came in one event.
+    pub(super) fn packed_bytes(&self) -> usize {
+        self.packed.as_ref().map_or(0, |packed| packed.events.bytes())
+    }
+
+    /// Takes one event. What [`Self::packed_event`] has comes before the next one.
+    pub(super) fn event(&mut self, bytes: &Bytes) -> Result<(), Problem> {
+        let (header, event) = Event::read(bytes, self.checksum).map_err(|cause| malformed(cause, &self.place))?;
         let begin = self.place.clone();
         if header.next != 0 {
             self.place.offset = header.next.into();
         }
-        let at = i64::from(header.timestamp) * 1_000_000;
+        if let Event::Payload(payload) = event {
+            let events = payload.events(bytes).map_err(|cause| malformed(cause, &begin))?;
+            self.packed = Some(Packed { events, begin, is_over: false });
+            return Ok(());
+        }
+        self.take_event(event, header.timestamp, begin)
+    }
+
+    /// Takes the next event of a transaction that came in one; false if there is none.
+    ///
+    /// Invariant: the place is the end of that one event all the while, so that the transaction ends there, whatever the
+    /// events within say.
+    pub(super) fn packed_event(&mut self) -> Result<bool, Problem> {
+        let Some(mut packed) = self.packed.take() else { return Ok(false) };
+        let begin = packed.begin.clone();
+        let refuse = |cause| malformed(cause, &begin);
+        let Some(bytes) = packed.events.next().map_err(refuse)? else {
+            return match self.open {
+                Some(_) => Err(refuse(Malformed("a compressed transaction has no end"))),
+                None => Ok(true),
+            };
+        };
+        let (header, event) = Event::read(bytes, Checksum::None).map_err(refuse)?;
+        match event {
+            Event::Format(_) | Event::Rotate { .. } | Event::Payload(_) => {
+                return Err(refuse(Malformed("a compressed transaction has an event that can't be within one")));
+            }
+            Event::Other => {}
+            _ if packed.is_over => {
+                return Err(refuse(Malformed("a compressed transaction goes on behind its end")));
+            }
+            event => {
+                let was_open = self.is_open();
+                self.take_event(event, header.timestamp, begin)?;
+                packed.is_over = was_open && !self.is_open();
+            }
+        }
+        self.packed = Some(packed);
+        Ok(true)
+    }
+
+    fn take_event(&mut self, event: Event<'_>, timestamp: u32, begin: Place) -> Result<(), Problem> {
+        let at = i64::from(timestamp) * 1_000_000;
         self.seen = self.seen.max(at);
         match event {
             Event::Format(checksum) => {
@@ -151,6 +218,11 @@ impl Assembler {
             Event::Xid => self.end(at),
             Event::TableMap(map) => self.announce(&map),
             Event::Rows(rows) => self.rows(rows)?,
+            Event::Compressed(compressed) => {
+                let body = compressed.body().map_err(|cause| malformed(cause, &self.place))?;
+                let event = compressed.event(&body).map_err(|cause| malformed(cause, &self.place))?;
+                self.take_event(event, timestamp, begin)?;
+            }
             Event::Incident => {
                 let text =
                     "The source's log has an incident: the server may have lost changes before it wrote them there.";
@@ -161,7 +233,8 @@ impl Assembler {
                 return Err(Problem::new(Fault::Settings, "log-unreadable", text)
                     .advice("Switch that off at the server, then reload the tables."));
             }
-            Event::Other => {}
+            // One that is not within another is taken by `event`.
+            Event::Payload(_) | Event::Other => {}
         }
         Ok(())
     }
@@ -186,7 +259,7 @@ impl Assembler {
     fn query(&mut self, schema: &[u8], text: &[u8], begin: Place, at: i64) {
         let (schema, text) = (String::from_utf8_lossy(schema), String::from_utf8_lossy(text));
         match Statement::of(&text) {
-            Statement::Begin => self.begin(begin, at),
+            Statement::Begin | Statement::XaBegin => self.begin(begin, at),
             Statement::Commit => self.end(at),
             Statement::Rollback => self.roll_back(0, at),
             Statement::Savepoint(name) => {
@@ -205,8 +278,10 @@ impl Assembler {
             }
             Statement::Xa => {
                 self.end_touched("is prepared (XA), and committed or not later, which is not followed yet");
+                self.end(at);
             }
             Statement::Truncate(name) => self.truncate(&schema, &name),
+            Statement::Drop(names) => names.iter().for_each(|name| self.drop_table(&schema, name)),
             Statement::Harmless => {}
             Statement::Other => self.other(&text),
         }
@@ -215,11 +290,16 @@ impl Assembler {
         }
     }
 
+    fn drop_table(&mut self, schema: &str, name: &str) {
+        let name = qualified(schema, name);
+        if let Some(at) = self.by_name.get(&name).copied() {
+            let text = format!("Table {name} was dropped at the source.");
+            self.end_table(at, Problem::new(Fault::Data, TABLE_DROPPED, text));
+        }
+    }
+
     fn truncate(&mut self, schema: &str, name: &str) {
-        let name = match name.split_once('.') {
-            Some((schema, table)) => TableName::new(schema, table),
-            None => TableName::new(schema, name),
-        };
+        let name = qualified(schema, name);
         let found = self.by_name.get(&name).map(|at| &self.tables[*at]).filter(|table| !table.ended);
         if let Some(table) = found {
             self.batch.push_change(table.id, ChangeKind::Truncate, None, None);
@@ -228,6 +308,7 @@ impl Assembler {
 
     /// A definition, or a statement in place of rows.
     fn other(&mut self, text: &str) {
+        self.tables_came = true;
         let named: Vec<usize> = (0..self.tables.len())
             .filter(|at| !self.tables[*at].ended && statement::names(text, &self.tables[*at].name.table))
             .collect();
@@ -374,7 +455,7 @@ impl Assembler {
 
     /// Hands the batch out; progress without changes is told if there is any and no transaction is open.
     pub(super) fn take(&mut self) -> Taken {
-        if self.open.is_none() && self.has_progress() {
+        if self.has_progress() {
             self.batch.end_transaction(self.place.to_position(), self.seen);
             self.marked = Some(self.place.offset);
         }
@@ -399,12 +480,18 @@ impl Assembler {
             let place = Place { offset: open.begin.offset + 1, ..open.begin.clone() };
             (open_end, open_committed_at) = (Some(place.to_position()), Some(open.committed_at));
         }
-        Taken { batch, open_end, open_committed_at, barriers: std::mem::take(&mut self.barriers) }
+        Taken {
+            batch,
+            open_end,
+            open_committed_at,
+            barriers: std::mem::take(&mut self.barriers),
+            tables_came: std::mem::take(&mut self.tables_came),
+        }
     }
 
     /// Whether the log went on without a change of ours.
     pub(super) fn has_progress(&self) -> bool {
-        self.open.is_none() && self.marked.is_none_or(|marked| self.place.offset > marked)
+        self.open.is_none() && self.packed.is_none() && self.marked.is_none_or(|marked| self.place.offset > marked)
     }
 }
 
@@ -486,6 +573,14 @@ impl<'a> Image<'a> {
             }
         }
         Ok(row)
+    }
+}
+
+/// A name in a statement that was run in a schema.
+fn qualified(schema: &str, name: &str) -> TableName {
+    match name.split_once('.') {
+        Some((schema, table)) => TableName::new(schema, table),
+        None => TableName::new(schema, name),
     }
 }
 

@@ -5,7 +5,7 @@ use wavemark_domain::{Batch, Column, Fault, Logical, Problem, Table, TablePlan};
 use super::charset::Charset;
 use crate::binlog::{LoggedColumn, write_json};
 use crate::encoding;
-use crate::native::ColumnNative;
+use crate::native::{ColumnNative, TableNative};
 use crate::value::{Packed, Value};
 
 /// One column of a table in the log.
@@ -30,6 +30,19 @@ pub(crate) struct Scratch {
 
 /// Why a table can't be followed, if it can't.
 pub(crate) fn refuse(table: &Table) -> Option<Problem> {
+    let silent = TableNative::of(table).silent_keys;
+    if !silent.is_empty() {
+        let text = format!(
+            "{} can't be followed: what its foreign keys do to its rows by themselves ({}) is not in the server's log, and such \
+             rows would stay as they were.",
+            table.name,
+            silent.join(", ")
+        );
+        return Some(Problem::new(Fault::Data, "key-acts-unlogged", text).table(&table.name).advice(
+            "Make these keys ON DELETE NO ACTION ON UPDATE NO ACTION and have the program delete what depends, or leave the \
+             table out, or only load it.",
+        ));
+    }
     table.columns.iter().filter(|column| !column.generated).find_map(|column| {
         let native = ColumnNative::of(column).ok()?;
         let what = match native.data_type.as_str() {

@@ -16,4 +16,4 @@ mod statement;
 mod stream;
 
 pub(crate) use columns::refuse;
-pub(crate) use reader::open;
+pub(crate) use reader::{Purpose, open};

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use futures_util::FutureExt;
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout_at};
 use wavemark_connector::source::{ChangeReader, InHand, Read};
 use wavemark_connector::{TaskContext, crash};
@@ -25,6 +27,17 @@ pub(crate) struct BinlogReader {
     assembler: Assembler,
     bytes_read: u64,
     told: Instant,
+    /// When the server was heard last.
+    heard: Instant,
+}
+
+/// What the log is read for. The server has one reader of each number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To follow it.
+    Follow,
+    /// To see what it touched, beside the follower.
+    LookBack,
 }
 
 /// Opens the log after a place that the server was seen to have.
@@ -33,17 +46,24 @@ pub(crate) async fn open(
     task: &TaskContext,
     plan: &[TablePlan],
     from: Place,
+    purpose: Purpose,
 ) -> Result<BinlogReader, Problem> {
-    let stream = LogStream::open(settings, &from, number(task)).await?;
-    Ok(BinlogReader { stream, assembler: Assembler::new(plan, from), bytes_read: 0, told: Instant::now() })
+    let stream = LogStream::open(settings, &from, number(task, purpose)).await?;
+    Ok(BinlogReader {
+        stream,
+        assembler: Assembler::new(plan, from),
+        bytes_read: 0,
+        told: Instant::now(),
+        heard: Instant::now(),
+    })
 }
 
-/// A number of the task's own, among those that people don't give to servers: a reader that was overtaken is sent away when
+/// Numbers of the task's own, among those that people don't give to servers: a reader that was overtaken is sent away when
 /// its successor comes.
-fn number(task: &TaskContext) -> u32 {
+fn number(task: &TaskContext, purpose: Purpose) -> u32 {
     let (high, low) = task.task.0.as_u64_pair();
     let [a, b] = [(high ^ low) >> 32, high ^ low].map(|half| u32::try_from(half & 0xFFFF_FFFF).unwrap_or_default());
-    (a ^ b) | 1 << 31
+    ((a ^ b) & !1) | u32::from(purpose == Purpose::LookBack) | 1 << 31
 }
 
 impl BinlogReader {
@@ -62,35 +82,40 @@ impl BinlogReader {
             source_clock: Some(self.stream.clock()),
             layouts: Vec::new(),
             barriers: taken.barriers,
-            tables_came: false,
+            tables_came: taken.tables_came,
         }
     }
 
-    fn take(&mut self, event: &[u8]) -> Result<(), Problem> {
+    fn take(&mut self, event: BytesMut) -> Result<(), Problem> {
+        self.heard = Instant::now();
         self.bytes_read += event.len() as u64;
-        self.assembler.event(event)
+        self.assembler.event(&event.freeze())
     }
 }
 
 #[async_trait]
 impl ChangeReader for BinlogReader {
     async fn next(&mut self, most_bytes: usize) -> Result<Read, Problem> {
-        let silent = Instant::now() + SILENCE;
         loop {
             if self.assembler.bytes() >= most_bytes {
                 return Ok(self.give(true));
             }
+            if self.assembler.packed_event()? {
+                // A large transaction of other tables' rows would have the thread to itself until it is unpacked.
+                consume_budget().await;
+                continue;
+            }
             let at_hand = self.stream.next().now_or_never();
             if let Some(event) = at_hand {
-                self.take(&event?)?;
+                self.take(event?)?;
                 continue;
             }
             if self.assembler.has_transactions() {
                 return Ok(self.give(false));
             }
             let tell = self.assembler.has_progress().then(|| self.told + PROGRESS);
-            match timeout_at(tell.unwrap_or(silent), self.stream.next()).await {
-                Ok(event) => self.take(&event?)?,
+            match timeout_at(tell.unwrap_or(self.heard + SILENCE), self.stream.next()).await {
+                Ok(event) => self.take(event?)?,
                 Err(_) if tell.is_some() => return Ok(self.give(false)),
                 Err(_) => {
                     let text = format!("The source's log was silent for {} s.", SILENCE.as_secs());
@@ -118,7 +143,7 @@ impl ChangeReader for BinlogReader {
     fn in_hand(&self) -> InHand {
         InHand {
             transactions: u64::from(self.assembler.is_open()),
-            bytes: 0,
+            bytes: self.assembler.packed_bytes() as u64,
             spilled_bytes: 0,
             bytes_read: self.bytes_read,
         }

@@ -25,7 +25,7 @@ pub(super) fn quoted(name: &str) -> String {
 }
 
 /// A table in SQL.
-pub(super) fn quoted_table(name: &TableName) -> String {
+pub(crate) fn quoted_table(name: &TableName) -> String {
     format!("{}.{}", quoted(&name.schema), quoted(&name.table))
 }
 

@@ -7,11 +7,14 @@
 mod assess;
 mod begin;
 mod chunks;
+mod counters;
 mod keys;
 mod rows;
 mod state;
 mod touched;
 mod view;
+
+pub(crate) use begin::quoted_table;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,11 +26,11 @@ use wavemark_connector::source::{
     BlockFormat, ChangeReader, Counter, KeptFor, LeftBehind, LogState, Replan, Source, Touched, View, Wanted,
 };
 use wavemark_domain::check::Finding;
-use wavemark_domain::{Column, Encoding, Fault, Logical, Position, Problem, Table, TableId, TablePlan};
+use wavemark_domain::{Column, Encoding, Extras, Fault, Logical, Position, Problem, Table, TableId, TablePlan};
 
 use crate::position::Place;
 use crate::settings::Settings;
-use crate::{client, discover, encoding, log};
+use crate::{client, discover, encoding, log, native};
 
 /// Followed: the log, and one that looks at its state. A load: one that looks at tables, and one reader.
 pub(crate) const NEEDS: Needs = Needs { follow: 2, load: 2, compare: 0 };
@@ -42,13 +45,6 @@ impl MysqlSource {
     pub(crate) fn new(settings: Settings) -> Self {
         Self { settings }
     }
-}
-
-/// What a load aside needs.
-fn not_aside() -> Problem {
-    let text = "A table of MySQL or MariaDB can't be loaded while the task follows the log yet.";
-    Problem::new(Fault::Settings, "not-loaded-aside", text)
-        .advice("Stop the task and start it afresh (reload all tables).")
 }
 
 #[async_trait]
@@ -74,6 +70,10 @@ impl Source for MysqlSource {
 
     fn logical(&self, _: &Table, column: &Column) -> Option<Logical> {
         encoding::logical(column)
+    }
+
+    fn extras(&self, table: &Table) -> Extras {
+        native::extras(table)
     }
 
     fn refuses_to_follow(&self, table: &Table) -> Option<Problem> {
@@ -109,12 +109,17 @@ impl Source for MysqlSource {
         Ok(Box::new(begin::view(&self.settings, task, tables).await?))
     }
 
-    async fn begin_aside(&self, _: &TaskContext, _: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
-        Err(not_aside())
+    /// The server keeps its log by its own settings, so there is nothing to make.
+    async fn begin_aside(&self, task: &TaskContext, tables: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
+        Ok(Box::new(begin::view(&self.settings, task, tables).await?))
     }
 
-    async fn keeps_aside(&self, _: &TaskContext, _: &Position) -> Result<bool, Problem> {
-        Ok(false)
+    async fn keeps_aside(&self, _: &TaskContext, since: &Position) -> Result<bool, Problem> {
+        match state::checked(&mut client::open(&self.settings).await?, since).await {
+            Ok(_) => Ok(true),
+            Err(problem) if problem.fault == Fault::PositionLost => Ok(false),
+            Err(problem) => Err(problem),
+        }
     }
 
     async fn end_aside(&self, _: &TaskContext) -> Result<(), Problem> {
@@ -144,7 +149,7 @@ impl Source for MysqlSource {
         _: Arc<dyn Replan>,
     ) -> Result<Box<dyn ChangeReader>, Problem> {
         let place = state::checked(&mut client::open(&self.settings).await?, from).await?;
-        Ok(Box::new(log::open(&self.settings, task, plan, place).await?))
+        Ok(Box::new(log::open(&self.settings, task, plan, place, log::Purpose::Follow).await?))
     }
 
     async fn still_has(&self, _: &TaskContext, from: &Position) -> Result<(), Problem> {
@@ -159,8 +164,8 @@ impl Source for MysqlSource {
         Ok(None)
     }
 
-    async fn counters(&self, _: &[TablePlan]) -> Result<Vec<Counter>, Problem> {
-        Ok(Vec::new())
+    async fn counters(&self, plan: &[TablePlan]) -> Result<Vec<Counter>, Problem> {
+        counters::last(&self.settings, plan).await
     }
 
     async fn clean_up(&self, _: &TaskContext) -> Result<(), LeftBehind> {

@@ -6,8 +6,9 @@ use wavemark_connector::touched::Gathering;
 use wavemark_domain::{Position, Problem, TableId, TablePlan};
 
 use super::{keys, state};
+use crate::client;
+use crate::log::{self, Purpose};
 use crate::settings::Settings;
-use crate::{client, log};
 
 /// Bytes of changes at once.
 const BATCH: usize = 4 << 20;
@@ -23,7 +24,7 @@ pub(super) async fn touched(
     let mut gathering = Gathering::new(plan, tables);
     if from < to && !gathering.is_over() {
         let place = state::checked(&mut client::open(settings).await?, from).await?;
-        let mut reader = log::open(settings, task, plan, place).await?;
+        let mut reader = log::open(settings, task, plan, place, Purpose::LookBack).await?;
         // What is at hand goes beyond `to` before the log is silent: there the view was made.
         while !gathering.take(&reader.next(BATCH).await?.batch, |at| Ok(at.cmp(to)))? {}
     }

@@ -61,7 +61,7 @@ use wavemark_domain::catalog::{Column, Table};
 use wavemark_domain::check::Finding;
 use wavemark_domain::layout::ColumnPolicy;
 use wavemark_domain::task::Statistics;
-use wavemark_domain::{Encoding, Logical, Problem, TablePlan};
+use wavemark_domain::{Encoding, Extras, Logical, Problem, TablePlan};
 
 use crate::client::{Backend, Connected, Purpose, connect, open};
 use crate::compare::Place;
@@ -163,8 +163,14 @@ impl Target for PostgresTarget {
         if fits { vec![BINARY] } else { Vec::new() }
     }
 
-    fn declare(&self, source_engine: &str, table: &Table, logical: &[Option<Logical>]) -> Option<Table> {
-        (source_engine != ENGINE).then(|| declare::table(table, logical))
+    fn declare(
+        &self,
+        source_engine: &str,
+        table: &Table,
+        logical: &[Option<Logical>],
+        extras: &Extras,
+    ) -> Option<Table> {
+        (source_engine != ENGINE).then(|| declare::table(table, logical, extras))
     }
 
     fn block_formats(&self, table: &TablePlan) -> Vec<BlockFormat> {

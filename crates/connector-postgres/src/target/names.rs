@@ -37,14 +37,16 @@ impl Names {
 
     /// The text with the columns' names replaced; `None` if it mentions a column that isn't there.
     ///
-    /// An identifier that is part of a qualified name, of a cast or the name of a function is no column.
+    /// An identifier that is part of a qualified name, of a cast or the name of a function is no column. Nor is a word with a
+    /// capital: the server writes those of its own so, and quotes a column that is called so.
     pub(crate) fn text(&self, sql: &str) -> Option<String> {
         let mut out = String::with_capacity(sql.len());
         let mut rest = sql;
         while let Some(first) = rest.chars().next() {
             let length = token(rest);
             let (part, after) = rest.split_at(length);
-            let is_name = first == '"' || first == '_' || first.is_alphabetic();
+            let is_plain = first == '_' || first.is_alphabetic();
+            let is_name = first == '"' || is_plain && !part.contains(|c: char| c.is_ascii_uppercase());
             let qualified = out.ends_with(['.', ':']) || after.starts_with(['.', '(']);
             match self.0.get(&unquoted(part)).filter(|_| is_name && !qualified) {
                 None => out.push_str(part),
@@ -114,6 +116,12 @@ mod tests {
     fn types_and_qualified_names_stay() {
         let text = names().text("CHECK ((name)::name <> shop.name(name))").unwrap();
         assert_eq!(text, r#"CHECK (("Full Name")::name <> shop.name("Full Name"))"#);
+    }
+
+    #[test]
+    fn words_of_the_language_stay_where_columns_are_called_so() {
+        let names = Names(BTreeMap::from([("DESC".to_owned(), Some("DESC".to_owned()))]));
+        assert_eq!(names.text(r#"USING btree ("DESC" DESC)"#).unwrap(), r#"USING btree ("DESC" DESC)"#);
     }
 
     #[test]

@@ -1,0 +1,76 @@
+//! Single tables of a task that follows MySQL or MariaDB: loaded again, come, gone. Wrapped by `mariadb` and `mysql`.
+
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::mysql_family::{Dialect, source, target_rows, task};
+use crate::world::{World, until};
+
+const TABLES: &str = "CREATE DATABASE shop; USE shop; CREATE TABLE one (id int PRIMARY KEY, n int); \
+    CREATE TABLE two LIKE one; INSERT INTO one VALUES (1, 1), (2, 2); INSERT INTO two VALUES (1, 1);";
+
+async fn state(world: &World, task: Uuid, table: &str) -> String {
+    let tables = world.installation.api.tables(task).await.unwrap_or_default();
+    tables.iter().find(|one| one.source.table == table).map_or_else(String::new, |one| one.state.clone())
+}
+
+async fn reaches(world: &World, task: Uuid, table: &str, wanted: &str) {
+    until(async || state(world, task, table).await == wanted).await;
+}
+
+async fn has(world: &World, sql: &str, wanted: &[&str]) {
+    until(async || target_rows(world, sql).await == wanted).await;
+}
+
+fn rows_of(table: &str) -> String {
+    format!("SELECT concat_ws(':', id, n) FROM shop.{table} ORDER BY id")
+}
+
+/// A table that was altered is parked, and loaded again while the other goes on.
+pub(crate) async fn a_parked_table_is_loaded_again_beside_the_others<P: Dialect>() {
+    let source = source::<P>(&[], TABLES);
+    let world = World::start().await;
+    let task = task(&world, &source, "full-load-and-cdc", &json!({})).await;
+    world.installation.api.act(task, "start").await.unwrap();
+    world.live(task).await;
+    source.execute("USE shop; ALTER TABLE one ADD COLUMN m varchar(9); INSERT INTO one VALUES (3, 3, 'x')").unwrap();
+    reaches(&world, task, "one", "parked").await;
+    source.execute("UPDATE shop.one SET n = 30 WHERE id = 3; UPDATE shop.two SET n = 7").unwrap();
+    has(&world, &rows_of("two"), &["1:7"]).await;
+    world.installation.api.ask_of_tables(task, "reload", &[("shop", "one")]).await.unwrap();
+    reaches(&world, task, "one", "live").await;
+    source
+        .execute("USE shop; INSERT INTO one VALUES (4, 4, 'y'); DELETE FROM one WHERE id = 1; UPDATE two SET n = 8")
+        .unwrap();
+    has(&world, "SELECT concat_ws(':', id, n, m) FROM shop.one ORDER BY id", &["2:2", "3:30:x", "4:4:y"]).await;
+    has(&world, &rows_of("two"), &["1:8"]).await;
+}
+
+/// A table that comes is loaded and followed by itself.
+pub(crate) async fn a_table_that_comes_is_taken_up<P: Dialect>() {
+    let source = source::<P>(&[], TABLES);
+    let world = World::start().await;
+    let task = task(&world, &source, "full-load-and-cdc", &json!({})).await;
+    world.installation.api.act(task, "start").await.unwrap();
+    world.live(task).await;
+    source
+        .execute("USE shop; CREATE TABLE three (id int PRIMARY KEY, n int); INSERT INTO three VALUES (1, 1)")
+        .unwrap();
+    reaches(&world, task, "three", "live").await;
+    source.execute("INSERT INTO shop.three VALUES (2, 2); UPDATE shop.one SET n = 9 WHERE id = 2").unwrap();
+    has(&world, &rows_of("three"), &["1:1", "2:2"]).await;
+    has(&world, &rows_of("one"), &["1:1", "2:9"]).await;
+}
+
+/// A table that is dropped goes, or stays with its last rows, as the task says.
+pub(crate) async fn a_table_that_is_dropped_goes_as_the_task_says<P: Dialect>() {
+    let source = source::<P>(&[], TABLES);
+    let world = World::start().await;
+    let task = task(&world, &source, "full-load-and-cdc", &json!({"dropped_tables": "apply"})).await;
+    world.installation.api.act(task, "start").await.unwrap();
+    world.live(task).await;
+    source.execute("USE shop; INSERT INTO one VALUES (3, 3); DROP TABLE one; INSERT INTO two VALUES (2, 2)").unwrap();
+    has(&world, "SELECT coalesce(to_regclass('shop.one')::text, 'gone')", &["gone"]).await;
+    has(&world, &rows_of("two"), &["1:1", "2:2"]).await;
+    assert_eq!(state(&world, task, "two").await, "live");
+}
