@@ -282,7 +282,7 @@ async fn becomes_equal<P: Dialect>(world: &World, source: &Server<P>) {
 }
 
 /// The same values again in rows that come, rows that change to them and back, keys that move, rows that go.
-const CHANGES: &str = r#"USE shop;
+const CHANGES: &str = r"USE shop;
 CREATE TEMPORARY TABLE more AS SELECT * FROM numbers;
 UPDATE more SET id = id - 1 WHERE id > 2; UPDATE more SET id = id + 100 WHERE id < 3;
 INSERT INTO numbers SELECT * FROM more;
@@ -303,7 +303,7 @@ BEGIN; INSERT INTO moments VALUES (5, NULL, NULL, NULL, NULL, NULL); SAVEPOINT a
 BEGIN; DELETE FROM moments; ROLLBACK;
 INSERT INTO keyless VALUES (2, 'y'), (2, 'y'), (NULL, 'z'); DELETE FROM keyless WHERE a = 1 LIMIT 1; UPDATE keyless SET b = 'q' WHERE b IS NULL;
 INSERT INTO hollow VALUES (1, 1); TRUNCATE TABLE hollow; INSERT INTO hollow VALUES (2, 2);
-"#;
+";
 
 pub(crate) async fn every_change_of_the_log_comes_as_it_is<P: Dialect>() {
     let source = source::<P>(&[], VALUES);
@@ -426,7 +426,7 @@ pub(crate) async fn nothing_is_lost_doubled_or_torn_while_worker_source_and_targ
     let task = task(&world, &source, "full-load-and-cdc", &json!({})).await;
     world.installation.api.act(task, "start").await.unwrap();
     world.live(task).await;
-    let watched = world.pair.target_config();
+    let target = world.pair.target_config();
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let watcher = tokio::spawn({
         let stop = std::sync::Arc::clone(&stop);
@@ -434,7 +434,7 @@ pub(crate) async fn nothing_is_lost_doubled_or_torn_while_worker_source_and_targ
             let mut looks = 0;
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
-                let Ok((client, connection)) = watched.connect(tokio_postgres::NoTls).await else { continue };
+                let Ok((client, connection)) = target.connect(tokio_postgres::NoTls).await else { continue };
                 tokio::spawn(connection);
                 let Ok(row) = client.query_one(&format!("SELECT ({SUM})::text"), &[]).await else { continue };
                 assert_eq!(row.get::<_, &str>(0), "512000", "a transaction is torn");

@@ -42,7 +42,7 @@ pub struct Server<P> {
     programs: P,
     port: u16,
     options: Vec<String>,
-    server: Child,
+    process: Child,
     folder: TempDir,
     /// Goes with the server.
     guard: Guard,
@@ -61,8 +61,8 @@ impl<P: Programs> Server<P> {
         initialize(&programs, folder.path(), owner)?;
         let port = free_port()?;
         let options: Vec<String> = more.iter().map(|option| (*option).to_owned()).collect();
-        let (server, guard) = launch(&programs, folder.path(), port, &options)?;
-        let mut started = Self { programs, port, options, server, folder, guard };
+        let (process, guard) = launch(&programs, folder.path(), port, &options)?;
+        let mut started = Self { programs, port, options, process, folder, guard };
         started.wait()?;
         Ok(started)
     }
@@ -72,7 +72,7 @@ impl<P: Programs> Server<P> {
     /// # Errors
     /// It does not start; the text holds the end of its log.
     pub fn restart(&mut self) -> Result<()> {
-        (self.server, self.guard) = launch(&self.programs, self.folder.path(), self.port, &self.options)?;
+        (self.process, self.guard) = launch(&self.programs, self.folder.path(), self.port, &self.options)?;
         self.wait()
     }
 
@@ -107,7 +107,7 @@ impl<P: Programs> Server<P> {
     fn wait(&mut self) -> Result<()> {
         let end = Instant::now() + Duration::from_mins(1);
         while self.ask("SELECT 1").is_err() {
-            let ended = self.server.try_wait()?;
+            let ended = self.process.try_wait()?;
             if ended.is_some() || Instant::now() > end {
                 let text = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
                 let last: Vec<_> = text.lines().rev().take(10).collect();
@@ -125,8 +125,8 @@ impl<P> Server<P> {
     /// # Errors
     /// It does not run.
     pub fn kill(&mut self) -> Result<()> {
-        self.server.kill()?;
-        self.server.wait().map(drop).context("waiting for the killed server")
+        self.process.kill()?;
+        self.process.wait().map(drop).context("waiting for the killed server")
     }
 
     /// Where it listens on loopback.
@@ -137,8 +137,8 @@ impl<P> Server<P> {
 
 impl<P> Drop for Server<P> {
     fn drop(&mut self) {
-        drop(self.server.kill());
-        drop(self.server.wait());
+        drop(self.process.kill());
+        drop(self.process.wait());
     }
 }
 

@@ -169,6 +169,38 @@ mod tests {
     }
 
     #[test]
+    fn each_type_stands_in_the_manual_as_what_it_is_declared() {
+        const MANUAL: &str = include_str!("../../../../../docs/FIDELITY.md");
+        let table = MANUAL.split("## Into PostgreSQL").nth(1).unwrap();
+        let all = [
+            Logical::Boolean,
+            Logical::Int16,
+            Logical::Int32,
+            Logical::Int64,
+            Logical::Uint64,
+            Logical::Decimal { precision: Some(65), scale: Some(30) },
+            Logical::Float32,
+            Logical::Float64,
+            Logical::Text { length: Some(20) },
+            Logical::Bytes,
+            Logical::Date,
+            Logical::Time { digits: 3 },
+            Logical::Timestamp { digits: 3 },
+            Logical::Instant { digits: 3 },
+            Logical::Uuid,
+            Logical::Json,
+            Logical::Enum { labels: Vec::new() },
+            Logical::Set { labels: Vec::new() },
+            Logical::Bits { length: 10 },
+        ];
+        for logical in &all {
+            let row = format!("| {logical} | `{}` |", of(logical).declared);
+            assert!(table.contains(&row), "{row}");
+        }
+        assert_eq!(table.lines().filter(|line| line.starts_with("| ") && line.contains('`')).count(), all.len());
+    }
+
+    #[test]
     fn indexes_are_made_of_what_there_is_and_fits() {
         let mut table_of = source(&["id", "a", "B", "sum"]);
         table_of.columns[3].generated = true;
