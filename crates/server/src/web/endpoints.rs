@@ -297,6 +297,12 @@ async fn form(
         error: problem.filter(|_| !beside).map(|problem| problem.detail().to_owned()),
         action: edited.map_or_else(|| "/endpoints/new".to_owned(), |_| format!("{at}/edit")),
         engine: spec.engine.to_owned(),
+        others: state
+            .specs
+            .iter()
+            .filter(|other| edited.is_none() && other.engine != spec.engine)
+            .map(|other| (format!("/endpoints/new?engine={}", other.engine), other.title))
+            .collect(),
         version: edited.map(|endpoint| endpoint.version),
         fields,
         button: "Save",

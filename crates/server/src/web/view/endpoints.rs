@@ -292,6 +292,8 @@ pub struct EndpointForm {
     pub action: String,
     /// The system.
     pub engine: String,
+    /// The other systems that a new one may be of: where their form is, and what they are called.
+    pub others: Vec<(String, &'static str)>,
     /// The version that is edited.
     pub version: Option<i32>,
     /// Its fields.

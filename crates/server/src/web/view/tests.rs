@@ -144,6 +144,7 @@ fn endpoint_form() -> endpoints::EndpointForm {
         error: None,
         action: "/endpoints/100/edit".to_owned(),
         engine: "postgresql".to_owned(),
+        others: vec![("/endpoints/new?engine=mysql".to_owned(), "MySQL or MariaDB")],
         version: Some(3),
         fields: [name].into_iter().chain(fields).collect(),
         button: "Save",
