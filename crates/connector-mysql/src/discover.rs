@@ -11,7 +11,7 @@ use crate::defaults::{self, Dialect};
 use crate::error;
 use crate::indexes::{self, Actions, PRIMARY, Part, Pointer};
 use crate::native::{ColumnNative, TableNative, labels};
-use crate::source::quoted_table;
+use crate::sql::{literal, quoted_table};
 use crate::wire::{Connection, Row};
 
 /// The system's own, and where a target of this system keeps its bookmarks.
@@ -146,11 +146,6 @@ fn schemas(tables: &BTreeMap<TableName, Table>) -> String {
     let mut names: Vec<String> = tables.keys().map(|name| literal(&name.schema)).collect();
     names.dedup();
     names.join(", ")
-}
-
-/// A text in SQL; sessions are set up to take a backslash for what it is by default.
-pub(crate) fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 fn name(row: &Row) -> TableName {

@@ -14,6 +14,7 @@ mod native;
 mod position;
 mod settings;
 mod source;
+mod sql;
 mod value;
 mod wire;
 

@@ -8,6 +8,7 @@ use wavemark_connector::source::TABLE_DROPPED;
 use wavemark_domain::{Batch, Cell, ChangeKind, Fault, Position, Problem, TableId, TableName, TablePlan};
 
 use super::columns::{LogColumn, Scratch};
+use super::file_too_large;
 use super::statement::{self, Statement};
 use crate::binlog::{Checksum, Event, Events, LoggedColumn, RowKind, Rows, TableMap};
 use crate::fields::Malformed;
@@ -30,6 +31,8 @@ struct Followed {
 
 /// A table as the log announced it.
 struct Announced {
+    /// The names of schema and table, one after the other.
+    names: [Box<[u8]>; 2],
     /// The place among the followed ones; none if the task does not have it.
     table: Option<usize>,
     columns: Arc<[LoggedColumn]>,
@@ -47,6 +50,7 @@ pub(super) struct Taken {
 
 /// See the module.
 pub(super) struct Assembler {
+    /// By their numbers.
     tables: Vec<Followed>,
     by_name: HashMap<TableName, usize>,
     announced: HashMap<u64, Announced>,
@@ -161,7 +165,9 @@ impl Assembler {
         let (header, event) = Event::read(bytes, self.checksum).map_err(|cause| malformed(cause, &self.place))?;
         let begin = self.place.clone();
         if header.next != 0 {
-            self.place.offset = header.next.into();
+            // The server counts in 32 bits, and begins anew beyond them.
+            let next = u64::from(header.next);
+            self.place.offset = if next < begin.offset { return Err(file_too_large(&begin)) } else { next };
         }
         if let Event::Payload(payload) = event {
             let events = payload.events(bytes).map_err(|cause| malformed(cause, &begin))?;
@@ -335,8 +341,7 @@ impl Assembler {
         touched.sort_unstable();
         touched.dedup();
         self.take_back(0);
-        for id in touched {
-            let Some(at) = self.tables.iter().position(|table| table.id.index() == id) else { continue };
+        for at in touched {
             let text = format!("A transaction that writes {} {why}.", self.tables[at].name);
             self.end_table(at, Problem::new(Fault::Data, "transaction-not-followed", text).advice("Reload the table."));
         }
@@ -347,8 +352,7 @@ impl Assembler {
         let first = self.batch.transactions().last().map_or(0, |mark| mark.changes_end);
         if self.open.as_ref().is_some_and(|open| open.is_given) {
             // What is in the target's hands already can't be taken back by itself.
-            let all: Vec<usize> = (0..self.tables.len()).collect();
-            for at in all {
+            for at in 0..self.tables.len() {
                 let text =
                     format!("A large transaction that may write {} was rolled back in the log.", self.tables[at].name);
                 self.end_table(
@@ -368,18 +372,26 @@ impl Assembler {
 
     /// The transaction is over, or there was none.
     fn end(&mut self, committed_at: i64) {
-        self.open = None;
+        let was_given = self.open.take().is_some_and(|open| open.is_given);
         for (table, problem) in self.ending.drain(..) {
             self.batch.push_change(table, ChangeKind::Barrier, None, None);
             self.barriers.push((table, problem));
         }
-        if self.batch.is_open() {
+        // One of which all was given out already has its end to give.
+        if was_given || self.batch.is_open() {
             self.batch.end_transaction(self.place.to_position(), committed_at);
             self.marked = Some(self.place.offset);
         }
     }
 
+    /// Before each statement's rows it is said again what they are of.
     fn announce(&mut self, map: &TableMap<'_>) {
+        let is_known = |known: &Announced| {
+            *known.names[0] == *map.schema && *known.names[1] == *map.table && *known.columns == *map.columns
+        };
+        if self.announced.get(&map.id).is_some_and(is_known) {
+            return;
+        }
         let name = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let table = self.by_name.get(&TableName::new(name(map.schema), name(map.table))).copied();
         if let Some(at) = table.filter(|at| !self.tables[*at].ended) {
@@ -394,7 +406,8 @@ impl Assembler {
                 self.end_table(at, Problem::new(Fault::Data, "table-altered", text).advice("Reload the table."));
             }
         }
-        self.announced.insert(map.id, Announced { table, columns: map.columns.clone().into() });
+        let names = [map.schema.into(), map.table.into()];
+        self.announced.insert(map.id, Announced { names, table, columns: map.columns.clone().into() });
     }
 
     fn rows(&mut self, rows: Rows<'_>) -> Result<(), Problem> {
@@ -463,9 +476,8 @@ impl Assembler {
         if let Some(end) = batch.transactions().last().map(|mark| mark.changes_end)
             && batch.is_open()
         {
-            let widths: HashMap<usize, usize> =
-                self.tables.iter().map(|table| (table.id.index(), table.width)).collect();
-            self.batch.append_changes(&batch, end..batch.changes().len(), |table| widths[&table.index()]);
+            let tables = &self.tables;
+            self.batch.append_changes(&batch, end..batch.changes().len(), |table| tables[table.index()].width);
             batch.truncate_changes(end);
             if let Some(open) = &mut self.open {
                 open.savepoints.iter_mut().for_each(|(_, changes)| *changes = changes.saturating_sub(end));

@@ -15,5 +15,16 @@ mod reader;
 mod statement;
 mod stream;
 
+use wavemark_domain::{Fault, Problem};
+
+use crate::position::Place;
+
 pub(crate) use columns::refuse;
 pub(crate) use reader::{Purpose, open};
+
+/// A place beyond what the server tells places by.
+fn file_too_large(place: &Place) -> Problem {
+    let text = format!("A place beyond 4 GiB of one log file can't be told: {}:{}.", place.file, place.offset);
+    Problem::new(Fault::Settings, "log-file-too-large", text)
+        .advice("Reload the tables, and keep max_binlog_size and the largest transaction below 4 GiB.")
+}

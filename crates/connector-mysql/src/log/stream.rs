@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::BytesMut;
 use wavemark_domain::{Fault, Problem};
 
+use super::file_too_large;
 use crate::position::Place;
 use crate::settings::Settings;
 use crate::wire::{Connection, WireError};
@@ -30,12 +31,7 @@ impl LogStream {
     /// Asks for the log. `number` is how the server tells its readers apart: one that comes with the same takes the other's
     /// place.
     pub(super) async fn open(settings: &Settings, from: &Place, number: u32) -> Result<Self, Problem> {
-        let offset = u32::try_from(from.offset).map_err(|_| {
-            let text =
-                format!("A place beyond 4 GiB of one log file can't be asked for: {}:{}.", from.file, from.offset);
-            Problem::new(Fault::Settings, "log-file-too-large", text)
-                .advice("Load the tables anew, and keep max_binlog_size and the largest transaction below 4 GiB.")
-        })?;
+        let offset = u32::try_from(from.offset).map_err(|_| file_too_large(from))?;
         let mut connection = client::open(settings).await?;
         let failed = |cause: WireError| error::problem(&cause, "read the source's log");
         connection.query(SESSION).await.map_err(failed)?;

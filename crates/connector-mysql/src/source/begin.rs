@@ -11,23 +11,14 @@
 use std::time::Duration;
 
 use wavemark_connector::TaskContext;
-use wavemark_domain::{Fault, Position, Problem, TableName, TablePlan};
+use wavemark_domain::{Fault, Position, Problem, TablePlan};
 
 use super::state;
 use super::view::SnapshotView;
 use crate::settings::Settings;
+use crate::sql::quoted_table;
 use crate::wire::{Connection, WireError};
 use crate::{client, error};
-
-/// A name in SQL.
-pub(super) fn quoted(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
-}
-
-/// A table in SQL.
-pub(crate) fn quoted_table(name: &TableName) -> String {
-    format!("{}.{}", quoted(&name.schema), quoted(&name.table))
-}
 
 /// A view as of now, with as many readers as the task may have.
 pub(super) async fn view(

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use wavemark_connector::source::ChunkRange;
 use wavemark_domain::{Logical, Problem, TablePlan};
 
-use super::begin::{quoted, quoted_table};
+use crate::sql::{quoted, quoted_table};
 use crate::wire::{Connection, Row};
 use crate::{encoding, error};
 

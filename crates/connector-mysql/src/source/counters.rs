@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use wavemark_connector::source::Counter;
 use wavemark_domain::{Problem, TableName, TablePlan};
 
-use crate::discover::literal;
 use crate::native::ColumnNative;
 use crate::settings::Settings;
+use crate::sql::literal;
 use crate::{client, error};
 
 /// The last number that each counter of these tables gave. Asks nothing where no table has one.

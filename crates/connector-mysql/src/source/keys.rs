@@ -4,9 +4,8 @@ use wavemark_connector::source::{KeySet, Touched};
 use wavemark_domain::moment::{DAY, Date, Timestamp};
 use wavemark_domain::{Logical, TablePlan};
 
-use super::begin::{quoted, quoted_table};
-use crate::discover::literal;
 use crate::encoding;
+use crate::sql::{literal, quoted, quoted_table};
 
 /// How many rows are asked for at once.
 const KEYS: usize = 200;

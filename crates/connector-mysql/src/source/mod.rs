@@ -14,12 +14,11 @@ mod state;
 mod touched;
 mod view;
 
-pub(crate) use begin::quoted_table;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::Mutex;
 use wavemark_connector::TaskContext;
 use wavemark_connector::needs::Needs;
 use wavemark_connector::source::{
@@ -30,6 +29,7 @@ use wavemark_domain::{Column, Encoding, Extras, Fault, Logical, Position, Proble
 
 use crate::position::Place;
 use crate::settings::Settings;
+use crate::wire::Connection;
 use crate::{client, discover, encoding, log, native};
 
 /// Followed: the log, and one that looks at its state. A load: one that looks at tables, and one reader.
@@ -38,12 +38,14 @@ pub(crate) const NEEDS: Needs = Needs { follow: 2, load: 2, compare: 0 };
 /// A server to read from.
 pub(crate) struct MysqlSource {
     settings: Settings,
+    /// Kept from one look at the log's state to the next.
+    looker: Mutex<Option<Connection>>,
 }
 
 impl MysqlSource {
     /// A source on these settings. Does no I/O.
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { settings }
+        Self { settings, looker: Mutex::new(None) }
     }
 }
 
@@ -51,6 +53,12 @@ impl MysqlSource {
 impl Source for MysqlSource {
     fn connections(&self) -> Needs {
         NEEDS
+    }
+
+    async fn rest(&self) {
+        if let Some(connection) = self.looker.lock().await.take() {
+            connection.close().await;
+        }
     }
 
     async fn tables(&self, wanted: Wanted<'_>) -> Result<Vec<Table>, Problem> {
@@ -157,7 +165,15 @@ impl Source for MysqlSource {
     }
 
     async fn log_state(&self, _: &TaskContext, bookmark: Option<&Position>, _: Duration) -> Result<LogState, Problem> {
-        state::log_state(&mut client::open(&self.settings).await?, &self.settings, bookmark).await
+        let mut looker = self.looker.lock().await;
+        let mut connection = match looker.take() {
+            Some(connection) => connection,
+            None => client::open(&self.settings).await?,
+        };
+        let state = state::log_state(&mut connection, &self.settings, bookmark).await?;
+        // One that failed is not used again.
+        *looker = Some(connection);
+        Ok(state)
     }
 
     async fn let_go(&self, _: &TaskContext, _: u64) -> Result<Option<u64>, Problem> {

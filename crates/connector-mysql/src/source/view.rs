@@ -10,8 +10,8 @@ use wavemark_domain::{Fault, Position, Problem, TablePlan};
 
 use super::rows::TableReader;
 use super::{chunks, keys, not_compared};
-use crate::discover::literal;
 use crate::error;
+use crate::sql::literal;
 use crate::wire::Connection;
 
 /// A view as of one place.

@@ -193,6 +193,39 @@ fn what_is_prepared_is_not_given_as_if_it_were_committed() {
     assert_eq!(taken.barriers[0].1.code, "transaction-not-followed");
 }
 
+/// The event as it stands in the file, up to `next`.
+fn up_to(next: u32, mut event: Vec<u8>) -> Bytes {
+    event[13..17].copy_from_slice(&next.to_le_bytes());
+    event.into()
+}
+
+#[test]
+fn a_transaction_of_which_all_was_given_out_ends_before_the_next_begins() {
+    let mut assembler = assembler();
+    for (next, written) in [(200, statement("BEGIN")), (300, announced()), (400, inserted(0..2))] {
+        assembler.event(&up_to(next, written)).unwrap();
+    }
+    assert_eq!(assembler.take().open_end, Some(place(101).to_position()));
+    for (next, written) in
+        [(500, within(XID, &[0; 8])), (600, statement("BEGIN")), (700, inserted(2..3)), (800, within(XID, &[0; 8]))]
+    {
+        assembler.event(&up_to(next, written)).unwrap();
+    }
+    let taken = assembler.take();
+    let ends: Vec<_> = taken.batch.transactions().iter().map(|mark| (mark.end.clone(), mark.changes_end)).collect();
+    assert_eq!(ends, [(place(500).to_position(), 0), (place(800).to_position(), 1)]);
+}
+
+#[test]
+fn a_place_that_goes_back_is_refused() {
+    let mut assembler = assembler();
+    assembler.event(&up_to(4_000_000_000, statement("BEGIN"))).unwrap();
+    // The server counts in 32 bits: beyond 4 GiB it begins anew.
+    let problem = assembler.event(&up_to(500, within(XID, &[0; 8]))).unwrap_err();
+    assert_eq!(problem.code, "log-file-too-large");
+    assert_eq!(assembler.position(), place(4_000_000_000).to_position());
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(parts in proptest::collection::vec((prop::sample::select(vec![2, 16, 19, 23, 30, 31, 32, 40, 162, 165, 166, 170]), any::<Vec<u8>>()), 0..8)) {
