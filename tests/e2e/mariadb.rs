@@ -74,3 +74,8 @@ async fn keys_that_act_are_followed_or_refused() {
 async fn foreign_keys_that_act_are_carried_over_by_a_load() {
     family::foreign_keys_that_act_are_carried_over_by_a_load::<Installed>().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_endpoint_lacks_is_named_with_its_cure() {
+    tables::what_an_endpoint_lacks_is_named_with_its_cure::<Installed>().await;
+}

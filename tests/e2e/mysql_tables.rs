@@ -1,4 +1,5 @@
-//! Single tables of a task that follows MySQL or MariaDB: loaded again, come, gone. Wrapped by `mariadb` and `mysql`.
+//! Single tables of a task that follows MySQL or MariaDB: loaded again, come, gone; and the test of an endpoint. Wrapped by
+//! `mariadb` and `mysql`.
 
 use serde_json::json;
 use uuid::Uuid;
@@ -46,11 +47,11 @@ pub(crate) async fn a_parked_table_is_loaded_again_beside_the_others<P: Dialect>
     has(&world, &rows_of("two"), &["1:8"]).await;
 }
 
-/// A table that comes is loaded and followed by itself.
+/// A table that comes is loaded and followed by itself, also where nobody writes on and the bookmark stays before it came.
 pub(crate) async fn a_table_that_comes_is_taken_up<P: Dialect>() {
     let source = source::<P>(&[], TABLES);
     let world = World::start().await;
-    let task = task(&world, &source, "full-load-and-cdc", &json!({})).await;
+    let task = task(&world, &source, "full-load-and-cdc", &json!({"idle_seconds": 600})).await;
     world.installation.api.act(task, "start").await.unwrap();
     world.live(task).await;
     source
@@ -73,4 +74,35 @@ pub(crate) async fn a_table_that_is_dropped_goes_as_the_task_says<P: Dialect>() 
     has(&world, "SELECT coalesce(to_regclass('shop.one')::text, 'gone')", &["gone"]).await;
     has(&world, &rows_of("two"), &["1:1", "2:2"]).await;
     assert_eq!(state(&world, task, "two").await, "live");
+}
+
+/// The steps of an endpoint's test that did not pass, each with what mends it.
+async fn failed_steps<P: Dialect>(world: &World, port: u16, user: &str) -> Vec<(String, String)> {
+    let api = &world.installation.api;
+    let settings = json!({"host": "127.0.0.1", "port": port, "user": user, "tls_mode": P::TLS});
+    let endpoint = api.create_endpoint_of("mysql", user, "source", &settings, "it's a secret").await.unwrap();
+    let outcome = api.test_endpoint(endpoint).await.unwrap().outcome.unwrap();
+    let failed = outcome["steps"].as_array().unwrap().iter().filter(|step| step["passed"] == false);
+    failed.map(|step| (step["name"].as_str().unwrap().to_owned(), step["mend"].to_string())).collect()
+}
+
+/// What an endpoint lacks is named by its test, with the statement that mends it.
+pub(crate) async fn what_an_endpoint_lacks_is_named_with_its_cure<P: Dialect>() {
+    let source = source::<P>(&["--sync-binlog=1"], TABLES);
+    source
+        .execute(
+            "CREATE USER reader@'127.0.0.1' IDENTIFIED BY 'it''s a secret'; GRANT SELECT ON *.* TO reader@'127.0.0.1'; \
+             CREATE USER nobody@'127.0.0.1' IDENTIFIED BY 'it''s a secret';",
+        )
+        .unwrap();
+    let world = World::start().await;
+    assert_eq!(failed_steps::<P>(&world, source.port(), "wavemark").await, []);
+    let lacks = failed_steps::<P>(&world, source.port(), "reader").await;
+    assert_eq!(lacks.len(), 1, "{lacks:?}");
+    assert!(lacks[0].0 == "log" && lacks[0].1.contains("GRANT REPLICATION SLAVE"), "{lacks:?}");
+    let lacks = failed_steps::<P>(&world, source.port(), "nobody").await;
+    assert!(lacks.iter().any(|(name, mend)| name == "read tables" && mend.contains("GRANT SELECT")), "{lacks:?}");
+    let lacks = failed_steps::<P>(&world, source.port(), "stranger").await;
+    assert_eq!(lacks.len(), 1, "{lacks:?}");
+    assert_eq!(lacks[0].0, "log in");
 }

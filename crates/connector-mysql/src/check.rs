@@ -2,18 +2,24 @@
 
 use wavemark_connector::{Connector, EndpointSettings};
 use wavemark_domain::Problem;
-use wavemark_domain::check::Step;
+use wavemark_domain::check::{Step, Weight};
 use wavemark_tls::TlsMode;
 
 use crate::client::{self, Refusal};
 use crate::settings::Settings;
 use crate::wire::{Connection, WireError};
-use crate::{Mysql, discover, error};
+use crate::{Mysql, discover, error, source};
 
 type Steps<'a> = &'a mut (dyn FnMut(Step) + Send);
 
 /// Runs the test. The first failed step that others need ends it.
-pub(crate) async fn test(connector: &Mysql, endpoint: &EndpointSettings, as_target: bool, steps: Steps<'_>) {
+pub(crate) async fn test(
+    connector: &Mysql,
+    endpoint: &EndpointSettings,
+    as_source: bool,
+    as_target: bool,
+    steps: Steps<'_>,
+) {
     let settings = match Settings::parse(endpoint) {
         Ok(settings) => settings,
         Err(problem) => return steps(Step::failed("settings", &problem)),
@@ -24,9 +30,26 @@ pub(crate) async fn test(connector: &Mysql, endpoint: &EndpointSettings, as_targ
         Ok(tables) => steps(readable(&settings, tables.len())),
         Err(problem) => steps(Step::failed("read tables", &problem)),
     }
+    if as_source {
+        log(&settings, &mut connection, steps).await;
+    }
     connection.close().await;
     if as_target && let Err(problem) = connector.target(endpoint) {
         steps(Step::failed("target", &problem));
+    }
+}
+
+/// What following needs of the server's log. A load needs none of it.
+async fn log(settings: &Settings, connection: &mut Connection, steps: Steps<'_>) {
+    match source::assess_log(connection, settings).await {
+        Ok(found) if found.is_empty() => {
+            steps(Step::passed("log", "The server logs whole rows, and keeps what it logged."));
+        }
+        Ok(found) => found.into_iter().for_each(|finding| {
+            let passed = finding.weight != Weight::Blocker;
+            steps(Step { name: "log".to_owned(), passed, text: finding.text, mend: finding.mend });
+        }),
+        Err(problem) => steps(Step::failed("log", &problem)),
     }
 }
 

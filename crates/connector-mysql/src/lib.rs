@@ -49,11 +49,11 @@ impl Connector for Mysql {
     async fn test(
         &self,
         endpoint: &EndpointSettings,
-        _as_source: bool,
+        as_source: bool,
         as_target: bool,
         steps: &mut (dyn FnMut(Step) + Send),
     ) {
-        check::test(self, endpoint, as_target, steps).await;
+        check::test(self, endpoint, as_source, as_target, steps).await;
     }
 
     async fn discover(&self, endpoint: &EndpointSettings) -> Result<Vec<Table>, Problem> {

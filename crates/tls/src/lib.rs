@@ -4,6 +4,7 @@
 //! there is no mode that falls back to an unencrypted connection, and a certificate authority that is given beside
 //! `require` is not used, because the mode alone says what is checked.
 
+mod stream;
 mod verifier;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio_rustls::TlsConnector;
 
+pub use stream::MaybeTls;
 use verifier::{Chain, Encrypted};
 
 /// What is demanded of the connection and of the server's certificate.

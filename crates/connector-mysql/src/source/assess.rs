@@ -9,7 +9,7 @@ use crate::settings::Settings;
 use crate::wire::Connection;
 
 /// The log's settings at the server.
-pub(super) async fn log(control: &mut Connection, settings: &Settings) -> Result<Vec<Finding>, Problem> {
+pub(crate) async fn log(control: &mut Connection, settings: &Settings) -> Result<Vec<Finding>, Problem> {
     let mut findings = Vec::new();
     if state::end(control).await?.is_none() {
         let problem = state::no_log(settings);

@@ -14,6 +14,8 @@ mod state;
 mod touched;
 mod view;
 
+pub(crate) use assess::log as assess_log;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use tokio_rustls::TlsConnector;
 use super::WireError;
 use super::auth::Method;
 use super::packet::Packets;
-use super::socket::Socket;
+use super::socket;
 use crate::fields::Fields;
 
 // Capabilities (manual: "Capabilities Flags"). LOCAL_FILES is not among them: no server may ask for a file.
@@ -86,7 +86,7 @@ struct Greeting {
 impl Connection {
     /// Connects, encrypts if the login says so, and logs in.
     pub(crate) async fn open(login: &Login<'_>) -> Result<Self, WireError> {
-        let socket = Socket::connect(login.host, login.port, login.within).await?;
+        let socket = socket::connect(login.host, login.port, login.within).await?;
         let entering = Self::enter(Packets::new(socket), login);
         let timeout = || WireError::Timeout { step: "logging in", after: login.within };
         tokio::time::timeout(login.within, entering).await.map_err(|_| timeout())?

@@ -4,7 +4,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::WireError;
-use super::socket::Socket;
+use super::socket::{self, Socket};
 use crate::fields::Fields;
 
 /// The longest payload of one packet; one of this very length goes on in the next.
@@ -32,7 +32,7 @@ impl Packets {
         if !self.received.is_empty() {
             return Err(WireError::Protocol("it spoke before the connection was encrypted"));
         }
-        Ok(Self { socket: self.socket.encrypt(connector, host).await?, ..self })
+        Ok(Self { socket: socket::encrypt(self.socket, connector, host).await?, ..self })
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {

@@ -1,16 +1,12 @@
 //! TCP, and TLS over it once that was agreed.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustls_pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
+use wavemark_tls::MaybeTls;
 
 use super::WireError;
 
@@ -18,46 +14,36 @@ use super::WireError;
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const UNANSWERED: Duration = Duration::from_secs(30);
 
-/// A connection to a server.
-pub(crate) enum Socket {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+/// A connection to a server, encrypted or not.
+pub(super) type Socket = MaybeTls<TcpStream>;
+
+/// Tries the host's addresses in the order in which the resolver gives them.
+pub(super) async fn connect(host: &str, port: u16, within: Duration) -> Result<Socket, WireError> {
+    let resolve = |source| WireError::Resolve { host: host.to_owned(), source };
+    let addresses = tokio::time::timeout(within, lookup_host((host, port)))
+        .await
+        .map_err(|_| WireError::Timeout { step: "finding the host's address", after: within })?
+        .map_err(resolve)?;
+    let mut last = resolve(io::ErrorKind::NotFound.into());
+    for address in addresses {
+        match tokio::time::timeout(within, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                tune(&stream)?;
+                return Ok(Socket::Plain(stream));
+            }
+            Ok(Err(source)) => last = WireError::Connect { host: host.to_owned(), port, source },
+            Err(_) => last = WireError::Timeout { step: "connecting", after: within },
+        }
+    }
+    Err(last)
 }
 
-impl Socket {
-    /// Tries the host's addresses in the order in which the resolver gives them.
-    pub(crate) async fn connect(host: &str, port: u16, within: Duration) -> Result<Self, WireError> {
-        let resolve = |source| WireError::Resolve { host: host.to_owned(), source };
-        let addresses = tokio::time::timeout(within, lookup_host((host, port)))
-            .await
-            .map_err(|_| WireError::Timeout { step: "finding the host's address", after: within })?
-            .map_err(resolve)?;
-        let mut last = resolve(io::ErrorKind::NotFound.into());
-        for address in addresses {
-            match tokio::time::timeout(within, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => {
-                    tune(&stream)?;
-                    return Ok(Self::Plain(stream));
-                }
-                Ok(Err(source)) => last = WireError::Connect { host: host.to_owned(), port, source },
-                Err(_) => last = WireError::Timeout { step: "connecting", after: within },
-            }
-        }
-        Err(last)
-    }
-
-    /// Sets up TLS; the server was asked to.
-    pub(crate) async fn encrypt(self, connector: &TlsConnector, host: &str) -> Result<Self, WireError> {
-        let failed = |source| WireError::Tls { host: host.to_owned(), source };
-        let Self::Plain(stream) = self else { return Ok(self) };
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-        let session = connector.connect(name, stream).await.map_err(failed)?;
-        Ok(Self::Tls(Box::new(session)))
-    }
-
-    pub(crate) fn is_encrypted(&self) -> bool {
-        matches!(self, Self::Tls(_))
+/// Sets up TLS; the server was asked to.
+pub(super) async fn encrypt(socket: Socket, connector: &TlsConnector, host: &str) -> Result<Socket, WireError> {
+    let failed = |source| WireError::Tls { host: host.to_owned(), source };
+    match socket {
+        Socket::Plain(stream) => Socket::encrypt(stream, connector, host).await.map_err(failed),
+        encrypted @ Socket::Tls(_) => Ok(encrypted),
     }
 }
 
@@ -69,36 +55,4 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(UNANSWERED))?;
     Ok(())
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
 }

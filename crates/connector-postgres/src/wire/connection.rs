@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::backend;
 use super::buffer::ReadBuffer;
-use super::socket::{Socket, limited};
+use super::socket::{self, Socket, limited};
 use super::{ConnectSettings, WireError, auth};
 
 /// The session's settings that give the log's values their text form, the same as the server's own subscriptions use.
@@ -74,7 +74,7 @@ impl Connection {
     /// When the host isn't reached in time, TLS can't be set up as demanded, or the login fails.
     pub async fn connect(settings: &ConnectSettings) -> Result<Self, WireError> {
         let mut connection = Self {
-            socket: Socket::connect(settings).await?,
+            socket: socket::connect(settings).await?,
             buffer: ReadBuffer::new(settings.read_buffer, settings.max_message),
             out: BytesMut::new(),
             channel_bound: false,
@@ -174,7 +174,7 @@ impl Connection {
 
     /// Whether the caller comes back for what the server sends soon and by itself, so that it need not be woken by each piece.
     pub(super) fn is_unhurried(&self, unhurried: bool) {
-        self.socket.unhurried().store(unhurried, Ordering::Relaxed);
+        self.socket.stream().unhurried().store(unhurried, Ordering::Relaxed);
     }
 
     pub(super) fn certificate(&self) -> Option<&[u8]> {

@@ -2,73 +2,32 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
-use rustls_pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
+use wavemark_tls::MaybeTls;
 
 use super::tcp::{NEAR, Tcp};
 use super::{ConnectSettings, WireError};
 
 /// A connection to a server, encrypted or not.
-pub(super) enum Socket {
-    Plain(Tcp),
-    Tls(Box<TlsStream<Tcp>>),
-}
+pub(super) type Socket = MaybeTls<Tcp>;
 
-impl Socket {
-    /// Connects, and sets up TLS unless the settings disable it.
-    pub(super) async fn connect(settings: &ConnectSettings) -> Result<Self, WireError> {
-        let (stream, is_near) = tcp(settings).await?;
-        tune(&stream, settings)?;
-        let stream = Tcp::new(stream, is_near);
-        match settings.tls.connector() {
-            None => Ok(Self::Plain(stream)),
-            Some(connector) => {
-                limited("setting up TLS", settings.connect_timeout, encrypt(stream, &connector, &settings.host)).await
-            }
+/// Connects, and sets up TLS unless the settings disable it.
+pub(super) async fn connect(settings: &ConnectSettings) -> Result<Socket, WireError> {
+    let (stream, is_near) = tcp(settings).await?;
+    tune(&stream, settings)?;
+    let stream = Tcp::new(stream, is_near);
+    match settings.tls.connector() {
+        None => Ok(Socket::Plain(stream)),
+        Some(connector) => {
+            limited("setting up TLS", settings.connect_timeout, encrypt(stream, &connector, &settings.host)).await
         }
-    }
-
-    /// The server's certificate, if the connection is encrypted.
-    pub(super) fn certificate(&self) -> Option<&[u8]> {
-        match self {
-            Self::Plain(_) => None,
-            Self::Tls(stream) => {
-                stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(std::convert::AsRef::as_ref)
-            }
-        }
-    }
-
-    /// From now on it is read in large pieces.
-    pub(super) fn streams(&self) {
-        match self {
-            Self::Plain(stream) => stream.streams(),
-            Self::Tls(stream) => stream.get_ref().0.streams(),
-        }
-    }
-
-    /// Whether its reader comes by itself, so that it needn't be woken by what comes.
-    pub(super) fn unhurried(&self) -> Arc<AtomicBool> {
-        match self {
-            Self::Plain(stream) => stream.unhurried(),
-            Self::Tls(stream) => stream.get_ref().0.unhurried(),
-        }
-    }
-
-    /// Whether the connection is encrypted.
-    pub(super) fn is_encrypted(&self) -> bool {
-        matches!(self, Self::Tls(_))
     }
 }
 
@@ -131,40 +90,5 @@ async fn encrypt(mut stream: Tcp, connector: &TlsConnector, host: &str) -> Resul
         Err(error) => return Err(error.into()),
     }
     let failed = |source| WireError::Tls { host: host.to_owned(), source };
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-    let session = connector.connect(name, stream).await.map_err(failed)?;
-    Ok(Socket::Tls(Box::new(session)))
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
+    Socket::encrypt(stream, connector, host).await.map_err(failed)
 }

@@ -95,8 +95,8 @@ impl std::fmt::Debug for Frame<'_> {
 
 impl ReplicationStream {
     pub(super) fn new(socket: Socket, buffer: ReadBuffer) -> Self {
-        socket.streams();
-        let unhurried = socket.unhurried();
+        socket.stream().streams();
+        let unhurried = socket.stream().unhurried();
         let (read, write) = tokio::io::split(socket);
         Self {
             reader: StreamReader { socket: read, buffer, ended: false, unhurried },

@@ -1,6 +1,7 @@
 //! What the progress says of waves.
 
 use tokio::time::Instant;
+use wavemark_domain::Position;
 use wavemark_domain::state::TableState;
 
 use super::capture::Captured;
@@ -31,13 +32,18 @@ impl Follower<'_> {
         self.run.status.update(|progress| progress.apply_us += micros(began.elapsed()));
     }
 
+    /// Up to where everything is in the target.
+    pub(super) fn reached(&self) -> &Position {
+        self.idle_position.as_ref().unwrap_or(&self.bookmark.position)
+    }
+
     /// Tables whose load the bookmark has passed are live once nothing more is at hand.
     pub(super) fn show_live(&mut self, wave: &[Captured]) {
         let more = wave.last().is_none_or(|captured| captured.read.more);
         if more || self.streaming {
             return;
         }
-        let reached = self.idle_position.as_ref().unwrap_or(&self.bookmark.position).clone();
+        let reached = self.reached().clone();
         for table in self.tables.become_live(&reached) {
             self.run.status.table_state(&self.plan[table.index()], TableState::Live);
         }

@@ -18,6 +18,7 @@ impl Follower<'_> {
         for of_one_layout in wave.chunk_by(|_, next| next.read.layouts.is_empty()) {
             self.take_run(of_one_layout).await?;
         }
+        self.rejoin_where_read().await?;
         self.show_live(&wave);
         self.make_due_keys().await
     }
@@ -118,6 +119,12 @@ impl Follower<'_> {
             self.commit_empty(Some(position)).await?;
         }
         Err(Stop::Again)
+    }
+
+    /// The same once the log is read up to there, also where nobody writes anything beyond.
+    async fn rejoin_where_read(&mut self) -> Result<(), Stop> {
+        let is_there = self.tables.rejoin_at().is_some_and(|at| at <= self.reached());
+        if is_there && !self.streaming && !self.held { self.rejoin().await } else { Ok(()) }
     }
 
     pub(super) async fn apply(&mut self, pieces: &[Piece<'_>]) -> Result<(), Stop> {
