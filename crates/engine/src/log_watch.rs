@@ -25,7 +25,7 @@ const LOUD_AFTER: u32 = 12;
 pub(crate) async fn until_over_budget(run: Run) -> u64 {
     let began = Instant::now();
     let mut growth = Growth::default();
-    let mut parked_at = None;
+    let mut over = Over::default();
     let mut vain = 0;
     loop {
         let bookmark = run.status.progress().bookmark_key;
@@ -34,7 +34,7 @@ pub(crate) async fn until_over_budget(run: Run) -> u64 {
                 vain = 0;
                 look(&run, &state, &mut growth, began.elapsed().as_secs());
                 let kept = state.kept_bytes.unwrap_or_default();
-                park(&run, kept, &mut parked_at);
+                park(&run, kept, &mut over);
                 if let Some(budget) = kept_log::exceeded(&run.task.settings, kept, OverBudget::DropSlot) {
                     return budget;
                 }
@@ -72,15 +72,24 @@ pub(crate) async fn let_go(run: &Run, budget: u64) -> Option<Problem> {
     }
 }
 
-/// Has tables parked where the settings say so. What was parked takes a while to show: more is parked only once the log has
-/// grown by another tenth of the budget.
-fn park(run: &Run, kept: u64, parked_at: &mut Option<u64>) {
+/// What looks over the budget have led to, while they follow each other.
+#[derive(Default)]
+struct Over {
+    before: bool,
+    parked_at: Option<u64>,
+}
+
+/// Has tables parked where the settings say so. One look alone may see a burst that the task is about to work off, or
+/// come before the task has failed on the table that holds it up: it takes two. What was parked takes a while to show:
+/// more is parked only once the log has grown by another tenth of the budget.
+fn park(run: &Run, kept: u64, over: &mut Over) {
     let Some(budget) = kept_log::exceeded(&run.task.settings, kept, OverBudget::ParkTables) else {
-        *parked_at = None;
+        *over = Over::default();
         return run.orders.park_for_log(None);
     };
-    if parked_at.is_none_or(|then| kept > then + budget / 10) {
-        *parked_at = Some(kept);
+    let lasts = std::mem::replace(&mut over.before, true);
+    if lasts && over.parked_at.is_none_or(|then| kept > then + budget / 10) {
+        over.parked_at = Some(kept);
         run.orders.park_for_log(Some((kept, budget)));
     }
 }

@@ -146,6 +146,23 @@ async fn all_tables_are_parked_if_none_is_known_to_hold_the_log_up_and_the_log_g
     running.await.unwrap().unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_burst_that_is_gone_at_the_next_look_parks_nothing() {
+    let (source, target) = systems(0);
+    let run = run_on(&source, &target, 1, OverBudget::ParkTables);
+    let running = following(&run).await;
+    for _ in 0..3 {
+        source.state().kept = Some(11 << 20);
+        // The source is looked at every five seconds.
+        sleep(Duration::from_secs(5)).await;
+        source.state().kept = Some(9 << 20);
+        sleep(Duration::from_secs(12)).await;
+        assert_eq!(parked(&run), []);
+    }
+    run.stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
 fn oracle_says(source: &SimulatedSource, target: &SimulatedTarget) -> Vec<String> {
     oracle::differences(&source.state(), &target.state())
 }
