@@ -33,6 +33,7 @@ pub(crate) async fn log_in(settings: &Settings) -> Result<Connection, Refusal> {
         tls: tls.connector(),
         is_verified: matches!(tls.mode(), TlsMode::VerifyCa | TlsMode::VerifyFull),
         within: settings.connect_timeout,
+        writes: false,
     };
     Connection::open(&login).await.map_err(Refusal::Wire)
 }

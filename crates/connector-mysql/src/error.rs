@@ -30,7 +30,7 @@ fn kind(cause: &WireError) -> (Fault, &'static str) {
         WireError::Resolve { .. } | WireError::Connect { .. } | WireError::Timeout { .. } => {
             (Fault::Transient, "unreachable")
         }
-        WireError::Closed | WireError::Io(_) => (Fault::Transient, "connection-lost"),
+        WireError::Closed | WireError::Io(_) | WireError::Unfinished => (Fault::Transient, "connection-lost"),
         WireError::Tls { .. } | WireError::TlsNotOffered => (Fault::Settings, "tls-failed"),
         WireError::PasswordInTheOpen | WireError::UnknownLogin(_) => (Fault::Settings, "login-refused"),
         WireError::Protocol(_) | WireError::Malformed(_) => (Fault::Internal, "protocol"),
@@ -50,6 +50,7 @@ fn server(code: u16, state: &str) -> (Fault, &'static str) {
         1053 | 1079 | 1105 | 1152 | 1158..=1161 | 1184 | 1205 | 1213 | 1290 | 1317 | 1836 | 1927 | 3024 => {
             (Fault::Transient, "server-error")
         }
+        1148 | 3948 | 4166 => (Fault::Settings, "load-refused"),
         1021 | 1030 | 1037 | 1041 | 1114 => (Fault::Transient, "server-full"),
         _ if state.starts_with("08") || state.starts_with("70") => (Fault::Transient, "server-error"),
         _ => (Fault::Data, "server-error"),
@@ -73,6 +74,9 @@ fn advice(cause: &WireError) -> Option<&'static str> {
         }
         WireError::Server { code: 1045 | 1698, .. } => {
             "Look at the user's name, its password, and from which hosts it may come."
+        }
+        WireError::Server { .. } if cause.is_load_refused() => {
+            "Let the server take rows from its clients: SET GLOBAL local_infile = ON, and in its configuration."
         }
         _ => return None,
     })

@@ -1,0 +1,4 @@
+//! `MySQL` and `MariaDB` as a target.
+
+#[cfg(test)]
+mod tests;
