@@ -1,4 +1,6 @@
 //! `MySQL` and `MariaDB` as a target.
 
+pub(crate) mod values;
+
 #[cfg(test)]
 mod tests;

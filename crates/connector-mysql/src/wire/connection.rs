@@ -146,17 +146,22 @@ impl Connection {
     /// Runs one statement; its rows, if it has any.
     pub(crate) async fn query(&mut self, sql: &str) -> Result<Vec<Row>, WireError> {
         let mut rows = Vec::new();
-        self.run(sql, |row| rows.push(row)).await?;
+        self.run(sql.as_bytes(), |row| rows.push(row)).await?;
         Ok(rows)
     }
 
     /// Runs one statement; what it did. Rows that it may have are let go.
     pub(crate) async fn execute(&mut self, sql: &str) -> Result<Done, WireError> {
+        self.execute_bytes(sql.as_bytes()).await
+    }
+
+    /// The same of a statement that may not be text as a whole.
+    pub(crate) async fn execute_bytes(&mut self, sql: &[u8]) -> Result<Done, WireError> {
         self.run(sql, drop).await
     }
 
-    async fn run(&mut self, sql: &str, mut take: impl FnMut(Row)) -> Result<Done, WireError> {
-        self.send(COM_QUERY, sql.as_bytes()).await?;
+    async fn run(&mut self, sql: &[u8], mut take: impl FnMut(Row)) -> Result<Done, WireError> {
+        self.send(COM_QUERY, sql).await?;
         let first = self.packets.answer().await?;
         let columns = match first.first() {
             Some(&OK) => return done(&first),

@@ -2,6 +2,7 @@
 //! tests want `WAVEMARK_TEST_MYSQL_BIN`, as `make test-mysql` sets it.
 
 mod load_data;
+mod values;
 
 /// One test for each system of a function over its programs.
 macro_rules! on_both {
@@ -28,10 +29,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use wavemark_domain::{Column, TableName};
 use wavemark_tests::mariadb::Installed;
 use wavemark_tests::mysql::Unpacked;
 use wavemark_tests::mysql_family::{Programs, Server};
 
+use crate::discover;
 use crate::wire::{Connection, Login};
 
 /// A system whose server is shared.
@@ -88,8 +91,18 @@ impl<P: Shared> Database<P> {
     /// A session in this database.
     pub(super) async fn connect(&self) -> Connection {
         let mut connection = log_in(self.server.port()).await;
-        connection.execute(&format!("USE {}", self.name)).await.unwrap();
+        let session = format!("SET time_zone = '+00:00', sql_mode = '{}', NAMES utf8mb4", super::values::SQL_MODE);
+        for statement in [&session, &format!("USE {}", self.name)] {
+            connection.execute(statement).await.unwrap();
+        }
         connection
+    }
+
+    /// A column of a table as the server tells it.
+    pub(super) async fn column(&self, connection: &mut Connection, table: &str, column: &str) -> Column {
+        let name = TableName::new(&self.name, table);
+        let found = discover::tables(connection, &|one| *one == name).await.unwrap().remove(0);
+        found.columns.into_iter().find(|one| one.name == column).unwrap()
     }
 }
 
