@@ -157,7 +157,8 @@ select t.oid, n.nspname, t.typname, t.typtype::text, t.typsend <> 0 and t.typrec
                              where co.oid = r.rngcollation and b.oid = r.rngsubtype
                                and b.typcollation <> r.rngcollation),
                'multirange', (select m.typname from pg_type m where m.oid = (to_jsonb(r) ->> 'rngmultitypid')::oid))
-       end as shape
+       end as shape,
+       case t.typtype when 'd' then t.typtypmod end as modifier
 from used join pg_type t on t.oid = used.oid join pg_namespace n on n.oid = t.typnamespace
 left join pg_range r on r.rngtypid = t.oid
 left join pg_range mr on (to_jsonb(mr) ->> 'rngmultitypid')::oid = t.oid
