@@ -310,6 +310,9 @@ pub struct ForeignKey {
     /// False for one that is `NOT VALID` at the source.
     #[serde(default = "yes")]
     pub validated: bool,
+    /// Whether a deletion sets only some of its columns (version 15 and later), or it holds for periods (18 and later).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub special: bool,
 }
 
 fn yes() -> bool {

@@ -188,7 +188,9 @@ select c.conrelid, c.contype::text as kind,
                    from unnest(c.confkey) with ordinality k(num, at)
                    join pg_attribute a on a.attrelid = c.confrelid and a.attnum = k.num),
                'on_update', c.confupdtype, 'on_delete', c.confdeltype, 'match', c.confmatchtype,
-               'deferrable', c.condeferrable, 'deferred', c.condeferred, 'validated', c.convalidated)
+               'deferrable', c.condeferrable, 'deferred', c.condeferred, 'validated', c.convalidated,
+               'special', (to_jsonb(c) ->> 'confdelsetcols') is not null
+                   or coalesce((to_jsonb(c) ->> 'conperiod')::boolean, false))
            else jsonb_build_object(
                'name', c.conname, 'columns', own.names, 'included', coalesce((
                    select jsonb_agg(a.attname order by k.at)

@@ -69,6 +69,7 @@ use crate::settings::Settings;
 use crate::wire::Streaming;
 use crate::{assess, extras, logical, position};
 
+pub(crate) use canonical::is_written_so;
 pub(crate) use named::{check as check_start, is_named};
 pub(crate) use names::quoted;
 pub(crate) use rows::{condition, uncovered};

@@ -289,3 +289,30 @@ async fn values_have_the_bytes_that_are_written_out_by_the_load_and_by_the_log()
         assert_eq!(*logged, expected(100), "{kind}, followed");
     }
 }
+
+/// What there is in the manual of each type, as a server has them.
+#[tokio::test]
+async fn each_type_stands_in_the_manual_as_what_it_travels_as() {
+    const MANUAL: &str = include_str!("../../../../docs/FIDELITY.md");
+    let section = MANUAL.split("## From PostgreSQL").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let types: Vec<(&str, &str)> = rows
+        .flat_map(|row| {
+            let mut cells = row.split('|').skip(1).map(str::trim);
+            let (declared, travels) = (cells.next().unwrap(), cells.next().unwrap());
+            declared.split(", ").map(move |name| (name.trim_matches('`'), travels))
+        })
+        .collect();
+    let cluster = Cluster::start(&[("fsync", "off")]);
+    let source = connect(&cluster, "postgres").await;
+    source.batch_execute(TYPES).await.unwrap();
+    let columns: Vec<String> = types.iter().enumerate().map(|(at, (kind, _))| format!("c{at} {kind}")).collect();
+    source.batch_execute(&format!("CREATE TABLE every ({})", columns.join(", "))).await.unwrap();
+    let fixture = Fixture::new(&cluster);
+    let table = fixture.plan(&["every"]).await.remove(0).source;
+    for (column, (kind, travels)) in table.columns.iter().zip(&types) {
+        let logical = fixture.source.logical(&table, column).map(|logical| logical.to_string());
+        assert_eq!(logical.as_deref(), Some(*travels), "{kind}");
+    }
+    assert_eq!(types.len(), 44);
+}

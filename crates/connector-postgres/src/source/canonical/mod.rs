@@ -10,7 +10,7 @@ mod moments;
 mod rows;
 
 use wavemark_domain::moment::Timestamp;
-use wavemark_domain::{Encoding, Fault, Problem, TableName, TablePlan};
+use wavemark_domain::{Encoding, Fault, Logical, Problem, TableName, TablePlan};
 
 use crate::encoding::BINARY;
 
@@ -23,6 +23,11 @@ pub(super) const SESSION: &str = "SET TimeZone = 'UTC'; SET search_path = ''";
 pub(super) fn are_wanted<'a>(plan: impl IntoIterator<Item = &'a TablePlan>) -> bool {
     plan.into_iter()
         .any(|table| table.declared.is_some() || table.columns.iter().any(|column| column.encoding != BINARY))
+}
+
+/// Whether the text is one that the server writes of a value of the type.
+pub(crate) fn is_written_so(logical: &Logical, text: &str) -> bool {
+    Form::of(&logical.encoding()).is_some_and(|form| form.write(text.as_bytes(), &mut Vec::new()).is_ok())
 }
 
 /// How a column's values are written.
@@ -190,7 +195,6 @@ fn bits(text: &[u8], out: &mut Vec<u8>) -> Result<(), Unreadable> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use wavemark_domain::Logical;
 
     use super::*;
 
