@@ -137,6 +137,11 @@ impl TargetColumn {
     }
 }
 
+/// Whether a decimal has no more digits before the point and behind it.
+pub(super) fn fits_decimal(text: &str, whole: u16, scale: u16) -> bool {
+    decimals::write(text.as_bytes(), whole.into(), scale.into(), false, &mut Vec::new()).is_ok()
+}
+
 /// The statement that loads rows of [`TargetColumn::write_field`]'s fields with tabs between and a line feed behind each. The
 /// server asks for `token`. `table_sql` is quoted.
 pub(crate) fn load_data(table_sql: &str, columns: &[TargetColumn], token: &str) -> String {

@@ -2,6 +2,7 @@
 //! tests want `WAVEMARK_TEST_MYSQL_BIN`, as `make test-mysql` sets it.
 
 mod load_data;
+mod tables;
 mod values;
 
 /// One test for each system of a function over its programs.
