@@ -8,8 +8,9 @@ mod columns;
 mod server;
 
 use wavemark_domain::extras::{Action, ForeignKey, Index, IndexPart};
-use wavemark_domain::{Problem, TablePlan};
+use wavemark_domain::{ColumnPlan, Fault, Problem, TablePlan};
 
+use self::columns::Definition;
 pub(crate) use self::server::Server;
 use super::values::TargetColumn;
 use crate::native::TableNative;
@@ -55,6 +56,43 @@ fn counter(plan: &TablePlan) -> Option<String> {
         indexes.iter().filter(|index| index.parts.first().is_some_and(|part| part.column == column.source_name));
     let own = own.find_map(|index| definition(plan, index));
     own.or_else(|| Some(format!("INDEX {} ({})", quoted(COUNTER), quoted(&column.target_name))))
+}
+
+/// A database; one that is there stays as it is.
+pub(crate) fn create_database(name: &str) -> String {
+    format!("CREATE DATABASE IF NOT EXISTS {}", quoted(name))
+}
+
+/// A column by its name at the target, as a statement that adds or changes it has it.
+pub(crate) fn column(plan: &TablePlan, name: &str, server: &Server) -> Result<String, Problem> {
+    Ok(Definition::of(plan, planned(plan, name)?, server)?.text())
+}
+
+/// A new column that gives rows which are there a value, as the source writes it; and what gives it its own default then.
+pub(crate) fn column_with(
+    plan: &TablePlan,
+    name: &str,
+    value: &str,
+    server: &Server,
+) -> Result<(String, String), Problem> {
+    let planned = planned(plan, name)?;
+    let definition = Definition::of(plan, planned, server)?;
+    let existing = columns::existing(plan, planned, value).ok_or_else(|| {
+        let text = format!("What rows of {} have in their new column {name} can't be said to the target.", plan.name());
+        Problem::new(Fault::Data, "layout-not-followed", text)
+            .table(plan.name())
+            .advice("Reload the table: it is made anew with its new layout.")
+    })?;
+    let last = match &definition.default {
+        Some(default) => format!("ALTER COLUMN {} SET DEFAULT {default}", definition.name),
+        None => format!("ALTER COLUMN {} DROP DEFAULT", definition.name),
+    };
+    Ok((definition.with_default(existing).text(), last))
+}
+
+fn planned<'a>(plan: &'a TablePlan, name: &str) -> Result<&'a ColumnPlan, Problem> {
+    let found = plan.columns.iter().find(|column| column.target_name == name);
+    found.ok_or_else(|| Problem::internal(format!("Column {name} of {} is not planned.", plan.name())))
 }
 
 /// A table of this session's alone, whose columns have the target's types and take NULL. `name_sql` is quoted.

@@ -1,7 +1,7 @@
 //! The columns of a table in a `CREATE` statement.
 
 use wavemark_domain::extras::DefaultValue;
-use wavemark_domain::{Column, Fault, Problem, TablePlan};
+use wavemark_domain::{Column, ColumnPlan, Fault, Problem, TablePlan};
 
 use super::collations;
 use super::server::Server;
@@ -23,25 +23,82 @@ const SCALE: u16 = 30;
 
 /// Each column that travels.
 pub(super) fn definitions(plan: &TablePlan, server: &Server) -> Result<Vec<String>, Problem> {
-    let counting = counting(plan).map(|column| column.target_name);
-    let mut definitions = Vec::with_capacity(plan.columns.len());
-    for planned in &plan.columns {
+    plan.columns.iter().map(|planned| Ok(Definition::of(plan, planned, server)?.text())).collect()
+}
+
+/// A column in a statement that makes or changes it.
+pub(super) struct Definition {
+    /// Quoted.
+    pub(super) name: String,
+    kind: String,
+    not_null: bool,
+    counts: bool,
+    /// As the statement has it.
+    pub(super) default: Option<String>,
+    comment: Option<String>,
+}
+
+impl Definition {
+    /// The column of a plan for a server.
+    pub(super) fn of(plan: &TablePlan, planned: &ColumnPlan, server: &Server) -> Result<Self, Problem> {
         let column = &plan.in_target().columns[planned.source];
         let native = ColumnNative::of(column).map_err(|error| unreadable(plan, &error))?;
-        let mut text = format!("{} {}", quoted(&planned.target_name), r#type(plan, column, &native, server)?);
-        let not_null = column.not_null || plan.in_target().key.contains(&column.name);
-        text.push_str(if not_null { " NOT NULL" } else { " NULL" });
-        if counting.as_ref() == Some(&planned.target_name) {
+        let counts = counting(plan).is_some_and(|column| column.target_name == planned.target_name);
+        Ok(Self {
+            name: quoted(&planned.target_name),
+            kind: r#type(plan, column, &native, server)?,
+            not_null: column.not_null || plan.in_target().key.contains(&column.name),
+            counts,
+            default: if counts { None } else { default(column, &native, server) },
+            comment: native.comment.filter(|text| text.chars().count() <= COLUMN_COMMENT),
+        })
+    }
+
+    /// The same with another default.
+    pub(super) fn with_default(self, default: String) -> Self {
+        Self { default: Some(default), ..self }
+    }
+
+    /// All of it.
+    pub(super) fn text(&self) -> String {
+        let null = if self.not_null { "NOT NULL" } else { "NULL" };
+        let mut text = format!("{} {} {null}", self.name, self.kind);
+        if self.counts {
             text.push_str(" AUTO_INCREMENT");
-        } else if let Some(default) = default(column, &native, server) {
+        } else if let Some(default) = &self.default {
             text = format!("{text} DEFAULT {default}");
         }
-        if let Some(comment) = native.comment.as_ref().filter(|text| text.chars().count() <= COLUMN_COMMENT) {
+        if let Some(comment) = &self.comment {
             text = format!("{text} COMMENT {}", literal(comment));
         }
-        definitions.push(text);
+        text
     }
-    Ok(definitions)
+}
+
+/// What the rows that are there have in a new column, as the source writes it, as a default; `None` if it can't be said so.
+pub(super) fn existing(plan: &TablePlan, planned: &ColumnPlan, text: &str) -> Option<String> {
+    let native = ColumnNative::of(&plan.in_target().columns[planned.source]).ok()?;
+    let is_foreign = plan.declared.is_some();
+    let value = match (native.data_type.as_str(), is_foreign) {
+        ("tinyint", true) if matches!(text, "t" | "true") => "1".to_owned(),
+        ("tinyint", true) if matches!(text, "f" | "false") => "0".to_owned(),
+        // Moments are written in UTC there.
+        ("datetime", true) => literal(
+            text.strip_suffix("+00")
+                .filter(|rest| !rest.contains('+'))
+                .or(Some(text).filter(|text| !text.contains('+')))?,
+        ),
+        ("bit", _) | ("geometry", _) => return None,
+        (bytes, true) if bytes.ends_with("blob") || bytes.ends_with("binary") => {
+            format!("X'{}'", text.strip_prefix("\\x")?)
+        }
+        (bytes, false) if bytes.ends_with("blob") || bytes.ends_with("binary") => return None,
+        _ => literal(text),
+    };
+    // A type that may be long takes an expression alone.
+    let is_long =
+        native.data_type.ends_with("text") || native.data_type.ends_with("blob") || native.data_type == "json";
+    Some(if is_long { format!("({value})") } else { value })
 }
 
 fn unreadable(plan: &TablePlan, error: &serde_json::Error) -> Problem {
