@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wavemark_connector::Connector as _;
 use wavemark_connector::source::{BlockFormat, ChangeReader};
 use wavemark_connector_postgres::Postgres;
-use wavemark_domain::{Fault, LayoutStep, Position, TablePlan};
+use wavemark_domain::{ChangeKind, Fault, LayoutStep, Position, TablePlan};
 
 use super::{Canonical, cells, number, plan, text};
 use crate::support::Cluster;
@@ -48,7 +48,9 @@ async fn changes_of_every_kind_are_those_that_the_binary_form_has() {
     let view = fixture.begin(&binary).await;
     let from = view.position().clone();
     drop(view);
-    CHANGES.iter().for_each(|change| drop(cluster.sql(change)));
+    for change in CHANGES {
+        cluster.sql(change);
+    }
     let count = CHANGES.len();
     let one = transactions(&mut fixture.follow(&binary, &from).await, &binary, count).await;
     let two = transactions(&mut follow(&fixture, &canonical, &from).await, &canonical, count).await;
@@ -101,6 +103,35 @@ async fn columns_that_come_and_change_have_the_form_of_their_type() {
     let row = cells(&read.batch, &next.plan, read.batch.new_row(&change, 4).unwrap());
     let at = [&[0, 0, 7, 0xE8, 6, 1][..], &1_000_000_i64.to_be_bytes()].concat();
     assert_eq!(row, [Some(number(2)), Some(text("longer")), Some(text("123456.7")), Some(at)]);
+}
+
+#[tokio::test]
+async fn a_type_by_which_a_column_travels_in_another_form_ends_its_table() {
+    let cluster = Cluster::start(&[("fsync", "off")]);
+    cluster.sql(
+        "CREATE TABLE bits (id int PRIMARY KEY, v bit(3)); CREATE TABLE texts (id int PRIMARY KEY, v varchar(3)); \
+         SET TimeZone = 'UTC'; CREATE TABLE moments (id int PRIMARY KEY, v timestamp)",
+    );
+    let fixture = Fixture::new(&cluster);
+    let plan = plan(&fixture, &["bits", "texts", "moments"]).await;
+    let from = fixture.begin(&plan).await.position().clone();
+    cluster.sql(
+        "ALTER TABLE bits ALTER v TYPE bit varying; ALTER TABLE texts ALTER v TYPE text; SET TimeZone = 'UTC'; \
+         ALTER TABLE moments ALTER v TYPE timestamptz; INSERT INTO bits VALUES (1, B'1'); INSERT INTO texts VALUES (1, 'long'); \
+         INSERT INTO moments VALUES (1, now())",
+    );
+    let mut reader = follow(&fixture, &plan, &from).await;
+    let (mut barriers, mut rows) = (Vec::new(), 0);
+    while barriers.len() < 2 || rows < 1 {
+        let read = tokio::time::timeout(PATIENCE, reader.next(1 << 20)).await.unwrap().unwrap();
+        barriers.extend(read.barriers.into_iter().map(|(table, problem)| (table.0, problem.text)));
+        rows += read.batch.changes().iter().filter(|change| change.kind == ChangeKind::Insert).count();
+    }
+    let of_bits = "Table public.bits was changed at the source: column v has another type, by which it travels as canonical \
+        text instead of canonical bits.";
+    let of_moments = "Table public.moments was changed at the source: column v has another type, by which it travels as \
+        canonical instant instead of canonical timestamp.";
+    assert_eq!(barriers, [(0, of_bits.to_owned()), (2, of_moments.to_owned())]);
 }
 
 #[tokio::test]
