@@ -40,6 +40,27 @@ pub(crate) fn create_table(plan: &TablePlan, server: &Server) -> Result<String, 
     Ok(format!("CREATE TABLE {name} (\n    {}\n) {OPTIONS}{comment}", parts.join(",\n    ")))
 }
 
+/// The database, if it is not there.
+pub(crate) fn create_database(name: &str) -> String {
+    format!("CREATE DATABASE IF NOT EXISTS {} DEFAULT CHARACTER SET utf8mb4", quoted(name))
+}
+
+/// A column's definition, as `ADD COLUMN` and `MODIFY COLUMN` take it, by its name at the target.
+pub(crate) fn column(plan: &TablePlan, name: &str, server: &Server) -> Result<String, Problem> {
+    columns::definition_of(plan, name, server)
+}
+
+/// A new column in which the rows that are there get a value, which the source writes so: what `ADD COLUMN` takes, and what
+/// `ALTER TABLE` takes afterwards, so that later rows don't get it.
+pub(crate) fn column_with(
+    plan: &TablePlan,
+    name: &str,
+    value: &str,
+    server: &Server,
+) -> Result<(String, String), Problem> {
+    columns::with_value(plan, name, value, server)
+}
+
 fn incomplete(plan: &TablePlan) -> Problem {
     Problem::internal(format!("The plan of {} lacks a column of its key.", plan.name())).table(plan.name())
 }

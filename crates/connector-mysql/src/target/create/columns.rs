@@ -1,7 +1,7 @@
 //! The columns of a table in a `CREATE` statement.
 
 use wavemark_domain::extras::DefaultValue;
-use wavemark_domain::{Column, Fault, Problem, TablePlan};
+use wavemark_domain::{Column, ColumnPlan, Fault, Problem, TablePlan};
 
 use super::collations;
 use super::server::Server;
@@ -23,25 +23,65 @@ const SCALE: u16 = 30;
 
 /// Each column that travels.
 pub(super) fn definitions(plan: &TablePlan, server: &Server) -> Result<Vec<String>, Problem> {
-    let counting = counting(plan).map(|column| column.target_name);
-    let mut definitions = Vec::with_capacity(plan.columns.len());
-    for planned in &plan.columns {
-        let column = &plan.in_target().columns[planned.source];
-        let native = ColumnNative::of(column).map_err(|error| unreadable(plan, &error))?;
-        let mut text = format!("{} {}", quoted(&planned.target_name), r#type(plan, column, &native, server)?);
-        let not_null = column.not_null || plan.in_target().key.contains(&column.name);
-        text.push_str(if not_null { " NOT NULL" } else { " NULL" });
-        if counting.as_ref() == Some(&planned.target_name) {
-            text.push_str(" AUTO_INCREMENT");
-        } else if let Some(default) = default(column, &native, server) {
-            text = format!("{text} DEFAULT {default}");
-        }
-        if let Some(comment) = native.comment.as_ref().filter(|text| text.chars().count() <= COLUMN_COMMENT) {
-            text = format!("{text} COMMENT {}", literal(comment));
-        }
-        definitions.push(text);
+    plan.columns.iter().map(|planned| definition(plan, planned, server)).collect()
+}
+
+/// One column by its name at the target.
+pub(super) fn definition_of(plan: &TablePlan, target: &str, server: &Server) -> Result<String, Problem> {
+    definition(plan, planned(plan, target)?, server)
+}
+
+fn planned<'a>(plan: &'a TablePlan, target: &str) -> Result<&'a ColumnPlan, Problem> {
+    let lacks = || Problem::internal(format!("The plan of {} has no column {target}.", plan.name()));
+    plan.columns.iter().find(|column| column.target_name == target).ok_or_else(lacks)
+}
+
+fn definition(plan: &TablePlan, planned: &ColumnPlan, server: &Server) -> Result<String, Problem> {
+    let column = &plan.in_target().columns[planned.source];
+    let native = ColumnNative::of(column).map_err(|error| unreadable(plan, &error))?;
+    let mut text = undefaulted(plan, planned, server)?;
+    let counting = counting(plan).is_some_and(|column| column.target_name == planned.target_name);
+    if counting {
+        text.push_str(" AUTO_INCREMENT");
+    } else if let Some(default) = default(column, &native, server) {
+        text = format!("{text} DEFAULT {default}");
     }
-    Ok(definitions)
+    if let Some(comment) = native.comment.as_ref().filter(|text| text.chars().count() <= COLUMN_COMMENT) {
+        text = format!("{text} COMMENT {}", literal(comment));
+    }
+    Ok(text)
+}
+
+/// Name, type, and whether it may be NULL.
+fn undefaulted(plan: &TablePlan, planned: &ColumnPlan, server: &Server) -> Result<String, Problem> {
+    let column = &plan.in_target().columns[planned.source];
+    let native = ColumnNative::of(column).map_err(|error| unreadable(plan, &error))?;
+    let not_null = column.not_null || plan.in_target().key.contains(&column.name);
+    let null = if not_null { "NOT NULL" } else { "NULL" };
+    Ok(format!("{} {} {null}", quoted(&planned.target_name), r#type(plan, column, &native, server)?))
+}
+
+/// A column that rows that are there have a value in, which the source writes so: how it is added, and how it gets the
+/// definition then that it is to have.
+pub(super) fn with_value(
+    plan: &TablePlan,
+    target: &str,
+    value: &str,
+    server: &Server,
+) -> Result<(String, String), Problem> {
+    let planned = planned(plan, target)?;
+    let column = &plan.in_target().columns[planned.source];
+    let written = TargetColumn::new(target, column, &planned.encoding, server.dialect);
+    let written = written.ok_or_else(|| unwritable(plan, target, "its type does not hold it"))?.literal_of(value);
+    let written = written.map_err(|unfit| unwritable(plan, target, &unfit.to_string()))?;
+    let written = String::from_utf8(written).map_err(|_| unwritable(plan, target, "it is no text"))?;
+    let first = format!("{} DEFAULT ({written})", undefaulted(plan, planned, server)?);
+    Ok((first, format!("MODIFY COLUMN {}", definition(plan, planned, server)?)))
+}
+
+fn unwritable(plan: &TablePlan, target: &str, why: &str) -> Problem {
+    let text = format!("The value that rows of {} got in column {target} has no place there: {why}.", plan.name());
+    Problem::new(Fault::Data, "value-does-not-fit", text).table(plan.name()).advice("Reload the table.")
 }
 
 fn unreadable(plan: &TablePlan, error: &serde_json::Error) -> Problem {
