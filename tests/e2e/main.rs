@@ -15,6 +15,7 @@ mod mariadb;
 mod mysql;
 mod mysql_family;
 mod mysql_tables;
+mod mysql_target;
 mod new_tables;
 mod outages;
 mod pages;

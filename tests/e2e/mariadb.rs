@@ -4,6 +4,7 @@ use wavemark_tests::mariadb::Installed;
 
 use crate::mysql_family as family;
 use crate::mysql_tables as tables;
+use crate::mysql_target as target;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_value_is_loaded_as_it_is() {
@@ -78,4 +79,44 @@ async fn foreign_keys_that_act_are_carried_over_by_a_load() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_endpoint_lacks_is_named_with_its_cure() {
     tables::what_an_endpoint_lacks_is_named_with_its_cure::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_value_goes_to_a_server_of_its_kind() {
+    target::every_value_goes_to_a_server_of_its_kind::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_doubled_or_torn_on_its_way_to_one_of_its_kind() {
+    target::nothing_is_lost_doubled_or_torn_on_its_way_to_one_of_its_kind::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_transactions_go_by_sets() {
+    target::large_transactions_go_by_sets::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_is_deleted_leaves_nothing_but_the_rows() {
+    target::a_task_that_is_deleted_leaves_nothing_but_the_rows::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_value_comes_from_postgresql() {
+    target::every_value_comes_from_postgresql::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_doubled_or_torn_on_its_way_from_postgresql() {
+    target::nothing_is_lost_doubled_or_torn_on_its_way_from_postgresql::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_is_too_large_parks_its_table() {
+    target::a_row_that_is_too_large_parks_its_table::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_at_every_point_is_survived() {
+    target::a_crash_at_every_point_is_survived::<Installed>().await;
 }

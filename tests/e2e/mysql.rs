@@ -4,6 +4,7 @@ use wavemark_tests::mysql::Unpacked;
 
 use crate::mysql_family as family;
 use crate::mysql_tables as tables;
+use crate::mysql_target as target;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "wants MySQL 9: make test-mysql"]
@@ -93,4 +94,52 @@ async fn foreign_keys_that_act_are_carried_over_by_a_load() {
 #[ignore = "wants MySQL 9: make test-mysql"]
 async fn what_an_endpoint_lacks_is_named_with_its_cure() {
     tables::what_an_endpoint_lacks_is_named_with_its_cure::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn every_value_goes_to_a_server_of_its_kind() {
+    target::every_value_goes_to_a_server_of_its_kind::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn nothing_is_lost_doubled_or_torn_on_its_way_to_one_of_its_kind() {
+    target::nothing_is_lost_doubled_or_torn_on_its_way_to_one_of_its_kind::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn large_transactions_go_by_sets() {
+    target::large_transactions_go_by_sets::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_task_that_is_deleted_leaves_nothing_but_the_rows() {
+    target::a_task_that_is_deleted_leaves_nothing_but_the_rows::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn every_value_comes_from_postgresql() {
+    target::every_value_comes_from_postgresql::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn nothing_is_lost_doubled_or_torn_on_its_way_from_postgresql() {
+    target::nothing_is_lost_doubled_or_torn_on_its_way_from_postgresql::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_row_that_is_too_large_parks_its_table() {
+    target::a_row_that_is_too_large_parks_its_table::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_crash_at_every_point_is_survived() {
+    target::a_crash_at_every_point_is_survived::<Unpacked>().await;
 }

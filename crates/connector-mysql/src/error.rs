@@ -31,6 +31,7 @@ fn kind(cause: &WireError) -> (Fault, &'static str) {
             (Fault::Transient, "unreachable")
         }
         WireError::Closed | WireError::Io(_) | WireError::Unfinished => (Fault::Transient, "connection-lost"),
+        WireError::TooLarge { .. } => (Fault::Data, "row-too-large"),
         WireError::Tls { .. } | WireError::TlsNotOffered => (Fault::Settings, "tls-failed"),
         WireError::PasswordInTheOpen | WireError::UnknownLogin(_) => (Fault::Settings, "login-refused"),
         WireError::Protocol(_) | WireError::Malformed(_) => (Fault::Internal, "protocol"),
@@ -68,6 +69,7 @@ fn advice(cause: &WireError) -> Option<&'static str> {
         WireError::Tls { .. } => {
             "Look whether tls_ca is the authority of the server's certificate, and for which host that is."
         }
+        WireError::TooLarge { .. } => "Raise max_allowed_packet at the server; then reload the table.",
         WireError::PasswordInTheOpen => "Set tls_mode to require or stronger: the password is then sent encrypted.",
         WireError::UnknownLogin(_) => {
             "Give the user another authentication plugin: caching_sha2_password, mysql_native_password or ed25519."

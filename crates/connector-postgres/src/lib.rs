@@ -7,6 +7,8 @@ mod compare;
 mod discover;
 pub mod encoding;
 mod error;
+mod extras;
+mod logical;
 mod managed;
 pub mod native;
 pub mod pgoutput;

@@ -108,6 +108,9 @@ pub struct TypeRef {
     /// multirange's range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inner: Option<Box<TypeRef>>,
+    /// `pg_type.typtypmod` of a domain: the modifier of its base type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modifier: Option<i32>,
     /// A composite type's attributes in order (dropped ones left out).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attributes: Vec<TypeRef>,
@@ -307,6 +310,9 @@ pub struct ForeignKey {
     /// False for one that is `NOT VALID` at the source.
     #[serde(default = "yes")]
     pub validated: bool,
+    /// Whether a deletion sets only some of its columns (version 15 and later), or it holds for periods (18 and later).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub special: bool,
 }
 
 fn yes() -> bool {

@@ -189,6 +189,26 @@ impl Batch {
         self.cells.push(Cell { start, len });
     }
 
+    /// Appends a cell whose value is written behind what the function is given; nothing is appended if it fails.
+    ///
+    /// # Errors
+    /// The function's.
+    ///
+    /// # Panics
+    /// As [`Batch::push_value`].
+    pub fn push_written<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+        let before = self.arena.len();
+        if let Err(error) = write(&mut self.arena) {
+            self.arena.truncate(before);
+            return Err(error);
+        }
+        assert!(self.fits(0), "callers check `fits`");
+        let start = u32::try_from(before).expect("callers check `fits`");
+        let len = u32::try_from(self.arena.len() - before).expect("a value is written behind what was there");
+        self.cells.push(Cell { start, len });
+        Ok(())
+    }
+
     /// The cells that were pushed last.
     #[must_use]
     pub fn last_cells(&self, count: usize) -> &[Cell] {

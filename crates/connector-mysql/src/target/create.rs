@@ -8,8 +8,9 @@ mod columns;
 mod server;
 
 use wavemark_domain::extras::{Action, ForeignKey, Index, IndexPart};
-use wavemark_domain::{Problem, TablePlan};
+use wavemark_domain::{ColumnPlan, Problem, TablePlan};
 
+use self::columns::Definition;
 pub(crate) use self::server::Server;
 use super::values::TargetColumn;
 use crate::native::TableNative;
@@ -40,27 +41,6 @@ pub(crate) fn create_table(plan: &TablePlan, server: &Server) -> Result<String, 
     Ok(format!("CREATE TABLE {name} (\n    {}\n) {OPTIONS}{comment}", parts.join(",\n    ")))
 }
 
-/// The database, if it is not there.
-pub(crate) fn create_database(name: &str) -> String {
-    format!("CREATE DATABASE IF NOT EXISTS {} DEFAULT CHARACTER SET utf8mb4", quoted(name))
-}
-
-/// A column's definition, as `ADD COLUMN` and `MODIFY COLUMN` take it, by its name at the target.
-pub(crate) fn column(plan: &TablePlan, name: &str, server: &Server) -> Result<String, Problem> {
-    columns::definition_of(plan, name, server)
-}
-
-/// A new column in which the rows that are there get a value, which the source writes so: what `ADD COLUMN` takes, and what
-/// `ALTER TABLE` takes afterwards, so that later rows don't get it.
-pub(crate) fn column_with(
-    plan: &TablePlan,
-    name: &str,
-    value: &str,
-    server: &Server,
-) -> Result<(String, String), Problem> {
-    columns::with_value(plan, name, value, server)
-}
-
 fn incomplete(plan: &TablePlan) -> Problem {
     Problem::internal(format!("The plan of {} lacks a column of its key.", plan.name())).table(plan.name())
 }
@@ -76,6 +56,36 @@ fn counter(plan: &TablePlan) -> Option<String> {
         indexes.iter().filter(|index| index.parts.first().is_some_and(|part| part.column == column.source_name));
     let own = own.find_map(|index| definition(plan, index));
     own.or_else(|| Some(format!("INDEX {} ({})", quoted(COUNTER), quoted(&column.target_name))))
+}
+
+/// A database; one that is there stays as it is.
+pub(crate) fn create_database(name: &str) -> String {
+    format!("CREATE DATABASE IF NOT EXISTS {}", quoted(name))
+}
+
+/// A column by its name at the target, as a statement that adds or changes it has it.
+pub(crate) fn column(plan: &TablePlan, name: &str, server: &Server) -> Result<String, Problem> {
+    Ok(Definition::of(plan, planned(plan, name)?, server)?.text())
+}
+
+/// A new column that gives rows which are there a value, as the source writes it; and what gives it its own default then.
+pub(crate) fn column_with(
+    plan: &TablePlan,
+    name: &str,
+    value: &str,
+    server: &Server,
+) -> Result<(String, String), Problem> {
+    let planned = planned(plan, name)?;
+    let definition = Definition::of(plan, planned, server)?;
+    // Nothing but all of it says that NULL is the default again.
+    let last = format!("MODIFY COLUMN {}", definition.text());
+    let existing = columns::existing(plan, planned, value, server)?;
+    Ok((definition.with_default(existing).text(), last))
+}
+
+fn planned<'a>(plan: &'a TablePlan, name: &str) -> Result<&'a ColumnPlan, Problem> {
+    let found = plan.columns.iter().find(|column| column.target_name == name);
+    found.ok_or_else(|| Problem::internal(format!("Column {name} of {} is not planned.", plan.name())))
 }
 
 /// A table of this session's alone, whose columns have the target's types and take NULL. `name_sql` is quoted.

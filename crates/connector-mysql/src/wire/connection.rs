@@ -18,6 +18,9 @@ const FOUND_ROWS: u32 = 1 << 1;
 const LONG_FLAG: u32 = 1 << 2;
 /// The server may ask for what LOAD DATA LOCAL reads. No source's connection has it.
 const LOCAL_FILES: u32 = 1 << 7;
+/// A command may be several statements, and have as many answers. No source's connection has it.
+const MULTI_STATEMENTS: u32 = 1 << 16;
+const MULTI_RESULTS: u32 = 1 << 17;
 const PROTOCOL_41: u32 = 1 << 9;
 const SSL: u32 = 1 << 11;
 const TRANSACTIONS: u32 = 1 << 13;
@@ -28,7 +31,7 @@ const PLUGIN_AUTH_LENENC: u32 = 1 << 21;
 const DEPRECATE_EOF: u32 = 1 << 24;
 const NEEDED: u32 = PROTOCOL_41 | SECURE_CONNECTION | PLUGIN_AUTH | DEPRECATE_EOF;
 const WANTED: u32 = NEEDED | LONG_PASSWORD | LONG_FLAG | TRANSACTIONS | CONNECT_ATTRS | PLUGIN_AUTH_LENENC;
-const WRITES: u32 = FOUND_ROWS | LOCAL_FILES;
+const WRITES: u32 = FOUND_ROWS | LOCAL_FILES | MULTI_STATEMENTS | MULTI_RESULTS;
 
 /// `utf8mb4_general_ci`, which every version knows.
 const COLLATION: u8 = 45;
@@ -38,6 +41,8 @@ const MOST: u32 = 1 << 30;
 const COM_QUIT: u8 = 0x01;
 pub(super) const COM_QUERY: u8 = 0x03;
 const OK: u8 = 0x00;
+/// The session's state in an OK packet: another answer follows.
+const MORE: u16 = 1 << 3;
 /// The first byte of the payload that asks for a file.
 pub(super) const FILE: u8 = 0xFB;
 /// The first byte of the payload that ends rows.
@@ -69,6 +74,8 @@ pub(crate) struct Connection {
     pub(crate) version: String,
     /// Whether the server waits for the rest of a load.
     pub(super) loading: bool,
+    /// The longest command that the server takes.
+    pub(crate) most: usize,
 }
 
 /// What a statement did.
@@ -135,7 +142,7 @@ impl Connection {
         let proof = method.proof(login.password, &greeting.nonce, may_show)?;
         packets.send(&response(capabilities, login, method, &proof)).await?;
         log_in(&mut packets, login, method, may_show).await?;
-        Ok(Self { packets, version: greeting.version, loading: false })
+        Ok(Self { packets, version: greeting.version, loading: false, most: usize::MAX })
     }
 
     /// Whether the connection is encrypted.
@@ -160,11 +167,38 @@ impl Connection {
         self.run(sql, drop).await
     }
 
-    async fn run(&mut self, sql: &[u8], mut take: impl FnMut(Row)) -> Result<Done, WireError> {
+    /// Runs statements with a semicolon between them, up to the first that fails. `take` hears what each did; one that gives
+    /// rows has so many affected.
+    pub(crate) async fn execute_many(
+        &mut self,
+        sql: &[u8],
+        take: &mut (dyn FnMut(Done) + Send),
+    ) -> Result<(), WireError> {
         self.send(COM_QUERY, sql).await?;
+        loop {
+            let mut rows = 0;
+            let (done, more) = self.outcome(|_| rows += 1).await?;
+            take(Done { affected: done.affected.max(rows), ..done });
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn run(&mut self, sql: &[u8], take: impl FnMut(Row)) -> Result<Done, WireError> {
+        self.send(COM_QUERY, sql).await?;
+        let (done, more) = self.outcome(take).await?;
+        if more {
+            return Err(WireError::Protocol("it answers one statement more than once"));
+        }
+        Ok(done)
+    }
+
+    /// One statement's answer, and whether another follows.
+    async fn outcome(&mut self, mut take: impl FnMut(Row)) -> Result<(Done, bool), WireError> {
         let first = self.packets.answer().await?;
         let columns = match first.first() {
-            Some(&OK) => return done(&first),
+            Some(&OK) => return ended(&first),
             Some(&FILE) => {
                 self.loading = true;
                 return Err(WireError::Protocol("it asks for a file"));
@@ -177,7 +211,7 @@ impl Connection {
         loop {
             let payload = self.packets.answer().await?;
             if payload.first() == Some(&END) && payload.len() < LONG {
-                return done(&payload);
+                return ended(&payload);
             }
             let mut fields = Fields(&payload);
             let cells = (0..columns).map(|_| Ok(fields.cell()?.map(<[u8]>::to_vec)));
@@ -189,6 +223,10 @@ impl Connection {
     pub(crate) async fn send(&mut self, command: u8, what: &[u8]) -> Result<(), WireError> {
         if self.loading {
             return Err(WireError::Unfinished);
+        }
+        // The server would close the connection.
+        if what.len() >= self.most {
+            return Err(WireError::TooLarge { most: self.most });
         }
         self.packets.begin();
         let mut payload = Vec::with_capacity(1 + what.len());
@@ -203,17 +241,22 @@ impl Connection {
     }
 }
 
-/// An `OK` packet, also the one that ends rows.
+/// An `OK` packet.
 pub(super) fn done(payload: &[u8]) -> Result<Done, WireError> {
+    ended(payload).map(|(done, _)| done)
+}
+
+/// An `OK` packet, also the one that ends rows, and whether another answer follows.
+fn ended(payload: &[u8]) -> Result<(Done, bool), WireError> {
     let mut fields = Fields(payload);
     if !matches!(fields.u8()?, OK | END) {
         return Err(WireError::Protocol("it ends a statement in a way that is not known"));
     }
     let affected = fields.length()? as u64;
-    // The number of the last row that was counted, and the session's state.
+    // The number of the last row that was counted.
     fields.length()?;
-    fields.take(2)?;
-    Ok(Done { affected, warnings: fields.u16()? })
+    let state = fields.u16()?;
+    Ok((Done { affected, warnings: fields.u16()? }, state & MORE != 0))
 }
 
 /// `HandshakeV10`.

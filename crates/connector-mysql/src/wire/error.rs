@@ -26,6 +26,8 @@ pub(crate) enum WireError {
     Closed,
     #[error("the connection broke")]
     Io(#[from] io::Error),
+    #[error("it takes more than the {most} bytes that the server lets a statement have (max_allowed_packet)")]
+    TooLarge { most: usize },
     #[error("a load on this connection was not brought to its end")]
     Unfinished,
     #[error("the server broke the protocol: {0}")]

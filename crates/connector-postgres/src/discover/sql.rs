@@ -157,7 +157,8 @@ select t.oid, n.nspname, t.typname, t.typtype::text, t.typsend <> 0 and t.typrec
                              where co.oid = r.rngcollation and b.oid = r.rngsubtype
                                and b.typcollation <> r.rngcollation),
                'multirange', (select m.typname from pg_type m where m.oid = (to_jsonb(r) ->> 'rngmultitypid')::oid))
-       end as shape
+       end as shape,
+       case t.typtype when 'd' then t.typtypmod end as modifier
 from used join pg_type t on t.oid = used.oid join pg_namespace n on n.oid = t.typnamespace
 left join pg_range r on r.rngtypid = t.oid
 left join pg_range mr on (to_jsonb(mr) ->> 'rngmultitypid')::oid = t.oid
@@ -187,7 +188,9 @@ select c.conrelid, c.contype::text as kind,
                    from unnest(c.confkey) with ordinality k(num, at)
                    join pg_attribute a on a.attrelid = c.confrelid and a.attnum = k.num),
                'on_update', c.confupdtype, 'on_delete', c.confdeltype, 'match', c.confmatchtype,
-               'deferrable', c.condeferrable, 'deferred', c.condeferred, 'validated', c.convalidated)
+               'deferrable', c.condeferrable, 'deferred', c.condeferred, 'validated', c.convalidated,
+               'special', (to_jsonb(c) ->> 'confdelsetcols') is not null
+                   or coalesce((to_jsonb(c) ->> 'conperiod')::boolean, false))
            else jsonb_build_object(
                'name', c.conname, 'columns', own.names, 'included', coalesce((
                    select jsonb_agg(a.attname order by k.at)

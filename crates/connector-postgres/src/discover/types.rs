@@ -21,6 +21,7 @@ struct Type {
     labels: Option<Value>,
     extension: Option<String>,
     shape: Option<Value>,
+    modifier: Option<i32>,
 }
 
 /// Every type in use, by OID.
@@ -40,6 +41,7 @@ impl Types {
             labels: row.get(9),
             extension: row.get(10),
             shape: row.get(11),
+            modifier: row.get(12),
         };
         Self(rows.iter().map(|row| (row.get(0), read(row))).collect())
     }
@@ -63,6 +65,9 @@ impl Types {
         if !attributes.is_empty() {
             reference["attributes"] = Value::Array(attributes);
             reference["numbers"] = json!(found.numbers);
+        }
+        if let Some(modifier) = found.modifier {
+            reference["modifier"] = modifier.into();
         }
         if let Some(labels) = &found.labels {
             reference["labels"] = labels.clone();

@@ -140,7 +140,8 @@ pub(super) fn too_large(table: &TablePlan, size: usize, most: usize) -> Problem 
     oversized::refusal(table.name(), &oversized::mib(size as u64), most as u64)
 }
 
-fn failed(error: &WireError, table: &TablePlan) -> Problem {
+/// The problem of reading a table.
+pub(super) fn failed(error: &WireError, table: &TablePlan) -> Problem {
     error::wire(error, &format!("read table {}", table.name())).table(table.name())
 }
 

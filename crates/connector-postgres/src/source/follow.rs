@@ -21,7 +21,7 @@ use super::reader::{Layouts, LogReader};
 use super::streamed::Streamed;
 use super::watch::{self, Watch};
 use super::writer::Writer;
-use super::{made_of, named, names, oversized, session, slot, unspoken};
+use super::{canonical, made_of, named, names, oversized, session, slot, unspoken};
 use crate::error;
 use crate::native::TableNative;
 use crate::position::{Place, describe};
@@ -53,7 +53,9 @@ pub(super) async fn open(
         // Only the load that goes on aside has lost its position: it begins again.
         KeptFor::Aside => Problem { fault: Fault::Transient, ..problem },
     })?;
-    let mut connection = session::replication(settings, &task.name, "follow").await?;
+    // What goes to another system is read as text, all of it.
+    let as_text = canonical::are_wanted(plan);
+    let mut connection = log_session(settings, task, as_text).await?;
     let place = check_system(&mut connection, bookmark, from).await?;
     let published = published(&control, task, &publication, from).await?;
     events::ensure(&control, task).await?;
@@ -84,7 +86,7 @@ pub(super) async fn open(
     for (table, how) in made_of::altered(&control, plan.iter()).await? {
         writer.end_table(table, &how);
     }
-    let slot = Slot { name: &name, publication: &publication };
+    let slot = Slot { name: &name, publication: &publication, as_text };
     let stream = start(settings, task, &control, connection, slot, (bookmark.lsn, streaming)).await?;
     let budget = (task.settings.memory_mib as usize) << 18;
     let spill = Spill::new(task.spill_dir.clone(), u64::from(task.settings.spill_mib) << 20);
@@ -323,11 +325,22 @@ async fn published(
     if is_good { Ok(found) } else { Err(changed()) }
 }
 
-/// A slot, and the publication that it is read with.
+/// A slot, the publication that it is read with, and how.
 #[derive(Clone, Copy)]
 struct Slot<'a> {
     name: &'a str,
     publication: &'a str,
+    as_text: bool,
+}
+
+/// A connection to read the log with.
+async fn log_session(settings: &Settings, task: &TaskContext, as_text: bool) -> Result<Connection, Problem> {
+    let mut connection = session::replication(settings, &task.name, "follow").await?;
+    if as_text {
+        let set = connection.query(canonical::SESSION).await;
+        set.map_err(|error| error::wire(&error, "set up a session"))?;
+    }
+    Ok(connection)
 }
 
 /// Streams the slot; whoever holds it is ended. A connection that was refused is opened again.
@@ -336,11 +349,11 @@ async fn start(
     task: &TaskContext,
     control: &Client,
     first: Connection,
-    Slot { name, publication }: Slot<'_>,
+    Slot { name, publication, as_text }: Slot<'_>,
     (from, streaming): (Lsn, Streaming),
 ) -> Result<ReplicationStream, Problem> {
     let publications = vec![publication.to_owned()];
-    let options = PgoutputOptions { publications, binary: true, streaming, messages: events::are_wanted(task) };
+    let options = PgoutputOptions { publications, binary: !as_text, streaming, messages: events::are_wanted(task) };
     let deadline = Instant::now() + PATIENCE;
     let mut connection = first;
     loop {
@@ -355,7 +368,7 @@ async fn start(
             }
             Err(error) => return Err(error::log(&error, &format!("read the replication slot {name}"))),
         }
-        connection = session::replication(settings, &task.name, "follow").await?;
+        connection = log_session(settings, task, as_text).await?;
     }
 }
 

@@ -14,21 +14,26 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type};
 use tokio_postgres::{Client, Row, Statement};
 use wavemark_connector::source::{Block, BlockFormat, KeySet, RowReader};
 use wavemark_domain::catalog::TableKind;
-use wavemark_domain::{Problem, TablePlan};
+use wavemark_domain::{Logical, Problem, TablePlan};
 
+use super::canonical::Form;
 use super::chunks::columns;
 use super::copy::{BLOCK, Sink, too_large};
 use super::lent::Lent;
-use super::names::quoted;
+use super::names::{literal, quoted};
 use super::rows::condition as filter;
-use crate::error;
+use super::text::forms;
 use crate::native::{ColumnNative, TypeRef};
-use crate::wire::quote_identifier;
+use crate::wire::{Connection, WireError, quote_identifier};
+use crate::{error, logical};
 
 /// At most so many keys in one statement.
 const KEYS: usize = 1_000;
 /// The protocol counts parameters in 16 bits.
 const PARAMETERS: usize = 30_000;
+
+/// After [`search_path`].
+pub(super) const RESET: &str = "SET search_path = ''";
 
 /// Reads the rows of given keys.
 pub(super) struct KeyReader {
@@ -52,10 +57,7 @@ impl KeyReader {
         keys: &KeySet,
         format: BlockFormat,
     ) -> Result<Self, Problem> {
-        if table.is_keyless() {
-            let text = format!("Table {} has no key by which rows could be fetched.", table.name());
-            return Err(Problem::internal(text).table(table.name()));
-        }
+        check_key(table)?;
         let mut sink = Sink::new(format);
         sink.begin();
         Ok(Self {
@@ -73,22 +75,11 @@ impl KeyReader {
 
     fn statement(&self, keys: usize) -> String {
         let width = self.types.len();
-        let names: Vec<_> = key_columns(&self.table).map(|column| quote_identifier(&column.name)).collect();
-        let rows: Vec<_> = (0..keys)
-            .map(|row| {
-                let cell = |(at, declared): (usize, &String)| format!("${}::{declared}", row * width + at + 1);
-                format!("({})", self.types.iter().enumerate().map(cell).collect::<Vec<_>>().join(", "))
-            })
-            .collect();
-        let only = if self.table.source.kind == TableKind::Table { "ONLY " } else { "" };
-        format!(
-            "SELECT {} FROM {only}{} WHERE ({}) IN (VALUES {}){}",
-            columns(&self.table),
-            quoted(self.table.name()),
-            names.join(", "),
-            rows.join(", "),
-            filter(&self.table).map(|filter| format!(" AND {filter}")).unwrap_or_default()
-        )
+        let rows = (0..keys).map(|row| {
+            let cell = |(at, declared): (usize, &String)| format!("${}::{declared}", row * width + at + 1);
+            format!("({})", self.types.iter().enumerate().map(cell).collect::<Vec<_>>().join(", "))
+        });
+        select(&self.table, &rows.collect::<Vec<_>>())
     }
 
     async fn fetch(&mut self) -> Result<(), Problem> {
@@ -127,7 +118,7 @@ impl KeyReader {
         self.sink.end();
         self.blocks.extend(self.sink.block(0));
         if let Some(lent) = self.lent.take() {
-            let reset = lent.session.batch_execute("SET search_path = ''").await;
+            let reset = lent.session.batch_execute(RESET).await;
             reset.map_err(|error| error::driver(&error, "reset a session"))?;
             lent.give_back();
         }
@@ -148,6 +139,82 @@ impl RowReader for KeyReader {
             if self.left.is_empty() { self.end().await? } else { self.fetch().await? }
         }
     }
+}
+
+/// The rows whose key is in a list.
+fn select(table: &TablePlan, keys: &[String]) -> String {
+    let names: Vec<_> = key_columns(table).map(|column| quote_identifier(&column.name)).collect();
+    let only = if table.source.kind == TableKind::Table { "ONLY " } else { "" };
+    format!(
+        "SELECT {} FROM {only}{} WHERE ({}) IN (VALUES {}){}",
+        columns(table),
+        quoted(table.name()),
+        names.join(", "),
+        keys.join(", "),
+        filter(table).map(|filter| format!(" AND {filter}")).unwrap_or_default()
+    )
+}
+
+fn check_key(table: &TablePlan) -> Result<(), Problem> {
+    if table.is_keyless() {
+        let text = format!("Table {} has no key by which rows could be fetched.", table.name());
+        return Err(Problem::internal(text).table(table.name()));
+    }
+    Ok(())
+}
+
+/// Statements that read the rows of keys of another system's form. COPY takes no bound values: the keys stand in them.
+pub(super) fn as_text(
+    table: &TablePlan,
+    keys: &KeySet,
+) -> Result<impl Iterator<Item = Result<String, Problem>> + Send + use<>, Problem> {
+    check_key(table)?;
+    let forms = forms(table)?;
+    let columns = table.key.iter().map(|cell| {
+        let column = &table.source.columns[table.columns[*cell].source];
+        Key { form: forms[*cell], declared: column.declared.clone(), logical: logical::of(column) }
+    });
+    let columns: Vec<Key> = columns.collect();
+    let own = |key: Vec<&[u8]>| -> Vec<Vec<u8>> { key.into_iter().map(<[u8]>::to_vec).collect() };
+    let mut left = keys.iter().map(own).collect::<Vec<_>>().into_iter();
+    let table = table.clone();
+    Ok(std::iter::from_fn(move || {
+        let row = |key: Vec<Vec<u8>>| {
+            let cells: Option<Vec<String>> = columns.iter().zip(&key).map(|(column, cell)| column.sql(cell)).collect();
+            let misshapen = || Problem::internal(format!("A key of table {} can't be read.", table.name()));
+            cells.map(|cells| format!("({})", cells.join(", "))).ok_or_else(misshapen)
+        };
+        let rows: Result<Vec<String>, Problem> = left.by_ref().take(KEYS).map(row).collect();
+        match rows {
+            Ok(rows) if rows.is_empty() => None,
+            rows => Some(rows.map(|rows| select(&table, &rows))),
+        }
+    }))
+}
+
+/// A column of a key that is written out.
+struct Key {
+    form: Form,
+    declared: String,
+    logical: Option<Logical>,
+}
+
+impl Key {
+    fn sql(&self, cell: &[u8]) -> Option<String> {
+        let text = self.form.text(cell)?;
+        let digits = match self.logical {
+            // Whole bytes begin with bits that are none of the value.
+            Some(Logical::Bits { length }) => text.get(text.len().checked_sub(length.into())?..)?,
+            _ => &text,
+        };
+        Some(format!("{}::{}", literal(digits), self.declared))
+    }
+}
+
+/// Lets a session find the operators of the key's types.
+pub(super) async fn find_operators(session: &mut Connection, table: &TablePlan) -> Result<(), Problem> {
+    let failed = |error: WireError| error::wire(&error, "set up a session");
+    session.query(&search_path(table)?).await.map(drop).map_err(failed)
 }
 
 fn key_columns(table: &TablePlan) -> impl Iterator<Item = &wavemark_domain::Column> {

@@ -8,6 +8,7 @@
 use wavemark_connector::source::TABLE_DROPPED;
 use wavemark_domain::{Fault, Problem, TableId, TableName, TablePlan};
 
+use super::canonical::Form;
 use super::names::quoted;
 use crate::native::{ColumnNative, TableNative};
 use crate::pgoutput::{Column, RelationBody, ReplicaIdentity};
@@ -34,6 +35,7 @@ struct ExpectedColumn {
     /// The cell that it becomes; `None` for a column that doesn't travel.
     cell: Option<u16>,
     key: bool,
+    form: Option<Form>,
 }
 
 /// How the cells of a log's row become the cells of a planned row.
@@ -56,6 +58,8 @@ pub(super) struct Layout {
 pub(super) struct Use {
     pub(super) travels: bool,
     pub(super) key: bool,
+    /// How its values are written anew; `None` for one that travels in binary form, as it comes.
+    pub(super) form: Option<Form>,
 }
 
 impl Expected {
@@ -73,6 +77,7 @@ impl Expected {
                 type_id: native.r#type.oid,
                 modifier: native.type_modifier,
                 key: cell.is_some_and(|cell| plan.key.contains(&cell)),
+                form: cell.and_then(|cell| Form::of(&plan.columns[cell].encoding)),
                 cell: cell.map(u16::try_from).transpose().map_err(|_| unread("too many columns"))?,
             });
         }
@@ -116,12 +121,12 @@ impl Expected {
         let mut left = self.columns.iter();
         for column in relation.columns.iter() {
             if self.ignored.iter().any(|ignored| ignored == column.name) {
-                uses.push(Use { travels: false, key: false });
+                uses.push(Use { travels: false, key: false, form: None });
                 continue;
             }
             let expected = self.skip_to(&mut left, &column)?;
             self.compare_key(expected, &column, relation.replica_identity)?;
-            uses.push(Use { travels: expected.cell.is_some(), key: expected.key });
+            uses.push(Use { travels: expected.cell.is_some(), key: expected.key, form: expected.form });
             cells.extend(expected.cell);
         }
         if let Some(gone) = left.find(|column| column.cell.is_some()) {

@@ -10,6 +10,7 @@ mod altered;
 mod assembler;
 mod begin;
 mod beside;
+mod canonical;
 mod chunks;
 mod copy;
 mod copyrows;
@@ -38,6 +39,7 @@ mod standby;
 mod state;
 mod storage;
 mod streamed;
+mod text;
 mod told;
 mod touched;
 mod unspoken;
@@ -57,7 +59,7 @@ use wavemark_connector::source::{
 };
 use wavemark_domain::catalog::{Column, Table, TableKind};
 use wavemark_domain::check::Finding;
-use wavemark_domain::{Encoding, Fault, Position, Problem, RowFilter, TableId, TablePlan};
+use wavemark_domain::{Encoding, Extras, Fault, Logical, Position, Problem, RowFilter, TableId, TablePlan};
 
 use heart::Heart;
 
@@ -65,8 +67,9 @@ use crate::encoding::{BINARY, COPY_BINARY};
 use crate::native::{ColumnNative, TableNative};
 use crate::settings::Settings;
 use crate::wire::Streaming;
-use crate::{assess, position};
+use crate::{assess, extras, logical, position};
 
+pub(crate) use canonical::is_written_so;
 pub(crate) use named::{check as check_start, is_named};
 pub(crate) use names::quoted;
 pub(crate) use rows::{condition, uncovered};
@@ -129,7 +132,16 @@ impl Source for PostgresSource {
 
     fn offers(&self, _table: &Table, column: &Column) -> Vec<Encoding> {
         let binary = ColumnNative::of(column).is_ok_and(|native| native.r#type.has_binary);
-        if binary { vec![BINARY] } else { Vec::new() }
+        let canonical = logical::of(column).map(|logical| logical.encoding());
+        binary.then_some(BINARY).into_iter().chain(canonical).collect()
+    }
+
+    fn logical(&self, _table: &Table, column: &Column) -> Option<Logical> {
+        logical::of(column)
+    }
+
+    fn extras(&self, table: &Table) -> Extras {
+        extras::of(table)
     }
 
     fn refuses_to_follow(&self, table: &Table) -> Option<Problem> {
@@ -149,7 +161,10 @@ impl Source for PostgresSource {
         (!slot::identity(table)).then(|| slot::no_identity(table))
     }
 
-    fn block_formats(&self, _table: &TablePlan) -> Vec<BlockFormat> {
+    fn block_formats(&self, table: &TablePlan) -> Vec<BlockFormat> {
+        if canonical::are_wanted([table]) {
+            return vec![BlockFormat::Rows];
+        }
         vec![BlockFormat::Stream(COPY_BINARY), BlockFormat::Rows]
     }
 

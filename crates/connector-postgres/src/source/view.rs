@@ -13,7 +13,7 @@ use wavemark_domain::{Position, Problem, TableId, TablePlan};
 use super::begin::{Exported, Keeper, settle};
 use super::lent::{Readers, import};
 use super::storage::Leaf;
-use super::{chunks, copy, keys, session, storage};
+use super::{canonical, chunks, copy, keys, session, storage, text};
 use crate::compare::{Origin, PgSide, Place};
 use crate::error;
 use crate::settings::Settings;
@@ -90,6 +90,9 @@ impl View for SnapshotView {
     ) -> Result<Box<dyn RowReader>, Problem> {
         let statement = chunks::select(table, &self.leaves(table)?, range)?;
         let lent = self.readers.lend().await?;
+        if canonical::are_wanted([table]) {
+            return Ok(Box::new(text::TextReader::new(lent, table, std::iter::once(Ok(statement)), without)?));
+        }
         Ok(Box::new(copy::CopyReader::open(lent, table, &statement, format, without).await?))
     }
 
@@ -99,6 +102,12 @@ impl View for SnapshotView {
         keys: &KeySet,
         format: BlockFormat,
     ) -> Result<Box<dyn RowReader>, Problem> {
+        if canonical::are_wanted([table]) {
+            let selects = keys::as_text(table, keys)?;
+            let mut lent = self.readers.lend().await?;
+            keys::find_operators(&mut lent.session, table).await?;
+            return Ok(Box::new(text::TextReader::new(lent, table, selects, None)?.resetting(keys::RESET)));
+        }
         let lent = self.readers.lend().await?;
         Ok(Box::new(keys::KeyReader::new(lent, table, keys, format)?))
     }

@@ -4,7 +4,8 @@ use hashbrown::HashMap;
 use wavemark_domain::batch::RowStart;
 use wavemark_domain::{Batch, Cell, ChangeKind, Problem, Relayout, TableId, TableName};
 
-use super::layout::{Expected, Layout, changed, dropped};
+use super::canonical::Unreadable;
+use super::layout::{Expected, Layout, Use, changed, dropped};
 use super::oversized::Oversized;
 use super::told::{Altered, Rewrite};
 use crate::pgoutput::{self, Delete, Insert, Message, OldRow, OwnedRelation, RelationBody, Truncate, Tuple, Update};
@@ -61,8 +62,10 @@ pub(super) struct Unresolved {
 enum Unfit {
     /// Another number of cells than the relation has columns.
     Width,
-    /// A value in text form, where all of the plan's are binary.
-    Text,
+    /// A value in text form where the plan's is binary, or the other way round.
+    Form,
+    /// A value, at that place of the log's row, that can't be written in its column's form.
+    Value(usize, Unreadable),
     /// An old row that names no key.
     NoKey,
     /// A row came into the filter by an update, and the log has not all of it.
@@ -274,7 +277,14 @@ impl Writer {
         let table = layout.table;
         let how = match unfit {
             Unfit::Width => "a row has another number of columns than was announced",
-            Unfit::Text => "a value has no binary form",
+            Unfit::Form => "a value has another form than was asked for",
+            Unfit::Value(at, why) => {
+                let expected = self.expected.iter().find(|expected| expected.table == table);
+                let expected = expected.ok_or_else(|| undescribed(relation))?;
+                let problem = why.problem(&expected.name, expected.column(*at).unwrap_or("that was added"));
+                self.bar(relation, table, problem);
+                return Ok(());
+            }
             Unfit::NoKey => "a row comes without its key",
             Unfit::Partial => {
                 "an update brought a row into its filter, and the log leaves out a large value of it that did not change; \
@@ -370,13 +380,14 @@ fn write_row(batch: &mut Batch, layout: &Layout, tuple: &Tuple<'_>) -> Result<Ro
     let row = batch.begin_row();
     if let Some(order) = &layout.order {
         for column in order {
-            push(batch, tuple.cells().nth(usize::from(*column)).unwrap_or(pgoutput::Cell::Null))?;
+            let at = usize::from(*column);
+            push(batch, at, layout.columns[at], tuple.cells().nth(at).unwrap_or(pgoutput::Cell::Null))?;
         }
         return Ok(row);
     }
-    for (cell, column) in tuple.cells().zip(&layout.columns) {
+    for (at, (cell, column)) in tuple.cells().zip(&layout.columns).enumerate() {
         if column.travels {
-            push(batch, cell)?;
+            push(batch, at, *column, cell)?;
         }
     }
     Ok(row)
@@ -401,13 +412,13 @@ fn write_filled(
         for column in order.iter().map(|column| usize::from(*column)) {
             let cell = new.cells().nth(column).unwrap_or(pgoutput::Cell::Null);
             let from_old = fill(cell, column).then(|| old.cells().nth(column)).flatten();
-            push(batch, from_old.unwrap_or(cell))?;
+            push(batch, column, layout.columns[column], from_old.unwrap_or(cell))?;
         }
         return Ok(row);
     }
     for (at, (cell, old)) in new.cells().zip(old.cells()).enumerate() {
         if layout.columns[at].travels {
-            push(batch, if fill(cell, at) { old } else { cell })?;
+            push(batch, at, layout.columns[at], if fill(cell, at) { old } else { cell })?;
         }
     }
     Ok(row)
@@ -425,7 +436,7 @@ fn write_old(batch: &mut Batch, layout: &Layout, tuple: &Tuple<'_>) -> Result<Ro
     let row = batch.begin_row();
     let keyed = |cell: pgoutput::Cell<'_>, at: usize, batch: &mut Batch| match (layout.columns[at].key, cell) {
         (true, pgoutput::Cell::Unchanged) => Err(Unfit::NoKey),
-        (true, cell) => push(batch, cell),
+        (true, cell) => push(batch, at, layout.columns[at], cell),
         (false, _) => {
             batch.push_marker(Cell::NULL);
             Ok(())
@@ -445,13 +456,17 @@ fn write_old(batch: &mut Batch, layout: &Layout, tuple: &Tuple<'_>) -> Result<Ro
     Ok(row)
 }
 
+/// `at` is the cell's place in the log's row.
 #[inline]
-fn push(batch: &mut Batch, cell: pgoutput::Cell<'_>) -> Result<(), Unfit> {
-    match cell {
-        pgoutput::Cell::Binary(value) => batch.push_value(value),
-        pgoutput::Cell::Null => batch.push_marker(Cell::NULL),
-        pgoutput::Cell::Unchanged => batch.push_marker(Cell::UNCHANGED),
-        pgoutput::Cell::Text(_) => return Err(Unfit::Text),
+fn push(batch: &mut Batch, at: usize, column: Use, cell: pgoutput::Cell<'_>) -> Result<(), Unfit> {
+    match (cell, column.form) {
+        (pgoutput::Cell::Binary(value), None) => batch.push_value(value),
+        (pgoutput::Cell::Null, _) => batch.push_marker(Cell::NULL),
+        (pgoutput::Cell::Unchanged, _) => batch.push_marker(Cell::UNCHANGED),
+        (pgoutput::Cell::Text(text), Some(form)) => {
+            batch.push_written(|out| form.write(text, out)).map_err(|why| Unfit::Value(at, why))?;
+        }
+        (pgoutput::Cell::Binary(_), Some(_)) | (pgoutput::Cell::Text(_), None) => return Err(Unfit::Form),
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 mod acting_keys;
 mod assessment;
 mod bounds;
+mod canonical;
 mod columns;
 mod compare;
 mod conflicts;

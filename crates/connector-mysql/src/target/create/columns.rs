@@ -23,65 +23,74 @@ const SCALE: u16 = 30;
 
 /// Each column that travels.
 pub(super) fn definitions(plan: &TablePlan, server: &Server) -> Result<Vec<String>, Problem> {
-    plan.columns.iter().map(|planned| definition(plan, planned, server)).collect()
+    plan.columns.iter().map(|planned| Ok(Definition::of(plan, planned, server)?.text())).collect()
 }
 
-/// One column by its name at the target.
-pub(super) fn definition_of(plan: &TablePlan, target: &str, server: &Server) -> Result<String, Problem> {
-    definition(plan, planned(plan, target)?, server)
+/// A column in a statement that makes or changes it.
+pub(super) struct Definition {
+    /// Quoted.
+    name: String,
+    kind: String,
+    not_null: bool,
+    counts: bool,
+    /// As the statement has it.
+    default: Option<String>,
+    comment: Option<String>,
 }
 
-fn planned<'a>(plan: &'a TablePlan, target: &str) -> Result<&'a ColumnPlan, Problem> {
-    let lacks = || Problem::internal(format!("The plan of {} has no column {target}.", plan.name()));
-    plan.columns.iter().find(|column| column.target_name == target).ok_or_else(lacks)
-}
-
-fn definition(plan: &TablePlan, planned: &ColumnPlan, server: &Server) -> Result<String, Problem> {
-    let column = &plan.in_target().columns[planned.source];
-    let native = ColumnNative::of(column).map_err(|error| unreadable(plan, &error))?;
-    let mut text = undefaulted(plan, planned, server)?;
-    let counting = counting(plan).is_some_and(|column| column.target_name == planned.target_name);
-    if counting {
-        text.push_str(" AUTO_INCREMENT");
-    } else if let Some(default) = default(column, &native, server) {
-        text = format!("{text} DEFAULT {default}");
+impl Definition {
+    /// The column of a plan for a server.
+    pub(super) fn of(plan: &TablePlan, planned: &ColumnPlan, server: &Server) -> Result<Self, Problem> {
+        let column = &plan.in_target().columns[planned.source];
+        let native = ColumnNative::of(column).map_err(|error| unreadable(plan, &error))?;
+        let counts = counting(plan).is_some_and(|column| column.target_name == planned.target_name);
+        Ok(Self {
+            name: quoted(&planned.target_name),
+            kind: r#type(plan, column, &native, server)?,
+            not_null: column.not_null || plan.in_target().key.contains(&column.name),
+            counts,
+            default: if counts { None } else { default(column, &native, server) },
+            comment: native.comment.filter(|text| text.chars().count() <= COLUMN_COMMENT),
+        })
     }
-    if let Some(comment) = native.comment.as_ref().filter(|text| text.chars().count() <= COLUMN_COMMENT) {
-        text = format!("{text} COMMENT {}", literal(comment));
+
+    /// The same with another default.
+    pub(super) fn with_default(self, default: String) -> Self {
+        Self { default: Some(default), ..self }
     }
-    Ok(text)
+
+    /// All of it.
+    pub(super) fn text(&self) -> String {
+        let null = if self.not_null { "NOT NULL" } else { "NULL" };
+        let mut text = format!("{} {} {null}", self.name, self.kind);
+        if self.counts {
+            text.push_str(" AUTO_INCREMENT");
+        } else if let Some(default) = &self.default {
+            text = format!("{text} DEFAULT {default}");
+        }
+        if let Some(comment) = &self.comment {
+            text = format!("{text} COMMENT {}", literal(comment));
+        }
+        text
+    }
 }
 
-/// Name, type, and whether it may be NULL.
-fn undefaulted(plan: &TablePlan, planned: &ColumnPlan, server: &Server) -> Result<String, Problem> {
+/// What the rows that are there have in a new column, as the source writes it, as a default. In brackets every type takes one.
+pub(super) fn existing(plan: &TablePlan, planned: &ColumnPlan, text: &str, server: &Server) -> Result<String, Problem> {
+    let name = &planned.target_name;
     let column = &plan.in_target().columns[planned.source];
-    let native = ColumnNative::of(column).map_err(|error| unreadable(plan, &error))?;
-    let not_null = column.not_null || plan.in_target().key.contains(&column.name);
-    let null = if not_null { "NOT NULL" } else { "NULL" };
-    Ok(format!("{} {} {null}", quoted(&planned.target_name), r#type(plan, column, &native, server)?))
+    let written = TargetColumn::new(name, column, &planned.encoding, server.dialect);
+    let written = written.ok_or_else(|| unwritable(plan, name, "its type does not hold it"))?.literal_of(text);
+    let written = written.map_err(|unfit| unwritable(plan, name, &unfit.to_string()))?;
+    let written = String::from_utf8(written).map_err(|_| unwritable(plan, name, "it is no text"))?;
+    Ok(format!("({written})"))
 }
 
-/// A column that rows that are there have a value in, which the source writes so: how it is added, and how it gets the
-/// definition then that it is to have.
-pub(super) fn with_value(
-    plan: &TablePlan,
-    target: &str,
-    value: &str,
-    server: &Server,
-) -> Result<(String, String), Problem> {
-    let planned = planned(plan, target)?;
-    let column = &plan.in_target().columns[planned.source];
-    let written = TargetColumn::new(target, column, &planned.encoding, server.dialect);
-    let written = written.ok_or_else(|| unwritable(plan, target, "its type does not hold it"))?.literal_of(value);
-    let written = written.map_err(|unfit| unwritable(plan, target, &unfit.to_string()))?;
-    let written = String::from_utf8(written).map_err(|_| unwritable(plan, target, "it is no text"))?;
-    let first = format!("{} DEFAULT ({written})", undefaulted(plan, planned, server)?);
-    Ok((first, format!("MODIFY COLUMN {}", definition(plan, planned, server)?)))
-}
-
-fn unwritable(plan: &TablePlan, target: &str, why: &str) -> Problem {
-    let text = format!("The value that rows of {} got in column {target} has no place there: {why}.", plan.name());
-    Problem::new(Fault::Data, "value-does-not-fit", text).table(plan.name()).advice("Reload the table.")
+fn unwritable(plan: &TablePlan, column: &str, why: &str) -> Problem {
+    let text = format!("What rows of {} have in their new column {column} has no place there: {why}.", plan.name());
+    Problem::new(Fault::Data, "layout-not-followed", text)
+        .table(plan.name())
+        .advice("Reload the table: it is made anew with its new layout.")
 }
 
 fn unreadable(plan: &TablePlan, error: &serde_json::Error) -> Problem {

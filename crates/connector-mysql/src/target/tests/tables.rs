@@ -471,7 +471,7 @@ async fn a_column_that_comes_brings_a_value_for_the_rows_that_are_there<P: Share
         ["NULL"]
     );
     let refused = create::column_with(&plan, "t_day", "infinity", &server).unwrap_err();
-    assert_eq!(refused.code, "value-does-not-fit");
+    assert_eq!(refused.code, "layout-not-followed");
     let definition = create::column(&plan, "t_name", &server).unwrap();
     connection.execute(&format!("ALTER TABLE t_a MODIFY COLUMN {definition}")).await.unwrap();
 }

@@ -70,6 +70,7 @@ pub(super) fn foreign_keys(
         deferrable: false,
         deferred: false,
         validated: true,
+        special: false,
     };
     from.iter().filter(|one| one.columns.iter().all(|column| is_there(column))).map(of).collect()
 }

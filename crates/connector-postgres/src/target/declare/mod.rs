@@ -114,6 +114,7 @@ fn native(at: usize, logical: &Logical, extras: &ColumnExtras) -> ColumnNative {
         category: TypeCategory::Base,
         has_binary: true,
         inner: None,
+        modifier: None,
         attributes: Vec::new(),
         numbers: Vec::new(),
         labels: Vec::new(),

@@ -34,8 +34,8 @@ pub(crate) fn check_encodings(fixture: &Fixture, target: &Arc<dyn Target>, plan:
             let source = &table.source.columns[column.source];
             let offered = fixture.source.offers(&table.source, source);
             let column = format!("{}.{} {}", table.name(), source.name, source.declared);
-            assert_eq!(target.accepts("postgresql", source, None), offered, "{column}");
-            assert_eq!(offered, [BINARY], "{column}");
+            assert_eq!(target.accepts("postgresql", source, None), [BINARY], "{column}");
+            assert_eq!(offered.first(), Some(&BINARY), "{column}");
         }
     }
 }
