@@ -476,6 +476,32 @@ async fn a_column_that_comes_brings_a_value_for_the_rows_that_are_there<P: Share
     connection.execute(&format!("ALTER TABLE t_a MODIFY COLUMN {definition}")).await.unwrap();
 }
 
+/// The most texts that every server takes; what is declared for more it may still refuse.
+async fn a_wide_table_is_made_and_holds_its_rows<P: Shared>() {
+    let database = Database::<P>::new();
+    let mut connection = database.connect().await;
+    let server = Server::of(&mut connection).await.unwrap();
+    for (id, logical) in [
+        Logical::Text { length: Some(20) },
+        Logical::Text { length: Some(255) },
+        ENDLESS,
+        Logical::Enum { labels: Vec::new() },
+        Logical::Bytes,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let names: Vec<String> = (0..185).map(|at| format!("c{at}")).collect();
+        let mut columns = vec![("id", Logical::Int32)];
+        columns.extend(names.iter().map(|name| (name.as_str(), logical.clone())));
+        let name = format!("wide{id}");
+        let plan = plan(0, &database.name, &name, &columns, &["id"], &Extras::default());
+        connection.execute(&create::create_table(&plan, &server).unwrap()).await.unwrap();
+        let values = vec!["'abcdefghijabcdefghij'"; 185].join(", ");
+        database.run(&format!("INSERT INTO t_{name} VALUES (1, {values})"));
+    }
+}
+
 /// What no server could be asked is told by name.
 async fn names_and_keys_that_can_not_be_are_told<P: Shared>() {
     let database = Database::<P>::new();
@@ -496,6 +522,7 @@ async fn names_and_keys_that_can_not_be_are_told<P: Shared>() {
 
 super::on_both!(
     a_column_that_comes_brings_a_value_for_the_rows_that_are_there,
+    a_wide_table_is_made_and_holds_its_rows,
     names_and_keys_that_can_not_be_are_told,
     a_table_of_another_system_is_made_with_every_type,
     staging_takes_the_columns_of_a_table_and_null,
