@@ -162,3 +162,6 @@ fn target_name<'a>(plan: &'a TablePlan, column: &str) -> Option<&'a str> {
     let at = plan.in_target().column(column)?;
     plan.columns.iter().find(|planned| planned.source == at).map(|planned| planned.target_name.as_str())
 }
+
+#[cfg(test)]
+mod tests;
