@@ -8,7 +8,7 @@ mod columns;
 mod server;
 
 use wavemark_domain::extras::{Action, ForeignKey, Index, IndexPart};
-use wavemark_domain::{ColumnPlan, Fault, Problem, TablePlan};
+use wavemark_domain::{ColumnPlan, Problem, TablePlan};
 
 use self::columns::Definition;
 pub(crate) use self::server::Server;
@@ -77,16 +77,9 @@ pub(crate) fn column_with(
 ) -> Result<(String, String), Problem> {
     let planned = planned(plan, name)?;
     let definition = Definition::of(plan, planned, server)?;
-    let existing = columns::existing(plan, planned, value).ok_or_else(|| {
-        let text = format!("What rows of {} have in their new column {name} can't be said to the target.", plan.name());
-        Problem::new(Fault::Data, "layout-not-followed", text)
-            .table(plan.name())
-            .advice("Reload the table: it is made anew with its new layout.")
-    })?;
-    let last = match &definition.default {
-        Some(default) => format!("ALTER COLUMN {} SET DEFAULT {default}", definition.name),
-        None => format!("ALTER COLUMN {} DROP DEFAULT", definition.name),
-    };
+    // Nothing but all of it says that NULL is the default again.
+    let last = format!("MODIFY COLUMN {}", definition.text());
+    let existing = columns::existing(plan, planned, value, server)?;
     Ok((definition.with_default(existing).text(), last))
 }
 
@@ -169,3 +162,6 @@ fn target_name<'a>(plan: &'a TablePlan, column: &str) -> Option<&'a str> {
     let at = plan.in_target().column(column)?;
     plan.columns.iter().find(|planned| planned.source == at).map(|planned| planned.target_name.as_str())
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ mod holds;
 mod json;
 mod moments;
 mod text;
+mod told;
 mod unfit;
 mod write;
 
@@ -120,6 +121,13 @@ impl TargetColumn {
     /// Writes a value as a literal, for lists of values and for conditions, or nothing.
     pub(crate) fn write_literal(&self, value: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), Unfit> {
         self.write(value, b"NULL", Style::Literal, out)
+    }
+
+    /// Writes a value that its source writes so as a literal.
+    pub(super) fn literal_of(&self, text: &str) -> Result<Vec<u8>, Unfit> {
+        let value = told::value(self.form, text).ok_or(Unfit::Misshapen)?;
+        let mut out = Vec::new();
+        self.write_literal(Some(&value), &mut out).map(|()| out)
     }
 
     fn write(&self, value: Option<&[u8]>, null: &[u8], style: Style, out: &mut Vec<u8>) -> Result<(), Unfit> {

@@ -29,12 +29,12 @@ pub(super) fn definitions(plan: &TablePlan, server: &Server) -> Result<Vec<Strin
 /// A column in a statement that makes or changes it.
 pub(super) struct Definition {
     /// Quoted.
-    pub(super) name: String,
+    name: String,
     kind: String,
     not_null: bool,
     counts: bool,
     /// As the statement has it.
-    pub(super) default: Option<String>,
+    default: Option<String>,
     comment: Option<String>,
 }
 
@@ -75,30 +75,22 @@ impl Definition {
     }
 }
 
-/// What the rows that are there have in a new column, as the source writes it, as a default; `None` if it can't be said so.
-pub(super) fn existing(plan: &TablePlan, planned: &ColumnPlan, text: &str) -> Option<String> {
-    let native = ColumnNative::of(&plan.in_target().columns[planned.source]).ok()?;
-    let is_foreign = plan.declared.is_some();
-    let value = match (native.data_type.as_str(), is_foreign) {
-        ("tinyint", true) if matches!(text, "t" | "true") => "1".to_owned(),
-        ("tinyint", true) if matches!(text, "f" | "false") => "0".to_owned(),
-        // Moments are written in UTC there.
-        ("datetime", true) => literal(
-            text.strip_suffix("+00")
-                .filter(|rest| !rest.contains('+'))
-                .or(Some(text).filter(|text| !text.contains('+')))?,
-        ),
-        ("bit", _) | ("geometry", _) => return None,
-        (bytes, true) if bytes.ends_with("blob") || bytes.ends_with("binary") => {
-            format!("X'{}'", text.strip_prefix("\\x")?)
-        }
-        (bytes, false) if bytes.ends_with("blob") || bytes.ends_with("binary") => return None,
-        _ => literal(text),
-    };
-    // A type that may be long takes an expression alone.
-    let is_long =
-        native.data_type.ends_with("text") || native.data_type.ends_with("blob") || native.data_type == "json";
-    Some(if is_long { format!("({value})") } else { value })
+/// What the rows that are there have in a new column, as the source writes it, as a default. In brackets every type takes one.
+pub(super) fn existing(plan: &TablePlan, planned: &ColumnPlan, text: &str, server: &Server) -> Result<String, Problem> {
+    let name = &planned.target_name;
+    let column = &plan.in_target().columns[planned.source];
+    let written = TargetColumn::new(name, column, &planned.encoding, server.dialect);
+    let written = written.ok_or_else(|| unwritable(plan, name, "its type does not hold it"))?.literal_of(text);
+    let written = written.map_err(|unfit| unwritable(plan, name, &unfit.to_string()))?;
+    let written = String::from_utf8(written).map_err(|_| unwritable(plan, name, "it is no text"))?;
+    Ok(format!("({written})"))
+}
+
+fn unwritable(plan: &TablePlan, column: &str, why: &str) -> Problem {
+    let text = format!("What rows of {} have in their new column {column} has no place there: {why}.", plan.name());
+    Problem::new(Fault::Data, "layout-not-followed", text)
+        .table(plan.name())
+        .advice("Reload the table: it is made anew with its new layout.")
 }
 
 fn unreadable(plan: &TablePlan, error: &serde_json::Error) -> Problem {

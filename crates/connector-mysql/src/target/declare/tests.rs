@@ -136,6 +136,22 @@ fn the_longest_texts_lie_elsewhere_where_a_row_is_too_small() {
 }
 
 #[test]
+fn short_texts_lie_elsewhere_where_half_a_page_is_too_small() {
+    let count = |columns: usize, length: u32| {
+        let many: Vec<(String, Logical)> = (0..columns).map(|at| (format!("c{at}"), text_of(length))).collect();
+        let many: Vec<(&str, Logical)> = many.iter().map(|(name, logical)| (name.as_str(), logical.clone())).collect();
+        declared(&many, &[], &Extras::default()).iter().filter(|declared| declared.starts_with("varchar")).count()
+    };
+    // 97 texts of 82 bytes are 7,954.
+    assert_eq!(count(97, 20), 97);
+    // 190 of 42 bytes are 7,980: 20 bytes are left, and none takes 40 more.
+    assert_eq!(count(190, 20), 0);
+    assert_eq!(count(120, 20), 74);
+    // Where nothing would be gained nothing is done.
+    assert_eq!(count(190, 9), 190);
+}
+
+#[test]
 fn one_column_counts_the_keys_first() {
     let counted = ColumnExtras { counted: true, ..ColumnExtras::default() };
     let extras = Extras { columns: vec![counted.clone(), counted], ..Extras::default() };

@@ -1,6 +1,7 @@
 //! The target on real servers: one of each system for all tests of this program, one database for each test. MySQL's
 //! tests want `WAVEMARK_TEST_MYSQL_BIN`, as `make test-mysql` sets it.
 
+mod back;
 mod load_data;
 mod tables;
 mod values;

@@ -432,7 +432,98 @@ async fn what_the_other_system_of_the_family_has_becomes_the_nearest<P: Shared>(
     }
 }
 
+async fn a_column_that_comes_brings_a_value_for_the_rows_that_are_there<P: Shared>() {
+    let database = Database::<P>::new();
+    let mut connection = database.connect().await;
+    let server = Server::of(&mut connection).await.unwrap();
+    connection.execute(&create::create_database(&database.name)).await.unwrap();
+    let cases = [
+        ("text", ENDLESS, "it's \\", "it's \\"),
+        ("name", Logical::Text { length: Some(9) }, "", ""),
+        ("flag", Logical::Boolean, "t", "1"),
+        ("price", Logical::Decimal { precision: Some(5), scale: Some(2) }, "-1.50", "-1.50"),
+        ("ratio", Logical::Float64, "0.30000000000000004", "0.30000000000000004"),
+        ("raw", Logical::Bytes, "\\x4100", "4100"),
+        ("day", Logical::Date, "2024-02-29", "2024-02-29"),
+        ("at", Logical::Instant { digits: 6 }, "2024-02-29 12:00:00.5+00", "2024-02-29 12:00:00.500000"),
+        ("doc", Logical::Json, "{\"a\": 1}", "{\"a\": 1}"),
+        ("bits", Logical::Bits { length: 10 }, "1000000001", "513"),
+    ];
+    database.run("CREATE TABLE t_a (t_id int PRIMARY KEY); INSERT INTO t_a VALUES (1)");
+    let mut columns = vec![("id", Logical::Int32)];
+    columns.extend(cases.iter().map(|(name, logical, _, _)| (*name, logical.clone())));
+    let plan = plan(0, &database.name, "a", &columns, &["id"], &Extras::default());
+    for (name, _, value, expected) in cases {
+        let name = format!("t_{name}");
+        let (first, last) = create::column_with(&plan, &name, value, &server).unwrap();
+        connection.execute(&format!("ALTER TABLE t_a ADD COLUMN {first}")).await.unwrap();
+        connection.execute(&format!("ALTER TABLE t_a {last}")).await.unwrap();
+        let shown = match name.as_str() {
+            "t_raw" => "hex(t_raw)",
+            "t_bits" => "t_bits + 0",
+            other => other,
+        };
+        assert_eq!(database.shown(&format!("SELECT {shown} FROM t_a")), [expected], "{name}");
+    }
+    database.run("INSERT INTO t_a (t_id) VALUES (2)");
+    assert_eq!(
+        database.shown("SELECT coalesce(t_text, t_name, t_flag, t_price, t_ratio, t_raw, t_day, t_at, t_bits) FROM t_a WHERE t_id = 2"),
+        ["NULL"]
+    );
+    let refused = create::column_with(&plan, "t_day", "infinity", &server).unwrap_err();
+    assert_eq!(refused.code, "layout-not-followed");
+    let definition = create::column(&plan, "t_name", &server).unwrap();
+    connection.execute(&format!("ALTER TABLE t_a MODIFY COLUMN {definition}")).await.unwrap();
+}
+
+/// The most texts that every server takes; what is declared for more it may still refuse.
+async fn a_wide_table_is_made_and_holds_its_rows<P: Shared>() {
+    let database = Database::<P>::new();
+    let mut connection = database.connect().await;
+    let server = Server::of(&mut connection).await.unwrap();
+    for (id, logical) in [
+        Logical::Text { length: Some(20) },
+        Logical::Text { length: Some(255) },
+        ENDLESS,
+        Logical::Enum { labels: Vec::new() },
+        Logical::Bytes,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let names: Vec<String> = (0..185).map(|at| format!("c{at}")).collect();
+        let mut columns = vec![("id", Logical::Int32)];
+        columns.extend(names.iter().map(|name| (name.as_str(), logical.clone())));
+        let name = format!("wide{id}");
+        let plan = plan(0, &database.name, &name, &columns, &["id"], &Extras::default());
+        connection.execute(&create::create_table(&plan, &server).unwrap()).await.unwrap();
+        let values = vec!["'abcdefghijabcdefghij'"; 185].join(", ");
+        database.run(&format!("INSERT INTO t_{name} VALUES (1, {values})"));
+    }
+}
+
+/// What no server could be asked is told by name.
+async fn names_and_keys_that_can_not_be_are_told<P: Shared>() {
+    let database = Database::<P>::new();
+    let mut connection = database.connect().await;
+    let server = Server::of(&mut connection).await.unwrap();
+    let long = "x".repeat(65);
+    let of = |name: &str| {
+        let plan =
+            plan(0, &database.name, "a", &[("id", Logical::Int32), (name, ENDLESS)], &["id"], &Extras::default());
+        create::create_table(&plan, &server).map_err(|problem| problem.code)
+    };
+    assert_eq!(of(&long), Err("name-not-possible".to_owned()));
+    assert_eq!(of("ends "), Err("name-not-possible".to_owned()));
+    assert_eq!(of("\u{1F600}"), Err("name-not-possible".to_owned()));
+    connection.execute(&of("it's `odd` \\ ü").unwrap()).await.unwrap();
+    assert_eq!(shown(&database, "t_a")[1], "t_it's `odd` \\ ü longtext BYTES");
+}
+
 super::on_both!(
+    a_column_that_comes_brings_a_value_for_the_rows_that_are_there,
+    a_wide_table_is_made_and_holds_its_rows,
+    names_and_keys_that_can_not_be_are_told,
     a_table_of_another_system_is_made_with_every_type,
     staging_takes_the_columns_of_a_table_and_null,
     indexes_and_keys_come_after_the_rows,
