@@ -3,6 +3,7 @@
 use wavemark_tests::mysql::Unpacked;
 
 use crate::mysql_family as family;
+use crate::mysql_schema as schema;
 use crate::mysql_tables as tables;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,4 +94,34 @@ async fn foreign_keys_that_act_are_carried_over_by_a_load() {
 #[ignore = "wants MySQL 9: make test-mysql"]
 async fn what_an_endpoint_lacks_is_named_with_its_cure() {
     tables::what_an_endpoint_lacks_is_named_with_its_cure::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn tables_are_altered_as_at_the_source_while_workers_die() {
+    schema::tables_are_altered_as_at_the_source_while_workers_die::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn what_was_altered_while_a_task_stood_still_is_taken_up_when_it_goes_on() {
+    schema::what_was_altered_while_a_task_stood_still_is_taken_up_when_it_goes_on::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn what_is_not_exact_is_parked_or_loaded_again() {
+    schema::what_is_not_exact_is_parked_or_loaded_again::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn an_online_schema_change_is_told_and_loaded_again() {
+    schema::an_online_schema_change_is_told_and_loaded_again::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_table_is_followed_under_its_next_name() {
+    schema::a_table_is_followed_under_its_next_name::<Unpacked>().await;
 }
