@@ -16,7 +16,7 @@ use crate::world::World;
 const PASSWORD: &str = "it's a secret";
 
 /// What the two systems call otherwise.
-pub(crate) trait Dialect: Programs + Sync {
+pub(crate) trait Dialect: Programs + Send + Sync {
     /// A right by its name.
     const MONITOR: &str;
     /// How its servers are reached without a certificate that could be checked.

@@ -79,7 +79,6 @@ impl Assembler {
 
     /// Tables get other names, one after the other, as if at one moment.
     fn rename(&mut self, renames: &[(TableName, TableName)]) {
-        self.tables_came = true;
         let mut places: HashMap<TableName, Occupant> = HashMap::new();
         let mut touched: Vec<(usize, TableName)> = Vec::new();
         for (from, to) in renames {
@@ -90,6 +89,8 @@ impl Assembler {
             if let Occupant::Followed(at) = moved {
                 touched.retain(|(other, _)| *other != at);
                 touched.push((at, to.clone()));
+            } else {
+                self.tables_came = true;
             }
         }
         for (at, to) in touched {
@@ -137,9 +138,11 @@ impl Assembler {
             }
         }
         let to = alter.specs.iter().rev().find_map(|spec| if let Spec::RenameTo(to) = spec { Some(to) } else { None });
-        // One may have come to a name that the task has.
-        self.tables_came |= to.is_some();
-        let Some(at) = self.here(&qualified(told, &alter.table)) else { return };
+        let Some(at) = self.here(&qualified(told, &alter.table)) else {
+            // It may have come to a name that the task has.
+            self.tables_came |= to.is_some();
+            return;
+        };
         let strict = told.modes.is_some_and(|modes| modes.strict);
         let next = self.name_behind(at, told, to).and_then(|name| self.next(at, alter, &name, strict));
         self.come_to(at, next);
@@ -167,6 +170,8 @@ impl Assembler {
 
     /// Goes on with a table's next layout, or ends the table.
     fn come_to(&mut self, at: usize, next: Result<Option<Relayout>, Problem>) {
+        // What has another name and is not followed under it is a table that may be new to the task.
+        self.tables_came |= next.is_err();
         match next {
             Ok(None) => {}
             // Nobody defines anything in the middle of a transaction.
