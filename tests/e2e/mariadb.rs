@@ -105,3 +105,13 @@ async fn an_online_schema_change_is_told_and_loaded_again() {
 async fn a_table_is_followed_under_its_next_name() {
     schema::a_table_is_followed_under_its_next_name::<Installed>().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn columns_that_are_to_be_ignored_stay_out() {
+    schema::columns_that_are_to_be_ignored_stay_out::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_are_altered_while_they_are_loaded() {
+    schema::tables_are_altered_while_they_are_loaded::<Installed>().await;
+}

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use uuid::Uuid;
+use wavemark_tests::api::TableName;
 use wavemark_tests::mysql_family::Server;
 
 use crate::mysql_family::{Dialect, source, target_rows, task};
-use crate::mysql_tables::{reaches, state};
+use crate::mysql_tables::reaches;
 use crate::world::{World, until, until_within};
 
 const SHOP: &str = "CREATE DATABASE shop CHARACTER SET utf8mb4; USE shop; \
@@ -19,7 +20,7 @@ const SHOP: &str = "CREATE DATABASE shop CHARACTER SET utf8mb4; USE shop; \
     CREATE TABLE others (id int PRIMARY KEY, n int); INSERT INTO others VALUES (1, 0);";
 
 /// One after the other, each with rows right before and behind it.
-const STEPS: [&str; 16] = [
+const STEPS: [&str; 17] = [
     "ALTER TABLE orders ADD COLUMN channel varchar(9) CHARACTER SET utf8mb4 NOT NULL DEFAULT 'wéb' COMMENT 'x, y'; \
      UPDATE orders SET channel = '€' WHERE id % 7 = 0",
     "ALTER TABLE orders ADD INDEX by_n (n), COMMENT = 'DROP COLUMN n', ALGORITHM = INPLACE, LOCK = NONE",
@@ -37,6 +38,8 @@ const STEPS: [&str; 16] = [
      ALTER TABLE orders ADD first_one int NOT NULL DEFAULT 3 FIRST",
     "ALTER TABLE orders RENAME COLUMN n TO m, RENAME COLUMN first_one TO n; UPDATE orders SET m = m + 1 WHERE id % 2 = 0",
     "ALTER TABLE orders RENAME COLUMN n TO m, RENAME COLUMN m TO n",
+    "ALTER TABLE orders ADD twice bigint AS (m * 2) VIRTUAL AFTER id, ADD thrice bigint GENERATED ALWAYS AS (m * 3) STORED; \
+     UPDATE orders SET m = m + 2 WHERE id % 3 = 0; ALTER TABLE orders DROP thrice; UPDATE orders SET m = m + 2 WHERE id % 4 = 0",
     "SET sql_mode = 'ANSI_QUOTES,STRICT_TRANS_TABLES'; ALTER TABLE \"orders\" ADD \"it's a \"\"name\"\"\" date DEFAULT '2024-02-29'; \
      UPDATE orders SET \"it's a \"\"name\"\"\" = NULL WHERE id % 13 = 0",
     "ALTER TABLE orders MODIFY remark text, ADD float_one float DEFAULT 0.1, ADD moment datetime(3) DEFAULT '2024-01-01 00:00:00.5', ADD flags bit(5) DEFAULT 5; \
@@ -44,8 +47,8 @@ const STEPS: [&str; 16] = [
 ];
 
 /// The columns of the table by name, in order of their names, as `information_schema` of either system has them.
-const COLUMNS: &str =
-    "SELECT column_name FROM information_schema.columns WHERE table_schema = 'shop' AND table_name = 'orders'";
+const COLUMNS: &str = "SELECT column_name FROM information_schema.columns WHERE table_schema = 'shop' AND table_name = 'orders' \
+     AND coalesce(generation_expression, '') = ''";
 
 /// How each column is written alike by both systems: the source's and the target's expression.
 fn written(column: &str) -> (String, String) {
@@ -110,7 +113,11 @@ async fn write<P: Dialect + 'static>(source: Arc<Server<P>>, stop: Arc<AtomicBoo
 }
 
 async fn followed<P: Dialect>(settings: &serde_json::Value) -> (World, Server<P>, Uuid) {
-    let source = source::<P>(&[], SHOP);
+    followed_with(&[], settings).await
+}
+
+async fn followed_with<P: Dialect>(options: &[&str], settings: &serde_json::Value) -> (World, Server<P>, Uuid) {
+    let source = source::<P>(options, SHOP);
     let world = World::start().await;
     let task = task(&world, &source, "full-load-and-cdc", settings).await;
     world.installation.api.act(task, "start").await.unwrap();
@@ -118,12 +125,12 @@ async fn followed<P: Dialect>(settings: &serde_json::Value) -> (World, Server<P>
     (world, source, task)
 }
 
+/// Why a table was parked, also one that is none of the task's any more.
 async fn problem(world: &World, task: Uuid, table: &str) -> String {
-    let tables = world.installation.api.tables(task).await.unwrap();
-    let found = tables.iter().find(|one| one.source.table == table);
-    found
-        .and_then(|table| table.problem.clone())
-        .map_or_else(String::new, |problem| format!("{} {}", problem.code, problem.text))
+    let events = world.installation.api.events(task).await.unwrap_or_default();
+    let is_its = |name: &Option<TableName>| name.as_ref().is_some_and(|name| name.table == table);
+    let problem = events.into_iter().filter_map(|event| event.problem).find(|problem| is_its(&problem.table));
+    problem.map_or_else(String::new, |problem| format!("{} {}", problem.code, problem.text))
 }
 
 pub(crate) async fn tables_are_altered_as_at_the_source_while_workers_die<P: Dialect + 'static>() {
@@ -147,9 +154,9 @@ pub(crate) async fn tables_are_altered_as_at_the_source_while_workers_die<P: Dia
     assert!(!events.iter().any(|event| event.code == "table-parked" || event.code == "load-continued"), "{events:?}");
 }
 
-/// What was altered while nobody followed lies in the log between rows of both layouts.
+/// What was altered while nobody followed lies in the log between rows of both layouts. This log has the columns' names.
 pub(crate) async fn what_was_altered_while_a_task_stood_still_is_taken_up_when_it_goes_on<P: Dialect>() {
-    let (world, source, task) = followed::<P>(&json!({})).await;
+    let (world, source, task) = followed_with::<P>(&["--binlog-row-metadata=FULL"], &json!({})).await;
     let api = &world.installation.api;
     api.act(task, "stop").await.unwrap();
     world.status(task, "stopped").await;
@@ -196,7 +203,7 @@ pub(crate) async fn what_is_not_exact_is_parked_or_loaded_again<P: Dialect>() {
             ["1 2 7"]
         );
     }
-    assert_eq!(state(&world, task, "others").await, "live");
+    reaches(&world, task, "others", "live").await;
     world.installation.api.ask_of_tables(task, "reload", &[("shop", "a")]).await.unwrap();
     reaches(&world, task, "a", "live").await;
     source.execute("INSERT INTO shop.a VALUES (3, 'x')").unwrap();
@@ -248,4 +255,54 @@ pub(crate) async fn a_table_is_followed_under_its_next_name<P: Dialect>() {
 
 async fn has(world: &World, table: &str) -> bool {
     target_rows(world, &format!("SELECT coalesce(to_regclass('shop.{table}')::text, 'none')")).await != ["none"]
+}
+
+/// A column that is added while the settings say that such ones are left out stays out, also where it is changed later.
+pub(crate) async fn columns_that_are_to_be_ignored_stay_out<P: Dialect>() {
+    let (mut world, source, task) =
+        followed::<P>(&json!({"added_columns": "ignore", "dropped_columns": "ignore"})).await;
+    source.execute("USE shop; ALTER TABLE others ADD c int NOT NULL DEFAULT 1 FIRST, ADD d int; INSERT INTO others VALUES (8, 2, 3, 4); ALTER TABLE others DROP n").unwrap();
+    let rows = "SELECT concat_ws(':', id, coalesce(n::text, 'none')) FROM shop.others ORDER BY id";
+    until(async || target_rows(&world, rows).await == ["1:0", "2:3"]).await;
+    source.execute("INSERT INTO shop.others VALUES (8, 3, 4)").unwrap();
+    until(async || target_rows(&world, rows).await == ["1:0", "2:3", "3:none"]).await;
+    world.installation.workers[0].kill().unwrap();
+    source.execute("USE shop; ALTER TABLE others CHANGE c e varchar(9) AFTER d; INSERT INTO others VALUES (4, 1, 'x'); DELETE FROM others WHERE id = 1").unwrap();
+    world.installation.workers[0].start().unwrap();
+    until_within(Duration::from_mins(1), || async { target_rows(&world, rows).await == ["2:3", "3:none", "4:none"] })
+        .await;
+    let columns = "SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'shop.others'::regclass AND attnum > 0";
+    assert_eq!(target_rows(&world, columns).await, ["id n"]);
+    reaches(&world, task, "others", "live").await;
+}
+
+/// Tables that are altered again and again while they are loaded: what the load began with is not what it ends with.
+pub(crate) async fn tables_are_altered_while_they_are_loaded<P: Dialect + 'static>() {
+    let source = source::<P>(&[], SHOP);
+    let world = World::start().await;
+    source
+        .execute("USE shop; INSERT INTO orders (n, note) SELECT seq, repeat('x', 30) FROM helpers.seq_1_to_20000")
+        .unwrap();
+    let task =
+        task(&world, &source, "full-load-and-cdc", &json!({"changed_tables": "reload-table", "chunk_mib": 1})).await;
+    world.installation.api.act(task, "start").await.unwrap();
+    let (source, stop) = (Arc::new(source), Arc::new(AtomicBool::new(false)));
+    let alter = {
+        let (source, stop) = (Arc::clone(&source), Arc::clone(&stop));
+        move || {
+            source.execute("USE shop; ALTER TABLE orders ADD a int DEFAULT 1, ADD b int DEFAULT 2").unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                source.execute("USE shop; UPDATE orders SET a = a + 1 WHERE id % 7 = 0; ALTER TABLE orders RENAME COLUMN a TO b, RENAME COLUMN b TO a").unwrap();
+                source.execute("USE shop; INSERT INTO orders (n, a) VALUES (1, 3); UPDATE others SET n = n + 1; ALTER TABLE orders ADD c int DEFAULT 4; ALTER TABLE orders DROP c").unwrap();
+            }
+        }
+    };
+    let altering = tokio::task::spawn_blocking(alter);
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    stop.store(true, Ordering::Relaxed);
+    altering.await.unwrap();
+    reaches(&world, task, "orders", "live").await;
+    becomes_equal(&world, &source).await;
+    source.execute("USE shop; UPDATE orders SET b = 9 WHERE id % 5 = 0").unwrap();
+    becomes_equal(&world, &source).await;
 }

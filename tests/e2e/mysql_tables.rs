@@ -10,7 +10,7 @@ use crate::world::{World, until};
 const TABLES: &str = "CREATE DATABASE shop; USE shop; CREATE TABLE one (id int PRIMARY KEY, n int); \
     CREATE TABLE two LIKE one; INSERT INTO one VALUES (1, 1), (2, 2); INSERT INTO two VALUES (1, 1);";
 
-pub(crate) async fn state(world: &World, task: Uuid, table: &str) -> String {
+async fn state(world: &World, task: Uuid, table: &str) -> String {
     let tables = world.installation.api.tables(task).await.unwrap_or_default();
     tables.iter().find(|one| one.source.table == table).map_or_else(String::new, |one| one.state.clone())
 }

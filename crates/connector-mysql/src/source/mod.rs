@@ -110,8 +110,10 @@ impl Source for MysqlSource {
         Ok(Box::new(begin::view(&self.settings, task, plan).await?))
     }
 
-    async fn begin_following(&self, _: &TaskContext, _: &[TablePlan]) -> Result<Position, Problem> {
-        let end = state::end(&mut client::open(&self.settings).await?).await?;
+    async fn begin_following(&self, _: &TaskContext, plan: &[TablePlan]) -> Result<Position, Problem> {
+        let mut control = client::open(&self.settings).await?;
+        let end = state::end(&mut control).await?;
+        begin::as_planned(&mut control, plan).await?;
         end.map(|place| place.to_position()).ok_or_else(|| state::no_log(&self.settings))
     }
 

@@ -193,7 +193,8 @@ impl Assembler {
         self.tables_came = true;
         for at in 0..self.tables.len() {
             let name = self.tables.at(at).name().clone();
-            let may_be = names(&told.text, &name.table) || !told.is_readable && !name.table.is_ascii();
+            let quoted = name.table.replace('`', "``");
+            let may_be = names(&told.text, &quoted) || !told.is_readable && !name.table.is_ascii();
             if may_be && self.tables.at(at).has(&self.place) {
                 let word: String =
                     told.text.split_ascii_whitespace().next().unwrap_or_default().chars().take(20).collect();
