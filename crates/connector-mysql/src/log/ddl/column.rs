@@ -18,6 +18,7 @@ pub(crate) enum Given {
 
 /// One column.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of its own")]
 pub(crate) struct ColumnDefinition {
     pub(crate) name: String,
     pub(crate) kind: Kind,

@@ -19,6 +19,7 @@ use tokens::{Rest, Token};
 
 /// What a statement was run with, as far as it says what its text means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a mode of the server's own")]
 pub(crate) struct Modes {
     /// `"…"` is a name, not a text.
     pub(crate) ansi_quotes: bool,

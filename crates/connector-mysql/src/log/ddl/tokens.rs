@@ -77,9 +77,7 @@ pub(crate) fn read(text: &str, modes: Modes) -> Option<Vec<Token>> {
     for raw in Tokenizer::new(&Quoting(modes), text).with_unescape(false).tokenize().ok()? {
         match raw {
             Raw::Whitespace(Whitespace::MultiLineComment(comment)) => {
-                if let Some(run) = run_by_server(&comment)? {
-                    tokens.extend(read(run, modes)?);
-                }
+                tokens.extend(read(run_by_server(&comment)?, modes)?);
             }
             Raw::Whitespace(_) => {}
             raw => tokens.push(token(raw, modes)),
@@ -88,17 +86,16 @@ pub(crate) fn read(text: &str, modes: Modes) -> Option<Vec<Token>> {
     Some(tokens)
 }
 
-/// What the server runs of a comment, if it is one of those; `None` if that depends on the server.
-fn run_by_server(comment: &str) -> Option<Option<&str>> {
+/// What the server runs of a comment: nothing of most; `None` if that depends on the server.
+fn run_by_server(comment: &str) -> Option<&str> {
     if comment.starts_with("M!") {
         return None;
     }
-    let Some(run) = comment.strip_prefix('!') else { return Some(None) };
+    let Some(run) = comment.strip_prefix('!') else { return Some("") };
     let digits = run.bytes().take_while(u8::is_ascii_digit).count();
+    let is_of_all = digits == 0 || digits == 5 && run[..5].parse().is_ok_and(|version: u32| version < VERSIONS_PART);
     // A comment within would be one more question of who runs what.
-    let is_plain =
-        !run.contains("/*") && (digits == 0 || (digits == 5 && run[..5].parse::<u32>().ok()? < VERSIONS_PART));
-    is_plain.then_some(Some(&run[digits..]))
+    (is_of_all && !run.contains("/*")).then_some(&run[digits..])
 }
 
 fn token(raw: Raw, modes: Modes) -> Token {
