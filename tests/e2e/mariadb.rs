@@ -115,3 +115,8 @@ async fn columns_that_are_to_be_ignored_stay_out() {
 async fn tables_are_altered_while_they_are_loaded() {
     schema::tables_are_altered_while_they_are_loaded::<Installed>().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alteration_is_done_once_where_nobody_writes() {
+    schema::an_alteration_is_done_once_where_nobody_writes::<Installed>().await;
+}

@@ -68,7 +68,7 @@ impl Replan for Whole {
 }
 
 fn rules(settings: TaskSettings) -> Rules {
-    let server = Server { dialect: Dialect::Mysql, folds_names: false, logs_actions: false };
+    let server = Server { dialect: Dialect::Mysql, folds_names: false, lowers_names: false, logs_actions: false };
     Rules { replan: Some(Arc::new(Whole)), settings, server }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Server {
     pub(crate) dialect: Dialect,
     /// Whether names of tables are the same in upper and lower case.
     pub(crate) folds_names: bool,
+    /// Whether they are kept in lower case, however they are written.
+    pub(crate) lowers_names: bool,
     /// Whether the log has what foreign keys do.
     pub(crate) logs_actions: bool,
 }
@@ -228,7 +230,7 @@ impl Context<'_> {
             return Err(unproved("may not be NULL any more, and what was NULL became something else"));
         }
         let charsets = old.charset.as_deref().zip(new.charset.as_deref()).filter(|(old, new)| old != new);
-        if charsets.is_some_and(|(old, new)| !same::has_all_characters(old, new)) {
+        if charsets.is_some_and(|(old, new)| !same::has_all_characters(old, new, self.strict)) {
             return Err(unproved("has another character set, which may lack characters of its texts"));
         }
         if same::is_one(&old, &new) {
