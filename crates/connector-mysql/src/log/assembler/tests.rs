@@ -5,7 +5,7 @@ use wavemark_connector::source::Replan;
 use wavemark_domain::catalog::TableKind;
 use wavemark_domain::layout::RenamedTablePolicy;
 use wavemark_domain::task::TaskSettings;
-use wavemark_domain::{Column, ColumnPlan, Encoding, LayoutStep, Table, TableName};
+use wavemark_domain::{ChangeKind, Column, ColumnPlan, Encoding, LayoutStep, Table, TableName};
 
 use super::*;
 use crate::defaults::Dialect;

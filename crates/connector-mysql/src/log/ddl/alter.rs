@@ -2,7 +2,7 @@
 
 use super::column::{self, ColumnDefinition};
 use super::options;
-use super::tokens::Rest;
+use super::rest::Rest;
 use super::{Modes, Named, has, named};
 
 /// What is done to one table.

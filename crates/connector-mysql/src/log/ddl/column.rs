@@ -2,7 +2,8 @@
 
 use super::Modes;
 use super::kinds::{self, Kind};
-use super::tokens::{Rest, Token};
+use super::rest::Rest;
+use super::tokens::Token;
 
 /// What rows get that say nothing of the column.
 #[derive(Clone, Debug, PartialEq, Eq)]

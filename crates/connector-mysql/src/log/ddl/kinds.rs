@@ -1,7 +1,8 @@
 //! Types by all of their names, as `information_schema` tells them.
 
 use super::Modes;
-use super::tokens::{Rest, Token};
+use super::rest::Rest;
+use super::tokens::Token;
 use crate::native::ColumnNative;
 
 /// A column's type.

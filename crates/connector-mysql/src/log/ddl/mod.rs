@@ -7,6 +7,7 @@ mod alter;
 mod column;
 mod kinds;
 mod options;
+mod rest;
 mod tokens;
 
 #[cfg(test)]
@@ -15,7 +16,8 @@ mod tests;
 pub(crate) use alter::{Alter, Place, Spec};
 pub(crate) use column::{ColumnDefinition, Given};
 
-use tokens::{Rest, Token};
+use rest::Rest;
+use tokens::Token;
 
 /// What a statement was run with, as far as it says what its text means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 
 use super::alter::Spec;
 use super::named;
-use super::tokens::{Rest, Token};
+use super::rest::Rest;
+use super::tokens::Token;
 
 /// Options whose value is one word, number or text, and which say nothing of rows and columns.
 const PLAIN: [&str; 33] = [
