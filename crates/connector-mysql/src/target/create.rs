@@ -88,10 +88,13 @@ fn planned<'a>(plan: &'a TablePlan, name: &str) -> Result<&'a ColumnPlan, Proble
     found.ok_or_else(|| Problem::internal(format!("Column {name} of {} is not planned.", plan.name())))
 }
 
-/// A table of this session's alone, whose columns have the target's types and take NULL. `name_sql` is quoted.
+/// A table of this session's alone, whose columns have the target's types and take NULL. It has a key of its own, for there are
+/// servers that make no table without one (`sql_require_primary_key`), and rows are then read in the order in which they came.
+/// `name_sql` is quoted.
 pub(crate) fn staging_table(name_sql: &str, columns: &[TargetColumn]) -> String {
     let columns: Vec<String> = columns.iter().map(columns::staged).collect();
-    format!("CREATE TEMPORARY TABLE {name_sql} ({}) {OPTIONS}", columns.join(", "))
+    let row = "wavemark_row bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY";
+    format!("CREATE TEMPORARY TABLE {name_sql} ({}, {row}) {OPTIONS}", columns.join(", "))
 }
 
 /// One statement for the indexes that are not `there` yet; `None` if none is missing.

@@ -191,6 +191,9 @@ async fn staging_takes_the_columns_of_a_table_and_null<P: Shared>() {
     let columns: Vec<TargetColumn> =
         std::iter::once(TargetColumn::group()).chain(found.columns.iter().map(of)).collect();
     let name = format!("`{}`.`staging 1`", database.name);
+    if dialect == Dialect::Mysql {
+        connection.execute("SET SESSION sql_require_primary_key = ON").await.unwrap();
+    }
     connection.execute("BEGIN").await.unwrap();
     connection.execute("INSERT INTO a (name, state, raw) VALUES ('b', 'a', '')").await.unwrap();
     connection.execute(&create::staging_table(&name, &columns)).await.unwrap();
