@@ -31,7 +31,8 @@ pub(crate) fn create_table(plan: &TablePlan, server: &Server) -> Result<String, 
     let mut parts = columns::definitions(plan, server)?;
     if !plan.in_target().key.is_empty() {
         let key: Vec<&str> = plan.in_target().key.iter().map(String::as_str).collect();
-        let (key, _) = columns::index_parts(plan, &key).ok_or_else(|| incomplete(plan))?;
+        let beginnings = TableNative::of(plan.in_target()).key_beginnings;
+        let (key, _) = columns::index_parts(plan, &key, &beginnings).ok_or_else(|| incomplete(plan))?;
         parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
     }
     parts.extend(counter(plan));
@@ -110,7 +111,7 @@ pub(crate) fn add_indexes(plan: &TablePlan, there: &[&str]) -> Option<String> {
 /// An index over columns that travel. One that tells no rows apart may have the beginnings of long values alone.
 fn definition(plan: &TablePlan, index: &Index) -> Option<String> {
     let columns: Vec<&str> = index.parts.iter().map(|part| part.column.as_str()).collect();
-    let (parts, is_whole) = columns::index_parts(plan, &columns)?;
+    let (parts, is_whole) = columns::index_parts(plan, &columns, &[])?;
     if index.unique && !is_whole {
         return None;
     }
