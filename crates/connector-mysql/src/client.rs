@@ -22,7 +22,7 @@ pub(crate) enum Refusal {
 
 /// The same for one that writes. Strict: the server refuses what it would otherwise alter. What foreign keys do at the source
 /// is in its log, and nothing may be done twice; nor may a row wait for another that comes later in a wave.
-const WRITING: &str = "SET SESSION foreign_key_checks = 0, max_error_count = 64, wait_timeout = 2000000";
+const WRITING: &str = "SET SESSION foreign_key_checks = 0, wait_timeout = 2000000";
 const READ_COMMITTED: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
 /// Connects and logs in; nothing else.

@@ -67,9 +67,8 @@ fn of_base(of: &TypeRef, modifier: i32) -> Logical {
         "bit" => u16::try_from(modifier).map_or(Logical::Text { length: None }, |length| Logical::Bits { length }),
         // Their texts are never longer.
         "inet" | "cidr" => Logical::Text { length: Some(49) },
-        "macaddr" => Logical::Text { length: Some(17) },
+        "macaddr" | "pg_lsn" => Logical::Text { length: Some(17) },
         "macaddr8" => Logical::Text { length: Some(23) },
-        "pg_lsn" => Logical::Text { length: Some(17) },
         // A `json` is the text that was written, to the last blank; so is what the server writes of all others.
         _ => Logical::Text { length: None },
     }
@@ -99,13 +98,13 @@ mod tests {
         json!({"oid": 1, "schema": schema, "name": name, "category": category, "has_binary": true})
     }
 
-    fn column(reference: Value, modifier: i32) -> Column {
+    fn column(reference: &Value, modifier: i32) -> Column {
         let native = json!({"attnum": 1, "type": reference, "type_modifier": modifier});
         Column { name: "c".into(), declared: String::new(), not_null: false, generated: false, native }
     }
 
     fn base(name: &str, modifier: i32) -> Option<Logical> {
-        of(&column(reference(name, "base"), modifier))
+        of(&column(&reference(name, "base"), modifier))
     }
 
     #[test]
@@ -135,7 +134,7 @@ mod tests {
         outer["modifier"] = (-1).into();
         outer["inner"] = inner;
         let expected = Logical::Decimal { precision: Some(10), scale: Some(2) };
-        assert_eq!(of(&column(outer, -1)), Some(expected));
+        assert_eq!(of(&column(&outer, -1)), Some(expected));
     }
 
     #[test]
@@ -145,13 +144,13 @@ mod tests {
         }
         let mut array = reference("_regclass", "array");
         array["inner"] = reference("regclass", "base");
-        assert_eq!(of(&column(array, -1)), None);
+        assert_eq!(of(&column(&array, -1)), None);
         let mut composite = reference("pair", "composite");
         composite["attributes"] = json!([reference("int4", "base"), reference("regclass", "base")]);
-        assert_eq!(of(&column(composite, -1)), None);
+        assert_eq!(of(&column(&composite, -1)), None);
         // Not one of the server's.
         let mut own = reference("region", "base");
         own["schema"] = "shop".into();
-        assert_eq!(of(&column(own, -1)), Some(Logical::Text { length: None }));
+        assert_eq!(of(&column(&own, -1)), Some(Logical::Text { length: None }));
     }
 }

@@ -285,6 +285,7 @@ pub struct Exclusion {
 }
 
 /// A foreign key.
+#[expect(clippy::struct_excessive_bools, reason = "as the catalog has it")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignKey {
     /// The constraint's name.

@@ -13,7 +13,7 @@ use wavemark_connector::source::Replan;
 use wavemark_domain::catalog::{Column, Table};
 use wavemark_domain::layout::{AlterPolicy, ColumnPolicy};
 use wavemark_domain::task::TaskSettings;
-use wavemark_domain::{Fault, LayoutStep, Problem, Relayout, TableName, TablePlan};
+use wavemark_domain::{Encoding, Fault, LayoutStep, Problem, Relayout, TableName, TablePlan};
 
 use super::described::{Attribute, Present};
 use super::layout::Expected;
@@ -79,6 +79,7 @@ impl Context<'_> {
         if plan.columns.len() != still + adds.len() {
             return Err(self.changed("other columns of it travel by the mapping, or one is not generated any more"));
         }
+        self.check_forms(&plan)?;
         steps.extend(adds);
         let columns = numbered(&message, &numbers);
         let came_and_went = columns.iter().filter(|one| self.is_gone(one.number) && !is_planned(&planned, one.number));
@@ -270,6 +271,26 @@ impl Context<'_> {
                 Ok((plan, steps, Vec::new()))
             }
         }
+    }
+
+    /// A column that travels in another form from here on is another for a target of another system: what it makes of the
+    /// values that are there, such as the bits of a number as digits, is not what the source has.
+    fn check_forms(&self, next: &TablePlan) -> Result<(), Problem> {
+        let number = |column: &Column| ColumnNative::of(column).map(|native| native.attnum).ok();
+        let own = |plan: &TablePlan| -> Vec<(Option<i16>, Encoding, String)> {
+            let columns = plan.columns.iter().map(|one| (&plan.source.columns[one.source], one.encoding.clone()));
+            columns.map(|(column, encoding)| (number(column), encoding, column.name.clone())).collect()
+        };
+        let next = own(next);
+        for (number, before, _) in own(self.plan) {
+            let differs = next.iter().find(|(other, encoding, _)| *other == number && *encoding != before);
+            if let Some((_, encoding, name)) = differs {
+                let how =
+                    format!("column {name} has another type, by which it travels as {encoding} instead of {before}");
+                return Err(self.changed(&how));
+            }
+        }
+        Ok(())
     }
 
     fn add(&self, name: &str, number: i16) -> Result<LayoutStep, Problem> {

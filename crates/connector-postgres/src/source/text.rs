@@ -34,10 +34,17 @@ struct Taking {
     forms: Vec<Form>,
     rows: TextRows,
     batch: Batch,
-    without: Option<Arc<KeySet>>,
-    /// A field's text, and the key's cells one after the other with their ends.
+    left_out: Option<LeftOut>,
+    /// A field's text where it is not written as it is.
     scratch: Vec<u8>,
-    key: (Vec<u8>, Vec<usize>),
+}
+
+/// Keys whose rows are left out.
+struct LeftOut {
+    keys: Arc<KeySet>,
+    /// The cells of one row's key, one after the other, with their ends.
+    cells: Vec<u8>,
+    ends: Vec<usize>,
     joined: Vec<u8>,
 }
 
@@ -53,13 +60,11 @@ impl TextReader {
             table: Arc::new(table.clone()),
             rows: TextRows::default(),
             batch: Batch::default(),
-            without: without.filter(|keys| !keys.is_empty()),
+            left_out: without.filter(|keys| !keys.is_empty()).map(LeftOut::of),
             scratch: Vec::new(),
-            key: (Vec::new(), Vec::new()),
-            joined: Vec::new(),
         };
-        let (most_row, left) = (lent.most_row(), Box::new(selects));
-        Ok(Self { lent: Some(lent), left, reset: None, is_reading: false, most_row, taking })
+        let most_row = lent.most_row();
+        Ok(Self { lent: Some(lent), left: Box::new(selects), reset: None, is_reading: false, most_row, taking })
     }
 
     /// The same in a session that is to be set by this before another has it.
@@ -139,18 +144,18 @@ pub(super) fn forms(table: &TablePlan) -> Result<Vec<Form>, Problem> {
 }
 
 /// The problem of a value that can't be written in its form.
-pub(super) fn unreadable(table: &TablePlan, cell: usize, why: Unreadable) -> Problem {
+fn unreadable(table: &TablePlan, cell: usize, why: Unreadable) -> Problem {
     let column = table.columns.get(cell).map_or("?", |column| table.source.columns[column.source].name.as_str());
     why.problem(table.name(), column)
 }
 
 impl Taking {
     fn take_in(&mut self, piece: &[u8]) -> Result<(), Problem> {
-        let Self { table, forms, rows, batch, without, scratch, key, joined } = self;
+        let Self { table, forms, rows, batch, left_out, scratch } = self;
         rows.push(piece);
         while let Some(row) = rows.next() {
-            if let Some(without) = without
-                && is_left_out(row, table, forms, without, (scratch, key, joined))?
+            if let Some(left_out) = left_out
+                && left_out.has(row, table, forms, scratch)?
             {
                 continue;
             }
@@ -171,25 +176,32 @@ impl Taking {
     }
 }
 
-/// Whether the row's key is among those that are left out.
-fn is_left_out(
-    row: TextRow<'_>,
-    table: &TablePlan,
-    forms: &[Form],
-    without: &KeySet,
-    (scratch, (cells, ends), joined): (&mut Vec<u8>, &mut (Vec<u8>, Vec<usize>), &mut Vec<u8>),
-) -> Result<bool, Problem> {
-    cells.clear();
-    ends.clear();
-    for column in &table.key {
-        if let Some(field) = row.fields().nth(*column).flatten() {
-            let written = forms[*column].write(field.value(scratch), cells);
-            written.map_err(|why| unreadable(table, *column, why))?;
-        }
-        ends.push(cells.len());
+impl LeftOut {
+    fn of(keys: Arc<KeySet>) -> Self {
+        Self { keys, cells: Vec::new(), ends: Vec::new(), joined: Vec::new() }
     }
-    let starts = std::iter::once(0).chain(ends.iter().copied());
-    Ok(without.contains(starts.zip(ends.iter()).map(|(start, end)| &cells[start..*end]), joined))
+
+    /// Whether the row's key is among them.
+    fn has(
+        &mut self,
+        row: TextRow<'_>,
+        table: &TablePlan,
+        forms: &[Form],
+        scratch: &mut Vec<u8>,
+    ) -> Result<bool, Problem> {
+        let Self { keys, cells, ends, joined } = self;
+        cells.clear();
+        ends.clear();
+        for column in &table.key {
+            if let Some(field) = row.fields().nth(*column).flatten() {
+                let written = forms[*column].write(field.value(scratch), cells);
+                written.map_err(|why| unreadable(table, *column, why))?;
+            }
+            ends.push(cells.len());
+        }
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        Ok(keys.contains(starts.zip(ends.iter()).map(|(start, end)| &cells[start..*end]), joined))
+    }
 }
 
 fn insert(

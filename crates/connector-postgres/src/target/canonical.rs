@@ -3,9 +3,8 @@
 use wavemark_domain::Encoding;
 use wavemark_domain::moment::{DAY, Date, Timestamp};
 
-/// Days and microseconds from 1970 to 2000, from which this server counts.
+/// Days from 1970 to 2000, from which this server counts.
 const EPOCH_DAYS: i64 = 10_957;
-const EPOCH_MICROS: i64 = EPOCH_DAYS * DAY;
 
 /// The days that a `date` can be, as it counts them: 4714-11-24 BC to 5874897-12-31.
 const DATES: std::ops::RangeInclusive<i64> = -2_451_545..=2_145_031_948;
@@ -98,7 +97,9 @@ fn timestamp(timestamp: Timestamp) -> Result<i64, Unfit> {
         i32::MAX => Ok(i64::MAX),
         i32::MIN => Ok(i64::MIN),
         _ => {
-            let micros = timestamp.since_1970().and_then(|micros| micros.checked_sub(EPOCH_MICROS));
+            // Those since 1970 would be too many for the last of them.
+            let days = timestamp.date.days().map(|days| days - EPOCH_DAYS);
+            let micros = days.and_then(|days| days.checked_mul(DAY)?.checked_add(timestamp.micros));
             micros.filter(|micros| TIMESTAMPS.contains(micros)).ok_or(Unfit::NoSuchDate)
         }
     }
@@ -173,16 +174,20 @@ fn decimal(text: &[u8], out: &mut Vec<u8>) -> Result<(), Unfit> {
     }
     let zeros = out[first + 8..].chunks(2).take_while(|group| *group == [0, 0]).count();
     out.drain(first + 8..first + 8 + zeros * 2);
-    let number = |count: usize| i16::try_from(count).map_err(|_| Unfit::TooManyDigits);
-    let header = match number(count - zeros)? {
+    let too_many = |_| Unfit::TooManyDigits;
+    let header = match u16::try_from(count - zeros).map_err(too_many)? {
         0 => header(0, 0, 0, scale),
-        count => header(count, number(before_point)? - 1 - number(zeros)?, sign, scale),
+        count => {
+            let number = |count: usize| i32::try_from(count).map_err(too_many);
+            let weight = number(before_point)? - 1 - number(zeros)?;
+            header(count, i16::try_from(weight).map_err(too_many)?, sign, scale)
+        }
     };
     out[first..first + 8].copy_from_slice(&header);
     Ok(())
 }
 
-fn header(count: i16, weight: i16, sign: u16, scale: u16) -> [u8; 8] {
+fn header(count: u16, weight: i16, sign: u16, scale: u16) -> [u8; 8] {
     let mut header = [0; 8];
     let words = [count.to_be_bytes(), weight.to_be_bytes(), sign.to_be_bytes(), scale.to_be_bytes()];
     header.copy_from_slice(words.as_flattened());
@@ -226,6 +231,15 @@ mod tests {
         }
     }
 
+    /// As many digits as the server has before the point, and one more.
+    #[test]
+    fn the_longest_decimal_has_its_place() {
+        let sent = written(Canonical::Decimal, "9".repeat(131_072).as_bytes()).unwrap();
+        assert_eq!(sent[..10], words(&[32_768, 32_767, 0, 0, 9999])[..]);
+        let longer = "9".repeat(131_073);
+        assert_eq!(written(Canonical::Decimal, longer.as_bytes()), Err(Unfit::TooManyDigits));
+    }
+
     #[test]
     fn a_number_without_a_sign_is_a_decimal() {
         let decimal = written(Canonical::Decimal, b"18446744073709551615");
@@ -260,6 +274,7 @@ mod tests {
         assert_eq!(of(2000, 1, 1, 1).unwrap(), 1_i64.to_be_bytes());
         assert_eq!(of(1970, 1, 1, 0).unwrap(), (-946_684_800_000_000_i64).to_be_bytes());
         assert_eq!(of(i32::MIN, 0, 0, 0).unwrap(), i64::MIN.to_be_bytes());
+        assert_eq!(of(294_276, 12, 31, DAY - 1).unwrap(), 9_223_371_331_199_999_999_i64.to_be_bytes());
         assert_eq!(of(0, 0, 0, 0), Err(Unfit::NoSuchDate));
         assert_eq!(of(294_277, 1, 1, 0), Err(Unfit::NoSuchDate));
     }

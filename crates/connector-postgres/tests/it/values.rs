@@ -10,12 +10,12 @@ use crate::support::pair::{Pair, check_encodings, connect, follow_until, load, t
 use crate::support::task::Fixture;
 use crate::support::types::{TYPES, VALUES};
 
-fn table(at: usize) -> String {
+pub(crate) fn table(at: usize) -> String {
     format!("v{at:03}")
 }
 
 /// A table for each type, with the odd ones of its values; the others come by the log.
-async fn fill(source: &Client) {
+pub(crate) async fn fill(source: &Client) {
     source.batch_execute(TYPES).await.unwrap();
     for (at, (kind, values)) in VALUES.iter().enumerate() {
         let name = table(at);
@@ -35,7 +35,7 @@ async fn insert(source: &Client, at: usize, values: &[&str], from: usize) {
 }
 
 /// By the log: each value new, in the place of NULL, unchanged beside a change, and in the place of another.
-async fn change(source: &Client) {
+pub(crate) async fn change(source: &Client) {
     for (at, (_, values)) in VALUES.iter().enumerate() {
         let name = table(at);
         insert(source, at, values, 100).await;

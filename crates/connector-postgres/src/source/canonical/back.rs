@@ -23,7 +23,7 @@ impl Form {
             Self::Timestamp => moment(value, "")?,
             Self::Instant => moment(value, "+00")?,
             Self::Uuid => uuid::Uuid::from_slice(value).ok()?.to_string(),
-            Self::Bits => value.iter().map(|byte| format!("{byte:08b}")).collect(),
+            Self::Bits => bits(value),
         })
     }
 }
@@ -40,6 +40,11 @@ fn bytes(value: &[u8]) -> String {
     let digits = value.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     let digits = digits.filter_map(|digit| char::from_digit(digit.into(), 16));
     ['\\', 'x'].into_iter().chain(digits).collect()
+}
+
+fn bits(value: &[u8]) -> String {
+    let digits = value.iter().flat_map(|byte| (0..8).rev().map(move |at| byte >> at & 1));
+    digits.map(|bit| if bit == 1 { '1' } else { '0' }).collect()
 }
 
 fn moment(value: &[u8], zone: &str) -> Option<String> {
