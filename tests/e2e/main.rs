@@ -14,6 +14,7 @@ mod limits;
 mod mariadb;
 mod mysql;
 mod mysql_family;
+mod mysql_schema;
 mod mysql_tables;
 mod mysql_target;
 mod new_tables;

@@ -412,3 +412,59 @@ fn change_of(schema: &str, number: u32) -> String {
          UPDATE keyless SET n = n + 1000 WHERE n = {number} % 50; COMMIT"
     )
 }
+
+/// Each with rows right before and behind it.
+const ALTERED: [&str; 8] = [
+    "ALTER TABLE orders ADD COLUMN channel varchar(9) NOT NULL DEFAULT 'wéb'; UPDATE orders SET channel = '€' WHERE id % 7 = 0",
+    "ALTER TABLE orders ADD (weight decimal(9,3), size enum('s','m') NOT NULL), ADD raw blob; \
+     UPDATE orders SET weight = id * 0.125, size = 'm', raw = x'00ff' WHERE id % 3 = 0",
+    "ALTER TABLE orders MODIFY n bigint NOT NULL; UPDATE orders SET n = n + 5000000000 WHERE id % 5 = 0",
+    "ALTER TABLE orders RENAME COLUMN weight TO weight_kg, ADD c int; UPDATE orders SET weight_kg = -weight_kg, c = 1 WHERE id % 6 = 0",
+    "ALTER TABLE orders MODIFY size enum('s','m','l'); UPDATE orders SET size = NULL WHERE id % 11 = 0",
+    "ALTER TABLE orders DROP COLUMN c, DROP raw; DELETE FROM orders WHERE id % 9 = 0",
+    "ALTER TABLE orders MODIFY note text, ADD moment datetime(3) NOT NULL DEFAULT '2024-01-01 00:00:00.5'; \
+     UPDATE orders SET note = repeat('ü', 300) WHERE id % 8 = 0",
+    "INSERT INTO orders (n) SELECT n FROM orders; ALTER TABLE orders DROP note; UPDATE orders SET n = n - 1",
+];
+
+/// Columns and rows of the table, whatever the order of its columns.
+async fn orders_become_equal<P: Dialect>(from: &Server<P>, to: &Server<P>) {
+    let columns = "SELECT column_name, column_type, is_nullable, column_default FROM information_schema.columns \
+        WHERE table_schema = 'shop' AND table_name = 'orders' ORDER BY column_name";
+    becomes_equal(from, to, &[columns]).await;
+    let names = "SELECT group_concat(column_name ORDER BY column_name) FROM information_schema.columns \
+        WHERE table_schema = 'shop' AND table_name = 'orders'";
+    let names = from.rows(names).unwrap().remove(0);
+    becomes_equal(from, to, &[&format!("SELECT {names} FROM shop.orders ORDER BY id")]).await;
+}
+
+/// A table is altered as at the source, while a worker dies at every step, also between the alteration, at which the server
+/// commits, and the wave that notes it.
+pub(crate) async fn tables_of_a_target_are_altered_while_workers_die<P: Dialect>() {
+    let from = source::<P>(
+        &[],
+        "CREATE DATABASE shop CHARACTER SET utf8mb4; USE shop; \
+         CREATE TABLE orders (id int AUTO_INCREMENT PRIMARY KEY, n int NOT NULL, note varchar(30)); \
+         INSERT INTO orders (n, note) SELECT seq, concat('é', seq) FROM helpers.seq_1_to_20000 WHERE seq <= 500;",
+    );
+    let to = target::<P>(&["--local-infile=ON"]);
+    let mut world = World::start().await;
+    let task = from_its_kind(&world, &from, &to, &json!({})).await;
+    world.live(task).await;
+    for (at, sql) in ALTERED.into_iter().enumerate() {
+        world.installation.workers[0].kill().unwrap();
+        from.execute(&format!("USE shop; UPDATE orders SET n = n + 1 WHERE id % 2 = 0; {sql}")).unwrap();
+        if at % 2 == 0 {
+            // The first wave has the rows before, the second notes the layout.
+            let armed = world.installation.add_worker_with(&[("WAVEMARK_CRASH", "wave.applied:2")]).unwrap();
+            let end = std::time::Instant::now() + Duration::from_mins(1);
+            while world.installation.workers[armed].is_running() {
+                assert!(std::time::Instant::now() < end, "the alteration was not come to in a minute");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        world.installation.workers[0].start().unwrap();
+        orders_become_equal(&from, &to).await;
+    }
+    no_table_is_parked(&world, task).await;
+}

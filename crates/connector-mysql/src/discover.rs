@@ -22,7 +22,8 @@ pub(crate) async fn tables(connection: &mut Connection, wanted: Wanted<'_>) -> R
     let names = query(
         connection,
         &format!(
-            "SELECT table_schema, table_name, table_type, table_rows, data_length, table_comment \
+            "SELECT table_schema, table_name, table_type, table_rows, data_length, table_comment, \
+             table_collation \
              FROM information_schema.tables WHERE table_schema NOT IN {NOT_OURS} \
              AND table_type IN ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED') ORDER BY table_schema, table_name"
         ),
@@ -118,7 +119,7 @@ async fn foreign_keys(
 }
 
 /// Whether what foreign keys do to rows is in the log: MySQL 9 has its storage engine leave it to the server above.
-async fn logs_actions(connection: &mut Connection) -> bool {
+pub(crate) async fn logs_actions(connection: &mut Connection) -> bool {
     let answer = connection.query("SELECT @@innodb_native_foreign_keys").await;
     answer.is_ok_and(|rows| rows.first().and_then(|row| row.text(0)).as_deref() == Some("0"))
 }
@@ -166,7 +167,7 @@ fn table(row: &Row) -> Table {
         key: Vec::new(),
         rows_estimated: row.number(3),
         bytes_estimated: row.number(4),
-        native: json!(TableNative { comment, ..TableNative::default() }),
+        native: json!(TableNative { comment, collation: row.text(6), ..TableNative::default() }),
     }
 }
 
@@ -211,6 +212,7 @@ fn column(row: &Row, dialect: Dialect) -> Column {
         collation: row.text(12),
         auto_increment: extra.contains("AUTO_INCREMENT"),
         comment: row.text(14).filter(|text| !text.is_empty()),
+        ignored: false,
     };
     Column {
         name: row.text(2).unwrap_or_default(),

@@ -108,6 +108,9 @@ fn is_done(before: &TablePlan, next: &Relayout, step: &LayoutStep, there: &Table
             let found = name_in(&next.plan, name).and_then(column);
             found.zip(wanted).is_some_and(|(found, wanted)| found.declared.eq_ignore_ascii_case(&wanted.declared))
         }
+        LayoutStep::Loosen { column: name } => {
+            name_in(&next.plan, name).and_then(column).is_some_and(|one| !one.not_null)
+        }
         LayoutStep::Add { column: name, .. } => name_in(&next.plan, name).and_then(column).is_some(),
         LayoutStep::Move { .. } => true,
     }
@@ -142,9 +145,13 @@ fn statements(before: &TablePlan, next: &Relayout, there: &Table, server: &Serve
                 let to = name_in(&next.plan, to).ok_or_else(|| lacks(to))?;
                 parts.push(format!("RENAME COLUMN {} TO {}", quoted(name), quoted(to)));
             }
-            LayoutStep::Retype { column } => {
+            LayoutStep::Retype { column } | LayoutStep::Loosen { column } => {
                 let name = name_in(&next.plan, column).ok_or_else(|| lacks(column))?;
-                parts.push(format!("MODIFY COLUMN {}", create::column(&next.plan, name, server)?));
+                let modify = format!("MODIFY COLUMN {}", create::column(&next.plan, name, server)?);
+                // A column that has both is changed once.
+                if !parts.contains(&modify) {
+                    parts.push(modify);
+                }
             }
             LayoutStep::Add { column, existing } => {
                 let name = name_in(&next.plan, column).ok_or_else(|| lacks(column))?;
@@ -178,7 +185,10 @@ fn must_be_told_apart(before: &TablePlan, next: &Relayout) -> Result<(), Problem
                 coming.push(to);
             }
             LayoutStep::Add { column, .. } => coming.push(column),
-            LayoutStep::Leave { .. } | LayoutStep::Retype { .. } | LayoutStep::Move { .. } => {}
+            LayoutStep::Leave { .. }
+            | LayoutStep::Retype { .. }
+            | LayoutStep::Loosen { .. }
+            | LayoutStep::Move { .. } => {}
         }
     }
     let twice = leaving.iter().find(|name| coming.iter().any(|other| other.eq_ignore_ascii_case(name)));

@@ -1,33 +1,27 @@
-//! From the log's events to changes of the task's tables, transaction by transaction.
+//! From the log's events to changes of the task's tables, transaction by transaction: `followed` knows the tables, `rows` their
+//! rows, `definitions` what statements do to them.
+
+mod definitions;
+mod followed;
+mod rows;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use wavemark_connector::source::TABLE_DROPPED;
-use wavemark_domain::{Batch, Cell, ChangeKind, Fault, Position, Problem, TableId, TableName, TablePlan};
+use wavemark_domain::{Batch, ChangeKind, Fault, Position, Problem, Relayout, TableId, TablePlan};
 
-use super::columns::{LogColumn, Scratch};
+use super::columns::Scratch;
 use super::file_too_large;
-use super::statement::{self, Statement};
-use crate::binlog::{Checksum, Event, Events, LoggedColumn, RowKind, Rows, TableMap};
+use super::layout::Rules;
+use super::statement::{Statement, Told};
+use crate::binlog::{Checksum, Event, Events, LoggedColumn, Query};
 use crate::fields::Malformed;
 use crate::position::Place;
-use crate::value::Value;
+use followed::Tables;
 
 #[cfg(test)]
 mod tests;
-
-/// A table of the task.
-struct Followed {
-    id: TableId,
-    name: TableName,
-    columns: Vec<LogColumn>,
-    width: usize,
-    key: Vec<usize>,
-    /// Nothing more of it is told.
-    ended: bool,
-}
 
 /// A table as the log announced it.
 struct Announced {
@@ -35,6 +29,8 @@ struct Announced {
     names: [Box<[u8]>; 2],
     /// The place among the followed ones; none if the task does not have it.
     table: Option<usize>,
+    /// Whether it is none of the task's only because of where it stands.
+    is_passed: bool,
     columns: Arc<[LoggedColumn]>,
 }
 
@@ -43,6 +39,8 @@ pub(super) struct Taken {
     pub(super) batch: Batch,
     pub(super) open_end: Option<Position>,
     pub(super) open_committed_at: Option<i64>,
+    /// Layouts that hold from the batch's first change on.
+    pub(super) layouts: Vec<Relayout>,
     pub(super) barriers: Vec<(TableId, Problem)>,
     /// Whether tables may have come, or others got their names.
     pub(super) tables_came: bool,
@@ -50,9 +48,8 @@ pub(super) struct Taken {
 
 /// See the module.
 pub(super) struct Assembler {
-    /// By their numbers.
-    tables: Vec<Followed>,
-    by_name: HashMap<TableName, usize>,
+    rules: Rules,
+    tables: Tables,
     announced: HashMap<u64, Announced>,
     checksum: Checksum,
     /// Where the next event begins.
@@ -61,6 +58,12 @@ pub(super) struct Assembler {
     /// Tables that end with the transaction, or between two.
     ending: Vec<(TableId, Problem)>,
     barriers: Vec<(TableId, Problem)>,
+    /// Layouts that hold from the batch's first change on.
+    layouts: Vec<Relayout>,
+    /// Those that hold from behind the batch on: it is given out before anything else is taken.
+    layouts_behind: Vec<Relayout>,
+    /// Whether the statement that follows is not in force.
+    is_announced: bool,
     open: Option<Open>,
     packed: Option<Packed>,
     tables_came: bool,
@@ -104,22 +107,10 @@ impl From<Malformed> for Failed {
 }
 
 impl Assembler {
-    pub(super) fn new(plan: &[TablePlan], from: Place) -> Self {
-        let tables: Vec<Followed> = plan
-            .iter()
-            .map(|table| Followed {
-                id: table.id,
-                name: table.name().clone(),
-                columns: LogColumn::all(table),
-                width: table.columns.len(),
-                key: table.key.clone(),
-                ended: false,
-            })
-            .collect();
-        let by_name = tables.iter().enumerate().map(|(at, table)| (table.name.clone(), at)).collect();
+    pub(super) fn new(plan: &[TablePlan], from: Place, rules: Rules) -> Self {
         Self {
-            tables,
-            by_name,
+            tables: Tables::of(plan, rules.server.folds_names),
+            rules,
             announced: HashMap::new(),
             checksum: Checksum::None,
             marked: None,
@@ -128,6 +119,9 @@ impl Assembler {
             batch: Batch::default(),
             ending: Vec::new(),
             barriers: Vec::new(),
+            layouts: Vec::new(),
+            layouts_behind: Vec::new(),
+            is_announced: false,
             open: None,
             packed: None,
             tables_came: false,
@@ -143,6 +137,11 @@ impl Assembler {
     /// Whether there are transactions to give out.
     pub(super) fn has_transactions(&self) -> bool {
         !self.batch.transactions().is_empty()
+    }
+
+    /// Whether what it holds is to be given out before anything else is taken.
+    pub(super) fn is_full(&self) -> bool {
+        !self.layouts_behind.is_empty()
     }
 
     /// Whether it is in the middle of a transaction.
@@ -220,7 +219,8 @@ impl Assembler {
             }
             Event::Rotate { file, position } => self.rotate(file, position)?,
             Event::Begin => self.begin(begin, at),
-            Event::Query { schema, text } => self.query(schema, text, begin, at),
+            Event::Query(query) => self.query(&query, begin, at),
+            Event::Announced => self.is_announced = true,
             Event::Xid => self.end(at),
             Event::TableMap(map) => self.announce(&map),
             Event::Rows(rows) => self.rows(rows)?,
@@ -239,6 +239,7 @@ impl Assembler {
                 return Err(Problem::new(Fault::Settings, "log-unreadable", text)
                     .advice("Switch that off at the server, then reload the tables."));
             }
+            Event::Unknown(kind) => return Err(unknown(kind, &begin)),
             // One that is not within another is taken by `event`.
             Event::Payload(_) | Event::Other => {}
         }
@@ -262,9 +263,18 @@ impl Assembler {
         self.open = Some(Open { begin, committed_at, savepoints: Vec::new(), is_given: false });
     }
 
-    fn query(&mut self, schema: &[u8], text: &[u8], begin: Place, at: i64) {
-        let (schema, text) = (String::from_utf8_lossy(schema), String::from_utf8_lossy(text));
-        match Statement::of(&text) {
+    fn query(&mut self, query: &Query<'_>, begin: Place, at: i64) {
+        if !std::mem::take(&mut self.is_announced) {
+            self.statement(query, begin, at);
+        }
+        if self.open.is_none() {
+            self.end(at);
+        }
+    }
+
+    fn statement(&mut self, query: &Query<'_>, begin: Place, at: i64) {
+        let told = Told::of(query);
+        match Statement::of(&told.text) {
             Statement::Begin | Statement::XaBegin => self.begin(begin, at),
             Statement::Commit => self.end(at),
             Statement::Rollback => self.roll_back(0, at),
@@ -282,55 +292,25 @@ impl Assembler {
                     None => self.end_touched("rolls back to a savepoint that is not in the log"),
                 }
             }
+            Statement::Release => {}
             Statement::Xa => {
                 self.end_touched("is prepared (XA), and committed or not later, which is not followed yet");
                 self.end(at);
             }
-            Statement::Truncate(name) => self.truncate(&schema, &name),
-            Statement::Drop(names) => names.iter().for_each(|name| self.drop_table(&schema, name)),
-            Statement::Harmless => {}
-            Statement::Other => self.other(&text),
-        }
-        if self.open.is_none() {
-            self.end(at);
+            Statement::Defines => self.define(&told),
         }
     }
 
-    fn drop_table(&mut self, schema: &str, name: &str) {
-        let name = qualified(schema, name);
-        if let Some(at) = self.by_name.get(&name).copied() {
-            let text = format!("Table {name} was dropped at the source.");
-            self.end_table(at, Problem::new(Fault::Data, TABLE_DROPPED, text));
-        }
-    }
-
-    fn truncate(&mut self, schema: &str, name: &str) {
-        let name = qualified(schema, name);
-        let found = self.by_name.get(&name).map(|at| &self.tables[*at]).filter(|table| !table.ended);
-        if let Some(table) = found {
-            self.batch.push_change(table.id, ChangeKind::Truncate, None, None);
-        }
-    }
-
-    /// A definition, or a statement in place of rows.
-    fn other(&mut self, text: &str) {
-        self.tables_came = true;
-        let named: Vec<usize> = (0..self.tables.len())
-            .filter(|at| !self.tables[*at].ended && statement::names(text, &self.tables[*at].name.table))
-            .collect();
-        for at in named {
-            let name = self.tables[at].name.clone();
-            let word = text.split_ascii_whitespace().next().unwrap_or_default();
-            let why = format!("Table {name} was altered, dropped or written by a statement in the log ({word} …).");
-            self.end_table(at, Problem::new(Fault::Data, "table-altered", why).advice("Reload the table."));
-        }
+    /// A layout holds from here on, with rows or without: the statement is a transaction of its own.
+    fn take_up(&mut self, relayout: Relayout) {
+        let list = if self.batch.is_empty() { &mut self.layouts } else { &mut self.layouts_behind };
+        list.push(relayout);
     }
 
     fn end_table(&mut self, at: usize, problem: Problem) {
-        let table = &mut self.tables[at];
-        if !table.ended {
-            table.ended = true;
-            self.ending.push((table.id, problem.table(&table.name)));
+        if self.tables.end(at) {
+            let table = self.tables.at(at);
+            self.ending.push((table.id, problem.table(table.name())));
         }
     }
 
@@ -342,7 +322,7 @@ impl Assembler {
         touched.dedup();
         self.take_back(0);
         for at in touched {
-            let text = format!("A transaction that writes {} {why}.", self.tables[at].name);
+            let text = format!("A transaction that writes {} {why}.", self.tables.at(at).name());
             self.end_table(at, Problem::new(Fault::Data, "transaction-not-followed", text).advice("Reload the table."));
         }
     }
@@ -353,8 +333,10 @@ impl Assembler {
         if self.open.as_ref().is_some_and(|open| open.is_given) {
             // What is in the target's hands already can't be taken back by itself.
             for at in 0..self.tables.len() {
-                let text =
-                    format!("A large transaction that may write {} was rolled back in the log.", self.tables[at].name);
+                let text = format!(
+                    "A large transaction that may write {} was rolled back in the log.",
+                    self.tables.at(at).name()
+                );
                 self.end_table(
                     at,
                     Problem::new(Fault::Data, "transaction-not-followed", text).advice("Reload the table."),
@@ -371,98 +353,26 @@ impl Assembler {
     }
 
     /// The transaction is over, or there was none.
+    ///
+    /// Invariant: layouts and ends of tables that one statement brings share its place, and the layouts come first, for they
+    /// leave the bookmark where it is.
     fn end(&mut self, committed_at: i64) {
         let was_given = self.open.take().is_some_and(|open| open.is_given);
+        if !self.is_full() {
+            self.close(was_given, committed_at);
+        }
+    }
+
+    fn close(&mut self, was_given: bool, committed_at: i64) {
         for (table, problem) in self.ending.drain(..) {
             self.batch.push_change(table, ChangeKind::Barrier, None, None);
             self.barriers.push((table, problem));
         }
+        let has_layouts = !self.layouts.is_empty() && self.batch.transactions().is_empty();
         // One of which all was given out already has its end to give.
-        if was_given || self.batch.is_open() {
+        if was_given || has_layouts || self.batch.is_open() {
             self.batch.end_transaction(self.place.to_position(), committed_at);
             self.marked = Some(self.place.offset);
-        }
-    }
-
-    /// Before each statement's rows it is said again what they are of.
-    fn announce(&mut self, map: &TableMap<'_>) {
-        let is_known = |known: &Announced| {
-            *known.names[0] == *map.schema && *known.names[1] == *map.table && *known.columns == *map.columns
-        };
-        if self.announced.get(&map.id).is_some_and(is_known) {
-            return;
-        }
-        let name = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let table = self.by_name.get(&TableName::new(name(map.schema), name(map.table))).copied();
-        if let Some(at) = table.filter(|at| !self.tables[*at].ended) {
-            let columns = &self.tables[at].columns;
-            let fits = columns.len() == map.columns.len()
-                && columns.iter().zip(&map.columns).all(|(column, logged)| column.is(*logged));
-            if !fits {
-                let text = format!(
-                    "The rows of {} in the log have other columns than when it was planned.",
-                    self.tables[at].name
-                );
-                self.end_table(at, Problem::new(Fault::Data, "table-altered", text).advice("Reload the table."));
-            }
-        }
-        let names = [map.schema.into(), map.table.into()];
-        self.announced.insert(map.id, Announced { names, table, columns: map.columns.clone().into() });
-    }
-
-    fn rows(&mut self, rows: Rows<'_>) -> Result<(), Problem> {
-        let Some(announced) = self.announced.get(&rows.table) else {
-            return Err(malformed(Malformed("rows come of a table that was not announced"), &self.place));
-        };
-        let Some(at) = announced.table.filter(|at| !self.tables[*at].ended) else { return Ok(()) };
-        let columns = Arc::clone(&announced.columns);
-        if columns.len() != rows.columns() {
-            return Err(malformed(Malformed("rows have another number of columns than their table"), &self.place));
-        }
-        match self.take_rows(at, &columns, rows) {
-            Ok(()) => Ok(()),
-            Err(Failed::Malformed(cause)) => Err(malformed(cause, &self.place)),
-            Err(Failed::Row(problem)) => {
-                self.end_table(at, problem);
-                Ok(())
-            }
-        }
-    }
-
-    fn take_rows(&mut self, at: usize, columns: &[LoggedColumn], mut rows: Rows<'_>) -> Result<(), Failed> {
-        let Self { tables, batch, scratch, .. } = self;
-        let table = &tables[at];
-        let kind = rows.kind;
-        let (mut old, mut new) = (Image::of(table), Image::of(table));
-        loop {
-            let is_there = match kind {
-                RowKind::Write => new.read(&mut rows, true, columns)?,
-                RowKind::Delete | RowKind::Update => old.read(&mut rows, false, columns)?,
-            };
-            if !is_there {
-                return Ok(());
-            }
-            if kind == RowKind::Update && !new.read(&mut rows, true, columns)? {
-                return Err(Malformed("an update has no new row").into());
-            }
-            match kind {
-                RowKind::Write => {
-                    let row = new.push(table, batch, scratch, Part::Whole)?;
-                    batch.push_change(table.id, ChangeKind::Insert, None, Some(row));
-                }
-                RowKind::Delete => {
-                    let row = old.push(table, batch, scratch, Part::of_old(table))?;
-                    batch.push_change(table.id, ChangeKind::Delete, Some(row), None);
-                }
-                RowKind::Update => {
-                    let is_needed = table.key.is_empty() || new.moves(&old, &table.key);
-                    let before = is_needed.then(|| old.push(table, batch, scratch, Part::of_old(table))).transpose()?;
-                    new.take_key(&old, &table.key);
-                    let part = if table.key.is_empty() { Part::Whole } else { Part::Changed };
-                    let after = new.push(table, batch, scratch, part)?;
-                    batch.push_change(table.id, ChangeKind::Update, before, Some(after));
-                }
-            }
         }
     }
 
@@ -477,7 +387,7 @@ impl Assembler {
             && batch.is_open()
         {
             let tables = &self.tables;
-            self.batch.append_changes(&batch, end..batch.changes().len(), |table| tables[table.index()].width);
+            self.batch.append_changes(&batch, end..batch.changes().len(), |table| tables.width(table));
             batch.truncate_changes(end);
             if let Some(open) = &mut self.open {
                 open.savepoints.iter_mut().for_each(|(_, changes)| *changes = changes.saturating_sub(end));
@@ -492,115 +402,36 @@ impl Assembler {
             let place = Place { offset: open.begin.offset + 1, ..open.begin.clone() };
             (open_end, open_committed_at) = (Some(place.to_position()), Some(open.committed_at));
         }
+        let barriers = std::mem::take(&mut self.barriers);
+        let layouts = std::mem::replace(&mut self.layouts, std::mem::take(&mut self.layouts_behind));
+        if !self.layouts.is_empty() {
+            self.close(false, self.seen);
+        }
         Taken {
             batch,
+            layouts,
             open_end,
             open_committed_at,
-            barriers: std::mem::take(&mut self.barriers),
+            barriers,
             tables_came: std::mem::take(&mut self.tables_came),
         }
     }
 
     /// Whether the log went on without a change of ours.
     pub(super) fn has_progress(&self) -> bool {
-        self.open.is_none() && self.packed.is_none() && self.marked.is_none_or(|marked| self.place.offset > marked)
+        let is_between = self.open.is_none() && self.packed.is_none() && !self.is_full();
+        is_between && self.marked.is_none_or(|marked| self.place.offset > marked)
     }
 }
 
-/// Which cells of an image are written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    /// All, and all must be there.
-    Whole,
-    /// Those of the key; the others are nothing.
-    Key,
-    /// Those that are there.
-    Changed,
-}
-
-impl Part {
-    fn of_old(table: &Followed) -> Self {
-        if table.key.is_empty() { Self::Whole } else { Self::Key }
-    }
-}
-
-/// One image of a row: its cells in the plan's order, each with its column in the log.
-struct Image<'a> {
-    cells: Vec<Option<Value<'a>>>,
-    /// The log's column of each cell.
-    columns: Vec<usize>,
-}
-
-impl<'a> Image<'a> {
-    fn of(table: &Followed) -> Self {
-        let mut columns = vec![0; table.width];
-        for (at, column) in table.columns.iter().enumerate() {
-            if let Some(cell) = column.cell {
-                columns[cell] = at;
-            }
-        }
-        Self { cells: vec![None; table.columns.len()], columns }
-    }
-
-    fn read(&mut self, rows: &mut Rows<'a>, is_new: bool, columns: &[LoggedColumn]) -> Result<bool, Malformed> {
-        rows.next(is_new, columns, |at, value| {
-            self.cells[at] = value;
-            Ok(())
-        })
-    }
-
-    fn cell(&self, cell: usize) -> Option<Value<'a>> {
-        self.cells[self.columns[cell]]
-    }
-
-    /// Whether the key is another one than before.
-    fn moves(&self, old: &Self, key: &[usize]) -> bool {
-        key.iter().any(|at| self.cell(*at).is_some() && self.cell(*at) != old.cell(*at))
-    }
-
-    /// A new row may leave out the key that stays.
-    fn take_key(&mut self, old: &Self, key: &[usize]) {
-        for at in key {
-            if self.cell(*at).is_none() {
-                self.cells[self.columns[*at]] = old.cell(*at);
-            }
-        }
-    }
-
-    fn push(
-        &self,
-        table: &Followed,
-        batch: &mut Batch,
-        scratch: &mut Scratch,
-        part: Part,
-    ) -> Result<wavemark_domain::batch::RowStart, Failed> {
-        let row = batch.begin_row();
-        for cell in 0..table.width {
-            let column = &table.columns[self.columns[cell]];
-            match self.cell(cell) {
-                _ if part == Part::Key && !table.key.contains(&cell) => batch.push_marker(Cell::NULL),
-                Some(value) => column.push(batch, value, scratch).map_err(Failed::Row)?,
-                None if part == Part::Changed => batch.push_marker(Cell::UNCHANGED),
-                None => return Err(Failed::Row(incomplete(table))),
-            }
-        }
-        Ok(row)
-    }
-}
-
-/// A name in a statement that was run in a schema.
-fn qualified(schema: &str, name: &str) -> TableName {
-    match name.split_once('.') {
-        Some((schema, table)) => TableName::new(schema, table),
-        None => TableName::new(schema, name),
-    }
-}
-
-fn incomplete(table: &Followed) -> Problem {
-    let text = format!("The log has a row of {} without all of its columns where all are needed.", table.name);
-    Problem::new(Fault::Data, "row-incomplete", text).advice(
-        "SET GLOBAL binlog_row_image = FULL at the source, let its sessions connect anew, and reload the table.",
-    )
+/// Passing over an event that nobody here knows could be passing over rows.
+fn unknown(kind: u8, place: &Place) -> Problem {
+    let text = format!(
+        "The source's log has an event of a kind that this version does not know, at {}:{}: number {kind}.",
+        place.file, place.offset
+    );
+    Problem::new(Fault::Settings, "log-event-unknown", text)
+        .advice("Switch off at the server what writes it, then reload the tables; or use a version that knows it.")
 }
 
 fn malformed(cause: Malformed, place: &Place) -> Problem {
