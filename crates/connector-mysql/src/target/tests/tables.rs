@@ -478,7 +478,7 @@ async fn a_column_that_comes_brings_a_value_for_the_rows_that_are_there<P: Share
     connection.execute(&format!("ALTER TABLE t_a MODIFY COLUMN {definition}")).await.unwrap();
 }
 
-/// The most texts that every server takes; what is declared for more it may still refuse.
+/// So many texts go on a page whatever they hold; of more columns each row is looked at.
 async fn a_wide_table_is_made_and_holds_its_rows<P: Shared>() {
     let database = Database::<P>::new();
     let mut connection = database.connect().await;
@@ -502,6 +502,14 @@ async fn a_wide_table_is_made_and_holds_its_rows<P: Shared>() {
         let values = vec!["'abcdefghijabcdefghij'"; 185].join(", ");
         database.run(&format!("INSERT INTO t_{name} VALUES (1, {values})"));
     }
+    let names: Vec<String> = (0..900).map(|at| format!("c{at}")).collect();
+    let columns: Vec<(&str, Logical)> = names.iter().map(|name| (name.as_str(), ENDLESS)).collect();
+    let plan = plan(0, &database.name, "wider", &columns, &[], &Extras::default());
+    connection.execute(&create::create_table(&plan, &server).unwrap()).await.unwrap();
+    let insert = |text: &str| format!("INSERT INTO t_wider VALUES ({})", vec![text; 900].join(", "));
+    connection.execute(&insert("'ab'")).await.unwrap();
+    let refused = connection.execute(&insert("'abcdefghijabcdefghij'")).await.err().unwrap();
+    assert_eq!(refused.code(), Some(1118));
 }
 
 /// What no server could be asked is told by name.
