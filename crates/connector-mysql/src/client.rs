@@ -25,6 +25,9 @@ pub(crate) enum Refusal {
 const WRITING: &str = "SET SESSION foreign_key_checks = 0, wait_timeout = 2000000";
 const READ_COMMITTED: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
+/// A table whose widest row would be too wide is made nevertheless, and each row that is too wide is an error.
+pub(crate) const WIDE: &str = "SET SESSION innodb_strict_mode = OFF";
+
 /// Connects and logs in; nothing else.
 pub(crate) async fn log_in(settings: &Settings, writes: bool) -> Result<Connection, Refusal> {
     let tls = Tls::new(&settings.tls).map_err(|error| {
@@ -56,6 +59,8 @@ pub(crate) async fn open_to_write(settings: &Settings) -> Result<Connection, Pro
     for statement in [WRITING, READ_COMMITTED, &mode] {
         connection.query(statement).await.map_err(|cause| error::problem(&cause, "set up a session"))?;
     }
+    // Not every user may.
+    drop(connection.query(WIDE).await);
     let rows = connection.query("SELECT @@max_allowed_packet").await;
     let rows = rows.map_err(|cause| error::problem(&cause, "set up a session"))?;
     connection.most = rows.first().and_then(|row| row.number(0)).unwrap_or(usize::MAX);

@@ -74,9 +74,12 @@ async fn keys_and_indexes(
     for (name, rows) in by_table(query(connection, &sql).await?) {
         let Some(table) = tables.get_mut(&name) else { continue };
         let parts: Vec<Part> = rows.iter().map(part).collect();
-        table.key = parts.iter().filter(|part| part.index == PRIMARY).filter_map(|part| part.column.clone()).collect();
+        let key: Vec<&Part> = parts.iter().filter(|part| part.index == PRIMARY).collect();
+        table.key = key.iter().filter_map(|part| part.column.clone()).collect();
+        let is_whole = key.iter().all(|part| part.beginning.is_none());
+        let key_beginnings = if is_whole { Vec::new() } else { key.iter().map(|part| part.beginning).collect() };
         let found = indexes::indexes(table, &parts);
-        table.native = json!(TableNative { indexes: found, ..TableNative::of(table) });
+        table.native = json!(TableNative { indexes: found, key_beginnings, ..TableNative::of(table) });
     }
     Ok(())
 }
@@ -173,7 +176,7 @@ fn part(row: &Row) -> Part {
         index: row.text(2).unwrap_or_default(),
         column: row.text(3),
         unique: row.text(4).as_deref() == Some("0"),
-        prefix: row.text(5).is_some(),
+        beginning: row.number(5),
         descending: row.text(6).as_deref() == Some("D"),
         kind: row.text(7).unwrap_or_default(),
     }

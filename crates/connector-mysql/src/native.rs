@@ -16,6 +16,10 @@ pub(crate) struct TableNative {
     pub(crate) indexes: Vec<Index>,
     /// Foreign keys from this table.
     pub(crate) foreign_keys: Vec<ForeignKey>,
+    /// How much of each column's values the key has, in characters of a text and bytes of others; `None` for all. Empty if it has
+    /// all of all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) key_beginnings: Vec<Option<u32>>,
     /// Names of foreign keys by which the server deletes or changes rows of this table, and says nothing of it in its log.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) silent_keys: Vec<String>,

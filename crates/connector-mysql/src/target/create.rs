@@ -31,7 +31,8 @@ pub(crate) fn create_table(plan: &TablePlan, server: &Server) -> Result<String, 
     let mut parts = columns::definitions(plan, server)?;
     if !plan.in_target().key.is_empty() {
         let key: Vec<&str> = plan.in_target().key.iter().map(String::as_str).collect();
-        let (key, _) = columns::index_parts(plan, &key).ok_or_else(|| incomplete(plan))?;
+        let beginnings = TableNative::of(plan.in_target()).key_beginnings;
+        let (key, _) = columns::index_parts(plan, &key, &beginnings).ok_or_else(|| incomplete(plan))?;
         parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
     }
     parts.extend(counter(plan));
@@ -88,10 +89,13 @@ fn planned<'a>(plan: &'a TablePlan, name: &str) -> Result<&'a ColumnPlan, Proble
     found.ok_or_else(|| Problem::internal(format!("Column {name} of {} is not planned.", plan.name())))
 }
 
-/// A table of this session's alone, whose columns have the target's types and take NULL. `name_sql` is quoted.
+/// A table of this session's alone, whose columns have the target's types and take NULL. It has a key of its own, for there are
+/// servers that make no table without one (`sql_require_primary_key`), and rows are then read in the order in which they came.
+/// `name_sql` is quoted.
 pub(crate) fn staging_table(name_sql: &str, columns: &[TargetColumn]) -> String {
     let columns: Vec<String> = columns.iter().map(columns::staged).collect();
-    format!("CREATE TEMPORARY TABLE {name_sql} ({}) {OPTIONS}", columns.join(", "))
+    let row = "wavemark_row bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY";
+    format!("CREATE TEMPORARY TABLE {name_sql} ({}, {row}) {OPTIONS}", columns.join(", "))
 }
 
 /// One statement for the indexes that are not `there` yet; `None` if none is missing.
@@ -107,7 +111,7 @@ pub(crate) fn add_indexes(plan: &TablePlan, there: &[&str]) -> Option<String> {
 /// An index over columns that travel. One that tells no rows apart may have the beginnings of long values alone.
 fn definition(plan: &TablePlan, index: &Index) -> Option<String> {
     let columns: Vec<&str> = index.parts.iter().map(|part| part.column.as_str()).collect();
-    let (parts, is_whole) = columns::index_parts(plan, &columns)?;
+    let (parts, is_whole) = columns::index_parts(plan, &columns, &[])?;
     if index.unique && !is_whole {
         return None;
     }

@@ -202,9 +202,13 @@ pub(super) fn counting(plan: &TablePlan) -> Option<Counting> {
     Some(Counting { source_name: column.name.clone(), target_name })
 }
 
-/// Columns as an index has them, and whether it has all of each. Of a type without an end it can't, and a key of this family's
-/// that has such a column has no more of it; what else is declared of this family fitted at the source.
-pub(super) fn index_parts(plan: &TablePlan, columns: &[&str]) -> Option<(Vec<String>, bool)> {
+/// Columns as an index has them, and whether it has all of each. What is declared of this family fitted at the source, with as
+/// much of each column as `beginnings` says; of a type without an end no index has all.
+pub(super) fn index_parts(
+    plan: &TablePlan,
+    columns: &[&str],
+    beginnings: &[Option<u32>],
+) -> Option<(Vec<String>, bool)> {
     let natives: Option<Vec<ColumnNative>> = columns.iter().map(|name| native(plan, name)).collect();
     let natives = natives?;
     let sizes: Vec<u32> = natives.iter().map(size).collect();
@@ -212,13 +216,13 @@ pub(super) fn index_parts(plan: &TablePlan, columns: &[&str]) -> Option<(Vec<Str
     let mut parts = Vec::with_capacity(columns.len());
     for (at, share) in divide(&sizes, INDEX).into_iter().enumerate() {
         let native = &natives[at];
-        let mut part = quoted(target_name(plan, columns[at])?);
-        if share < sizes[at] && (plan.declared.is_some() || is_endless(native)) {
-            let unit = if native.charset.is_some() { CHARACTER } else { 1 };
-            part = format!("{part}({})", share / unit);
-            is_whole = false;
-        }
-        parts.push(part);
+        let unit = if native.charset.is_some() { CHARACTER } else { 1 };
+        let is_cut = share < sizes[at] && (plan.declared.is_some() || is_endless(native));
+        let own = beginnings.get(at).copied().flatten();
+        let beginning = own.or_else(|| is_cut.then_some(share / unit));
+        let name = quoted(target_name(plan, columns[at])?);
+        parts.push(beginning.map_or_else(|| name.clone(), |length| format!("{name}({length})")));
+        is_whole &= beginning.is_none();
     }
     Some((parts, is_whole))
 }

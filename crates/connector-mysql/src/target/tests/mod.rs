@@ -36,6 +36,7 @@ use wavemark_tests::mariadb::Installed;
 use wavemark_tests::mysql::Unpacked;
 use wavemark_tests::mysql_family::{Programs, Server};
 
+use crate::client::WIDE;
 use crate::discover;
 use crate::wire::{Connection, Login};
 
@@ -94,7 +95,7 @@ impl<P: Shared> Database<P> {
     pub(super) async fn connect(&self) -> Connection {
         let mut connection = log_in(self.server.port()).await;
         let session = format!("SET time_zone = '+00:00', sql_mode = '{}', NAMES utf8mb4", super::values::SQL_MODE);
-        for statement in [&session, &format!("USE {}", self.name)] {
+        for statement in [&session, WIDE, &format!("USE {}", self.name)] {
             connection.execute(statement).await.unwrap();
         }
         connection
