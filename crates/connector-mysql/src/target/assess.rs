@@ -33,7 +33,8 @@ fn finding(weight: Weight, code: &str, text: String, mend: Option<&str>) -> Find
 }
 
 async fn server(connection: &mut Connection) -> Result<Vec<Finding>, Problem> {
-    const SQL: &str = "SELECT @@global.read_only, @@local_infile, @@global.log_bin, @@session.binlog_format";
+    const SQL: &str = "SELECT @@global.read_only, @@local_infile, @@global.log_bin, @@session.binlog_format, \
+        @@global.innodb_flush_log_at_trx_commit, @@global.sync_binlog";
     let failed = |cause: WireError| problem(&cause, "look at the target server");
     let rows = connection.query(SQL).await.map_err(failed)?;
     let is_on =
@@ -57,6 +58,16 @@ async fn server(connection: &mut Connection) -> Result<Vec<Finding>, Problem> {
                     here."
                 .to_owned();
         findings.push(finding(Weight::Blocker, "target-binlog-format", text, Some("SET GLOBAL binlog_format = ROW")));
+    }
+    let flushes = rows.first().and_then(|row| row.text(4)).unwrap_or_default();
+    let syncs = rows.first().and_then(|row| row.text(5)).unwrap_or_default();
+    if flushes != "1" || (is_on(2) && syncs != "1") {
+        let text = format!(
+            "The target server does not write every commit to its disk (innodb_flush_log_at_trx_commit is {flushes}, \
+             sync_binlog {syncs}): if its machine dies it may lose waves that the source was told to forget."
+        );
+        let mend = "SET GLOBAL innodb_flush_log_at_trx_commit = 1; SET GLOBAL sync_binlog = 1";
+        findings.push(finding(Weight::Warning, "target-not-durable", text, Some(mend)));
     }
     Ok(findings)
 }
