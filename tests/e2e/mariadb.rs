@@ -98,6 +98,11 @@ async fn tables_are_altered_while_they_are_loaded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alteration_is_done_once_where_nobody_writes() {
+    schema::an_alteration_is_done_once_where_nobody_writes::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_parked_table_is_loaded_again_beside_the_others() {
     tables::a_parked_table_is_loaded_again_beside_the_others::<Installed>().await;
 }

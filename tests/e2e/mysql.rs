@@ -117,6 +117,12 @@ async fn tables_are_altered_while_they_are_loaded() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "wants MySQL 9: make test-mysql"]
+async fn an_alteration_is_done_once_where_nobody_writes() {
+    schema::an_alteration_is_done_once_where_nobody_writes::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
 async fn a_parked_table_is_loaded_again_beside_the_others() {
     tables::a_parked_table_is_loaded_again_beside_the_others::<Unpacked>().await;
 }

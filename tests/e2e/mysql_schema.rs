@@ -80,7 +80,7 @@ async fn becomes_equal<P: Dialect>(world: &World, source: &Server<P>) {
     let found = async || {
         let mut found = target_rows(world, &format!("{COLUMNS} AND table_catalog = current_database()")).await;
         found.sort();
-        if found == columns { target_rows(world, &sql).await } else { found }
+        if found == columns { rows_there(world, &sql).await } else { found }
     };
     let end = std::time::Instant::now() + Duration::from_mins(1);
     while found().await != expected && std::time::Instant::now() < end {
@@ -91,6 +91,12 @@ async fn becomes_equal<P: Dialect>(world: &World, source: &Server<P>) {
         assert_eq!(found, expected, "of {columns:?}");
     }
     assert_eq!(found.len(), expected.len());
+}
+
+/// The rows of a table that may be on its way to another name.
+async fn rows_there(world: &World, sql: &str) -> Vec<String> {
+    let rows = world.pair.target_client().await.unwrap().query(sql, &[]).await.unwrap_or_default();
+    rows.iter().map(|row| row.get(0)).collect()
 }
 
 /// Rows that come, change and go in transactions of their own while the table is altered: what they name is there all the
@@ -305,4 +311,34 @@ pub(crate) async fn tables_are_altered_while_they_are_loaded<P: Dialect + 'stati
     becomes_equal(&world, &source).await;
     source.execute("USE shop; UPDATE orders SET b = 9 WHERE id % 5 = 0").unwrap();
     becomes_equal(&world, &source).await;
+}
+
+/// The statement lies behind the bookmark for as long as nobody writes: whoever goes on meets it once more, and does it once.
+pub(crate) async fn an_alteration_is_done_once_where_nobody_writes<P: Dialect>() {
+    let (mut world, source, task) = followed::<P>(&json!({"idle_seconds": 600, "renamed_tables": "apply"})).await;
+    let columns = "SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'shop.orders'::regclass AND attnum > 0 AND NOT attisdropped";
+    source
+        .execute("USE shop; ALTER TABLE orders ADD m int NOT NULL DEFAULT 7, RENAME COLUMN n TO k, ALGORITHM = COPY")
+        .unwrap();
+    until(async || target_rows(&world, columns).await == ["id k note m"]).await;
+    for (statement, wanted) in [
+        ("RENAME COLUMN k TO m, RENAME COLUMN m TO k", "id m note k"),
+        ("RENAME COLUMN k TO m, RENAME COLUMN m TO k", "id k note m"),
+        ("DROP m, ADD m int DEFAULT 8", "id k note m"),
+        ("RENAME COLUMN k TO m, RENAME COLUMN m TO k", "id m note k"),
+    ] {
+        source.execute(&format!("ALTER TABLE shop.orders {statement}")).unwrap();
+        until(async || target_rows(&world, columns).await == [wanted]).await;
+        world.installation.workers[0].kill().unwrap();
+        world.installation.workers[0].start().unwrap();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    reaches(&world, task, "orders", "live").await;
+    assert_eq!(target_rows(&world, columns).await, ["id m note k"]);
+    becomes_equal(&world, &source).await;
+    // Another table under the name that one had, and that one under another.
+    source.execute("USE shop; RENAME TABLE orders TO kept; CREATE TABLE orders LIKE kept; INSERT INTO orders (m) VALUES (1); RENAME TABLE orders TO away, kept TO orders").unwrap();
+    source.execute("USE shop; UPDATE orders SET m = m + 1, k = 5 WHERE id % 2 = 0; DROP TABLE away").unwrap();
+    becomes_equal(&world, &source).await;
+    assert_eq!(problem(&world, task, "orders").await, "");
 }

@@ -432,7 +432,7 @@ async fn orders_become_equal<P: Dialect>(from: &Server<P>, to: &Server<P>) {
     let columns = "SELECT column_name, column_type, is_nullable, column_default FROM information_schema.columns \
         WHERE table_schema = 'shop' AND table_name = 'orders' ORDER BY column_name";
     becomes_equal(from, to, &[columns]).await;
-    let names = "SELECT group_concat(column_name ORDER BY column_name) FROM information_schema.columns \
+    let names = "SELECT group_concat('hex(', column_name, ')' ORDER BY column_name) FROM information_schema.columns \
         WHERE table_schema = 'shop' AND table_name = 'orders'";
     let names = from.rows(names).unwrap().remove(0);
     becomes_equal(from, to, &[&format!("SELECT {names} FROM shop.orders ORDER BY id")]).await;

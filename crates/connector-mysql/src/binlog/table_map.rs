@@ -72,7 +72,7 @@ impl<'a> TableMap<'a> {
 
 /// The names among what else is said of columns, each part behind its number and its length. What can't be read there is
 /// not needed.
-fn names<'a>(mut fields: Fields<'a>, count: usize) -> Option<Vec<&'a [u8]>> {
+fn names(mut fields: Fields<'_>, count: usize) -> Option<Vec<&[u8]>> {
     // Which columns may be NULL.
     fields.take(count.div_ceil(8)).ok()?;
     loop {

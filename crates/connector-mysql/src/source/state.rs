@@ -47,6 +47,7 @@ pub(super) async fn server(control: &mut Connection) -> Result<Server, Problem> 
     Ok(Server {
         dialect: Dialect::of(&control.version),
         folds_names: folds != 0,
+        lowers_names: folds == 1,
         logs_actions: discover::logs_actions(control).await,
     })
 }

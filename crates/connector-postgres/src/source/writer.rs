@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 use wavemark_domain::batch::RowStart;
 use wavemark_domain::{Batch, Cell, ChangeKind, Problem, Relayout, TableId, TableName};
 
-use super::canonical::Unreadable;
+use super::canonical::{Form, Unreadable};
 use super::layout::{Expected, Layout, Use, changed, dropped};
 use super::oversized::Oversized;
 use super::told::{Altered, Rewrite};
@@ -463,10 +463,14 @@ fn push(batch: &mut Batch, at: usize, column: Use, cell: pgoutput::Cell<'_>) -> 
         (pgoutput::Cell::Binary(value), None) => batch.push_value(value),
         (pgoutput::Cell::Null, _) => batch.push_marker(Cell::NULL),
         (pgoutput::Cell::Unchanged, _) => batch.push_marker(Cell::UNCHANGED),
-        (pgoutput::Cell::Text(text), Some(form)) => {
-            batch.push_written(|out| form.write(text, out)).map_err(|why| Unfit::Value(at, why))?;
-        }
+        (pgoutput::Cell::Text(text), Some(form)) => push_text(batch, at, form, text)?,
         (pgoutput::Cell::Binary(_), Some(_)) | (pgoutput::Cell::Text(_), None) => return Err(Unfit::Form),
     }
     Ok(())
+}
+
+/// Apart, so that what all other rows go through stays small.
+#[inline(never)]
+fn push_text(batch: &mut Batch, at: usize, form: Form, text: &[u8]) -> Result<(), Unfit> {
+    batch.push_written(|out| form.write(text, out)).map_err(|why| Unfit::Value(at, why))
 }

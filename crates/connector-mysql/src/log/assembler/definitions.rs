@@ -29,12 +29,23 @@ impl Assembler {
             Definition::DropSchema(schema) => self.drop_schema(&schema),
             Definition::Create { table, replaces } => self.create(&qualified(told, &table), replaces),
             Definition::Rename(renames) => {
-                let renames: Vec<_> =
-                    renames.iter().map(|(from, to)| (qualified(told, from), qualified(told, to))).collect();
+                let renames: Vec<_> = renames
+                    .iter()
+                    .map(|(from, to)| (self.kept(qualified(told, from)), self.kept(qualified(told, to))))
+                    .collect();
                 self.rename(&renames);
             }
             Definition::Alter(alter) => self.alter(told, &alter),
             Definition::Unread => self.unread(told),
+        }
+    }
+
+    /// A name as the server keeps it.
+    fn kept(&self, name: TableName) -> TableName {
+        if self.rules.server.lowers_names {
+            TableName::new(name.schema.to_lowercase(), name.table.to_lowercase())
+        } else {
+            name
         }
     }
 
@@ -156,7 +167,7 @@ impl Assembler {
             // Whether it went to the schema that the statement was run in depends on the server.
             return Err(changed(name, &format!("it is now named {}", to.table)));
         }
-        let to = qualified(told, to);
+        let to = self.kept(qualified(told, to));
         if self.tables.is_one_name(name, &to) {
             return Ok(name.clone());
         }

@@ -1,24 +1,25 @@
 //! From the log's events to changes of the task's tables, transaction by transaction: `followed` knows the tables, `rows` their
-//! rows, `definitions` what statements do to them.
+//! rows, `definitions` what statements do to them, `transactions` where each begins and ends.
 
 mod definitions;
 mod followed;
 mod rows;
+mod transactions;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use wavemark_domain::{Batch, ChangeKind, Fault, Position, Problem, Relayout, TableId, TablePlan};
+use wavemark_domain::{Batch, Fault, Position, Problem, Relayout, TableId, TablePlan};
 
 use super::columns::Scratch;
 use super::file_too_large;
 use super::layout::Rules;
-use super::statement::{Statement, Told};
-use crate::binlog::{Checksum, Event, Events, LoggedColumn, Query};
+use crate::binlog::{Checksum, Event, Events, LoggedColumn};
 use crate::fields::Malformed;
 use crate::position::Place;
 use followed::Tables;
+use transactions::Open;
 
 #[cfg(test)]
 mod tests;
@@ -72,17 +73,6 @@ pub(super) struct Assembler {
     /// When the last event was written (microseconds since 1970).
     seen: i64,
     scratch: Scratch,
-}
-
-/// A transaction that is being read.
-struct Open {
-    /// Where it begins.
-    begin: Place,
-    committed_at: i64,
-    /// Savepoints, each with the number of changes before it.
-    savepoints: Vec<(String, usize)>,
-    /// Whether a part of it was given out.
-    is_given: bool,
 }
 
 /// A transaction that came in one event and is being unpacked.
@@ -259,48 +249,6 @@ impl Assembler {
         Ok(())
     }
 
-    fn begin(&mut self, begin: Place, committed_at: i64) {
-        self.open = Some(Open { begin, committed_at, savepoints: Vec::new(), is_given: false });
-    }
-
-    fn query(&mut self, query: &Query<'_>, begin: Place, at: i64) {
-        if !std::mem::take(&mut self.is_announced) {
-            self.statement(query, begin, at);
-        }
-        if self.open.is_none() {
-            self.end(at);
-        }
-    }
-
-    fn statement(&mut self, query: &Query<'_>, begin: Place, at: i64) {
-        let told = Told::of(query);
-        match Statement::of(&told.text) {
-            Statement::Begin | Statement::XaBegin => self.begin(begin, at),
-            Statement::Commit => self.end(at),
-            Statement::Rollback => self.roll_back(0, at),
-            Statement::Savepoint(name) => {
-                let changes = self.batch.changes().len();
-                if let Some(open) = &mut self.open {
-                    open.savepoints.retain(|(other, _)| other != name);
-                    open.savepoints.push((name.to_owned(), changes));
-                }
-            }
-            Statement::RollbackTo(name) => {
-                let found = self.open.as_ref().and_then(|open| open.savepoints.iter().find(|(other, _)| other == name));
-                match found.map(|(_, changes)| *changes) {
-                    Some(changes) => self.take_back(changes),
-                    None => self.end_touched("rolls back to a savepoint that is not in the log"),
-                }
-            }
-            Statement::Release => {}
-            Statement::Xa => {
-                self.end_touched("is prepared (XA), and committed or not later, which is not followed yet");
-                self.end(at);
-            }
-            Statement::Defines => self.define(&told),
-        }
-    }
-
     /// A layout holds from here on, with rows or without: the statement is a transaction of its own.
     fn take_up(&mut self, relayout: Relayout) {
         let list = if self.batch.is_empty() { &mut self.layouts } else { &mut self.layouts_behind };
@@ -311,68 +259,6 @@ impl Assembler {
         if self.tables.end(at) {
             let table = self.tables.at(at);
             self.ending.push((table.id, problem.table(table.name())));
-        }
-    }
-
-    /// Ends every table that the open transaction has written so far.
-    fn end_touched(&mut self, why: &str) {
-        let first = self.batch.transactions().last().map_or(0, |mark| mark.changes_end);
-        let mut touched: Vec<usize> = self.batch.changes()[first..].iter().map(|change| change.table.index()).collect();
-        touched.sort_unstable();
-        touched.dedup();
-        self.take_back(0);
-        for at in touched {
-            let text = format!("A transaction that writes {} {why}.", self.tables.at(at).name());
-            self.end_table(at, Problem::new(Fault::Data, "transaction-not-followed", text).advice("Reload the table."));
-        }
-    }
-
-    /// Takes back what the open transaction did after so many changes.
-    fn take_back(&mut self, changes: usize) {
-        let first = self.batch.transactions().last().map_or(0, |mark| mark.changes_end);
-        if self.open.as_ref().is_some_and(|open| open.is_given) {
-            // What is in the target's hands already can't be taken back by itself.
-            for at in 0..self.tables.len() {
-                let text = format!(
-                    "A large transaction that may write {} was rolled back in the log.",
-                    self.tables.at(at).name()
-                );
-                self.end_table(
-                    at,
-                    Problem::new(Fault::Data, "transaction-not-followed", text).advice("Reload the table."),
-                );
-            }
-            return;
-        }
-        self.batch.truncate_changes(changes.max(first));
-    }
-
-    fn roll_back(&mut self, changes: usize, at: i64) {
-        self.take_back(changes);
-        self.end(at);
-    }
-
-    /// The transaction is over, or there was none.
-    ///
-    /// Invariant: layouts and ends of tables that one statement brings share its place, and the layouts come first, for they
-    /// leave the bookmark where it is.
-    fn end(&mut self, committed_at: i64) {
-        let was_given = self.open.take().is_some_and(|open| open.is_given);
-        if !self.is_full() {
-            self.close(was_given, committed_at);
-        }
-    }
-
-    fn close(&mut self, was_given: bool, committed_at: i64) {
-        for (table, problem) in self.ending.drain(..) {
-            self.batch.push_change(table, ChangeKind::Barrier, None, None);
-            self.barriers.push((table, problem));
-        }
-        let has_layouts = !self.layouts.is_empty() && self.batch.transactions().is_empty();
-        // One of which all was given out already has its end to give.
-        if was_given || has_layouts || self.batch.is_open() {
-            self.batch.end_transaction(self.place.to_position(), committed_at);
-            self.marked = Some(self.place.offset);
         }
     }
 

@@ -5,7 +5,7 @@ use wavemark_connector::source::Replan;
 use wavemark_domain::catalog::TableKind;
 use wavemark_domain::layout::RenamedTablePolicy;
 use wavemark_domain::task::TaskSettings;
-use wavemark_domain::{Column, ColumnPlan, Encoding, LayoutStep, Table, TableName};
+use wavemark_domain::{ChangeKind, Column, ColumnPlan, Encoding, LayoutStep, Table, TableName};
 
 use super::*;
 use crate::defaults::Dialect;
@@ -68,7 +68,7 @@ impl Replan for Whole {
 }
 
 fn rules(settings: TaskSettings) -> Rules {
-    let server = Server { dialect: Dialect::Mysql, folds_names: false, logs_actions: false };
+    let server = Server { dialect: Dialect::Mysql, folds_names: false, lowers_names: false, logs_actions: false };
     Rules { replan: Some(Arc::new(Whole)), settings, server }
 }
 

@@ -2,7 +2,7 @@
 
 use super::column::{self, ColumnDefinition};
 use super::options;
-use super::tokens::Rest;
+use super::rest::Rest;
 use super::{Modes, Named, has, named};
 
 /// What is done to one table.
@@ -112,23 +112,23 @@ fn spec(rest: &mut Rest<'_>, modes: Modes) -> Option<Spec> {
 }
 
 /// What stands up to the next part changes nothing.
-fn nothing(rest: &mut Rest<'_>) -> Option<Spec> {
+fn nothing(rest: &mut Rest<'_>) -> Spec {
     rest.up_to_next();
-    Some(Spec::Nothing)
+    Spec::Nothing
 }
 
 fn add(rest: &mut Rest<'_>, modes: Modes) -> Option<Spec> {
     rest.next();
     match (rest.upper().as_str(), rest.upper_at(1).as_str()) {
-        ("INDEX" | "KEY" | "FULLTEXT" | "SPATIAL" | "UNIQUE" | "CHECK", _) => nothing(rest),
-        ("PRIMARY", _) => key(rest),
-        ("FOREIGN", _) => foreign_key(rest),
+        ("INDEX" | "KEY" | "FULLTEXT" | "SPATIAL" | "UNIQUE" | "CHECK", _) => Some(nothing(rest)),
+        ("PRIMARY", _) => Some(key(rest)),
+        ("FOREIGN", _) => Some(foreign_key(rest)),
         ("CONSTRAINT", _) => constraint(rest),
         ("PARTITION", _) => {
             while rest.next().is_some() {}
             Some(Spec::Nothing)
         }
-        ("SYSTEM", "VERSIONING") | ("PERIOD", "FOR") => history(rest),
+        ("SYSTEM", "VERSIONING") | ("PERIOD", "FOR") => Some(history(rest)),
         _ => {
             rest.words(&["COLUMN"]);
             let if_not_exists = rest.words(&["IF", "NOT", "EXISTS"]);
@@ -170,42 +170,42 @@ fn constraint(rest: &mut Rest<'_>) -> Option<Spec> {
         rest.name()?;
     }
     match rest.upper().as_str() {
-        "PRIMARY" => key(rest),
-        "FOREIGN" => foreign_key(rest),
-        "UNIQUE" | "CHECK" => nothing(rest),
+        "PRIMARY" => Some(key(rest)),
+        "FOREIGN" => Some(foreign_key(rest)),
+        "UNIQUE" | "CHECK" => Some(nothing(rest)),
         _ => None,
     }
 }
 
-fn key(rest: &mut Rest<'_>) -> Option<Spec> {
+fn key(rest: &mut Rest<'_>) -> Spec {
     rest.up_to_next();
-    Some(Spec::Key)
+    Spec::Key
 }
 
-fn history(rest: &mut Rest<'_>) -> Option<Spec> {
+fn history(rest: &mut Rest<'_>) -> Spec {
     rest.up_to_next();
-    Some(Spec::Rows { how: "its history is kept otherwise", with: None })
+    Spec::Rows { how: "its history is kept otherwise", with: None }
 }
 
-fn foreign_key(rest: &mut Rest<'_>) -> Option<Spec> {
+fn foreign_key(rest: &mut Rest<'_>) -> Spec {
     let all = rest.up_to_next();
     let acts =
         ["CASCADE", "SET"].iter().any(|act| ["DELETE", "UPDATE"].iter().any(|event| has(all, &["ON", event, act])));
-    Some(Spec::ForeignKey { acts })
+    Spec::ForeignKey { acts }
 }
 
 fn drop_of(rest: &mut Rest<'_>) -> Option<Spec> {
     rest.next();
     let second = rest.upper();
     match second.as_str() {
-        "PRIMARY" => key(rest),
+        "PRIMARY" => Some(key(rest)),
         "PARTITION" => {
             while rest.next().is_some() {}
             Some(Spec::Rows { how: "a partition was dropped with its rows", with: None })
         }
-        "SYSTEM" if rest.upper_at(1) == "VERSIONING" => history(rest),
-        "PERIOD" if rest.upper_at(1) == "FOR" => history(rest),
-        "FOREIGN" => nothing(rest),
+        "SYSTEM" if rest.upper_at(1) == "VERSIONING" => Some(history(rest)),
+        "PERIOD" if rest.upper_at(1) == "FOR" => Some(history(rest)),
+        "FOREIGN" => Some(nothing(rest)),
         "INDEX" | "KEY" | "CHECK" | "CONSTRAINT" => {
             rest.next();
             rest.words(&["IF", "EXISTS"]);
@@ -226,18 +226,18 @@ fn drop_of(rest: &mut Rest<'_>) -> Option<Spec> {
 fn default(rest: &mut Rest<'_>) -> Option<Spec> {
     rest.next();
     if rest.one_of(&["INDEX", "KEY", "CHECK", "CONSTRAINT"]) {
-        return nothing(rest);
+        return Some(nothing(rest));
     }
     rest.words(&["COLUMN"]);
     rest.words(&["IF", "EXISTS"]);
     rest.name()?;
-    ["SET", "DROP"].contains(&rest.upper().as_str()).then(|| nothing(rest)).flatten()
+    ["SET", "DROP"].contains(&rest.upper().as_str()).then(|| nothing(rest))
 }
 
 fn rename(rest: &mut Rest<'_>) -> Option<Spec> {
     rest.next();
     if rest.one_of(&["INDEX", "KEY"]) {
-        return nothing(rest);
+        return Some(nothing(rest));
     }
     if rest.words(&["COLUMN"]) {
         let if_exists = rest.words(&["IF", "EXISTS"]);

@@ -2,7 +2,8 @@
 
 use super::Modes;
 use super::kinds::{self, Kind};
-use super::tokens::{Rest, Token};
+use super::rest::Rest;
+use super::tokens::Token;
 
 /// What rows get that say nothing of the column.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,7 @@ pub(crate) enum Given {
 
 /// One column.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of its own")]
 pub(crate) struct ColumnDefinition {
     pub(crate) name: String,
     pub(crate) kind: Kind,

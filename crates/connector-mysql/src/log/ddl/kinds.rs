@@ -1,7 +1,8 @@
 //! Types by all of their names, as `information_schema` tells them.
 
 use super::Modes;
-use super::tokens::{Rest, Token};
+use super::rest::Rest;
+use super::tokens::Token;
 use crate::native::ColumnNative;
 
 /// A column's type.
@@ -23,23 +24,28 @@ pub(super) fn read(rest: &mut Rest<'_>, modes: Modes) -> Option<Kind> {
         kind.native.data_type.as_str(),
         "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "decimal" | "float" | "double"
     );
-    while is_number {
+    if is_number {
+        sign(rest, &mut kind);
+    }
+    Some(kind)
+}
+
+/// What stands behind a number's type. One that is filled with zeros has no sign.
+fn sign(rest: &mut Rest<'_>, kind: &mut Kind) {
+    let mut is_filled = false;
+    loop {
         if rest.words(&["UNSIGNED"]) {
             kind.native.unsigned = true;
         } else if rest.words(&["ZEROFILL"]) {
             kind.native.unsigned = true;
-            kind.declared.push_str(" zerofill");
+            is_filled = true;
         } else if !rest.words(&["SIGNED"]) {
             break;
         }
     }
     if kind.native.unsigned {
-        kind.declared = match kind.declared.strip_suffix(" zerofill") {
-            Some(plain) => format!("{plain} unsigned zerofill"),
-            None => format!("{} unsigned", kind.declared),
-        };
+        kind.declared.push_str(if is_filled { " unsigned zerofill" } else { " unsigned" });
     }
-    Some(kind)
 }
 
 fn named(word: &str, rest: &mut Rest<'_>, modes: Modes) -> Option<Kind> {
@@ -119,22 +125,22 @@ fn length(rest: &mut Rest<'_>, otherwise: u32) -> Option<u32> {
     rest.sign(')').then_some(length)
 }
 
-/// One or two numbers in brackets.
-fn digits(rest: &mut Rest<'_>) -> Option<Option<(u16, Option<u16>)>> {
+/// Numbers in brackets, up to two.
+fn digits(rest: &mut Rest<'_>) -> Option<Vec<u16>> {
     if !rest.sign('(') {
-        return Some(None);
+        return Some(Vec::new());
     }
-    let first = u16::try_from(rest.number()?).ok()?;
-    let second = if rest.sign(',') { Some(u16::try_from(rest.number()?).ok()?) } else { None };
-    rest.sign(')').then_some(Some((first, second)))
+    let mut numbers = vec![u16::try_from(rest.number()?).ok()?];
+    if rest.sign(',') {
+        numbers.push(u16::try_from(rest.number()?).ok()?);
+    }
+    rest.sign(')').then_some(numbers)
 }
 
 fn decimal(rest: &mut Rest<'_>) -> Option<Kind> {
-    let (mut precision, scale) = digits(rest)?.unwrap_or((10, None));
-    let scale = scale.unwrap_or(0);
-    if precision == 0 {
-        precision = 10;
-    }
+    let digits = digits(rest)?;
+    let precision = digits.first().copied().filter(|precision| *precision > 0).unwrap_or(10);
+    let scale = digits.get(1).copied().unwrap_or(0);
     (scale <= precision).then(|| {
         with(kind("decimal", &format!("decimal({precision},{scale})")), |native| {
             native.precision = Some(precision);
@@ -145,20 +151,20 @@ fn decimal(rest: &mut Rest<'_>) -> Option<Kind> {
 
 /// With one number in brackets it is as exact as that says; with two it rounds.
 fn float(rest: &mut Rest<'_>) -> Option<Kind> {
-    Some(match digits(rest)? {
-        Some((25..=53, None)) => kind("double", "double"),
-        None | Some((0..=24, None)) => kind("float", "float"),
-        Some((_, None)) => return None,
-        Some((all, Some(behind))) => rounded("float", all, behind),
+    Some(match digits(rest)?[..] {
+        [] | [0..=24] => kind("float", "float"),
+        [25..=53] => kind("double", "double"),
+        [all, behind] => rounded("float", all, behind),
+        _ => return None,
     })
 }
 
 fn double(rest: &mut Rest<'_>) -> Option<Kind> {
     rest.words(&["PRECISION"]);
-    Some(match digits(rest)? {
-        None => kind("double", "double"),
-        Some((_, None)) => return None,
-        Some((all, Some(behind))) => rounded("double", all, behind),
+    Some(match digits(rest)?[..] {
+        [] => kind("double", "double"),
+        [all, behind] => rounded("double", all, behind),
+        _ => return None,
     })
 }
 

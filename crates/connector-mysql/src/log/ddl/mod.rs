@@ -7,6 +7,7 @@ mod alter;
 mod column;
 mod kinds;
 mod options;
+mod rest;
 mod tokens;
 
 #[cfg(test)]
@@ -15,10 +16,12 @@ mod tests;
 pub(crate) use alter::{Alter, Place, Spec};
 pub(crate) use column::{ColumnDefinition, Given};
 
-use tokens::{Rest, Token};
+use rest::Rest;
+use tokens::Token;
 
 /// What a statement was run with, as far as it says what its text means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a mode of the server's own")]
 pub(crate) struct Modes {
     /// `"…"` is a name, not a text.
     pub(crate) ansi_quotes: bool,

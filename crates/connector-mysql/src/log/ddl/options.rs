@@ -2,7 +2,8 @@
 
 use super::alter::Spec;
 use super::named;
-use super::tokens::{Rest, Token};
+use super::rest::Rest;
+use super::tokens::Token;
 
 /// Options whose value is one word, number or text, and which say nothing of rows and columns.
 const PLAIN: [&str; 33] = [
@@ -56,20 +57,20 @@ pub(super) fn read(rest: &mut Rest<'_>) -> Option<Spec> {
             let keeps = ENGINES.iter().any(|known| engine.eq_ignore_ascii_case(known));
             Some(if keeps { Spec::Nothing } else { rows("its engine may keep no rows") })
         }
-        ("FORCE", _) => passed(rest, 1),
-        ("ENABLE" | "DISABLE", "KEYS") | ("WITH" | "WITHOUT", "VALIDATION") => passed(rest, 2),
+        ("FORCE", _) => Some(passed(rest, 1)),
+        ("ENABLE" | "DISABLE", "KEYS") | ("WITH" | "WITHOUT", "VALIDATION") => Some(passed(rest, 2)),
         ("ORDER", "BY") => {
             rest.up_to_next();
             Some(Spec::Nothing)
         }
-        ("DISCARD" | "IMPORT", _) => all(rest, rows("its rows came or went as a file")),
-        ("TRUNCATE", "PARTITION") => all(rest, rows("a partition was emptied")),
-        ("REPAIR", "PARTITION") => all(rest, rows("a partition was repaired, which may lose rows")),
+        ("DISCARD" | "IMPORT", _) => Some(all(rest, rows("its rows came or went as a file"))),
+        ("TRUNCATE", "PARTITION") => Some(all(rest, rows("a partition was emptied"))),
+        ("REPAIR", "PARTITION") => Some(all(rest, rows("a partition was repaired, which may lose rows"))),
         ("EXCHANGE", "PARTITION") => exchange(rest),
         ("PARTITION", "BY")
         | ("REMOVE" | "UPGRADE", "PARTITIONING")
         | ("COALESCE" | "REORGANIZE" | "REBUILD" | "ANALYZE" | "CHECK" | "OPTIMIZE", "PARTITION") => {
-            all(rest, Spec::Nothing)
+            Some(all(rest, Spec::Nothing))
         }
         (option, _) if PLAIN.contains(&option) => value(rest).map(|_| Spec::Nothing),
         _ => None,
@@ -80,17 +81,17 @@ fn rows(how: &'static str) -> Spec {
     Spec::Rows { how, with: None }
 }
 
-fn passed(rest: &mut Rest<'_>, words: usize) -> Option<Spec> {
+fn passed(rest: &mut Rest<'_>, words: usize) -> Spec {
     for _ in 0..words {
         rest.next();
     }
-    Some(Spec::Nothing)
+    Spec::Nothing
 }
 
 /// Everything that is left belongs to it.
-fn all(rest: &mut Rest<'_>, spec: Spec) -> Option<Spec> {
+fn all(rest: &mut Rest<'_>, spec: Spec) -> Spec {
     while rest.next().is_some() {}
-    Some(spec)
+    spec
 }
 
 fn exchange(rest: &mut Rest<'_>) -> Option<Spec> {
@@ -98,7 +99,7 @@ fn exchange(rest: &mut Rest<'_>) -> Option<Spec> {
         rest.next()?;
     }
     let with = named(rest);
-    all(rest, Spec::Rows { how: "a partition changed places with a table", with })
+    Some(all(rest, Spec::Rows { how: "a partition changed places with a table", with }))
 }
 
 /// The value behind an option's name.

@@ -61,17 +61,16 @@ fn defined(column: &ColumnDefinition) -> String {
     ] {
         words.push_str(if is { word } else { "" });
     }
-    match &column.default {
-        Given::Nothing => {}
-        Given::Null => words.push_str(" = null"),
-        Given::Number(text) => words.push_str(&format!(" = {text}")),
-        Given::Text(text) => words.push_str(&format!(" = '{text}'")),
-        Given::Computed => words.push_str(" = computed"),
-    }
-    if let Some(charset) = column.charset.as_ref().or(column.collation.as_ref()) {
-        words.push_str(&format!(" in {charset}"));
-    }
-    words
+    let default = match &column.default {
+        Given::Nothing => String::new(),
+        Given::Null => " = null".to_owned(),
+        Given::Number(text) => format!(" = {text}"),
+        Given::Text(text) => format!(" = '{text}'"),
+        Given::Computed => " = computed".to_owned(),
+    };
+    let charset = column.charset.as_ref().or(column.collation.as_ref());
+    let charset = charset.map_or_else(String::new, |charset| format!(" in {charset}"));
+    words + &default + &charset
 }
 
 #[test]

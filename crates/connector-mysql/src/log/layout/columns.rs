@@ -62,7 +62,7 @@ pub(super) fn all<'a>(context: &Context<'a>, native: &TableNative) -> Result<Vec
         match fate {
             Fate::Goes | Fate::Defined(_, Place::First | Place::After(_)) => continue,
             Fate::Stays => {}
-            Fate::Renamed(to) => draft.column.name = (*to).to_owned(),
+            Fate::Renamed(to) => (*to).clone_into(&mut draft.column.name),
             Fate::Defined(to, Place::Stays) => draft = changed(context, native, at, to)?,
         }
         drafts.push(draft);
@@ -235,11 +235,11 @@ fn has_texts(native: &ColumnNative) -> bool {
 
 /// `CONVERT TO CHARACTER SET`: every column that has texts.
 fn convert(context: &Context<'_>, drafts: &mut [Draft<'_>]) -> Result<(), Problem> {
-    let charsets = context.alter.specs.iter().filter_map(|spec| match spec {
+    let mut charsets = context.alter.specs.iter().filter_map(|spec| match spec {
         Spec::Convert { charset } => charset.as_deref(),
         _ => None,
     });
-    let Some(charset) = charsets.last() else { return Ok(()) };
+    let Some(charset) = charsets.next_back() else { return Ok(()) };
     if charset == "binary" {
         return Err(unlike(context, "its texts became bytes"));
     }

@@ -1,5 +1,7 @@
 //! What the rows that were there have in a column that is added, as a text that another system reads as the same value.
 
+use std::fmt::Write as _;
+
 use wavemark_domain::catalog::Column;
 use wavemark_domain::moment::Date;
 
@@ -143,8 +145,11 @@ fn hex(bytes: &[u8], native: &ColumnNative) -> String {
     if native.data_type == "binary" {
         bytes.resize(native.length.unwrap_or_default() as usize, 0);
     }
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("\\x{digits}")
+    bytes.iter().fold("\\x".to_owned(), |mut text, byte| {
+        // Writing into a text does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn bits(text: &str, native: &ColumnNative) -> Option<String> {

@@ -42,6 +42,8 @@ pub(crate) struct Server {
     pub(crate) dialect: Dialect,
     /// Whether names of tables are the same in upper and lower case.
     pub(crate) folds_names: bool,
+    /// Whether they are kept in lower case, however they are written.
+    pub(crate) lowers_names: bool,
     /// Whether the log has what foreign keys do.
     pub(crate) logs_actions: bool,
 }
@@ -119,7 +121,7 @@ impl Context<'_> {
 
     fn relayout(&self, name: &TableName, native: TableNative, mut drafts: Vec<Draft<'_>>) -> Result<Relayout, Problem> {
         let key = self.key(&drafts)?;
-        let mut steps = self.moves(name)?;
+        let mut steps = self.moves(name);
         steps.extend(self.drops(&drafts)?);
         steps.extend(self.alterations(&drafts)?);
         let native = serde_json::json!(TableNative { since: Some(self.since.clone()), ..native });
@@ -139,7 +141,9 @@ impl Context<'_> {
                 return Err(self.parked(&format!("column {name} was added")));
             }
             ColumnPolicy::Ignore if !added.is_empty() => {
-                added.iter().for_each(|at| drafts[*at].ignore());
+                for at in &added {
+                    drafts[*at].ignore();
+                }
                 plan = self.replanned(table(&drafts))?;
             }
             _ => {
@@ -163,12 +167,9 @@ impl Context<'_> {
         Err(self.changed("other columns of it travel by the mapping, or one is not generated any more"))
     }
 
-    fn moves(&self, name: &TableName) -> Result<Vec<LayoutStep>, Problem> {
-        let from = self.plan.name();
-        if from == name {
-            return Ok(Vec::new());
-        }
-        Ok(vec![LayoutStep::Move { from: from.clone(), to: name.clone() }])
+    fn moves(&self, name: &TableName) -> Vec<LayoutStep> {
+        let (from, to) = (self.plan.name(), name);
+        if from == to { Vec::new() } else { vec![LayoutStep::Move { from: from.clone(), to: to.clone() }] }
     }
 
     fn key(&self, drafts: &[Draft<'_>]) -> Result<Vec<String>, Problem> {
@@ -229,7 +230,7 @@ impl Context<'_> {
             return Err(unproved("may not be NULL any more, and what was NULL became something else"));
         }
         let charsets = old.charset.as_deref().zip(new.charset.as_deref()).filter(|(old, new)| old != new);
-        if charsets.is_some_and(|(old, new)| !same::has_all_characters(old, new)) {
+        if charsets.is_some_and(|(old, new)| !same::has_all_characters(old, new, self.strict)) {
             return Err(unproved("has another character set, which may lack characters of its texts"));
         }
         if same::is_one(&old, &new) {

@@ -52,10 +52,12 @@ pub(super) fn has_all_values(old: &ColumnNative, new: &ColumnNative) -> bool {
     }
 }
 
-/// Whether every character of one set is in the other.
-pub(super) fn has_all_characters(old: &str, new: &str) -> bool {
+/// Whether every character of one set is in the other. Which of two sets the server calls `utf8` is a setting of its own: where
+/// that matters it must be `strict` about those that it lacks.
+pub(super) fn has_all_characters(old: &str, new: &str, strict: bool) -> bool {
     match new {
         "utf8mb4" | "utf16" | "utf16le" | "utf32" => true,
+        _ if !strict => false,
         "utf8mb3" | "utf8" | "ucs2" => matches!(old, "ascii" | "latin1" | "utf8" | "utf8mb3" | "ucs2"),
         "latin1" => old == "ascii",
         _ => false,

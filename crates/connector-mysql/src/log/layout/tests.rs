@@ -28,7 +28,7 @@ impl Replan for Mapping {
     }
 }
 
-fn column(name: &str, not_null: bool, native: ColumnNative) -> Column {
+fn column(name: &str, not_null: bool, native: &ColumnNative) -> Column {
     Column { name: name.into(), declared: native.data_type.clone(), not_null, generated: false, native: json!(native) }
 }
 
@@ -44,10 +44,10 @@ fn table() -> Table {
         name: TableName::new("shop", "t"),
         kind: TableKind::Table,
         columns: vec![
-            column("id", true, of_type("int")),
-            column("n", true, of_type("int")),
-            column("word", false, latin1(ColumnNative { length: Some(20), ..of_type("varchar") })),
-            column("size", false, latin1(ColumnNative { labels, ..of_type("enum") })),
+            column("id", true, &of_type("int")),
+            column("n", true, &of_type("int")),
+            column("word", false, &latin1(ColumnNative { length: Some(20), ..of_type("varchar") })),
+            column("size", false, &latin1(ColumnNative { labels, ..of_type("enum") })),
         ],
         key: vec!["id".into()],
         rows_estimated: None,
@@ -57,7 +57,7 @@ fn table() -> Table {
 }
 
 fn rules(settings: TaskSettings) -> Rules {
-    let server = Server { dialect: Dialect::Mariadb, folds_names: false, logs_actions: false };
+    let server = Server { dialect: Dialect::Mariadb, folds_names: false, lowers_names: false, logs_actions: false };
     Rules { replan: Some(Arc::new(Mapping)), settings, server }
 }
 

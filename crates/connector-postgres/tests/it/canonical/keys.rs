@@ -115,4 +115,6 @@ async fn more_keys_than_a_statement_has_and_keys_of_rows_that_are_gone_are_asked
     // The session goes back to the others as it was.
     assert_eq!(load(&*view, &plan[0]).await.len(), 2500);
     assert_eq!(fetched(&*view, &plan[0], &KeySet::default()).await.len(), 0);
+    // Its hashes would be of another form than the target's rows have.
+    assert_eq!(view.side(1).await.unwrap().forms(&plan[0]).await.unwrap(), []);
 }

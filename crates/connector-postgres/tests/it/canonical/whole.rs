@@ -1,11 +1,12 @@
 //! Whole runs to a target that takes the source for another system's: what arrives is what the source writes of it.
 
+use serde_json::json;
 use tokio_postgres::Client;
 use wavemark_domain::stop::StopAt;
 use wavemark_domain::task::{TaskKind, TaskSettings};
 use wavemark_engine::{Ended, Run};
 
-use crate::support::pair::Pair;
+use crate::support::pair::{Pair, rows_of};
 use crate::support::run::ended;
 use crate::support::types::VALUES;
 use crate::values::{change, fill, table};
@@ -162,4 +163,38 @@ async fn changed_tables_and_types_go_on_or_end_as_they_do_within_one_system() {
     let renamed =
         "public.moods: Table public.moods was changed at the source: label sad of its type public.mood was renamed.";
     assert_eq!(parked, [renamed]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_rows_of_a_filter_arrive() {
+    let pair = Pair::start(&[]).await;
+    pair.source
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY, at timestamptz, doc text); ALTER TABLE t REPLICA IDENTITY FULL, \
+             ALTER doc SET STORAGE EXTERNAL; \
+             INSERT INTO t SELECT n, '2024-01-01'::date + n, repeat('d', 4000) FROM generate_series(1, 100) n",
+        )
+        .await
+        .unwrap();
+    let conditions = json!([{"filter-operator": "gte", "value": "2024-02-01 02:00:00+02:00"}]);
+    let filter = json!([{"filter-type": "source", "column-name": "at", "filter-conditions": conditions}]);
+    let run = |epoch, stop_at| {
+        let settings = TaskSettings { stop_at, ..TaskSettings::default() };
+        let run = pair.filtered_run(epoch, TaskKind::FullLoadAndCdc, &[("t", filter.clone())], settings);
+        Run { source_engine: "another".to_owned(), ..run }
+    };
+    assert_eq!(ended(&run(1, StopAt::Loaded)).await.unwrap(), Ended::Finished);
+    let travel = "(SELECT * FROM t WHERE at >= '2024-02-01 00:00+00')";
+    assert_eq!(rows_of(&pair.mart, "t").await, rows_of(&pair.source, travel).await);
+    for change in [
+        "UPDATE t SET at = '2025-01-01', doc = 'new' WHERE id = 1; UPDATE t SET at = '2023-01-01' WHERE id = 100",
+        "UPDATE t SET id = id + 1000 WHERE id > 90; DELETE FROM t WHERE id IN (2, 80)",
+    ] {
+        pair.source.batch_execute(change).await.unwrap();
+    }
+    let end = pair.ask("SELECT pg_current_wal_insert_lsn()::text").await;
+    let follow = run(2, StopAt::Position(end));
+    assert_eq!(ended(&follow).await.unwrap(), Ended::Finished);
+    assert_none_parked(&follow);
+    assert_eq!(rows_of(&pair.mart, "t").await, rows_of(&pair.source, travel).await);
 }
