@@ -15,10 +15,8 @@ mod position;
 mod settings;
 mod source;
 mod sql;
-#[allow(dead_code, reason = "its session, loader and waves come next")]
 mod target;
 mod value;
-#[allow(dead_code, unused_imports, reason = "loads are the target's, which comes next")]
 mod wire;
 
 use std::sync::Arc;

@@ -70,7 +70,7 @@ fn defined(column: &ColumnDefinition) -> String {
     };
     let charset = column.charset.as_ref().or(column.collation.as_ref());
     let charset = charset.map_or_else(String::new, |charset| format!(" in {charset}"));
-    words + &default + &charset
+    format!("{words}{default}{charset}")
 }
 
 #[test]
