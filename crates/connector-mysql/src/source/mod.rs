@@ -160,8 +160,7 @@ impl Source for MysqlSource {
         from: &Position,
         replan: Arc<dyn Replan>,
     ) -> Result<Box<dyn ChangeReader>, Problem> {
-        let mut control = client::open(&self.settings).await?;
-        let start = (state::checked(&mut control, from).await?, state::server(&mut control).await?);
+        let start = state::start(&self.settings, from).await?;
         Ok(Box::new(log::open(&self.settings, task, plan, start, log::Purpose::Follow(replan)).await?))
     }
 

@@ -9,7 +9,7 @@ use crate::log::Server;
 use crate::position::Place;
 use crate::settings::Settings;
 use crate::wire::{Connection, WireError};
-use crate::{discover, error};
+use crate::{client, discover, error};
 
 /// Where the log ends; `None` for a server without one, and a user that may not ask.
 pub(super) async fn end(control: &mut Connection) -> Result<Option<Place>, Problem> {
@@ -39,8 +39,16 @@ async fn identity(control: &mut Connection) -> Result<String, Problem> {
     Ok(String::new())
 }
 
+/// Where the log is to be read from, with what has to be known for that. What it was asked by is closed by then.
+pub(super) async fn start(settings: &Settings, from: &Position) -> Result<(Place, Server), Problem> {
+    let mut control = client::open(settings).await?;
+    let start = (checked(&mut control, from).await?, server(&mut control).await?);
+    control.close().await;
+    Ok(start)
+}
+
 /// What has to be known of the server to read its log.
-pub(super) async fn server(control: &mut Connection) -> Result<Server, Problem> {
+async fn server(control: &mut Connection) -> Result<Server, Problem> {
     let rows = control.query("SELECT @@lower_case_table_names").await;
     let rows = rows.map_err(|cause| error::problem(&cause, "ask how the server compares names"))?;
     let folds: u8 = rows.first().and_then(|row| row.number(0)).unwrap_or_default();

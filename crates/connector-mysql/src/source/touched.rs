@@ -6,7 +6,6 @@ use wavemark_connector::touched::Gathering;
 use wavemark_domain::{Position, Problem, TableId, TablePlan};
 
 use super::{keys, state};
-use crate::client;
 use crate::log::{self, Purpose};
 use crate::settings::Settings;
 
@@ -23,8 +22,7 @@ pub(super) async fn touched(
 ) -> Result<Vec<Touched>, Problem> {
     let mut gathering = Gathering::new(plan, tables);
     if from < to && !gathering.is_over() {
-        let mut control = client::open(settings).await?;
-        let start = (state::checked(&mut control, from).await?, state::server(&mut control).await?);
+        let start = state::start(settings, from).await?;
         let mut reader = log::open(settings, task, plan, start, Purpose::LookBack).await?;
         // What is at hand goes beyond `to` before the log is silent: there the view was made.
         while !gathering.take(&reader.next(BATCH).await?.batch, |at| Ok(at.cmp(to)))? {}
