@@ -27,10 +27,8 @@ pub(crate) async fn test(endpoint: &EndpointSettings, as_source: bool, as_target
         }
         log(&settings, &mut connection, steps).await;
     }
-    if as_target {
-        if let Err(cause) = target(&settings, &mut connection, steps).await {
-            steps(Step::failed("write", &error::problem(&cause, "look whether the server can be written to")));
-        }
+    if as_target && let Err(cause) = target(&settings, &mut connection, steps).await {
+        steps(Step::failed("write", &error::problem(&cause, "look whether the server can be written to")));
     }
     connection.close().await;
 }

@@ -149,11 +149,9 @@ pub(crate) async fn judge(connection: &mut Connection, done: Done, rows: u64, do
     }
     let warnings = connection.query("SHOW WARNINGS LIMIT 1").await.map_err(|cause| problem(&cause, doing))?;
     let said = warnings.first().and_then(|row| Some((row.number::<u16>(1)?, row.text(2)?)));
-    match said {
-        Some((code, message)) => Err(Problem { fault: Fault::Data, ..fault::refused(code, "01000", &message, doing) }),
-        None => {
-            let text = format!("Could not {doing}: the server took {} of {rows} rows.", done.affected);
-            Err(Problem::new(Fault::Data, "divergence", text))
-        }
+    if let Some((code, message)) = said {
+        return Err(Problem { fault: Fault::Data, ..fault::refused(code, "01000", &message, doing) });
     }
+    let text = format!("Could not {doing}: the server took {} of {rows} rows.", done.affected);
+    Err(Problem::new(Fault::Data, "divergence", text))
 }

@@ -73,7 +73,7 @@ fn name(row: &Row, at: usize) -> TableName {
     TableName::new(row.text(at).unwrap_or_default(), row.text(at + 1).unwrap_or_default())
 }
 
-/// A position as HEX() writes it.
+/// A position as `HEX()` writes it.
 fn position(row: &Row, at: usize) -> Position {
     Position::new(hex::decode(row.text(at).unwrap_or_default()).unwrap_or_default())
 }
@@ -178,21 +178,17 @@ pub(crate) async fn put(
 }
 
 fn insert_chunks(task: Uuid, table: &TableName, chunks: &[ChunkMark]) -> String {
-    let mut sql =
-        "INSERT INTO wavemark.chunks (task, source_schema, source_table, number, `range`, `rows`, bytes, done_at) \
-                   VALUES "
-            .to_owned();
+    const INTO: &str = "INSERT INTO wavemark.chunks (task, source_schema, source_table, number, `range`, `rows`, bytes, done_at) VALUES ";
     let (schema, name) = (literal(&table.schema), literal(&table.table));
-    for (at, chunk) in chunks.iter().enumerate() {
-        let comma = if at > 0 { ", " } else { "" };
+    let row = |chunk: &ChunkMark| {
         let done = chunk.done.map_or_else(
             || "NULL, NULL, NULL".to_owned(),
             |done| format!("{}, {}, CURRENT_TIMESTAMP(6)", done.rows, done.bytes),
         );
-        let range = literal(&chunk.range.0);
-        sql.push_str(&format!("{comma}('{task}', {schema}, {name}, {}, {range}, {done})", chunk.number));
-    }
-    sql
+        format!("('{task}', {schema}, {name}, {}, {}, {done})", chunk.number, literal(&chunk.range.0))
+    };
+    let rows: Vec<String> = chunks.iter().map(row).collect();
+    format!("{INTO}{}", rows.join(", "))
 }
 
 /// Lets a table that was prepared be loaded.

@@ -97,14 +97,10 @@ pub(crate) async fn ensure(connection: &mut Connection) -> Result<(), Problem> {
         problem(&cause, "prepare database wavemark at the target")
             .advice("GRANT ALL ON wavemark.* to the endpoint's user, also to make it and its temporary tables.")
     };
-    let version = match version(connection).await.map_err(refused)? {
-        Some(version) => version,
-        None => {
-            make(connection).await.map_err(refused)?;
-            VERSION
-        }
-    };
-    refuse_newer(version)
+    if let Some(version) = version(connection).await.map_err(refused)? {
+        return refuse_newer(version);
+    }
+    make(connection).await.map_err(refused)
 }
 
 /// A program does not touch what a newer one made.
