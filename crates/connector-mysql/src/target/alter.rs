@@ -197,3 +197,95 @@ fn must_be_told_apart(before: &TablePlan, next: &Relayout) -> Result<(), Problem
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use wavemark_domain::catalog::TableKind;
+    use wavemark_domain::{Column, ColumnPlan, Encoding, TableId, TableName};
+
+    use super::*;
+
+    fn table(columns: &[(&str, &str, bool)]) -> Table {
+        let column = |(name, declared, not_null): &(&str, &str, bool)| Column {
+            name: (*name).to_owned(),
+            declared: (*declared).to_owned(),
+            not_null: *not_null,
+            generated: false,
+            native: serde_json::Value::Null,
+        };
+        Table {
+            name: TableName::new("shop", "orders"),
+            kind: TableKind::Table,
+            columns: columns.iter().map(column).collect(),
+            key: Vec::new(),
+            rows_estimated: None,
+            bytes_estimated: None,
+            native: serde_json::Value::Null,
+        }
+    }
+
+    fn plan(columns: &[(&str, &str, bool)]) -> TablePlan {
+        let planned = |(source, (name, ..)): (usize, &(&str, &str, bool))| ColumnPlan {
+            source,
+            target_name: (*name).to_owned(),
+            encoding: Encoding::named("canonical text"),
+        };
+        TablePlan {
+            id: TableId(0),
+            source: Arc::new(table(columns)),
+            declared: None,
+            target: TableName::new("shop", "orders"),
+            columns: columns.iter().enumerate().map(planned).collect(),
+            key: Vec::new(),
+            rows: None,
+            schema_version: 1,
+        }
+    }
+
+    /// What is done of each step where the table has these columns.
+    fn done(before: &[(&str, &str, bool)], next: &Relayout, there: &[(&str, &str, bool)]) -> Vec<bool> {
+        let there = table(there);
+        next.steps.iter().map(|step| is_done(&plan(before), next, step, &there)).collect()
+    }
+
+    #[test]
+    fn the_shape_of_a_table_says_what_was_done() {
+        let before = [("a", "int", true), ("b", "int", true), ("c", "int", true)];
+        let after = [("a", "bigint", false), ("d", "int", true), ("e", "int", false)];
+        let next = Relayout {
+            plan: plan(&after),
+            steps: vec![
+                LayoutStep::Drop { column: "c".into() },
+                LayoutStep::Rename { from: "b".into(), to: "d".into() },
+                LayoutStep::Retype { column: "a".into() },
+                LayoutStep::Loosen { column: "a".into() },
+                LayoutStep::Add { column: "e".into(), existing: None },
+            ],
+        };
+        assert_eq!(done(&before, &next, &before), [false; 5]);
+        assert_eq!(done(&before, &next, &after), [true; 5]);
+        assert!(must_be_told_apart(&plan(&before), &next).is_ok());
+    }
+
+    #[test]
+    fn a_column_that_the_target_keeps_may_be_null() {
+        let before = [("a", "int", true), ("b", "int", true)];
+        let next = Relayout { plan: plan(&before[..1]), steps: vec![LayoutStep::Leave { column: "b".into() }] };
+        assert_eq!(done(&before, &next, &before), [false]);
+        assert_eq!(done(&before, &next, &[("a", "int", true), ("b", "int", false)]), [true]);
+    }
+
+    #[test]
+    fn columns_that_trade_names_are_refused() {
+        let columns = [("a", "int", true), ("b", "int", true)];
+        let rename = |from: &str, to: &str| LayoutStep::Rename { from: from.into(), to: to.into() };
+        let trade = Relayout { plan: plan(&columns), steps: vec![rename("a", "b"), rename("b", "a")] };
+        let problem = must_be_told_apart(&plan(&columns), &trade).unwrap_err();
+        assert_eq!((problem.fault, problem.code.as_str()), (Fault::Data, "layout-not-followed"));
+        let again = vec![LayoutStep::Drop { column: "a".into() }, LayoutStep::Add { column: "a".into(), existing: None }];
+        let again = Relayout { plan: plan(&columns), steps: again };
+        assert!(must_be_told_apart(&plan(&columns), &again).is_err());
+    }
+}

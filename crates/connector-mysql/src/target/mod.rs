@@ -74,9 +74,7 @@ impl MysqlTarget {
 
     async fn connect(&self, task: &TaskContext) -> Result<Connection, Problem> {
         let mut connection = client::open_to_write(&self.settings).await?;
-        let seconds = task.settings.lock_timeout_seconds.max(1);
-        let waits = format!("SET SESSION innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}");
-        connection.query(&waits).await.map_err(|cause| problem(&cause, "set up a session at the target"))?;
+        wait_for_locks(&mut connection, task).await?;
         Ok(connection)
     }
 
@@ -101,6 +99,7 @@ impl MysqlTarget {
             loaders.push(MysqlLoader { connection, grant, loads, analyzes });
         }
         fence::raise(&mut control, task, &names).await?;
+        wait_for_locks(&mut control, task).await?;
         let kept = marks::read(&mut control, task.task.0).await?;
         let last = kept.bookmark.as_ref().map_or(0, |bookmark| bookmark.wave.0);
         let waves = Waves::new(writer, grant, loads);
@@ -113,6 +112,13 @@ impl MysqlTarget {
         schema::ensure(&mut control).await?;
         fence::bury(&mut control, task).await
     }
+}
+
+/// How long a statement waits for rows or tables that somebody else holds.
+async fn wait_for_locks(connection: &mut Connection, task: &TaskContext) -> Result<(), Problem> {
+    let seconds = task.settings.lock_timeout_seconds.max(1);
+    let waits = format!("SET SESSION innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}");
+    connection.query(&waits).await.map(drop).map_err(|cause| problem(&cause, "set up a session at the target"))
 }
 
 /// Whether the server takes LOAD DATA from its clients.

@@ -166,3 +166,37 @@ async fn run(connection: &mut Connection, sql: &[u8], tasks: &[Task], plan: &[Ta
     }
     judged
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(expect: Expect, affected: u64, warnings: u16) -> Option<String> {
+        let task = Task { expect, ..Task::wave("update rows of") };
+        task.judge(&[], Done { affected, warnings }).err().map(|problem| problem.code)
+    }
+
+    #[test]
+    fn a_statement_must_do_exactly_what_it_is_for() {
+        assert_eq!(judged(Expect::Rows(2), 2, 0), None);
+        assert_eq!(judged(Expect::Rows(2), 1, 0).as_deref(), Some("divergence"));
+        assert_eq!(judged(Expect::Rows(2), 3, 0).as_deref(), Some("divergence"));
+        assert_eq!(judged(Expect::Rows(2), 2, 1).as_deref(), Some("value-altered"));
+        assert_eq!(judged(Expect::Fence, 0, 0).as_deref(), Some("fenced"));
+        assert_eq!(judged(Expect::Fence, 1, 0), None);
+        assert_eq!(judged(Expect::Success, 7, 1), None);
+    }
+
+    #[test]
+    fn a_statement_that_can_not_be_written_leaves_nothing_behind() {
+        let mut script = Script::default();
+        script.add(Task::wave("a"), "SELECT 1");
+        let failed = script.push(Task::wave("b"), |out| {
+            out.extend_from_slice(b"half");
+            Err::<(), _>("unfit")
+        });
+        assert_eq!(failed, Err("unfit"));
+        script.add(Task::wave("c"), "SELECT 2");
+        assert_eq!((script.sql.as_slice(), script.tasks.len()), (&b"SELECT 1; SELECT 2"[..], 2));
+    }
+}
