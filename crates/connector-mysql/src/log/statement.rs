@@ -58,8 +58,8 @@ pub(super) struct Told<'a> {
 /// Bits of `sql_mode`.
 const REAL_AS_FLOAT: u64 = 1;
 const ANSI_QUOTES: u64 = 4;
-/// MariaDB's statements are another system's.
-const ORACLE: u64 = 1 << 9;
+/// Statements are another system's (MariaDB); texts of a fixed length have their blanks; the empty text is NULL (MariaDB).
+const NOT_READ: u64 = 1 << 9 | 1 << 31 | 1 << 32;
 const NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
 const STRICT_TABLES: u64 = 1 << 21 | 1 << 22;
 
@@ -87,7 +87,7 @@ impl<'a> Told<'a> {
 
 fn modes(bits: u64) -> Option<Modes> {
     let has = |bit: u64| bits & bit != 0;
-    (!has(ORACLE)).then(|| Modes {
+    (!has(NOT_READ)).then(|| Modes {
         ansi_quotes: has(ANSI_QUOTES),
         no_backslash_escapes: has(NO_BACKSLASH_ESCAPES),
         real_as_float: has(REAL_AS_FLOAT),
@@ -148,7 +148,8 @@ mod tests {
         assert_eq!(of(query(text, Some(0), Some(8), 0)), Definition::Unread);
         assert_eq!(of(query(text, Some(0), Some(45), 1_051)), Definition::Unread);
         assert_eq!(of(query(text, None, Some(45), 0)), Definition::Unread);
-        assert_eq!(of(query(text, Some(ORACLE), Some(45), 0)), Definition::Unread);
+        assert_eq!(of(query(text, Some(1 << 9), Some(45), 0)), Definition::Unread);
+        assert_eq!(of(query(text, Some(1 << 31), Some(45), 0)), Definition::Unread);
         assert_eq!(of(query(b"DROP TABLE \xFF", Some(0), Some(45), 0)), Definition::Unread);
         assert_eq!(
             of(query(b"DROP TABLE t", Some(0), None, 0)),

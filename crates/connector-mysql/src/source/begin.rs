@@ -42,6 +42,7 @@ pub(super) async fn view(
     }
     for reader in &mut readers {
         begin(reader).await?;
+        hold(reader, tables, patience).await?;
     }
     let place = state::end(&mut control).await?;
     if place.is_none() && task.kind.follows() {
@@ -54,6 +55,30 @@ pub(super) async fn view(
     // A load needs no place in the log.
     let position = place.map_or_else(|| Position::new(Vec::new()), |place| place.to_position());
     Ok(SnapshotView::new(position, control, readers))
+}
+
+/// Tables at once: what is asked of each is nothing.
+const AT_ONCE: usize = 50;
+
+/// Keeps tables from being altered for as long as the reader's transaction lasts. What it reads is as of its beginning, and the
+/// names of columns are as of now: two that change names in between would be taken for each other, without an error.
+async fn hold(reader: &mut Connection, tables: &[TablePlan], patience: Duration) -> Result<(), Problem> {
+    let set = format!("SET SESSION lock_wait_timeout = {}", patience.as_secs().max(1));
+    run(reader, &set, "set up a session").await?;
+    for some in tables.chunks(AT_ONCE) {
+        let asks: Vec<String> =
+            some.iter().map(|table| format!("(SELECT 1 FROM {} LIMIT 0)", quoted_table(table.name()))).collect();
+        // One that can't be read is told by who reads it, and must not keep the others from it.
+        let each = if reader.query(&asks.join(" UNION ALL ")).await.is_ok() { &[][..] } else { &asks[..] };
+        for ask in each {
+            match reader.query(ask).await {
+                Err(cause) if cause.code() == Some(LOCK_WAIT) => return Err(busy(patience)),
+                Err(cause) if cause.code().is_none() => return Err(error::problem(&cause, "hold a table")),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether the tables still have the columns that they are planned with. A plan that is older than the place from which on

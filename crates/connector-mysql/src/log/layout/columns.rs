@@ -161,6 +161,10 @@ fn changed<'a>(
     } else if before.generated != to.generated {
         return Err(context.changed(&format!("column {} is generated now, or is not any more", to.name)));
     }
+    // By a setting of the server it is not NULL then, and what was NULL becomes the present moment.
+    if to.kind.native.data_type == "timestamp" && !before.not_null && !to.nullable {
+        return Err(context.changed(&format!("column {} is a timestamp that is not said to be NULL any more", to.name)));
+    }
     // A column of the primary key is never NULL.
     draft.column.not_null |= context.plan.source.key.contains(&before.name);
     Ok(draft)

@@ -254,6 +254,18 @@ fn a_type_that_may_have_changed_values_is_refused() {
 }
 
 #[test]
+fn a_timestamp_is_what_is_said_of_it_in_so_many_words() {
+    let mut table = table();
+    table.columns.push(column("at", false, &of_type("timestamp")));
+    let next = |specs: &str| next(&table, specs, TaskSettings::default());
+    for specs in ["MODIFY at timestamp", "MODIFY at timestamp NOT NULL", "CHANGE at made timestamp(3)"] {
+        assert!(next(specs).unwrap_err().text.contains("not said to be NULL"), "{specs}");
+    }
+    assert_eq!(next("MODIFY at timestamp NULL").unwrap(), None);
+    assert!(next("MODIFY at timestamp(3) NULL").unwrap().is_some());
+}
+
+#[test]
 fn the_settings_decide_about_each_kind() {
     let with = |set: fn(&mut TaskSettings)| {
         let mut settings = TaskSettings::default();
