@@ -56,6 +56,8 @@ const KEYS: &str = "select string_agg(conrelid::regclass || ' ' || conname || ' 
 /// They are made a moment after the rows.
 async fn has_the_keys_of_the_source(world: &World) {
     let source = world.pair.source_client().await.unwrap();
+    // Names are written with their schemas then, as in the target.
+    source.batch_execute("set search_path = pg_catalog").await.unwrap();
     let keys: Option<String> = source.query_one(KEYS, &[]).await.unwrap().get(0);
     until(|| async { world.target_value(KEYS).await == keys }).await;
 }
