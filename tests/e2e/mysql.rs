@@ -1,5 +1,6 @@
 //! MySQL as a source and as a target, by `make test-mysql`; what the tests do stands in `mysql_family` and its neighbours.
 
+use wavemark_tests::mariadb::Installed;
 use wavemark_tests::mysql::Unpacked;
 
 use crate::mysql_family as family;
@@ -197,4 +198,16 @@ async fn a_crash_at_every_point_is_survived() {
 #[ignore = "wants MySQL 9: make test-mysql"]
 async fn tables_of_a_target_are_altered_while_workers_die() {
     target::tables_of_a_target_are_altered_while_workers_die::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn every_value_goes_to_mariadb() {
+    target::every_value_goes_to_the_other_kind::<Unpacked, Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn every_value_comes_from_mariadb() {
+    target::every_value_goes_to_the_other_kind::<Installed, Unpacked>().await;
 }

@@ -29,10 +29,15 @@ async fn endpoint<P: Dialect>(world: &World, name: &str, role: &str, port: u16, 
 }
 
 /// A task from a server to one of its kind, begun.
-async fn from_its_kind<P: Dialect>(world: &World, from: &Server<P>, to: &Server<P>, settings: &Value) -> Uuid {
+async fn from_its_kind<P: Dialect, Q: Dialect>(
+    world: &World,
+    from: &Server<P>,
+    to: &Server<Q>,
+    settings: &Value,
+) -> Uuid {
     let endpoints = (
         endpoint::<P>(world, "The shop", "source", from.port(), "wavemark").await,
-        endpoint::<P>(world, "The copy", "target", to.port(), "writer").await,
+        endpoint::<Q>(world, "The copy", "target", to.port(), "writer").await,
     );
     begun(world, endpoints, settings).await
 }
@@ -57,7 +62,7 @@ async fn begun(world: &World, endpoints: (Uuid, Uuid), settings: &Value) -> Uuid
 }
 
 /// Waits until the copy has what the source has, by the same statements.
-async fn becomes_equal<P: Dialect>(from: &Server<P>, to: &Server<P>, statements: &[&str]) {
+async fn becomes_equal<P: Dialect, Q: Dialect>(from: &Server<P>, to: &Server<Q>, statements: &[&str]) {
     for sql in statements {
         let expected = from.rows(sql).unwrap();
         let end = std::time::Instant::now() + Duration::from_mins(1);
@@ -91,6 +96,19 @@ pub(crate) async fn every_value_goes_to_a_server_of_its_kind<P: Dialect>() {
         collation_name, column_default FROM information_schema.columns WHERE table_schema = 'shop' \
         ORDER BY table_name, ordinal_position";
     becomes_equal(&from, &to, &[declared]).await;
+}
+
+/// From one system of the family to the other: what the rows are, as both write it.
+pub(crate) async fn every_value_goes_to_the_other_kind<P: Dialect, Q: Dialect>() {
+    let (from, to) = (source::<P>(&[], VALUES), target::<Q>(&["--local-infile=ON"]));
+    let world = World::start().await;
+    let task = from_its_kind(&world, &from, &to, &json!({})).await;
+    world.live(task).await;
+    let rows: Vec<&str> = WRITTEN.iter().map(|(_, sql, _)| *sql).collect();
+    becomes_equal(&from, &to, &rows).await;
+    from.execute(CHANGES).unwrap();
+    becomes_equal(&from, &to, &rows).await;
+    no_table_is_parked(&world, task).await;
 }
 
 const SUM: &str = "SELECT (SELECT sum(n) FROM shop.left_side) + (SELECT sum(n) FROM shop.right_side)";
