@@ -69,11 +69,11 @@ many: ## many tasks on one worker; TASKS=… how many (200)
 	cargo build --workspace --locked --bins
 	WAVEMARK_TEST_TASKS=$(or $(TASKS),200) cargo test --workspace --locked --test e2e -- many_tasks
 
-test-mysql: ## the tests of MySQL as a source, on version 9 from Debian's unstable packages (wants patchelf); ARGS=… to the programs
+test-mysql: ## the tests of MySQL, on version 9 from Debian's unstable packages (wants patchelf); ARGS=… to the programs
 	@.ci/install test
 	cargo build --workspace --locked --bins
 	bin=$$(.ci/mysql-9) && WAVEMARK_TEST_MYSQL_BIN=$$bin cargo test --locked --no-fail-fast \
-		--package wavemark-tests --test e2e -- --ignored mysql:: $(ARGS)
+		--package wavemark-tests --package wavemark-connector-mysql --test e2e --lib -- --ignored mysql:: $(ARGS)
 
 upgrade: ## the program before this one with this one, server and workers in turn; PREVIOUS=… another commit
 	@.ci/install test

@@ -1,9 +1,11 @@
-//! MariaDB into PostgreSQL; what the tests do stands in `mysql_family`.
+//! MariaDB as a source and as a target; what the tests do stands in `mysql_family` and its neighbours.
 
 use wavemark_tests::mariadb::Installed;
 
 use crate::mysql_family as family;
+use crate::mysql_schema as schema;
 use crate::mysql_tables as tables;
+use crate::mysql_target as target;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_value_is_loaded_as_it_is() {
@@ -51,6 +53,56 @@ async fn keys_defaults_and_counters_are_carried_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_act_are_followed_or_refused() {
+    family::keys_that_act_are_followed_or_refused::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn foreign_keys_that_act_are_carried_over_by_a_load() {
+    family::foreign_keys_that_act_are_carried_over_by_a_load::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_are_altered_as_at_the_source_while_workers_die() {
+    schema::tables_are_altered_as_at_the_source_while_workers_die::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_altered_while_a_task_stood_still_is_taken_up_when_it_goes_on() {
+    schema::what_was_altered_while_a_task_stood_still_is_taken_up_when_it_goes_on::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_exact_is_parked_or_loaded_again() {
+    schema::what_is_not_exact_is_parked_or_loaded_again::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_online_schema_change_is_told_and_loaded_again() {
+    schema::an_online_schema_change_is_told_and_loaded_again::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_is_followed_under_its_next_name() {
+    schema::a_table_is_followed_under_its_next_name::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn columns_that_are_to_be_ignored_stay_out() {
+    schema::columns_that_are_to_be_ignored_stay_out::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_are_altered_while_they_are_loaded() {
+    schema::tables_are_altered_while_they_are_loaded::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alteration_is_done_once_where_nobody_writes() {
+    schema::an_alteration_is_done_once_where_nobody_writes::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_parked_table_is_loaded_again_beside_the_others() {
     tables::a_parked_table_is_loaded_again_beside_the_others::<Installed>().await;
 }
@@ -66,16 +118,51 @@ async fn a_table_that_is_dropped_goes_as_the_task_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_that_act_are_followed_or_refused() {
-    family::keys_that_act_are_followed_or_refused::<Installed>().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn foreign_keys_that_act_are_carried_over_by_a_load() {
-    family::foreign_keys_that_act_are_carried_over_by_a_load::<Installed>().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_endpoint_lacks_is_named_with_its_cure() {
     tables::what_an_endpoint_lacks_is_named_with_its_cure::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_value_goes_to_a_server_of_its_kind() {
+    target::every_value_goes_to_a_server_of_its_kind::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_doubled_or_torn_on_its_way_to_one_of_its_kind() {
+    target::nothing_is_lost_doubled_or_torn_on_its_way_to_one_of_its_kind::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_transactions_go_by_sets() {
+    target::large_transactions_go_by_sets::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_is_deleted_leaves_nothing_but_the_rows() {
+    target::a_task_that_is_deleted_leaves_nothing_but_the_rows::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_value_comes_from_postgresql() {
+    target::every_value_comes_from_postgresql::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_doubled_or_torn_on_its_way_from_postgresql() {
+    target::nothing_is_lost_doubled_or_torn_on_its_way_from_postgresql::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_is_too_large_parks_its_table() {
+    target::a_row_that_is_too_large_parks_its_table::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_at_every_point_is_survived() {
+    target::a_crash_at_every_point_is_survived::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_of_a_target_are_altered_while_workers_die() {
+    target::tables_of_a_target_are_altered_while_workers_die::<Installed>().await;
 }

@@ -1,9 +1,11 @@
-//! MySQL into PostgreSQL, by `make test-mysql`; what the tests do stands in `mysql_family`.
+//! MySQL as a source and as a target, by `make test-mysql`; what the tests do stands in `mysql_family` and its neighbours.
 
 use wavemark_tests::mysql::Unpacked;
 
 use crate::mysql_family as family;
+use crate::mysql_schema as schema;
 use crate::mysql_tables as tables;
+use crate::mysql_target as target;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "wants MySQL 9: make test-mysql"]
@@ -61,6 +63,66 @@ async fn keys_defaults_and_counters_are_carried_over() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "wants MySQL 9: make test-mysql"]
+async fn keys_that_act_are_followed_or_refused() {
+    family::keys_that_act_are_followed_or_refused::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn foreign_keys_that_act_are_carried_over_by_a_load() {
+    family::foreign_keys_that_act_are_carried_over_by_a_load::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn tables_are_altered_as_at_the_source_while_workers_die() {
+    schema::tables_are_altered_as_at_the_source_while_workers_die::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn what_was_altered_while_a_task_stood_still_is_taken_up_when_it_goes_on() {
+    schema::what_was_altered_while_a_task_stood_still_is_taken_up_when_it_goes_on::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn what_is_not_exact_is_parked_or_loaded_again() {
+    schema::what_is_not_exact_is_parked_or_loaded_again::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn an_online_schema_change_is_told_and_loaded_again() {
+    schema::an_online_schema_change_is_told_and_loaded_again::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_table_is_followed_under_its_next_name() {
+    schema::a_table_is_followed_under_its_next_name::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn columns_that_are_to_be_ignored_stay_out() {
+    schema::columns_that_are_to_be_ignored_stay_out::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn tables_are_altered_while_they_are_loaded() {
+    schema::tables_are_altered_while_they_are_loaded::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn an_alteration_is_done_once_where_nobody_writes() {
+    schema::an_alteration_is_done_once_where_nobody_writes::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
 async fn a_parked_table_is_loaded_again_beside_the_others() {
     tables::a_parked_table_is_loaded_again_beside_the_others::<Unpacked>().await;
 }
@@ -79,18 +141,60 @@ async fn a_table_that_is_dropped_goes_as_the_task_says() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "wants MySQL 9: make test-mysql"]
-async fn keys_that_act_are_followed_or_refused() {
-    family::keys_that_act_are_followed_or_refused::<Unpacked>().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "wants MySQL 9: make test-mysql"]
-async fn foreign_keys_that_act_are_carried_over_by_a_load() {
-    family::foreign_keys_that_act_are_carried_over_by_a_load::<Unpacked>().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "wants MySQL 9: make test-mysql"]
 async fn what_an_endpoint_lacks_is_named_with_its_cure() {
     tables::what_an_endpoint_lacks_is_named_with_its_cure::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn every_value_goes_to_a_server_of_its_kind() {
+    target::every_value_goes_to_a_server_of_its_kind::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn nothing_is_lost_doubled_or_torn_on_its_way_to_one_of_its_kind() {
+    target::nothing_is_lost_doubled_or_torn_on_its_way_to_one_of_its_kind::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn large_transactions_go_by_sets() {
+    target::large_transactions_go_by_sets::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_task_that_is_deleted_leaves_nothing_but_the_rows() {
+    target::a_task_that_is_deleted_leaves_nothing_but_the_rows::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn every_value_comes_from_postgresql() {
+    target::every_value_comes_from_postgresql::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn nothing_is_lost_doubled_or_torn_on_its_way_from_postgresql() {
+    target::nothing_is_lost_doubled_or_torn_on_its_way_from_postgresql::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_row_that_is_too_large_parks_its_table() {
+    target::a_row_that_is_too_large_parks_its_table::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_crash_at_every_point_is_survived() {
+    target::a_crash_at_every_point_is_survived::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn tables_of_a_target_are_altered_while_workers_die() {
+    target::tables_of_a_target_are_altered_while_workers_die::<Unpacked>().await;
 }

@@ -53,10 +53,16 @@ async fn files(world: &World, tables: &[(&str, &str)]) -> Vec<Option<String>> {
 const KEYS: &str = "select string_agg(conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid), E'\\n' \
     order by conrelid::regclass::text, conname) from pg_constraint where contype = 'f' and conparentid = 0";
 
+/// They are made a moment after the rows.
+async fn has_the_keys_of_the_source(world: &World) {
+    let source = world.pair.source_client().await.unwrap();
+    let keys: Option<String> = source.query_one(KEYS, &[]).await.unwrap().get(0);
+    until(|| async { world.target_value(KEYS).await == keys }).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_lost_rows_is_parked_and_reloaded_while_the_others_go_on() {
     let (world, writers, task) = shop_that_changes().await;
-    let keys = world.target_value(KEYS).await;
     // Somebody empties a table in the target: the next update of it finds no row.
     world.target("set session_replication_role = replica; delete from shop.stock").await;
     reaches(&world, task, "stock", "parked").await;
@@ -65,13 +71,12 @@ async fn a_table_that_lost_rows_is_parked_and_reloaded_while_the_others_go_on() 
     reaches(&world, task, "stock", "live").await;
     world.status(task, "running").await;
     is_equal_at_the_end(&world, writers, task).await;
-    assert_eq!(world.target_value(KEYS).await, keys, "foreign keys from and to the table are there again");
+    has_the_keys_of_the_source(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_tables_are_reloaded_with_a_worker_killed_in_between() {
     let (mut world, writers, task) = shop_that_changes().await;
-    let keys = world.target_value(KEYS).await;
     let asked = [
         (400, &[("shop", "orders"), ("shop", "customers")][..]),
         (1_200, &[("shop", "audit_log"), ("shop", "payments")]),
@@ -90,7 +95,7 @@ async fn live_tables_are_reloaded_with_a_worker_killed_in_between() {
         world.live(task).await;
     }
     is_equal_at_the_end(&world, writers, task).await;
-    assert_eq!(world.target_value(KEYS).await, keys);
+    has_the_keys_of_the_source(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

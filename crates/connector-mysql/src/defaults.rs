@@ -32,6 +32,7 @@ pub(crate) fn of(dialect: Dialect, text: Option<&str>, data_type: &str, extra: &
         Dialect::Mysql if extra.contains("DEFAULT_GENERATED") => None,
         Dialect::Mysql => literal(text.to_owned()),
         Dialect::Mariadb if text.starts_with('\'') => unquoted(text).and_then(literal),
+        Dialect::Mariadb if data_type == "bit" && text.starts_with("b'") => literal(text.to_owned()),
         // NULL, and expressions, begin otherwise.
         Dialect::Mariadb => text.parse::<f64>().ok().filter(|number| number.is_finite()).and(literal(text.to_owned())),
     }
@@ -82,7 +83,8 @@ mod tests {
         assert_eq!(of("1e100", "double"), Some(literal("1e100")));
         assert_eq!(of("(1 + 2)", "int"), None);
         assert_eq!(of("'a' like 'b'", "varchar"), None);
-        assert_eq!(of("b'101'", "bit"), None);
+        assert_eq!(of("b'101'", "bit"), Some(literal("b'101'")));
+        assert_eq!(of("b'101'", "int"), None);
         assert_eq!(of("uuid()", "uuid"), None);
         assert_eq!(of("current_timestamp()", "timestamp"), Some(DefaultValue::Now { digits: 0 }));
         assert_eq!(of("current_timestamp(6)", "datetime"), Some(DefaultValue::Now { digits: 6 }));

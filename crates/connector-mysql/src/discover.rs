@@ -22,7 +22,8 @@ pub(crate) async fn tables(connection: &mut Connection, wanted: Wanted<'_>) -> R
     let names = query(
         connection,
         &format!(
-            "SELECT table_schema, table_name, table_type, table_rows, data_length, table_comment \
+            "SELECT table_schema, table_name, table_type, table_rows, data_length, table_comment, \
+             table_collation \
              FROM information_schema.tables WHERE table_schema NOT IN {NOT_OURS} \
              AND table_type IN ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED') ORDER BY table_schema, table_name"
         ),
@@ -73,9 +74,12 @@ async fn keys_and_indexes(
     for (name, rows) in by_table(query(connection, &sql).await?) {
         let Some(table) = tables.get_mut(&name) else { continue };
         let parts: Vec<Part> = rows.iter().map(part).collect();
-        table.key = parts.iter().filter(|part| part.index == PRIMARY).filter_map(|part| part.column.clone()).collect();
+        let key: Vec<&Part> = parts.iter().filter(|part| part.index == PRIMARY).collect();
+        table.key = key.iter().filter_map(|part| part.column.clone()).collect();
+        let is_whole = key.iter().all(|part| part.beginning.is_none());
+        let key_beginnings = if is_whole { Vec::new() } else { key.iter().map(|part| part.beginning).collect() };
         let found = indexes::indexes(table, &parts);
-        table.native = json!(TableNative { indexes: found, ..TableNative::of(table) });
+        table.native = json!(TableNative { indexes: found, key_beginnings, ..TableNative::of(table) });
     }
     Ok(())
 }
@@ -115,7 +119,7 @@ async fn foreign_keys(
 }
 
 /// Whether what foreign keys do to rows is in the log: MySQL 9 has its storage engine leave it to the server above.
-async fn logs_actions(connection: &mut Connection) -> bool {
+pub(crate) async fn logs_actions(connection: &mut Connection) -> bool {
     let answer = connection.query("SELECT @@innodb_native_foreign_keys").await;
     answer.is_ok_and(|rows| rows.first().and_then(|row| row.text(0)).as_deref() == Some("0"))
 }
@@ -163,7 +167,7 @@ fn table(row: &Row) -> Table {
         key: Vec::new(),
         rows_estimated: row.number(3),
         bytes_estimated: row.number(4),
-        native: json!(TableNative { comment, ..TableNative::default() }),
+        native: json!(TableNative { comment, collation: row.text(6), ..TableNative::default() }),
     }
 }
 
@@ -172,7 +176,7 @@ fn part(row: &Row) -> Part {
         index: row.text(2).unwrap_or_default(),
         column: row.text(3),
         unique: row.text(4).as_deref() == Some("0"),
-        prefix: row.text(5).is_some(),
+        beginning: row.number(5),
         descending: row.text(6).as_deref() == Some("D"),
         kind: row.text(7).unwrap_or_default(),
     }
@@ -208,6 +212,7 @@ fn column(row: &Row, dialect: Dialect) -> Column {
         collation: row.text(12),
         auto_increment: extra.contains("AUTO_INCREMENT"),
         comment: row.text(14).filter(|text| !text.is_empty()),
+        ignored: false,
     };
     Column {
         name: row.text(2).unwrap_or_default(),

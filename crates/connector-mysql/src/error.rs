@@ -30,7 +30,8 @@ fn kind(cause: &WireError) -> (Fault, &'static str) {
         WireError::Resolve { .. } | WireError::Connect { .. } | WireError::Timeout { .. } => {
             (Fault::Transient, "unreachable")
         }
-        WireError::Closed | WireError::Io(_) => (Fault::Transient, "connection-lost"),
+        WireError::Closed | WireError::Io(_) | WireError::Unfinished => (Fault::Transient, "connection-lost"),
+        WireError::TooLarge { .. } => (Fault::Data, "row-too-large"),
         WireError::Tls { .. } | WireError::TlsNotOffered => (Fault::Settings, "tls-failed"),
         WireError::PasswordInTheOpen | WireError::UnknownLogin(_) => (Fault::Settings, "login-refused"),
         WireError::Protocol(_) | WireError::Malformed(_) => (Fault::Internal, "protocol"),
@@ -50,6 +51,7 @@ fn server(code: u16, state: &str) -> (Fault, &'static str) {
         1053 | 1079 | 1105 | 1152 | 1158..=1161 | 1184 | 1205 | 1213 | 1290 | 1317 | 1836 | 1927 | 3024 => {
             (Fault::Transient, "server-error")
         }
+        1148 | 3948 | 4166 => (Fault::Settings, "load-refused"),
         1021 | 1030 | 1037 | 1041 | 1114 => (Fault::Transient, "server-full"),
         _ if state.starts_with("08") || state.starts_with("70") => (Fault::Transient, "server-error"),
         _ => (Fault::Data, "server-error"),
@@ -67,12 +69,16 @@ fn advice(cause: &WireError) -> Option<&'static str> {
         WireError::Tls { .. } => {
             "Look whether tls_ca is the authority of the server's certificate, and for which host that is."
         }
+        WireError::TooLarge { .. } => "Raise max_allowed_packet at the server; then reload the table.",
         WireError::PasswordInTheOpen => "Set tls_mode to require or stronger: the password is then sent encrypted.",
         WireError::UnknownLogin(_) => {
             "Give the user another authentication plugin: caching_sha2_password, mysql_native_password or ed25519."
         }
         WireError::Server { code: 1045 | 1698, .. } => {
             "Look at the user's name, its password, and from which hosts it may come."
+        }
+        WireError::Server { .. } if cause.is_load_refused() => {
+            "Let the server take rows from its clients: SET GLOBAL local_infile = ON, and in its configuration."
         }
         _ => return None,
     })

@@ -19,8 +19,8 @@ pub(crate) struct Part {
     pub(crate) unique: bool,
     /// None for an expression.
     pub(crate) column: Option<String>,
-    /// Whether only the beginning of the column's values is in it.
-    pub(crate) prefix: bool,
+    /// How much of the column's values is in it, if not all; in characters of a text, bytes of others.
+    pub(crate) beginning: Option<u32>,
     pub(crate) descending: bool,
     /// `BTREE`, `HASH`, `FULLTEXT`, `SPATIAL` and others.
     pub(crate) kind: String,
@@ -28,7 +28,7 @@ pub(crate) struct Part {
 
 impl Part {
     fn exact(&self) -> bool {
-        self.column.is_some() && !self.prefix && matches!(self.kind.as_str(), "BTREE" | "HASH")
+        self.column.is_some() && self.beginning.is_none() && matches!(self.kind.as_str(), "BTREE" | "HASH")
     }
 }
 
@@ -199,7 +199,7 @@ mod tests {
             index: index.into(),
             unique: index.starts_with('u'),
             column: column.map(str::to_owned),
-            prefix: index.ends_with("prefix"),
+            beginning: index.ends_with("prefix").then_some(5),
             descending: false,
             kind: kind.into(),
         }

@@ -1,4 +1,4 @@
-//! `MySQL` and `MariaDB` as a source.
+//! `MySQL` and `MariaDB` as a source and as a target.
 
 mod binlog;
 mod check;
@@ -15,7 +15,10 @@ mod position;
 mod settings;
 mod source;
 mod sql;
+#[allow(dead_code, reason = "its session, loader and waves come next")]
+mod target;
 mod value;
+#[allow(dead_code, unused_imports, reason = "loads are the target's, which comes next")]
 mod wire;
 
 use std::sync::Arc;
@@ -23,7 +26,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use wavemark_connector::{Connector, EndpointSettings, SettingsSpec, Source, Target};
 use wavemark_domain::check::Step;
-use wavemark_domain::{Fault, Problem, Table};
+use wavemark_domain::{Problem, Table};
 
 use settings::Settings;
 
@@ -42,8 +45,7 @@ impl Connector for Mysql {
     }
 
     fn target(&self, endpoint: &EndpointSettings) -> Result<Arc<dyn Target>, Problem> {
-        let text = format!("Endpoint {} can't be a target: MySQL and MariaDB are sources only.", endpoint.name);
-        Err(Problem::new(Fault::Settings, "not-a-target", text))
+        Ok(Arc::new(target::MysqlTarget::new(Settings::parse(endpoint)?)))
     }
 
     async fn test(
@@ -53,7 +55,7 @@ impl Connector for Mysql {
         as_target: bool,
         steps: &mut (dyn FnMut(Step) + Send),
     ) {
-        check::test(self, endpoint, as_source, as_target, steps).await;
+        check::test(endpoint, as_source, as_target, steps).await;
     }
 
     async fn discover(&self, endpoint: &EndpointSettings) -> Result<Vec<Table>, Problem> {

@@ -16,11 +16,22 @@ pub(crate) struct TableNative {
     pub(crate) indexes: Vec<Index>,
     /// Foreign keys from this table.
     pub(crate) foreign_keys: Vec<ForeignKey>,
+    /// How much of each column's values the key has, in characters of a text and bytes of others; `None` for all. Empty if it has
+    /// all of all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) key_beginnings: Vec<Option<u32>>,
     /// Names of foreign keys by which the server deletes or changes rows of this table, and says nothing of it in its log.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) silent_keys: Vec<String>,
     /// `TABLE_COMMENT`.
     pub(crate) comment: Option<String>,
+    /// How texts are compared where a column that comes says nothing of it; its character set alone if no more is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) collation: Option<String>,
+    /// Where in the log the statement ends by which the table came to be like this, as [`crate::position::Place::mark`]
+    /// says it; none if it is as it was loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) since: Option<String>,
 }
 
 impl TableNative {
@@ -28,6 +39,14 @@ impl TableNative {
     pub(crate) fn of(table: &Table) -> Self {
         Self::deserialize(&table.native).unwrap_or_default()
     }
+}
+
+/// A table as its rows in the target have it: its columns, what later ones are like, and from where on in the log, are those
+/// of then.
+pub(crate) fn as_kept(kept: &Table, now: &Table) -> Table {
+    let TableNative { collation, since, .. } = TableNative::of(kept);
+    let native = serde_json::json!(TableNative { collation, since, ..TableNative::of(now) });
+    Table { columns: kept.columns.clone(), key: kept.key.clone(), native, ..now.clone() }
 }
 
 /// What a table has besides columns and a key.
@@ -73,6 +92,9 @@ pub(crate) struct ColumnNative {
     /// `COLUMN_COMMENT`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) comment: Option<String>,
+    /// Whether it came after the load and does not travel, as the task's settings say.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) ignored: bool,
 }
 
 impl ColumnNative {

@@ -33,6 +33,16 @@ impl Place {
         Position::new(bytes)
     }
 
+    /// The place for a note of what holds from there on: file and offset by their numbers.
+    pub(crate) fn mark(&self) -> String {
+        format!("{}:{}", self.number, self.offset)
+    }
+
+    /// Whether it lies before a noted place of the same log, or is that.
+    pub(crate) fn is_up_to(&self, noted: (u64, u64)) -> bool {
+        (self.number, self.offset) <= noted
+    }
+
     /// Reads the stored form; `None` for a position of another kind of system.
     pub(crate) fn from_position(position: &Position) -> Option<Self> {
         let (number, rest) = position.as_bytes().split_first_chunk::<8>()?;
@@ -41,6 +51,12 @@ impl Place {
         let place = Self::new(file, u64::from_be_bytes(*offset), server)?;
         (place.number == u64::from_be_bytes(*number)).then_some(place)
     }
+}
+
+/// A place that was noted as [`Place::mark`] says it.
+pub(crate) fn noted(mark: &str) -> Option<(u64, u64)> {
+    let (number, offset) = mark.split_once(':')?;
+    Some((number.parse().ok()?, offset.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -54,6 +70,21 @@ mod tests {
         // The name grows by a digit.
         assert!(of("bin.999999", 4) < of("bin.1000000", 4));
         assert!(of("bin.000001", 255) < of("bin.000001", 256));
+    }
+
+    #[test]
+    fn a_noted_place_is_compared_by_its_numbers() {
+        let of = |file: &str, offset| Place::new(file, offset, "s").unwrap();
+        let mark = noted(&of("bin.000010", 900).mark()).unwrap();
+        for (file, offset, is_up_to) in [
+            ("bin.000009", 1_000, true),
+            ("bin.000010", 900, true),
+            ("bin.000010", 1_000, false),
+            ("bin.000011", 4, false),
+        ] {
+            assert_eq!(of(file, offset).is_up_to(mark), is_up_to, "{file} {offset}");
+        }
+        assert_eq!(noted("nowhere"), None);
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Settings {
 
 /// What an endpoint of this system has.
 pub(crate) fn spec() -> SettingsSpec {
-    SettingsSpec { engine: ENGINE, title: "MySQL or MariaDB", role: Role::Source, fields: fields(), positions: None }
+    SettingsSpec { engine: ENGINE, title: "MySQL or MariaDB", role: Role::Both, fields: fields(), positions: None }
 }
 
 fn fields() -> Vec<FieldSpec> {
@@ -112,7 +112,7 @@ fn fields() -> Vec<FieldSpec> {
             "The user's password; not needed if the account has none.",
         ),
     ];
-    let used = [load_rate(), max_connections(crate::source::NEEDS.least())];
+    let used = [load_rate(), max_connections(crate::source::NEEDS.least().max(crate::target::NEEDS.least()))];
     reached.into_iter().chain(encryption()).chain([connect_timeout()]).chain(used).collect()
 }
 

@@ -16,3 +16,8 @@ pub(crate) fn quoted_table(name: &TableName) -> String {
 pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
+
+/// Bytes.
+pub(crate) fn bytes(bytes: &[u8]) -> String {
+    format!("X'{}'", hex::encode(bytes))
+}

@@ -411,6 +411,10 @@ pub trait ChangeReader: Send {
 /// of it lies before the barrier, and all of them were told. It lies between two transactions.
 pub const TABLE_DROPPED: &str = "table-dropped";
 
+/// The code of a barrier's problem where another table took the name of one that got another, as online schema changes do
+/// it: what has the name now came about in ways that the log tells of another table.
+pub const TABLE_SWAPPED: &str = "table-swapped";
+
 /// The code of the problem where a table can't be entered or read in a view, because it was dropped.
 pub const DROPPED_IN_LOAD: &str = "table-dropped-in-load";
 

@@ -38,6 +38,11 @@ pub enum LayoutStep {
         /// Its name after.
         column: String,
     },
+    /// A column may be NULL, which it could not before.
+    Loosen {
+        /// Its name after.
+        column: String,
+    },
     /// The table has another name, or is in another schema.
     Move {
         /// Before.
@@ -62,6 +67,7 @@ impl LayoutStep {
             Self::Drop { column } | Self::Leave { column } => format!("column {column} was dropped"),
             Self::Rename { from, to } => format!("column {from} was renamed to {to}"),
             Self::Retype { column } => format!("column {column} has another type"),
+            Self::Loosen { column } => format!("column {column} may be NULL"),
             Self::Move { from, to } => format!("it was renamed from {from} to {to}"),
             Self::Add { column, .. } => format!("column {column} was added"),
         }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wavemark_connector::source::DROPPED_IN_LOAD;
+use wavemark_connector::source::{DROPPED_IN_LOAD, TABLE_SWAPPED};
 use wavemark_connector::target::{Kept, Session, Stage, TableMark};
 use wavemark_domain::adopt::KeptTable;
 use wavemark_domain::progress::Severity;
@@ -134,7 +134,8 @@ fn is_gone(run: &Run, all: &Planned, name: &TableName) -> bool {
 }
 
 fn waits_for_reload(run: &Run, mark: &TableMark) -> bool {
-    matches!(&mark.stage, Stage::Parked(why) if why.code == "table-changed" && run.reloads(why))
+    matches!(&mark.stage, Stage::Parked(why)
+        if ["table-changed", TABLE_SWAPPED].contains(&&*why.code) && run.reloads(why))
 }
 
 /// A table that was to be loaded again by itself is as one that is gone in the middle of that.

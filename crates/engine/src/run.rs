@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use wavemark_connector::source::{DROPPED_IN_LOAD, LeftBehind, TABLE_DROPPED};
+use wavemark_connector::source::{DROPPED_IN_LOAD, LeftBehind, TABLE_DROPPED, TABLE_SWAPPED};
 use wavemark_connector::{Source, Target, TaskContext};
 use wavemark_domain::ids::Generation;
 use wavemark_domain::layout::{ChangedTablePolicy, DroppedTablePolicy, NewTablePolicy, RenamedTablePolicy};
@@ -77,7 +77,7 @@ impl Run {
     pub(crate) fn reloads(&self, problem: &Problem) -> bool {
         self.loads_aside()
             && self.task.settings.changed_tables == ChangedTablePolicy::ReloadTable
-            && ["table-changed", TABLE_DROPPED, DROPPED_IN_LOAD].contains(&&*problem.code)
+            && ["table-changed", TABLE_SWAPPED, TABLE_DROPPED, DROPPED_IN_LOAD].contains(&&*problem.code)
     }
 
     /// Whether a table that came after the load is loaded without being asked.

@@ -4,6 +4,7 @@ use crate::fields::{Fields, Malformed};
 
 use super::compressed::Compressed;
 use super::payload::Payload;
+use super::query::Query;
 use super::rows::{RowKind, Rows};
 use super::table_map::TableMap;
 
@@ -18,6 +19,8 @@ pub(crate) struct Header {
     pub(crate) kind: u8,
     /// Where the next event begins; 0 for one that is not in the file.
     pub(crate) next: u32,
+    /// Whether who does not know the kind may pass over it.
+    pub(crate) is_ignorable: bool,
 }
 
 /// Whether events end with a sum.
@@ -39,11 +42,9 @@ pub(crate) enum Event<'a> {
     },
     /// A transaction follows, without a statement that says so.
     Begin,
-    /// A statement, with the schema that it was run in.
-    Query {
-        schema: &'a [u8],
-        text: &'a [u8],
-    },
+    /// The statement that follows is not in force, for now or for ever.
+    Announced,
+    Query(Query<'a>),
     /// The transaction is committed.
     Xid,
     /// What the next rows are of.
@@ -59,6 +60,8 @@ pub(crate) enum Event<'a> {
     Unreadable(&'static str),
     /// Nothing that matters here: heartbeats, comments, marks.
     Other,
+    /// An event of a kind that is not known, and that may matter.
+    Unknown(u8),
 }
 
 impl Header {
@@ -78,11 +81,11 @@ impl Header {
         // Who wrote it first, and the length.
         fields.take(4 + 4)?;
         let next = fields.u32()?;
-        fields.take(2)?;
+        let is_ignorable = fields.u16()? & IGNORABLE != 0;
         if length != event.len() {
             return Err(Malformed("an event has another length than it says"));
         }
-        Ok((Self { timestamp, kind, next }, fields.0))
+        Ok((Self { timestamp, kind, next, is_ignorable }, fields.0))
     }
 }
 
@@ -112,17 +115,19 @@ impl<'a> Event<'a> {
             checksum
         };
         let body = checked(event, summed)?.get(HEADER..).unwrap_or_default();
-        Ok((header, Self::body(header.kind, body)?))
+        let event = match Self::body(header.kind, body)? {
+            Self::Unknown(_) if header.is_ignorable => Self::Other,
+            event => event,
+        };
+        Ok((header, event))
     }
 
     /// Reads what stands behind the header of an event of this kind.
     pub(super) fn body(kind: u8, body: &'a [u8]) -> Result<Self, Malformed> {
         let mut fields = Fields(body);
         Ok(match kind {
-            QUERY => {
-                let (schema, text) = query(fields)?;
-                Self::Query { schema, text }
-            }
+            QUERY => Self::Query(Query::read(fields)?),
+            EXECUTE_LOAD => Self::Query(Query::of_file(fields)?),
             ROTATE => {
                 let position = u64::from_le_bytes(fields.array()?);
                 Self::Rotate { file: fields.0, position }
@@ -132,7 +137,7 @@ impl<'a> Event<'a> {
             ROWS_V1..=25 => Self::Rows(Rows::read(row_kind(kind - ROWS_V1)?, false, body)?),
             ROWS..=32 => Self::Rows(Rows::read(row_kind(kind - ROWS)?, true, body)?),
             PAYLOAD => Self::Payload(Payload::read(body)?),
-            QUERY_COMPRESSED => Self::Compressed(Compressed::new(QUERY, body, query(fields)?.1)),
+            QUERY_COMPRESSED => Self::Compressed(Compressed::new(QUERY, body, Query::read(fields)?.text)),
             ROWS_COMPRESSED_V1..=168 => {
                 let number = kind - ROWS_COMPRESSED_V1;
                 let packed = Rows::read(row_kind(number)?, false, body)?.images();
@@ -143,22 +148,27 @@ impl<'a> Event<'a> {
                 let packed = Rows::read(row_kind(number)?, true, body)?.images();
                 Self::Compressed(Compressed::new(ROWS + number, body, packed))
             }
-            MARIADB_GTID => {
-                // Its number and domain.
-                fields.take(8 + 4)?;
-                if fields.u8()? & STANDS_ALONE == 0 { Self::Begin } else { Self::Other }
-            }
+            MARIADB_GTID => mariadb_gtid(fields)?,
             INCIDENT => Self::Incident,
             39 => Self::Unreadable("it has parts of JSON values (binlog_row_value_options is PARTIAL_JSON)"),
             164 => Self::Unreadable("it is encrypted, and the server does not decrypt what it sends"),
             172 => Self::Unreadable("a row of it is so large that it stands in several events"),
             // Before version 5.1.18.
             20..=22 => Self::Unreadable("its rows are of a form that no version has written for long"),
-            _ => Self::Other,
+            other if WITHOUT_ROWS.contains(&other) => Self::Other,
+            other => Self::Unknown(other),
         })
     }
 }
 
+/// Kinds that say nothing of rows: the ends of files, values of variables, files that a statement loads, heartbeats,
+/// comments, transactions' numbers (MySQL's are numbered up to 42, MariaDB's from 160 on). What is prepared (38) comes as
+/// statements, too.
+const WITHOUT_ROWS: [u8; 24] =
+    [0, 1, 3, 5, 7, 9, 11, 13, 14, 17, 27, 28, 29, 33, 34, 35, 36, 37, 38, 41, 42, 160, 161, 163];
+const EXECUTE_LOAD: u8 = 18;
+/// The flag of a kind that may be passed over.
+const IGNORABLE: u16 = 0x80;
 const QUERY: u8 = 2;
 const ROTATE: u8 = 4;
 const FORMAT: u8 = 15;
@@ -212,17 +222,32 @@ fn format<'a>(event: &[u8], body: &[u8]) -> Result<Event<'a>, Malformed> {
     }))
 }
 
-/// The schema that a statement was run in, and its text.
-fn query(mut fields: Fields<'_>) -> Result<(&[u8], &[u8]), Malformed> {
-    fields.take(4 + 4)?;
-    let schema = usize::from(fields.u8()?);
-    fields.take(2)?;
-    let variables = usize::from(fields.u16()?);
-    fields.take(variables)?;
-    let schema = fields.take(schema)?;
-    fields.take(1)?;
-    Ok((schema, fields.0))
+/// `GTID_EVENT` of MariaDB: a transaction begins, or one statement follows. An `ALTER` that is logged when it begins is
+/// logged once more when it is done (`binlog_alter_two_phase`).
+fn mariadb_gtid<'a>(mut fields: Fields<'_>) -> Result<Event<'a>, Malformed> {
+    // Its number and domain.
+    fields.take(8 + 4)?;
+    let flags = fields.u8()?;
+    if flags & STANDS_ALONE == 0 {
+        return Ok(Event::Begin);
+    }
+    if flags & IN_GROUP != 0 {
+        fields.take(8)?;
+    }
+    if flags & OF_XA != 0 {
+        fields.take(4)?;
+        let [of_transaction, of_branch] = fields.array::<2>()?;
+        fields.take(usize::from(of_transaction) + usize::from(of_branch))?;
+    }
+    let more = fields.u8().unwrap_or_default();
+    Ok(if more & (ALTER_BEGINS | ALTER_FAILED) == 0 { Event::Other } else { Event::Announced })
 }
+
+const IN_GROUP: u8 = 2;
+/// Prepared, or decided on.
+const OF_XA: u8 = 64 | 128;
+const ALTER_BEGINS: u8 = 2;
+const ALTER_FAILED: u8 = 8;
 
 #[cfg(test)]
 mod tests {
@@ -255,7 +280,7 @@ mod tests {
             let event = event(QUERY, 400, &body, checksum);
             let (header, read) = Event::read(&event, checksum).unwrap();
             assert_eq!((header.timestamp, header.next), (1_700_000_000, 400));
-            assert!(matches!(read, Event::Query { schema: b"shop", text: b"BEGIN" }), "{read:?}");
+            assert!(matches!(read, Event::Query(Query { schema: b"shop", text: b"BEGIN", .. })), "{read:?}");
         }
     }
 
@@ -282,6 +307,29 @@ mod tests {
         let event = event(MARIADB_GTID, 400, &body, Checksum::None);
         let (_, read) = Event::read(&event, Checksum::None).unwrap();
         assert!(matches!(read, Event::Begin), "{read:?}");
+    }
+
+    #[test]
+    fn an_alter_that_has_only_begun_is_known_by_its_number() {
+        for (flags, more, announced) in [
+            (1, &[0, 0, 0, 0, 0, 0][..], false),
+            (1, &[2], true),
+            (3, &[7, 7, 7, 7, 7, 7, 7, 7, 8], true),
+            (1, &[4], false),
+        ] {
+            let body = [&[0; 12][..], &[flags], more].concat();
+            let event = event(MARIADB_GTID, 400, &body, Checksum::None);
+            let (_, read) = Event::read(&event, Checksum::None).unwrap();
+            assert_eq!(matches!(read, Event::Announced), announced, "{read:?}");
+        }
+    }
+
+    #[test]
+    fn a_kind_that_is_not_known_is_passed_over_only_where_it_says_so() {
+        let mut event = event(99, 400, &[1, 2, 3], Checksum::None);
+        assert!(matches!(Event::read(&event, Checksum::None).unwrap().1, Event::Unknown(99)));
+        event[17] = 0x80;
+        assert!(matches!(Event::read(&event, Checksum::None).unwrap().1, Event::Other));
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! The binary log's events, as plain functions over bytes (internals manual: "Binary Log Events"; MariaDB: "Replication
 //! Protocol").
 //!
-//! `event` reads one event; `table_map` and `rows` what is in those that tell of rows; `values` their cells, and
-//! `json` the text of one that is JSON. `compressed` unpacks an event of `MariaDB`'s, `payload` a transaction of MySQL's. Nothing here knows of tables' names in a task, and nothing panics, whatever the
+//! `event` reads one event; `query` what is in a statement, `table_map` and `rows` what is in those that tell of rows; `values`
+//! their cells, and `json` the text of one that is JSON. `compressed` unpacks an event of `MariaDB`'s, `payload` a transaction of MySQL's. Nothing here knows of tables' names in a task, and nothing panics, whatever the
 //! bytes are.
 
 mod compressed;
 mod event;
 mod json;
 mod payload;
+mod query;
 mod rows;
 mod table_map;
 mod values;
@@ -16,5 +17,6 @@ mod values;
 pub(crate) use event::{Checksum, Event};
 pub(crate) use json::write as write_json;
 pub(crate) use payload::Events;
+pub(crate) use query::Query;
 pub(crate) use rows::{RowKind, Rows};
 pub(crate) use table_map::{LoggedColumn, TableMap};

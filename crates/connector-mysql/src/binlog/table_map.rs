@@ -43,8 +43,12 @@ pub(crate) struct TableMap<'a> {
     pub(crate) schema: &'a [u8],
     pub(crate) table: &'a [u8],
     pub(crate) columns: Vec<LoggedColumn>,
+    /// The columns' names, if the server logs them (`binlog_row_metadata` is FULL).
+    pub(crate) names: Option<Vec<&'a [u8]>>,
 }
 
+/// The number of the names among what may stand behind the columns.
+const NAMES: u8 = 4;
 /// The most columns that a table can have.
 const MOST: usize = 4_096;
 
@@ -62,7 +66,21 @@ impl<'a> TableMap<'a> {
         let kinds = fields.take(count)?;
         let mut meta = Fields(fields.sized()?);
         let columns = kinds.iter().map(|kind| column(*kind, &mut meta)).collect::<Result<_, _>>()?;
-        Ok(Self { id, schema, table, columns })
+        Ok(Self { id, schema, table, columns, names: names(fields, count) })
+    }
+}
+
+/// The names among what else is said of columns, each part behind its number and its length. What can't be read there is
+/// not needed.
+fn names(mut fields: Fields<'_>, count: usize) -> Option<Vec<&[u8]>> {
+    // Which columns may be NULL.
+    fields.take(count.div_ceil(8)).ok()?;
+    loop {
+        let number = fields.u8().ok()?;
+        let mut part = Fields(fields.sized().ok()?);
+        if number == NAMES {
+            return (0..count).map(|_| part.sized().ok()).collect();
+        }
     }
 }
 
@@ -165,9 +183,22 @@ mod tests {
                 LoggedColumn::Bytes(2),
             ]
         );
+        assert_eq!(map.names, None);
         for length in 0..body.len() - 1 {
             assert!(TableMap::read(&body[..length]).is_err(), "{length}");
         }
+    }
+
+    #[test]
+    fn names_of_columns_are_read_where_the_log_has_them() {
+        let mut body = vec![7, 0, 0, 0, 0, 0, 1, 0];
+        body.extend(b"\x04shop\0\x01t\0");
+        // Two numbers; signs first, then the names.
+        body.extend([2, 3, 8, 0, 0b11, 1, 1, 0x40, 4, 5, 2, b'i', b'd', 1, b'n']);
+        let map = TableMap::read(&body).unwrap();
+        assert_eq!(map.names, Some(vec![&b"id"[..], b"n"]));
+        body.truncate(body.len() - 1);
+        assert_eq!(TableMap::read(&body).unwrap().names, None);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! 1. `stream` has the server send the log from a place on.
 //! 2. `assembler` makes of its events changes of the task's tables, transaction by transaction; `columns` knows what their
-//!    cells must look like and writes them, `statement` what statements in the log do to tables.
+//!    cells must look like and writes them, `statement` and `ddl` what statements in the log do to tables, `layout` what a table
+//!    becomes by one.
 //! 3. `reader` is what the engine reads from.
 //!
 //! A transaction stands in the log whole and only once it is committed, so none has to be kept until it is: a large one
@@ -11,6 +12,8 @@
 mod assembler;
 mod charset;
 mod columns;
+mod ddl;
+mod layout;
 mod reader;
 mod statement;
 mod stream;
@@ -20,7 +23,8 @@ use wavemark_domain::{Fault, Problem};
 use crate::position::Place;
 
 pub(crate) use columns::refuse;
-pub(crate) use reader::{Purpose, open};
+pub(crate) use layout::Server;
+pub(crate) use reader::{Purpose, open, try_out};
 
 /// A place beyond what the server tells places by.
 fn file_too_large(place: &Place) -> Problem {

@@ -1,17 +1,19 @@
 //! What the engine reads the log from.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
 use futures_util::FutureExt;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout_at};
-use wavemark_connector::source::{ChangeReader, InHand, Read};
+use wavemark_connector::source::{ChangeReader, InHand, Read, Replan};
 use wavemark_connector::{TaskContext, crash};
 use wavemark_domain::{Position, Problem, TablePlan};
 
 use super::assembler::Assembler;
+use super::layout::{Rules, Server};
 use super::stream::LogStream;
 use crate::position::Place;
 use crate::settings::Settings;
@@ -32,10 +34,9 @@ pub(crate) struct BinlogReader {
 }
 
 /// What the log is read for. The server has one reader of each number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// To follow it.
-    Follow,
+    /// To follow it, also where a table's layout changes.
+    Follow(Arc<dyn Replan>),
     /// To see what it touched, beside the follower.
     LookBack,
 }
@@ -45,13 +46,18 @@ pub(crate) async fn open(
     settings: &Settings,
     task: &TaskContext,
     plan: &[TablePlan],
-    from: Place,
+    (from, server): (Place, Server),
     purpose: Purpose,
 ) -> Result<BinlogReader, Problem> {
-    let stream = LogStream::open(settings, &from, number(task, purpose)).await?;
+    let (replan, is_second) = match purpose {
+        Purpose::Follow(replan) => (Some(replan), false),
+        Purpose::LookBack => (None, true),
+    };
+    let stream = LogStream::open(settings, &from, number(task, is_second)).await?;
+    let rules = Rules { replan, settings: task.settings.clone(), server };
     Ok(BinlogReader {
         stream,
-        assembler: Assembler::new(plan, from),
+        assembler: Assembler::new(plan, from, rules),
         bytes_read: 0,
         told: Instant::now(),
         heard: Instant::now(),
@@ -60,10 +66,18 @@ pub(crate) async fn open(
 
 /// Numbers of the task's own, among those that people don't give to servers: a reader that was overtaken is sent away when
 /// its successor comes.
-fn number(task: &TaskContext, purpose: Purpose) -> u32 {
+fn number(task: &TaskContext, is_second: bool) -> u32 {
     let (high, low) = task.task.0.as_u64_pair();
     let [a, b] = [(high ^ low) >> 32, high ^ low].map(|half| u32::try_from(half & 0xFFFF_FFFF).unwrap_or_default());
-    ((a ^ b) & !1) | u32::from(purpose == Purpose::LookBack) | 1 << 31
+    ((a ^ b) & !1) | u32::from(is_second) | 1 << 31
+}
+
+/// Whether the log can be had from there: asks for it, and waits for its first word.
+pub(crate) async fn try_out(settings: &Settings, from: &Place) -> Result<(), Problem> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // A number that nobody else has: whoever has it would lose his place.
+    let mut stream = LogStream::open(settings, from, now.subsec_nanos() | 1 << 31).await?;
+    stream.next().await.map(drop)
 }
 
 impl BinlogReader {
@@ -80,7 +94,7 @@ impl BinlogReader {
             more,
             log_end: Some(self.assembler.position()),
             source_clock: Some(self.stream.clock()),
-            layouts: Vec::new(),
+            layouts: taken.layouts,
             barriers: taken.barriers,
             tables_came: taken.tables_came,
         }
@@ -97,7 +111,7 @@ impl BinlogReader {
 impl ChangeReader for BinlogReader {
     async fn next(&mut self, most_bytes: usize) -> Result<Read, Problem> {
         loop {
-            if self.assembler.bytes() >= most_bytes {
+            if self.assembler.is_full() || self.assembler.bytes() >= most_bytes {
                 return Ok(self.give(true));
             }
             if self.assembler.packed_event()? {

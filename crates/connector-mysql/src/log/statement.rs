@@ -1,7 +1,12 @@
-//! Statements in the log: what they do to transactions and tables. Where rows are logged as rows, what is left are
-//! definitions, and whatever a session logged as a statement.
+//! Statements in the log: those that make up transactions, and others, which define something: where rows are logged as
+//! rows nothing else is left, but for whatever a session logged as a statement.
 
-/// What a statement is, as far as the log's reader must know.
+use std::borrow::Cow;
+
+use super::ddl::{Definition, Modes};
+use crate::binlog::Query;
+
+/// What a statement is to a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Statement<'t> {
     Begin,
@@ -9,18 +14,13 @@ pub(super) enum Statement<'t> {
     Rollback,
     Savepoint(&'t str),
     RollbackTo(&'t str),
+    Release,
     /// Begins a transaction that is prepared, and committed or not by itself later.
     XaBegin,
     /// Ends what is prepared, or decides on it.
     Xa,
-    /// All rows of a table went.
-    Truncate(String),
-    /// Tables are gone.
-    Drop(Vec<String>),
-    /// Changes no row and no column of any table.
-    Harmless,
-    /// May have changed every table whose name it has.
-    Other,
+    /// None of a transaction's.
+    Defines,
 }
 
 impl<'t> Statement<'t> {
@@ -35,51 +35,72 @@ impl<'t> Statement<'t> {
             ("ROLLBACK", "") => Self::Rollback,
             ("ROLLBACK", "TO") => Self::RollbackTo(words.last().unwrap_or_default()),
             ("SAVEPOINT", _) => Self::Savepoint(second),
-            ("RELEASE" | "FLUSH" | "ANALYZE" | "OPTIMIZE" | "GRANT" | "REVOKE" | "SET" | "CHECKSUM", _) => {
-                Self::Harmless
-            }
+            ("RELEASE", _) => Self::Release,
             ("XA", "START" | "BEGIN") => Self::XaBegin,
             ("XA", _) => Self::Xa,
-            ("TRUNCATE", _) => truncated(text).map_or(Self::Other, Self::Truncate),
-            ("DROP", "TABLE") => dropped(text).map_or(Self::Other, Self::Drop),
-            (
-                "CREATE" | "DROP" | "ALTER",
-                "USER" | "ROLE" | "VIEW" | "FUNCTION" | "PROCEDURE" | "TRIGGER" | "EVENT",
-            )
-            | ("CREATE", "INDEX" | "UNIQUE" | "FULLTEXT" | "SPATIAL")
-            | ("DROP", "INDEX") => Self::Harmless,
-            _ => Self::Other,
+            _ => Self::Defines,
         }
     }
 }
 
-/// The name behind TRUNCATE, with its schema if it has one; `None` if it is not told so plainly.
-fn truncated(text: &str) -> Option<String> {
-    let rest = text.get("TRUNCATE".len()..)?.trim_start();
-    let rest = match rest.get(..5) {
-        Some(word) if word.eq_ignore_ascii_case("TABLE") => rest.get(5..)?.trim_start(),
-        _ => rest,
-    };
-    name_in(rest.trim_end().trim_end_matches(';'))
+/// A statement with what it was run with.
+pub(super) struct Told<'a> {
+    pub(super) schema: String,
+    pub(super) text: Cow<'a, str>,
+    /// None where a text of that mode is not read.
+    pub(super) modes: Option<Modes>,
+    /// Whether all of its text is known for what it is.
+    pub(super) is_readable: bool,
+    /// Whether it ended with an error, after a part of it was done.
+    has_failed: bool,
 }
 
-/// A name as it stands in a statement, without quotes; `None` if there is something odd in it or beside it.
-fn name_in(text: &str) -> Option<String> {
-    let plain = text.trim();
-    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | '`' | '.' | '-');
-    (!plain.is_empty() && plain.chars().all(is_plain)).then(|| plain.replace('`', ""))
+/// Bits of `sql_mode`.
+const REAL_AS_FLOAT: u64 = 1;
+const ANSI_QUOTES: u64 = 4;
+/// MariaDB's statements are another system's.
+const ORACLE: u64 = 1 << 9;
+const NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
+const STRICT_TABLES: u64 = 1 << 21 | 1 << 22;
+
+impl<'a> Told<'a> {
+    pub(super) fn of(query: &Query<'a>) -> Self {
+        let is_readable =
+            query.text.is_ascii() || query.charset.is_some_and(is_utf8) && std::str::from_utf8(query.text).is_ok();
+        Self {
+            schema: String::from_utf8_lossy(query.schema).into_owned(),
+            text: String::from_utf8_lossy(query.text),
+            modes: query.sql_mode.and_then(modes),
+            is_readable,
+            has_failed: query.error != 0,
+        }
+    }
+
+    /// What it defines.
+    pub(super) fn definition(&self) -> Definition {
+        match self.modes.filter(|_| self.is_readable && !self.has_failed) {
+            Some(modes) => Definition::of(&self.text, modes),
+            None => Definition::Unread,
+        }
+    }
 }
 
-/// The names behind DROP TABLE; `None` if they are not told plainly.
-fn dropped(text: &str) -> Option<Vec<String>> {
-    let words = text.split_ascii_whitespace().skip(2);
-    let rest = words.collect::<Vec<_>>().join(" ");
-    let rest = rest.split("/*").next().unwrap_or_default().trim().trim_end_matches(';');
-    let rest = match rest.get(..10) {
-        Some(words) if words.eq_ignore_ascii_case("IF EXISTS ") => rest.get(10..)?,
-        _ => rest,
-    };
-    rest.split(',').map(name_in).collect()
+fn modes(bits: u64) -> Option<Modes> {
+    let has = |bit: u64| bits & bit != 0;
+    (!has(ORACLE)).then(|| Modes {
+        ansi_quotes: has(ANSI_QUOTES),
+        no_backslash_escapes: has(NO_BACKSLASH_ESCAPES),
+        real_as_float: has(REAL_AS_FLOAT),
+        strict: has(STRICT_TABLES),
+    })
+}
+
+/// Whether a collation with this number is one of UTF-8: of MySQL's, and of MariaDB's from 1024 and 2048 on.
+fn is_utf8(collation: u16) -> bool {
+    let old = |number| matches!(number, 33 | 45 | 46 | 76 | 83 | 192..=247 | 255..=323);
+    old(collation)
+        || (1_024..2_048).contains(&collation) && old(collation - 1_024)
+        || (2_048..2_560).contains(&collation)
 }
 
 /// Whether a statement may be about a table: its name stands in it as a word.
@@ -98,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statements_are_told_apart_by_their_first_words() {
+    fn statements_of_a_transaction_are_told_by_their_first_words() {
         for (text, statement) in [
             ("BEGIN", Statement::Begin),
             ("begin", Statement::Begin),
@@ -109,21 +130,30 @@ mod tests {
             ("ROLLBACK TO SAVEPOINT a", Statement::RollbackTo("a")),
             ("XA START X'61',X'',1", Statement::XaBegin),
             ("XA END X'61',X'',1", Statement::Xa),
-            ("TRUNCATE t", Statement::Truncate("t".into())),
-            ("truncate table `shop`.`t`", Statement::Truncate("shop.t".into())),
-            ("TRUNCATE TABLE t /* generated by server */", Statement::Other),
-            ("CREATE INDEX i ON t (a)", Statement::Harmless),
-            ("CREATE USER u", Statement::Harmless),
-            ("ALTER TABLE t ADD c int", Statement::Other),
-            ("INSERT INTO t VALUES (1)", Statement::Other),
-            ("DROP TABLE `shop`.`t` /* generated by server */", Statement::Drop(vec!["shop.t".into()])),
-            ("DROP TABLE IF EXISTS a, `b`", Statement::Drop(vec!["a".into(), "b".into()])),
-            ("DROP TABLE a CASCADE", Statement::Other),
-            ("/* x */ DROP TABLE t", Statement::Other),
-            ("", Statement::Other),
+            ("BEGIN NOT ATOMIC SELECT 1; END", Statement::Defines),
+            ("ALTER TABLE t ADD c int", Statement::Defines),
+            ("", Statement::Defines),
         ] {
             assert_eq!(Statement::of(text), statement, "{text}");
         }
+    }
+
+    #[test]
+    fn a_statement_is_read_only_where_its_words_are_known() {
+        let query = |text, sql_mode, charset, error| Query { schema: b"shop", text, error, sql_mode, charset };
+        let of = |query: Query<'_>| Told::of(&query).definition();
+        let drop = Definition::Drop(vec![crate::log::ddl::Named { schema: None, table: "größe".into() }]);
+        let text = "DROP TABLE größe".as_bytes();
+        assert_eq!(of(query(text, Some(0), Some(45), 0)), drop);
+        assert_eq!(of(query(text, Some(0), Some(8), 0)), Definition::Unread);
+        assert_eq!(of(query(text, Some(0), Some(45), 1_051)), Definition::Unread);
+        assert_eq!(of(query(text, None, Some(45), 0)), Definition::Unread);
+        assert_eq!(of(query(text, Some(ORACLE), Some(45), 0)), Definition::Unread);
+        assert_eq!(of(query(b"DROP TABLE \xFF", Some(0), Some(45), 0)), Definition::Unread);
+        assert_eq!(
+            of(query(b"DROP TABLE t", Some(0), None, 0)),
+            Definition::Drop(vec![crate::log::ddl::Named { schema: None, table: "t".into() }])
+        );
     }
 
     #[test]

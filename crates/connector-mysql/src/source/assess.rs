@@ -1,21 +1,26 @@
 //! What stands in the way of following the log.
 
-use wavemark_domain::Problem;
 use wavemark_domain::check::{Finding, Weight};
+use wavemark_domain::{Fault, Problem};
 
 use super::state;
-use crate::error;
 use crate::settings::Settings;
 use crate::wire::Connection;
+use crate::{error, log};
 
 /// The log's settings at the server.
 pub(crate) async fn log(control: &mut Connection, settings: &Settings) -> Result<Vec<Finding>, Problem> {
     let mut findings = Vec::new();
-    if state::end(control).await?.is_none() {
-        let problem = state::no_log(settings);
-        let mend = problem.advice;
-        findings.push(Finding { weight: Weight::Blocker, code: problem.code, text: problem.text, mend });
-        return Ok(findings);
+    let Some(end) = state::end(control).await? else {
+        return Ok(vec![blocker(state::no_log(settings))]);
+    };
+    match log::try_out(settings, &end).await {
+        Ok(()) => {}
+        Err(problem) if problem.fault == Fault::Settings => {
+            let user = &settings.user;
+            findings.push(blocker(problem.advice(format!("GRANT REPLICATION SLAVE ON *.* TO `{user}`;"))));
+        }
+        Err(problem) => return Err(problem),
     }
     let wanted = [
         ("binlog_format", "ROW", Weight::Blocker, "Changes are logged as statements, which say nothing of rows"),
@@ -40,4 +45,8 @@ pub(crate) async fn log(control: &mut Connection, settings: &Settings) -> Result
         }
     }
     Ok(findings)
+}
+
+fn blocker(problem: Problem) -> Finding {
+    Finding { weight: Weight::Blocker, code: problem.code, text: problem.text, mend: problem.advice }
 }

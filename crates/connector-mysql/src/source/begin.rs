@@ -8,15 +8,16 @@
 //!    transactions that have written to them.
 //! 3. Without either there is one reader, and a load alone.
 
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use wavemark_connector::TaskContext;
-use wavemark_domain::{Fault, Position, Problem, TablePlan};
+use wavemark_domain::{Fault, Position, Problem, TableName, TablePlan};
 
 use super::state;
 use super::view::SnapshotView;
 use crate::settings::Settings;
-use crate::sql::quoted_table;
+use crate::sql::{literal, quoted_table};
 use crate::wire::{Connection, WireError};
 use crate::{client, error};
 
@@ -49,9 +50,41 @@ pub(super) async fn view(
     if locked {
         run(&mut control, "UNLOCK TABLES", "let writers go on").await?;
     }
+    as_planned(&mut control, tables).await?;
     // A load needs no place in the log.
     let position = place.map_or_else(|| Position::new(Vec::new()), |place| place.to_position());
     Ok(SnapshotView::new(position, control, readers))
+}
+
+/// Whether the tables still have the columns that they are planned with. A plan that is older than the place from which on
+/// the log is read knows nothing of what was altered in between.
+pub(super) async fn as_planned(control: &mut Connection, plan: &[TablePlan]) -> Result<(), Problem> {
+    if plan.is_empty() {
+        return Ok(());
+    }
+    let schemas: BTreeSet<String> = plan.iter().map(|table| literal(&table.name().schema)).collect();
+    let sql = format!(
+        "SELECT table_schema, table_name, column_name, column_type FROM information_schema.columns \
+         WHERE table_schema IN ({}) ORDER BY table_schema, table_name, ordinal_position",
+        schemas.into_iter().collect::<Vec<_>>().join(", ")
+    );
+    let rows = control.query(&sql).await;
+    let rows = rows.map_err(|cause| error::problem(&cause, "look whether tables were altered meanwhile"))?;
+    let mut now: HashMap<TableName, Vec<(String, String)>> = HashMap::new();
+    for row in rows {
+        let text = |at| row.text(at).unwrap_or_default();
+        now.entry(TableName::new(text(0), text(1))).or_default().push((text(2), text(3)));
+    }
+    let is_other = |table: &&TablePlan| {
+        let planned = table.source.columns.iter().map(|column| (&column.name, &column.declared));
+        // One that is gone is told by who reads it.
+        now.get(table.name())
+            .is_some_and(|columns| !columns.iter().map(|(name, declared)| (name, declared)).eq(planned))
+    };
+    plan.iter().find(is_other).map_or(Ok(()), |table| {
+        let text = format!("Table {} was altered while its load was about to begin.", table.name());
+        Err(Problem::new(Fault::Transient, "table-altered-meanwhile", text).table(table.name()))
+    })
 }
 
 async fn run(connection: &mut Connection, sql: &str, doing: &str) -> Result<(), Problem> {

@@ -110,8 +110,10 @@ impl Source for MysqlSource {
         Ok(Box::new(begin::view(&self.settings, task, plan).await?))
     }
 
-    async fn begin_following(&self, _: &TaskContext, _: &[TablePlan]) -> Result<Position, Problem> {
-        let end = state::end(&mut client::open(&self.settings).await?).await?;
+    async fn begin_following(&self, _: &TaskContext, plan: &[TablePlan]) -> Result<Position, Problem> {
+        let mut control = client::open(&self.settings).await?;
+        let end = state::end(&mut control).await?;
+        begin::as_planned(&mut control, plan).await?;
         end.map(|place| place.to_position()).ok_or_else(|| state::no_log(&self.settings))
     }
 
@@ -156,10 +158,15 @@ impl Source for MysqlSource {
         task: &TaskContext,
         plan: &[TablePlan],
         from: &Position,
-        _: Arc<dyn Replan>,
+        replan: Arc<dyn Replan>,
     ) -> Result<Box<dyn ChangeReader>, Problem> {
-        let place = state::checked(&mut client::open(&self.settings).await?, from).await?;
-        Ok(Box::new(log::open(&self.settings, task, plan, place, log::Purpose::Follow).await?))
+        let mut control = client::open(&self.settings).await?;
+        let start = (state::checked(&mut control, from).await?, state::server(&mut control).await?);
+        Ok(Box::new(log::open(&self.settings, task, plan, start, log::Purpose::Follow(replan)).await?))
+    }
+
+    fn as_kept(&self, kept: &Table, _: &str, now: &Table) -> Table {
+        native::as_kept(kept, now)
     }
 
     async fn still_has(&self, _: &TaskContext, from: &Position) -> Result<(), Problem> {

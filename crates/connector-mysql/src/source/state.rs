@@ -4,14 +4,16 @@ use wavemark_connector::source::LogState;
 use wavemark_domain::{Fault, Position, Problem};
 
 use super::begin::is_refused;
-use crate::error;
+use crate::defaults::Dialect;
+use crate::log::Server;
 use crate::position::Place;
 use crate::settings::Settings;
 use crate::wire::{Connection, WireError};
+use crate::{discover, error};
 
 /// Where the log ends; `None` for a server without one, and a user that may not ask.
 pub(super) async fn end(control: &mut Connection) -> Result<Option<Place>, Problem> {
-    let server = server(control).await?;
+    let server = identity(control).await?;
     for ask in ["SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"] {
         match control.query(ask).await {
             Ok(rows) => return Ok(rows.first().and_then(|row| Place::new(&row.text(0)?, row.number(1)?, &server))),
@@ -25,7 +27,7 @@ pub(super) async fn end(control: &mut Connection) -> Result<Option<Place>, Probl
 }
 
 /// Which server it is.
-async fn server(control: &mut Connection) -> Result<String, Problem> {
+async fn identity(control: &mut Connection) -> Result<String, Problem> {
     for ask in ["SELECT @@server_uuid", "SELECT @@server_uid"] {
         match control.query(ask).await {
             Ok(rows) => return Ok(rows.first().and_then(|row| row.text(0)).unwrap_or_default()),
@@ -35,6 +37,19 @@ async fn server(control: &mut Connection) -> Result<String, Problem> {
         }
     }
     Ok(String::new())
+}
+
+/// What has to be known of the server to read its log.
+pub(super) async fn server(control: &mut Connection) -> Result<Server, Problem> {
+    let rows = control.query("SELECT @@lower_case_table_names").await;
+    let rows = rows.map_err(|cause| error::problem(&cause, "ask how the server compares names"))?;
+    let folds: u8 = rows.first().and_then(|row| row.number(0)).unwrap_or_default();
+    Ok(Server {
+        dialect: Dialect::of(&control.version),
+        folds_names: folds != 0,
+        lowers_names: folds == 1,
+        logs_actions: discover::logs_actions(control).await,
+    })
 }
 
 /// That there is no log to follow.
@@ -62,7 +77,7 @@ async fn files(control: &mut Connection) -> Result<Vec<(String, u64)>, Problem> 
 pub(super) async fn checked(control: &mut Connection, from: &Position) -> Result<Place, Problem> {
     let place =
         Place::from_position(from).ok_or_else(|| lost("The bookmark is not a place in a binary log.".to_owned()))?;
-    let server = server(control).await?;
+    let server = identity(control).await?;
     if server != place.server {
         let text =
             format!("The source is another server ({server}) than the one whose log was read ({}).", place.server);

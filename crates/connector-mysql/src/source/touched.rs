@@ -23,8 +23,9 @@ pub(super) async fn touched(
 ) -> Result<Vec<Touched>, Problem> {
     let mut gathering = Gathering::new(plan, tables);
     if from < to && !gathering.is_over() {
-        let place = state::checked(&mut client::open(settings).await?, from).await?;
-        let mut reader = log::open(settings, task, plan, place, Purpose::LookBack).await?;
+        let mut control = client::open(settings).await?;
+        let start = (state::checked(&mut control, from).await?, state::server(&mut control).await?);
+        let mut reader = log::open(settings, task, plan, start, Purpose::LookBack).await?;
         // What is at hand goes beyond `to` before the log is silent: there the view was made.
         while !gathering.take(&reader.next(BATCH).await?.batch, |at| Ok(at.cmp(to)))? {}
     }

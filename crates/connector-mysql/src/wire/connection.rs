@@ -11,9 +11,16 @@ use super::packet::Packets;
 use super::socket;
 use crate::fields::Fields;
 
-// Capabilities (manual: "Capabilities Flags"). LOCAL_FILES is not among them: no server may ask for a file.
+// Capabilities (manual: "Capabilities Flags").
 const LONG_PASSWORD: u32 = 1;
+/// An update counts the rows that it found, not those that it made other than they were.
+const FOUND_ROWS: u32 = 1 << 1;
 const LONG_FLAG: u32 = 1 << 2;
+/// The server may ask for what LOAD DATA LOCAL reads. No source's connection has it.
+const LOCAL_FILES: u32 = 1 << 7;
+/// A command may be several statements, and have as many answers. No source's connection has it.
+const MULTI_STATEMENTS: u32 = 1 << 16;
+const MULTI_RESULTS: u32 = 1 << 17;
 const PROTOCOL_41: u32 = 1 << 9;
 const SSL: u32 = 1 << 11;
 const TRANSACTIONS: u32 = 1 << 13;
@@ -24,6 +31,7 @@ const PLUGIN_AUTH_LENENC: u32 = 1 << 21;
 const DEPRECATE_EOF: u32 = 1 << 24;
 const NEEDED: u32 = PROTOCOL_41 | SECURE_CONNECTION | PLUGIN_AUTH | DEPRECATE_EOF;
 const WANTED: u32 = NEEDED | LONG_PASSWORD | LONG_FLAG | TRANSACTIONS | CONNECT_ATTRS | PLUGIN_AUTH_LENENC;
+const WRITES: u32 = FOUND_ROWS | LOCAL_FILES | MULTI_STATEMENTS | MULTI_RESULTS;
 
 /// `utf8mb4_general_ci`, which every version knows.
 const COLLATION: u8 = 45;
@@ -31,7 +39,12 @@ const COLLATION: u8 = 45;
 const MOST: u32 = 1 << 30;
 
 const COM_QUIT: u8 = 0x01;
-const COM_QUERY: u8 = 0x03;
+pub(super) const COM_QUERY: u8 = 0x03;
+const OK: u8 = 0x00;
+/// The session's state in an OK packet: another answer follows.
+const MORE: u16 = 1 << 3;
+/// The first byte of the payload that asks for a file.
+pub(super) const FILE: u8 = 0xFB;
 /// The first byte of the payload that ends rows.
 pub(crate) const END: u8 = 0xFE;
 /// A payload that begins so and is this long is a row.
@@ -50,6 +63,8 @@ pub(crate) struct Login<'a> {
     pub(crate) is_verified: bool,
     /// How long each step may take.
     pub(crate) within: Duration,
+    /// Whether it is to write: the server may then ask for the rows of a load, and an update counts the rows found.
+    pub(crate) writes: bool,
 }
 
 /// A session at a server.
@@ -57,6 +72,19 @@ pub(crate) struct Connection {
     pub(crate) packets: Packets,
     /// The server's version as it says it.
     pub(crate) version: String,
+    /// Whether the server waits for the rest of a load.
+    pub(super) loading: bool,
+    /// The longest command that the server takes.
+    pub(crate) most: usize,
+}
+
+/// What a statement did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Done {
+    /// Rows that were inserted or deleted, or found by an update.
+    pub(crate) affected: u64,
+    /// How often the server warned.
+    pub(crate) warnings: u16,
 }
 
 /// A row of text.
@@ -97,7 +125,8 @@ impl Connection {
         if greeting.capabilities & NEEDED != NEEDED {
             return Err(WireError::Protocol("it is older than MySQL 5.7 and MariaDB 10.6"));
         }
-        let mut capabilities = WANTED & (greeting.capabilities | LONG_PASSWORD);
+        let wanted = if login.writes { WANTED | WRITES } else { WANTED };
+        let mut capabilities = wanted & (greeting.capabilities | LONG_PASSWORD);
         if let Some(connector) = &login.tls {
             if greeting.capabilities & SSL == 0 {
                 return Err(WireError::TlsNotOffered);
@@ -113,7 +142,7 @@ impl Connection {
         let proof = method.proof(login.password, &greeting.nonce, may_show)?;
         packets.send(&response(capabilities, login, method, &proof)).await?;
         log_in(&mut packets, login, method, may_show).await?;
-        Ok(Self { packets, version: greeting.version })
+        Ok(Self { packets, version: greeting.version, loading: false, most: usize::MAX })
     }
 
     /// Whether the connection is encrypted.
@@ -123,30 +152,82 @@ impl Connection {
 
     /// Runs one statement; its rows, if it has any.
     pub(crate) async fn query(&mut self, sql: &str) -> Result<Vec<Row>, WireError> {
-        self.send(COM_QUERY, sql.as_bytes()).await?;
+        let mut rows = Vec::new();
+        self.run(sql.as_bytes(), |row| rows.push(row)).await?;
+        Ok(rows)
+    }
+
+    /// Runs one statement; what it did. Rows that it may have are let go.
+    pub(crate) async fn execute(&mut self, sql: &str) -> Result<Done, WireError> {
+        self.execute_bytes(sql.as_bytes()).await
+    }
+
+    /// The same of a statement that may not be text as a whole.
+    pub(crate) async fn execute_bytes(&mut self, sql: &[u8]) -> Result<Done, WireError> {
+        self.run(sql, drop).await
+    }
+
+    /// Runs statements with a semicolon between them, up to the first that fails. `take` hears what each did; one that gives
+    /// rows has so many affected.
+    pub(crate) async fn execute_many(
+        &mut self,
+        sql: &[u8],
+        take: &mut (dyn FnMut(Done) + Send),
+    ) -> Result<(), WireError> {
+        self.send(COM_QUERY, sql).await?;
+        loop {
+            let mut rows = 0;
+            let (done, more) = self.outcome(|_| rows += 1).await?;
+            take(Done { affected: done.affected.max(rows), ..done });
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn run(&mut self, sql: &[u8], take: impl FnMut(Row)) -> Result<Done, WireError> {
+        self.send(COM_QUERY, sql).await?;
+        let (done, more) = self.outcome(take).await?;
+        if more {
+            return Err(WireError::Protocol("it answers one statement more than once"));
+        }
+        Ok(done)
+    }
+
+    /// One statement's answer, and whether another follows.
+    async fn outcome(&mut self, mut take: impl FnMut(Row)) -> Result<(Done, bool), WireError> {
         let first = self.packets.answer().await?;
         let columns = match first.first() {
-            Some(0x00) => return Ok(Vec::new()),
-            Some(0xFB) => return Err(WireError::Protocol("it asks for a file")),
+            Some(&OK) => return ended(&first),
+            Some(&FILE) => {
+                self.loading = true;
+                return Err(WireError::Protocol("it asks for a file"));
+            }
             _ => Fields(&first).length()?,
         };
         for _ in 0..columns {
             self.packets.answer().await?;
         }
-        let mut rows = Vec::new();
         loop {
             let payload = self.packets.answer().await?;
             if payload.first() == Some(&END) && payload.len() < LONG {
-                return Ok(rows);
+                return ended(&payload);
             }
             let mut fields = Fields(&payload);
             let cells = (0..columns).map(|_| Ok(fields.cell()?.map(<[u8]>::to_vec)));
-            rows.push(Row(cells.collect::<Result<_, WireError>>()?));
+            take(Row(cells.collect::<Result<_, WireError>>()?));
         }
     }
 
     /// Sends a command.
     pub(crate) async fn send(&mut self, command: u8, what: &[u8]) -> Result<(), WireError> {
+        if self.loading {
+            return Err(WireError::Unfinished);
+        }
+        // The server would close the connection.
+        if what.len() >= self.most {
+            return Err(WireError::TooLarge { most: self.most });
+        }
         self.packets.begin();
         let mut payload = Vec::with_capacity(1 + what.len());
         payload.push(command);
@@ -158,6 +239,24 @@ impl Connection {
     pub(crate) async fn close(mut self) {
         drop(self.send(COM_QUIT, &[]).await);
     }
+}
+
+/// An `OK` packet.
+pub(super) fn done(payload: &[u8]) -> Result<Done, WireError> {
+    ended(payload).map(|(done, _)| done)
+}
+
+/// An `OK` packet, also the one that ends rows, and whether another answer follows.
+fn ended(payload: &[u8]) -> Result<(Done, bool), WireError> {
+    let mut fields = Fields(payload);
+    if !matches!(fields.u8()?, OK | END) {
+        return Err(WireError::Protocol("it ends a statement in a way that is not known"));
+    }
+    let affected = fields.length()? as u64;
+    // The number of the last row that was counted.
+    fields.length()?;
+    let state = fields.u16()?;
+    Ok((Done { affected, warnings: fields.u16()? }, state & MORE != 0))
 }
 
 /// `HandshakeV10`.
@@ -265,5 +364,17 @@ mod tests {
             assert!(greeting(&payload[..length]).is_err());
         }
         assert!(greeting(b"\x09").is_err());
+    }
+
+    /// The first is what MySQL 9 says of an update of three rows with a warning, the second what MariaDB says behind rows.
+    #[test]
+    fn what_a_statement_did_is_read() {
+        let of = |payload: &[u8]| done(payload);
+        assert_eq!(of(b"\0\x03\0\x02\0\x01\0").unwrap(), Done { affected: 3, warnings: 1 });
+        assert_eq!(of(b"\xFE\0\0\x22\0\0\0").unwrap(), Done { affected: 0, warnings: 0 });
+        assert_eq!(of(b"\0\xFC\x10\x27\0\x02\0\xFF\xFFmore").unwrap(), Done { affected: 10_000, warnings: 65_535 });
+        assert!(of(b"\0\x03\0\x02\0\x01").is_err());
+        assert!(of(b"\x01\x03\0\x02\0\x01\0").is_err());
+        assert!(of(b"").is_err());
     }
 }

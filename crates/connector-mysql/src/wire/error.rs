@@ -26,6 +26,10 @@ pub(crate) enum WireError {
     Closed,
     #[error("the connection broke")]
     Io(#[from] io::Error),
+    #[error("it takes more than the {most} bytes that the server lets a statement have (max_allowed_packet)")]
+    TooLarge { most: usize },
+    #[error("a load on this connection was not brought to its end")]
+    Unfinished,
     #[error("the server broke the protocol: {0}")]
     Protocol(&'static str),
     #[error("the server broke the protocol: {0}")]
@@ -42,5 +46,11 @@ impl WireError {
             Self::Server { code, .. } => Some(*code),
             _ => None,
         }
+    }
+
+    /// Whether the server does not take the rows of a load from its client: `local_infile` is off. MySQL from 8.0.21 on
+    /// has a number for it, MariaDB another; older versions call it a command that is not allowed.
+    pub(crate) fn is_load_refused(&self) -> bool {
+        matches!(self.code(), Some(3948 | 4166 | 1148))
     }
 }

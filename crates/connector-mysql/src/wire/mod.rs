@@ -7,10 +7,12 @@
 mod auth;
 mod connection;
 mod error;
+mod load;
 mod packet;
 mod rows;
 mod socket;
 
-pub(crate) use connection::{Connection, Login, Row};
+pub(crate) use connection::{Connection, Done, Login, Row};
 pub(crate) use error::WireError;
+pub(crate) use load::Load;
 pub(crate) use rows::Rows;

@@ -9,9 +9,11 @@ use crate::fields::Fields;
 
 /// The longest payload of one packet; one of this very length goes on in the next.
 const LONGEST: usize = 0xFF_FFFF;
-const HEADER: usize = 4;
+pub(super) const HEADER: usize = 4;
 /// How much is read at once.
 const READ: usize = 128 * 1024;
+/// The longest payload that is copied to be sent with its header.
+const SMALL: usize = 16 * 1024;
 
 /// Packets over a socket.
 pub(crate) struct Packets {
@@ -49,10 +51,14 @@ impl Packets {
         let mut rest = payload;
         loop {
             let (piece, more) = rest.split_at(rest.len().min(LONGEST));
-            let [a, b, c, _] = u32::try_from(piece.len()).unwrap_or_default().to_le_bytes();
-            self.socket.write_all(&[a, b, c, self.next]).await?;
-            self.socket.write_all(piece).await?;
-            self.next = self.next.wrapping_add(1);
+            let header = self.header(piece.len());
+            if piece.len() <= SMALL {
+                // What is small goes in one segment.
+                self.socket.write_all(&[&header, piece].concat()).await?;
+            } else {
+                self.socket.write_all(&header).await?;
+                self.socket.write_all(piece).await?;
+            }
             if piece.len() < LONGEST {
                 break;
             }
@@ -60,6 +66,24 @@ impl Packets {
         }
         self.socket.flush().await?;
         Ok(())
+    }
+
+    /// Sends one packet whose first four bytes are room for its header. It is not longer than a packet can be.
+    pub(crate) async fn send_framed(&mut self, packet: &mut [u8]) -> Result<(), WireError> {
+        let header = self.header(packet.len().saturating_sub(HEADER));
+        if let Some(room) = packet.first_chunk_mut() {
+            *room = header;
+        }
+        self.socket.write_all(packet).await?;
+        Ok(())
+    }
+
+    /// The header of the next packet, which is counted.
+    fn header(&mut self, length: usize) -> [u8; HEADER] {
+        let [a, b, c, _] = u32::try_from(length).unwrap_or_default().to_le_bytes();
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        [a, b, c, number]
     }
 
     /// The length of the packet that is next, once its header is there.

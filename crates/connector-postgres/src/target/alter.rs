@@ -95,6 +95,10 @@ fn statements(before: &TablePlan, next: &Relayout, there: &Relation) -> Result<V
                 }
                 later.push(format!("ALTER TABLE {table} ALTER COLUMN {name} TYPE {kind}"));
             }
+            LayoutStep::Loosen { column } => {
+                let name = quote_identifier(name_in(&next.plan, column)?);
+                later.push(format!("ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL"));
+            }
             // Last of all, by the names of both plans.
             LayoutStep::Move { .. } => {}
             LayoutStep::Add { column, existing } => later.extend(add(&table, &next.plan, column, existing.as_deref())?),

@@ -56,7 +56,10 @@ impl Follower<'_> {
             shown.target = next.plan.target.clone();
         });
         let words: Vec<String> = next.steps.iter().map(LayoutStep::words).collect();
-        self.taken_up.push((table, words.join(", ")));
+        // What is only read otherwise is nothing to tell.
+        if !words.is_empty() {
+            self.taken_up.push((table, words.join(", ")));
+        }
         if !self.streaming {
             self.commit_empty(None).await?;
         }

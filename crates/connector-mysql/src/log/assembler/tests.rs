@@ -1,10 +1,15 @@
 //! Transactions out of events that are written here byte by byte.
 
 use proptest::prelude::*;
+use wavemark_connector::source::Replan;
 use wavemark_domain::catalog::TableKind;
-use wavemark_domain::{Column, ColumnPlan, Encoding, Table};
+use wavemark_domain::layout::RenamedTablePolicy;
+use wavemark_domain::task::TaskSettings;
+use wavemark_domain::{ChangeKind, Column, ColumnPlan, Encoding, LayoutStep, Table, TableName};
 
 use super::*;
+use crate::defaults::Dialect;
+use crate::log::Server;
 
 const QUERY: u8 = 2;
 const ROTATE: u8 = 4;
@@ -43,8 +48,32 @@ fn plan() -> TablePlan {
     }
 }
 
+/// A plan in which every column travels.
+struct Whole;
+
+impl Replan for Whole {
+    fn plan(&self, id: TableId, table: &Arc<Table>) -> Result<TablePlan, Problem> {
+        let travelling = table.columns.iter().enumerate().filter(|(_, column)| !column.generated);
+        let columns: Vec<ColumnPlan> = travelling
+            .map(|(source, column)| ColumnPlan {
+                source,
+                target_name: column.name.clone(),
+                encoding: Encoding::named("x"),
+            })
+            .collect();
+        let at = |name: &String| columns.iter().position(|column| column.target_name == *name).unwrap();
+        let key = table.key.iter().map(at).collect();
+        Ok(TablePlan { id, source: Arc::clone(table), target: table.name.clone(), columns, key, ..plan() })
+    }
+}
+
+fn rules(settings: TaskSettings) -> Rules {
+    let server = Server { dialect: Dialect::Mysql, folds_names: false, lowers_names: false, logs_actions: false };
+    Rules { replan: Some(Arc::new(Whole)), settings, server }
+}
+
 fn assembler() -> Assembler {
-    Assembler::new(&[plan()], place(100))
+    Assembler::new(&[plan()], place(100), rules(TaskSettings::default()))
 }
 
 fn place(offset: u64) -> Place {
@@ -67,8 +96,10 @@ fn within(kind: u8, body: &[u8]) -> Vec<u8> {
     event(kind, 4_711, body)
 }
 
+/// With an empty `sql_mode`.
 fn statement(text: &str) -> Vec<u8> {
-    within(QUERY, &[&[0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0][..], b"shop\0", text.as_bytes()].concat())
+    let head = [0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 9, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    within(QUERY, &[&head[..], b"shop\0", text.as_bytes()].concat())
 }
 
 fn announced() -> Vec<u8> {
@@ -224,6 +255,182 @@ fn a_place_that_goes_back_is_refused() {
     let problem = assembler.event(&up_to(500, within(XID, &[0; 8]))).unwrap_err();
     assert_eq!(problem.code, "log-file-too-large");
     assert_eq!(assembler.position(), place(4_000_000_000).to_position());
+}
+
+/// Takes events that end at 200, 300 and so on, and gives out what comes; each batch by its layouts, changes and barriers.
+fn told(assembler: &mut Assembler, events: &[Vec<u8>]) -> Vec<String> {
+    let mut told = Vec::new();
+    for (at, event) in (2..).zip(events) {
+        assembler.event(&up_to(at * 100, event.clone())).unwrap();
+        while assembler.is_full() {
+            told.push(words(&assembler.take()));
+        }
+    }
+    told.push(words(&assembler.take()));
+    told
+}
+
+fn words(taken: &Taken) -> String {
+    let step = |layout: &Relayout| layout.steps.iter().map(LayoutStep::words).collect::<Vec<_>>().join(" and ");
+    let mut words: Vec<String> = taken.layouts.iter().map(|layout| format!("[{}]", step(layout))).collect();
+    let mut barriers = taken.barriers.iter();
+    words.extend(taken.batch.changes().iter().map(|change| match change.kind {
+        ChangeKind::Barrier => barriers.next().unwrap().1.code.clone(),
+        kind => format!("{kind:?}").to_lowercase(),
+    }));
+    let ends = taken.batch.transactions().iter().map(|mark| {
+        let place = Place::from_position(&mark.end).unwrap();
+        format!("{}@{}", mark.changes_end, place.offset)
+    });
+    words.extend(ends);
+    words.join(" ")
+}
+
+/// `t` with so many columns of type `int`.
+fn announced_with(columns: u8) -> Vec<u8> {
+    let kinds = vec![3; usize::from(columns)];
+    within(
+        TABLE_MAP,
+        &[&[8, 0, 0, 0, 0, 0, 1, 0, 4][..], b"shop\0", &[1], b"t\0", &[columns], &kinds, &[0, 0]].concat(),
+    )
+}
+
+fn wide() -> Vec<u8> {
+    within(WRITE_ROWS, &[8, 0, 0, 0, 0, 0, 1, 0, 2, 0, 2, 0b11, 0, 1, 0, 0, 0, 2, 0, 0, 0])
+}
+
+fn xid() -> Vec<u8> {
+    within(XID, &[0; 8])
+}
+
+#[test]
+fn a_layout_stands_between_the_rows_before_it_and_those_behind() {
+    let begin = || statement("BEGIN");
+    let events = [
+        vec![begin(), announced(), inserted(0..2), xid(), statement("ALTER TABLE T ADD x int")],
+        vec![statement("ALTER TABLE t ADD INDEX (id)"), statement("ALTER TABLE t ADD c int")],
+        vec![statement("ALTER TABLE shop.t RENAME COLUMN c TO d"), begin(), announced_with(2), wide(), xid()],
+    ];
+    assert_eq!(
+        told(&mut assembler(), &events.concat()),
+        ["insert insert 2@500", "[column c was added] 0@800", "[column c was renamed to d] insert 0@900 1@1300"]
+    );
+}
+
+#[test]
+fn rows_that_are_not_of_the_layout_end_their_table() {
+    let events =
+        [statement("BEGIN"), announced_with(2), wide(), xid(), statement("BEGIN"), announced(), inserted(0..1), xid()];
+    assert_eq!(told(&mut assembler(), &events), ["table-changed 1@500 1@900"]);
+    let events = [statement("ALTER TABLE t ADD c int"), statement("BEGIN"), announced(), inserted(0..1), xid()];
+    assert_eq!(told(&mut assembler(), &events), ["[column c was added] table-changed 0@200 1@600"]);
+}
+
+#[test]
+fn what_a_layout_was_noted_for_is_not_done_again() {
+    let mut noted = plan();
+    let table = Table { native: serde_json::json!({"since": "1:500"}), ..(*noted.source).clone() };
+    noted.source = Arc::new(table);
+    let mut assembler = Assembler::new(&[noted], place(100), rules(TaskSettings::default()));
+    let events = [
+        vec![
+            statement("DROP TABLE t"),
+            statement("ALTER TABLE t DROP x"),
+            statement("TRUNCATE t"),
+            statement("ALTER TABLE t ADD y int"),
+        ],
+        vec![statement("BEGIN"), announced(), inserted(0..1), xid(), statement("TRUNCATE t")],
+    ];
+    assert_eq!(told(&mut assembler, &events.concat()), ["insert truncate 1@900 2@1000"]);
+    // Rows of another table that had its name, too.
+    let mut noted = plan();
+    noted.source = Arc::new(Table { native: serde_json::json!({"since": "1:700"}), ..(*noted.source).clone() });
+    let mut assembler = Assembler::new(&[noted], place(100), rules(TaskSettings::default()));
+    let events = [
+        vec![
+            statement("BEGIN"),
+            announced(),
+            inserted(0..1),
+            xid(),
+            statement("RENAME TABLE t TO u"),
+            statement("RENAME TABLE v TO t"),
+        ],
+        vec![statement("BEGIN"), announced(), inserted(0..1), xid()],
+    ];
+    assert_eq!(told(&mut assembler, &events.concat()), ["insert 1@1100"]);
+}
+
+#[test]
+fn a_name_that_another_table_takes_is_a_swap() {
+    let mut assembler = assembler();
+    let events =
+        [statement("RENAME TABLE t TO _t_del, _t_gho TO t"), statement("BEGIN"), announced(), inserted(0..1), xid()];
+    for (at, event) in (2..).zip(events) {
+        assembler.event(&up_to(at * 100, event)).unwrap();
+    }
+    let taken = assembler.take();
+    let (_, problem) = &taken.barriers[0];
+    assert_eq!(problem.code, "table-swapped");
+    assert!(problem.text.contains("shop._t_gho, has its name since"), "{}", problem.text);
+    assert_eq!((taken.batch.changes().len(), taken.tables_came), (1, true));
+}
+
+#[test]
+fn a_table_goes_on_under_its_next_name_where_the_settings_say_so() {
+    let settings = || TaskSettings { renamed_tables: RenamedTablePolicy::Apply, ..TaskSettings::default() };
+    let of = |renames: &str| told(&mut Assembler::new(&[plan()], place(100), rules(settings())), &[statement(renames)]);
+    assert_eq!(of("RENAME TABLE t TO u"), ["[it was renamed from shop.t to shop.u] 0@200"]);
+    assert_eq!(
+        of("ALTER TABLE t ADD c int, RENAME TO other.u"),
+        ["[it was renamed from shop.t to other.u and column c was added] 0@200"]
+    );
+    assert_eq!(of("RENAME TABLE t TO u, u TO t"), ["0@200"]);
+    assert_eq!(of("RENAME TABLE t TO u, x TO t"), ["table-swapped 1@200"]);
+    assert_eq!(of("RENAME TABLE t TO x, x TO y"), ["[it was renamed from shop.t to shop.y] 0@200"]);
+    assert_eq!(told(&mut assembler(), &[statement("RENAME TABLE t TO u")]), ["table-changed 1@200"]);
+}
+
+#[test]
+fn what_ends_a_table_shares_the_place_of_the_layouts_that_come_with_it() {
+    let mut other = plan();
+    let table = Table { name: TableName::new("shop", "u"), ..(*other.source).clone() };
+    other = TablePlan { id: TableId(1), source: Arc::new(table), ..other };
+    let settings = TaskSettings { renamed_tables: RenamedTablePolicy::Apply, ..TaskSettings::default() };
+    let mut assembler = Assembler::new(&[plan(), other], place(100), rules(settings));
+    let events =
+        [statement("BEGIN"), announced(), inserted(0..1), xid(), statement("RENAME TABLE t TO v, u TO w, x TO u")];
+    let found = told(&mut assembler, &events);
+    assert_eq!(found, ["insert 1@500", "[it was renamed from shop.t to shop.v] table-swapped 1@600"]);
+}
+
+#[test]
+fn an_alter_that_has_only_begun_is_not_in_force() {
+    let gtid = |more: u8| within(162, &[&[0; 12][..], &[1, more, 0, 0, 0, 0, 0, 0, 0, 0]].concat());
+    let alter = || statement("ALTER TABLE t ADD c int");
+    let events = [gtid(2), alter(), gtid(8), alter(), gtid(4), alter()];
+    assert_eq!(told(&mut assembler(), &events), ["[column c was added] 0@700"]);
+}
+
+#[test]
+fn tables_of_a_schema_that_is_dropped_are_gone() {
+    assert_eq!(told(&mut assembler(), &[statement("DROP DATABASE IF EXISTS `shop`")]), ["table-dropped 1@200"]);
+    assert_eq!(told(&mut assembler(), &[statement("DROP DATABASE other")]), ["0@200"]);
+}
+
+#[test]
+fn names_are_compared_as_the_server_does() {
+    let events = [statement("TRUNCATE TABLE SHOP.T")];
+    assert_eq!(told(&mut assembler(), &events), ["0@200"]);
+    let mut folding = rules(TaskSettings::default());
+    folding.server.folds_names = true;
+    assert_eq!(told(&mut Assembler::new(&[plan()], place(100), folding), &events), ["truncate 1@200"]);
+}
+
+#[test]
+fn an_event_that_nobody_knows_is_refused() {
+    let problem = assembler().event(&up_to(200, within(120, &[1, 2, 3]))).unwrap_err();
+    assert_eq!(problem.code, "log-event-unknown");
+    assert!(problem.text.contains("bin.000001:100: number 120"), "{}", problem.text);
 }
 
 proptest! {

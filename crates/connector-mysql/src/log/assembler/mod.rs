@@ -1,0 +1,326 @@
+//! From the log's events to changes of the task's tables, transaction by transaction: `followed` knows the tables, `rows` their
+//! rows, `definitions` what statements do to them, `transactions` where each begins and ends.
+
+mod definitions;
+mod followed;
+mod rows;
+mod transactions;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wavemark_domain::{Batch, Fault, Position, Problem, Relayout, TableId, TablePlan};
+
+use super::columns::Scratch;
+use super::file_too_large;
+use super::layout::Rules;
+use crate::binlog::{Checksum, Event, Events, LoggedColumn};
+use crate::fields::Malformed;
+use crate::position::Place;
+use followed::Tables;
+use transactions::Open;
+
+#[cfg(test)]
+mod tests;
+
+/// A table as the log announced it.
+struct Announced {
+    /// The names of schema and table, one after the other.
+    names: [Box<[u8]>; 2],
+    /// The place among the followed ones; none if the task does not have it.
+    table: Option<usize>,
+    /// Whether it is none of the task's only because of where it stands.
+    is_passed: bool,
+    columns: Arc<[LoggedColumn]>,
+}
+
+/// What leaves the assembler.
+pub(super) struct Taken {
+    pub(super) batch: Batch,
+    pub(super) open_end: Option<Position>,
+    pub(super) open_committed_at: Option<i64>,
+    /// Layouts that hold from the batch's first change on.
+    pub(super) layouts: Vec<Relayout>,
+    pub(super) barriers: Vec<(TableId, Problem)>,
+    /// Whether tables may have come, or others got their names.
+    pub(super) tables_came: bool,
+}
+
+/// See the module.
+pub(super) struct Assembler {
+    rules: Rules,
+    tables: Tables,
+    announced: HashMap<u64, Announced>,
+    checksum: Checksum,
+    /// Where the next event begins.
+    place: Place,
+    batch: Batch,
+    /// Tables that end with the transaction, or between two.
+    ending: Vec<(TableId, Problem)>,
+    barriers: Vec<(TableId, Problem)>,
+    /// Layouts that hold from the batch's first change on.
+    layouts: Vec<Relayout>,
+    /// Those that hold from behind the batch on: it is given out before anything else is taken.
+    layouts_behind: Vec<Relayout>,
+    /// Whether the statement that follows is not in force.
+    is_announced: bool,
+    open: Option<Open>,
+    packed: Option<Packed>,
+    tables_came: bool,
+    /// Up to where in the file marks were given; nothing before the first, which says that the log is read.
+    marked: Option<u64>,
+    /// When the last event was written (microseconds since 1970).
+    seen: i64,
+    scratch: Scratch,
+}
+
+/// A transaction that came in one event and is being unpacked.
+struct Packed {
+    events: Events,
+    /// Where that event begins.
+    begin: Place,
+    /// Whether the transaction's end was read.
+    is_over: bool,
+}
+
+/// Why a row was not taken.
+enum Failed {
+    Malformed(Malformed),
+    Row(Problem),
+}
+
+impl From<Malformed> for Failed {
+    fn from(cause: Malformed) -> Self {
+        Self::Malformed(cause)
+    }
+}
+
+impl Assembler {
+    pub(super) fn new(plan: &[TablePlan], from: Place, rules: Rules) -> Self {
+        Self {
+            tables: Tables::of(plan, rules.server.folds_names),
+            rules,
+            announced: HashMap::new(),
+            checksum: Checksum::None,
+            marked: None,
+            seen: 0,
+            place: from,
+            batch: Batch::default(),
+            ending: Vec::new(),
+            barriers: Vec::new(),
+            layouts: Vec::new(),
+            layouts_behind: Vec::new(),
+            is_announced: false,
+            open: None,
+            packed: None,
+            tables_came: false,
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// About how much it holds.
+    pub(super) fn bytes(&self) -> usize {
+        self.batch.bytes()
+    }
+
+    /// Whether there are transactions to give out.
+    pub(super) fn has_transactions(&self) -> bool {
+        !self.batch.transactions().is_empty()
+    }
+
+    /// Whether what it holds is to be given out before anything else is taken.
+    pub(super) fn is_full(&self) -> bool {
+        !self.layouts_behind.is_empty()
+    }
+
+    /// Whether it is in the middle of a transaction.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Where the log is read up to.
+    pub(super) fn position(&self) -> Position {
+        self.place.to_position()
+    }
+
+    /// How much it holds of a transaction that came in one event.
+    pub(super) fn packed_bytes(&self) -> usize {
+        self.packed.as_ref().map_or(0, |packed| packed.events.bytes())
+    }
+
+    /// Takes one event. What [`Self::packed_event`] has comes before the next one.
+    pub(super) fn event(&mut self, bytes: &Bytes) -> Result<(), Problem> {
+        let (header, event) = Event::read(bytes, self.checksum).map_err(|cause| malformed(cause, &self.place))?;
+        let begin = self.place.clone();
+        if header.next != 0 {
+            // The server counts in 32 bits, and begins anew beyond them.
+            let next = u64::from(header.next);
+            self.place.offset = if next < begin.offset { return Err(file_too_large(&begin)) } else { next };
+        }
+        if let Event::Payload(payload) = event {
+            let events = payload.events(bytes).map_err(|cause| malformed(cause, &begin))?;
+            self.packed = Some(Packed { events, begin, is_over: false });
+            return Ok(());
+        }
+        self.take_event(event, header.timestamp, begin)
+    }
+
+    /// Takes the next event of a transaction that came in one; false if there is none.
+    ///
+    /// Invariant: the place is the end of that one event all the while, so that the transaction ends there, whatever the
+    /// events within say.
+    pub(super) fn packed_event(&mut self) -> Result<bool, Problem> {
+        let Some(mut packed) = self.packed.take() else { return Ok(false) };
+        let begin = packed.begin.clone();
+        let refuse = |cause| malformed(cause, &begin);
+        let Some(bytes) = packed.events.next().map_err(refuse)? else {
+            return match self.open {
+                Some(_) => Err(refuse(Malformed("a compressed transaction has no end"))),
+                None => Ok(true),
+            };
+        };
+        let (header, event) = Event::read(bytes, Checksum::None).map_err(refuse)?;
+        match event {
+            Event::Format(_) | Event::Rotate { .. } | Event::Payload(_) => {
+                return Err(refuse(Malformed("a compressed transaction has an event that can't be within one")));
+            }
+            Event::Other => {}
+            _ if packed.is_over => {
+                return Err(refuse(Malformed("a compressed transaction goes on behind its end")));
+            }
+            event => {
+                let was_open = self.is_open();
+                self.take_event(event, header.timestamp, begin)?;
+                packed.is_over = was_open && !self.is_open();
+            }
+        }
+        self.packed = Some(packed);
+        Ok(true)
+    }
+
+    fn take_event(&mut self, event: Event<'_>, timestamp: u32, begin: Place) -> Result<(), Problem> {
+        let at = i64::from(timestamp) * 1_000_000;
+        self.seen = self.seen.max(at);
+        match event {
+            Event::Format(checksum) => {
+                self.checksum = checksum;
+                self.announced.clear();
+            }
+            Event::Rotate { file, position } => self.rotate(file, position)?,
+            Event::Begin => self.begin(begin, at),
+            Event::Query(query) => self.query(&query, begin, at),
+            Event::Announced => self.is_announced = true,
+            Event::Xid => self.end(at),
+            Event::TableMap(map) => self.announce(&map),
+            Event::Rows(rows) => self.rows(rows)?,
+            Event::Compressed(compressed) => {
+                let body = compressed.body().map_err(|cause| malformed(cause, &self.place))?;
+                let event = compressed.event(&body).map_err(|cause| malformed(cause, &self.place))?;
+                self.take_event(event, timestamp, begin)?;
+            }
+            Event::Incident => {
+                let text =
+                    "The source's log has an incident: the server may have lost changes before it wrote them there.";
+                return Err(Problem::new(Fault::PositionLost, "log-incident", text).advice("Reload the tables."));
+            }
+            Event::Unreadable(why) => {
+                let text = format!("The source's log can't be read: {why}.");
+                return Err(Problem::new(Fault::Settings, "log-unreadable", text)
+                    .advice("Switch that off at the server, then reload the tables."));
+            }
+            Event::Unknown(kind) => return Err(unknown(kind, &begin)),
+            // One that is not within another is taken by `event`.
+            Event::Payload(_) | Event::Other => {}
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self, file: &[u8], position: u64) -> Result<(), Problem> {
+        let file = String::from_utf8_lossy(file);
+        let place = Place::new(&file, position, &self.place.server).ok_or_else(|| {
+            let text = format!("The source's log goes on in a file whose name has no number: {file}.");
+            Problem::new(Fault::Settings, "log-unreadable", text)
+        })?;
+        if place.number != self.place.number {
+            self.marked = None;
+        }
+        self.place = place;
+        Ok(())
+    }
+
+    /// A layout holds from here on, with rows or without: the statement is a transaction of its own.
+    fn take_up(&mut self, relayout: Relayout) {
+        let list = if self.batch.is_empty() { &mut self.layouts } else { &mut self.layouts_behind };
+        list.push(relayout);
+    }
+
+    fn end_table(&mut self, at: usize, problem: Problem) {
+        if self.tables.end(at) {
+            let table = self.tables.at(at);
+            self.ending.push((table.id, problem.table(table.name())));
+        }
+    }
+
+    /// Hands the batch out; progress without changes is told if there is any and no transaction is open.
+    pub(super) fn take(&mut self) -> Taken {
+        if self.has_progress() {
+            self.batch.end_transaction(self.place.to_position(), self.seen);
+            self.marked = Some(self.place.offset);
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        if let Some(end) = batch.transactions().last().map(|mark| mark.changes_end)
+            && batch.is_open()
+        {
+            let tables = &self.tables;
+            self.batch.append_changes(&batch, end..batch.changes().len(), |table| tables.width(table));
+            batch.truncate_changes(end);
+            if let Some(open) = &mut self.open {
+                open.savepoints.iter_mut().for_each(|(_, changes)| *changes = changes.saturating_sub(end));
+            }
+        }
+        let is_open = batch.is_open();
+        let open = self.open.as_mut().filter(|_| is_open);
+        let (mut open_end, mut open_committed_at) = (None, None);
+        if let Some(open) = open {
+            open.is_given = true;
+            // No other transaction ends between its beginning and its end, so just after the one compares as the other.
+            let place = Place { offset: open.begin.offset + 1, ..open.begin.clone() };
+            (open_end, open_committed_at) = (Some(place.to_position()), Some(open.committed_at));
+        }
+        let barriers = std::mem::take(&mut self.barriers);
+        let layouts = std::mem::replace(&mut self.layouts, std::mem::take(&mut self.layouts_behind));
+        if !self.layouts.is_empty() {
+            self.close(false, self.seen);
+        }
+        Taken {
+            batch,
+            layouts,
+            open_end,
+            open_committed_at,
+            barriers,
+            tables_came: std::mem::take(&mut self.tables_came),
+        }
+    }
+
+    /// Whether the log went on without a change of ours.
+    pub(super) fn has_progress(&self) -> bool {
+        let is_between = self.open.is_none() && self.packed.is_none() && !self.is_full();
+        is_between && self.marked.is_none_or(|marked| self.place.offset > marked)
+    }
+}
+
+/// Passing over an event that nobody here knows could be passing over rows.
+fn unknown(kind: u8, place: &Place) -> Problem {
+    let text = format!(
+        "The source's log has an event of a kind that this version does not know, at {}:{}: number {kind}.",
+        place.file, place.offset
+    );
+    Problem::new(Fault::Settings, "log-event-unknown", text)
+        .advice("Switch off at the server what writes it, then reload the tables; or use a version that knows it.")
+}
+
+fn malformed(cause: Malformed, place: &Place) -> Problem {
+    let text = format!("The source's log can't be read at {}:{}: {cause}.", place.file, place.offset);
+    Problem::new(Fault::Internal, "log-malformed", text)
+}

@@ -1,0 +1,280 @@
+//! The columns of a table in a `CREATE` statement.
+
+use wavemark_domain::extras::DefaultValue;
+use wavemark_domain::{Column, ColumnPlan, Fault, Problem, TablePlan};
+
+use super::collations;
+use super::server::Server;
+use super::target_name;
+use crate::defaults::Dialect;
+use crate::native::{ColumnNative, TableNative};
+use crate::sql::{literal, quoted};
+use crate::target::shares::{INDEX, divide};
+use crate::target::values::TargetColumn;
+
+/// The most characters of a name.
+const LONGEST_NAME: usize = 64;
+/// The bytes of a character.
+const CHARACTER: u32 = 4;
+/// The most characters of a column's comment; a longer one is left out.
+const COLUMN_COMMENT: usize = 1_024;
+/// Digits behind the point that MySQL has at most; MariaDB has more.
+const SCALE: u16 = 30;
+
+/// Each column that travels.
+pub(super) fn definitions(plan: &TablePlan, server: &Server) -> Result<Vec<String>, Problem> {
+    plan.columns.iter().map(|planned| Ok(Definition::of(plan, planned, server)?.text())).collect()
+}
+
+/// A column in a statement that makes or changes it.
+pub(super) struct Definition {
+    /// Quoted.
+    name: String,
+    kind: String,
+    not_null: bool,
+    counts: bool,
+    /// As the statement has it.
+    default: Option<String>,
+    comment: Option<String>,
+}
+
+impl Definition {
+    /// The column of a plan for a server.
+    pub(super) fn of(plan: &TablePlan, planned: &ColumnPlan, server: &Server) -> Result<Self, Problem> {
+        let column = &plan.in_target().columns[planned.source];
+        let native = ColumnNative::of(column).map_err(|error| unreadable(plan, &error))?;
+        let counts = counting(plan).is_some_and(|column| column.target_name == planned.target_name);
+        Ok(Self {
+            name: quoted(&planned.target_name),
+            kind: r#type(plan, column, &native, server)?,
+            not_null: column.not_null || plan.in_target().key.contains(&column.name),
+            counts,
+            default: if counts { None } else { default(column, &native, server) },
+            comment: native.comment.filter(|text| text.chars().count() <= COLUMN_COMMENT),
+        })
+    }
+
+    /// The same with another default.
+    pub(super) fn with_default(self, default: String) -> Self {
+        Self { default: Some(default), ..self }
+    }
+
+    /// All of it.
+    pub(super) fn text(&self) -> String {
+        let null = if self.not_null { "NOT NULL" } else { "NULL" };
+        let mut text = format!("{} {} {null}", self.name, self.kind);
+        if self.counts {
+            text.push_str(" AUTO_INCREMENT");
+        } else if let Some(default) = &self.default {
+            text = format!("{text} DEFAULT {default}");
+        }
+        if let Some(comment) = &self.comment {
+            text = format!("{text} COMMENT {}", literal(comment));
+        }
+        text
+    }
+}
+
+/// What the rows that are there have in a new column, as the source writes it, as a default. In brackets every type takes one.
+pub(super) fn existing(plan: &TablePlan, planned: &ColumnPlan, text: &str, server: &Server) -> Result<String, Problem> {
+    let name = &planned.target_name;
+    let column = &plan.in_target().columns[planned.source];
+    let written = TargetColumn::new(name, column, &planned.encoding, server.dialect);
+    let written = written.ok_or_else(|| unwritable(plan, name, "its type does not hold it"))?.literal_of(text);
+    let written = written.map_err(|unfit| unwritable(plan, name, &unfit.to_string()))?;
+    let written = String::from_utf8(written).map_err(|_| unwritable(plan, name, "it is no text"))?;
+    Ok(format!("({written})"))
+}
+
+fn unwritable(plan: &TablePlan, column: &str, why: &str) -> Problem {
+    let text = format!("What rows of {} have in their new column {column} has no place there: {why}.", plan.name());
+    Problem::new(Fault::Data, "layout-not-followed", text)
+        .table(plan.name())
+        .advice("Reload the table: it is made anew with its new layout.")
+}
+
+fn unreadable(plan: &TablePlan, error: &serde_json::Error) -> Problem {
+    Problem::internal(format!("The description of table {} can't be read: {error}.", plan.name())).table(plan.name())
+}
+
+/// The type as this server has it, with how it is compared.
+fn r#type(plan: &TablePlan, column: &Column, native: &ColumnNative, server: &Server) -> Result<String, Problem> {
+    if let Some(own) = other_dialect(native, server) {
+        return Ok(own);
+    }
+    let declared = &column.declared;
+    // MySQL's has no character set, and MariaDB's brings its own.
+    if native.charset.is_none() || native.data_type == "json" {
+        return Ok(declared.clone());
+    }
+    let comparison = collations::of(native, is_keyed(plan, &column.name), server).ok_or_else(|| {
+        let collation = native.collation.as_deref().unwrap_or("a byte by byte one");
+        let text = format!(
+            "Column {} of {} can't be made at the target: {} {}.{} has nothing that compares a key's texts as {collation} does.",
+            column.name,
+            plan.name(),
+            server.system(),
+            server.version.0,
+            server.version.1
+        );
+        Problem::new(Fault::Data, "collation-missing", text)
+            .table(plan.name())
+            .advice("Use MySQL 8.0.17 or later or MariaDB as the target, or make the table yourself with another collation.")
+    })?;
+    Ok(format!("{declared} CHARACTER SET {} COLLATE {}", comparison.charset, comparison.collation))
+}
+
+/// A type that the server lacks, as one that holds the same values.
+fn other_dialect(native: &ColumnNative, server: &Server) -> Option<String> {
+    let mariadb_from = |version| server.dialect == Dialect::Mariadb && server.version >= version;
+    let ascii = |declared: &str| Some(format!("{declared} CHARACTER SET ascii COLLATE ascii_bin"));
+    match native.data_type.as_str() {
+        "uuid" if !mariadb_from((10, 7)) => ascii("char(36)"),
+        "inet4" if !mariadb_from((10, 10)) => ascii("varchar(15)"),
+        "inet6" if !mariadb_from((10, 5)) => ascii("varchar(45)"),
+        "decimal" if server.dialect == Dialect::Mysql => {
+            let (precision, scale) = (native.precision?, native.scale.filter(|scale| *scale > SCALE)?);
+            Some(format!("decimal({},{SCALE})", precision.checked_sub(scale - SCALE)?))
+        }
+        _ => None,
+    }
+}
+
+/// Whether rows are told apart or found by the column.
+fn is_keyed(plan: &TablePlan, column: &str) -> bool {
+    let table = plan.in_target();
+    let native = TableNative::of(table);
+    let mut unique = native.indexes.iter().filter(|index| index.unique).flat_map(|index| &index.parts);
+    let mut pointing = native.foreign_keys.iter().flat_map(|key| &key.columns);
+    table.key.iter().any(|name| name == column)
+        || unique.any(|part| part.column == column)
+        || pointing.any(|name| name == column)
+}
+
+/// A default that the server takes as it stands. What acts when a row is updated is never made: the log has what it did.
+fn default(column: &Column, native: &ColumnNative, server: &Server) -> Option<String> {
+    let is_moment = matches!(native.data_type.as_str(), "timestamp" | "datetime");
+    let default = match native.default.as_ref() {
+        Some(DefaultValue::Now { digits }) if is_moment && *digits == native.digits => Some(match digits {
+            0 => "CURRENT_TIMESTAMP".to_owned(),
+            digits => format!("CURRENT_TIMESTAMP({digits})"),
+        }),
+        Some(DefaultValue::Literal { text }) => constant(text, native, server),
+        _ => None,
+    };
+    // Such servers give the first timestamp of a table the present moment, at every update.
+    let is_given = native.data_type == "timestamp" && column.not_null && !server.has_explicit_defaults;
+    default.or_else(|| is_given.then(|| "0".to_owned()))
+}
+
+fn constant(text: &str, native: &ColumnNative, server: &Server) -> Option<String> {
+    let is_bits = |text: &str| text.bytes().all(|byte| matches!(byte, b'0' | b'1'));
+    let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match native.data_type.as_str() {
+        "bit" => text.strip_prefix("b'")?.strip_suffix('\'').filter(|bits| is_bits(bits)).map(|_| text.to_owned()),
+        // MySQL writes those of bytes so, and takes none for what may be long.
+        "binary" | "varbinary" => match text.strip_prefix("0x").filter(|hex| is_hex(hex)) {
+            Some(hex) => Some(format!("X'{hex}'")),
+            None => Some(literal(text)),
+        },
+        long if server.dialect == Dialect::Mysql && (long.ends_with("text") || long.ends_with("blob")) => None,
+        "json" | "geometry" => None,
+        _ => Some(literal(text)),
+    }
+}
+
+/// A column that counts.
+pub(super) struct Counting {
+    /// The name in the table's description, as indexes have it.
+    pub(super) source_name: String,
+    pub(super) target_name: String,
+}
+
+/// The column that counts, if its type is one that every server counts with.
+pub(super) fn counting(plan: &TablePlan) -> Option<Counting> {
+    let table = plan.in_target();
+    let column = table.columns.iter().find(|column| {
+        let native = ColumnNative::of(column).unwrap_or_default();
+        let is_whole = native.data_type.ends_with("int");
+        native.auto_increment && is_whole && target_name(plan, &column.name).is_some()
+    })?;
+    let target_name = target_name(plan, &column.name)?.to_owned();
+    Some(Counting { source_name: column.name.clone(), target_name })
+}
+
+/// Columns as an index has them, and whether it has all of each. What is declared of this family fitted at the source, with as
+/// much of each column as `beginnings` says; of a type without an end no index has all.
+pub(super) fn index_parts(
+    plan: &TablePlan,
+    columns: &[&str],
+    beginnings: &[Option<u32>],
+) -> Option<(Vec<String>, bool)> {
+    let natives: Option<Vec<ColumnNative>> = columns.iter().map(|name| native(plan, name)).collect();
+    let natives = natives?;
+    let sizes: Vec<u32> = natives.iter().map(size).collect();
+    let mut is_whole = true;
+    let mut parts = Vec::with_capacity(columns.len());
+    for (at, share) in divide(&sizes, INDEX).into_iter().enumerate() {
+        let native = &natives[at];
+        let unit = if native.charset.is_some() { CHARACTER } else { 1 };
+        let is_cut = share < sizes[at] && (plan.declared.is_some() || is_endless(native));
+        let own = beginnings.get(at).copied().flatten();
+        let beginning = own.or_else(|| is_cut.then_some(share / unit));
+        let name = quoted(target_name(plan, columns[at])?);
+        parts.push(beginning.map_or_else(|| name.clone(), |length| format!("{name}({length})")));
+        is_whole &= beginning.is_none();
+    }
+    Some((parts, is_whole))
+}
+
+fn is_endless(native: &ColumnNative) -> bool {
+    native.data_type.ends_with("text") || native.data_type.ends_with("blob")
+}
+
+/// The most bytes of a value.
+fn size(native: &ColumnNative) -> u32 {
+    let length = native.length.unwrap_or(u32::MAX);
+    match (native.data_type.as_str(), native.charset.as_deref()) {
+        _ if is_endless(native) => u32::MAX,
+        ("char" | "varchar", Some(charset)) if charset != "ascii" => length.saturating_mul(CHARACTER),
+        ("char" | "varchar" | "binary" | "varbinary", _) => length,
+        ("decimal", _) => 30,
+        _ => 8,
+    }
+}
+
+fn native(plan: &TablePlan, column: &str) -> Option<ColumnNative> {
+    let table = plan.in_target();
+    ColumnNative::of(&table.columns[table.column(column)?]).ok()
+}
+
+/// A column of a staging table: of the target's type, and NULL where nothing is set.
+pub(super) fn staged(column: &TargetColumn) -> String {
+    let (charset, collation) = (&column.native.charset, &column.native.collation);
+    let compared = match (charset, collation) {
+        (Some(charset), Some(collation)) => format!(" CHARACTER SET {charset} COLLATE {collation}"),
+        _ => String::new(),
+    };
+    format!("{} {}{compared} NULL", quoted(&column.name), column.declared)
+}
+
+/// Names that no server of this family takes are told before it refuses them.
+pub(super) fn must_be_names(plan: &TablePlan) -> Result<(), Problem> {
+    let columns = plan.columns.iter().map(|column| column.target_name.as_str());
+    for name in [plan.target.schema.as_str(), plan.target.table.as_str()].into_iter().chain(columns) {
+        let why = if name.chars().count() > LONGEST_NAME {
+            "is longer than 64 characters"
+        } else if name.is_empty() || name.ends_with(' ') {
+            "ends with a blank or is empty"
+        } else if name.chars().any(|c| c == '\0' || u32::from(c) > 0xFFFF) {
+            "has a character that names can't have there"
+        } else {
+            continue;
+        };
+        let text = format!("Table {} can't be made at the target: the name {name} {why}.", plan.name());
+        return Err(Problem::new(Fault::Data, "name-not-possible", text)
+            .table(plan.name())
+            .advice("Rename it with a mapping rule."));
+    }
+    Ok(())
+}
