@@ -3,7 +3,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 # What the benchmark's parts of MySQL need besides.
-MYSQL_BENCH = cargo build --release --locked --package wavemark-connector-mysql --example capture && mysql=$$(.ci/mysql-9) && sling=$$(.ci/sling) && WAVEMARK_TEST_MYSQL_BIN=$$mysql WAVEMARK_BENCH_SLING=$$sling
+MYSQL_BENCH = mysql=$$(.ci/mysql-9) && sling=$$(.ci/sling) && WAVEMARK_TEST_MYSQL_BIN=$$mysql WAVEMARK_BENCH_SLING=$$sling
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench profile faults sim mutants security fuzz many upgrade workload test-18 test-13 test-mysql fmt lint sqlx sqlx-check openapi openapi-check deny clean
@@ -32,7 +32,8 @@ test-13: ## what version 13 does for: a target, and the source of a full load (w
 
 bench: ## load and follow against pgcopydb, COPY | COPY and a native subscription; --only mysql-load and so on in ARGS
 	@.ci/install bench
-	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin bench
+	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin bench \
+		$(if $(findstring mysql-capture,$(ARGS)),--package wavemark-connector-mysql --example capture)
 	@$(if $(findstring mysql-,$(ARGS)),$(MYSQL_BENCH)) $(TARGET)/release/bench $(ARGS)
 
 profile: ## a flame graph of the worker while it follows, as SVG; KIND=… of the benchmark's backlogs (tpcb)

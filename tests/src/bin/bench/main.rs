@@ -303,7 +303,7 @@ async fn measure_kind<P: mysql::System>(
         report.add(&mysql::copy::measure::<P>(arena, options.mysql_millions, rounds).await?);
     }
     if named(Part::MysqlCapture) {
-        report.add(&mysql::capture::measure::<P>(arena, rounds).await?);
+        report.add(&mysql::capture::measure::<P>(arena, rounds)?);
     }
     if named(Part::MysqlFollow) {
         report.add(&mysql::follow::measure::<P>(arena, rounds).await?);

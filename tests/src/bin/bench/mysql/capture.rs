@@ -23,7 +23,7 @@ struct Reader {
     answers: BufReader<ChildStdout>,
 }
 
-pub(crate) async fn measure<P: System>(arena: &Arena, rounds: Rounds) -> Result<Section> {
+pub(crate) fn measure<P: System>(arena: &Arena, rounds: Rounds) -> Result<Section> {
     println!("\nCapture from {}: filling the log …", P::TITLE);
     let source = Instance::<P>::start()?;
     changes::fill_mysql(&source, SCHEMA)?;

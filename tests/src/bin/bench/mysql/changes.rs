@@ -52,9 +52,9 @@ impl Row {
 
 /// All rows as the changes so far left them.
 pub(super) struct Rows {
-    rows: Vec<Row>,
+    all: Vec<Row>,
     random: StdRng,
-    rounds: u32,
+    made: u32,
 }
 
 /// The changes of one round in three forms, as files of statements.
@@ -85,13 +85,13 @@ impl Rows {
     /// As the tables are filled.
     pub(super) fn new() -> Self {
         let row = |id: u32| Row { k: id % 1_000, c: id.into(), pad: id.into() };
-        Self { rows: (1..=ROWS).map(row).collect(), random: StdRng::seed_from_u64(7), rounds: 0 }
+        Self { all: (1..=ROWS).map(row).collect(), random: StdRng::seed_from_u64(7), made: 0 }
     }
 
     /// Thinks out another round of changes.
     pub(super) fn next_round(&mut self) -> Result<Round> {
-        self.rounds += 1;
-        let round = Round { folder: tempfile::tempdir()?, marker: i32::try_from(self.rounds)? };
+        self.made += 1;
+        let round = Round { folder: tempfile::tempdir()?, marker: i32::try_from(self.made)? };
         let file = |name: &str| File::create(round.folder.path().join(name)).map(BufWriter::new);
         let (mut script, mut singles) = (file("changes.sql")?, file("singles.sql")?);
         let mut staged = Staged::begin(round.folder.path())?;
@@ -103,7 +103,7 @@ impl Rows {
             write!(singles, "{begin}{statements}{commit}")?;
             staged.touched.extend(touched);
             if number % STAGED == STAGED - 1 {
-                staged.write(&self.rows)?;
+                staged.write(&self.all)?;
             }
         }
         writeln!(script, "INSERT INTO bench_marker (id) VALUES ({});", round.marker)?;
@@ -134,7 +134,7 @@ impl Rows {
     }
 
     fn row(&mut self, id: u32) -> &mut Row {
-        &mut self.rows[id as usize - 1]
+        &mut self.all[id as usize - 1]
     }
 }
 

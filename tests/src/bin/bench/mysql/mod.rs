@@ -121,9 +121,10 @@ impl<P: System> Instance<P> {
 
     /// Waits for the disk at each commit as by default, or leaves that out where what is measured is something else.
     pub(crate) fn be_durable(&self, durable: bool) -> Result<()> {
-        let settings = match durable {
-            true => "sync_binlog = DEFAULT, GLOBAL innodb_flush_log_at_trx_commit = DEFAULT",
-            false => "sync_binlog = 0, GLOBAL innodb_flush_log_at_trx_commit = 2",
+        let settings = if durable {
+            "sync_binlog = DEFAULT, GLOBAL innodb_flush_log_at_trx_commit = DEFAULT"
+        } else {
+            "sync_binlog = 0, GLOBAL innodb_flush_log_at_trx_commit = 2"
         };
         self.execute(&format!("SET GLOBAL {settings}"))
     }

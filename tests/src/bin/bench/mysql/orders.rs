@@ -28,12 +28,13 @@ pub(super) fn fill<P: System>(source: &Instance<P>, millions: u32) -> Result<()>
          amount decimal(12,2) NOT NULL, placed datetime(6) NOT NULL, note varchar(120));"
     );
     for million in 0..millions {
-        sql.push_str(&format!(
+        let insert = format!(
             "INSERT INTO {TABLE} SELECT n, n % 99991, elt(1 + n % 3, 'open', 'paid', 'delivered'), n % 1000003 / 100, \
              TIMESTAMP '2024-01-01 00:00:00' + INTERVAL n * 7919 MICROSECOND, \
              IF(n % 50 = 0, NULL, concat('order ', n, ' ', repeat('an ordinary note ', 4), n % 977)) \
              FROM (SELECT {million} * 1000000 + {number} AS n FROM {crossed}) AS numbers ORDER BY n;"
-        ));
+        );
+        sql.push_str(&insert);
     }
     source.execute(&format!("{sql} DROP TABLE digits; ANALYZE TABLE {TABLE};"))
 }
