@@ -2,6 +2,8 @@
 # has other features of the same dependencies, and they would be compiled once more.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
+# What the benchmark's parts of MySQL need besides.
+MYSQL_BENCH = mysql=$$(.ci/mysql-9) && sling=$$(.ci/sling) && WAVEMARK_TEST_MYSQL_BIN=$$mysql WAVEMARK_BENCH_SLING=$$sling
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench profile faults sim mutants security fuzz many upgrade workload test-18 test-13 test-mysql fmt lint sqlx sqlx-check openapi openapi-check deny clean
@@ -28,15 +30,16 @@ test-13: ## what version 13 does for: a target, and the source of a full load (w
 		cargo test --locked --no-fail-fast --package wavemark-connector-postgres --lib -- $(ARGS) && \
 		cargo test --locked --no-fail-fast --package wavemark-connector-postgres --test it -- old_server:: $(ARGS)
 
-bench: ## load and follow against pgcopydb, COPY | COPY and a native subscription
+bench: ## load and follow against pgcopydb, COPY | COPY and a native subscription; --only mysql-load and so on in ARGS
 	@.ci/install bench
-	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin bench
-	@$(TARGET)/release/bench $(ARGS)
+	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin bench \
+		$(if $(findstring mysql-capture,$(ARGS)),--package wavemark-connector-mysql --example capture)
+	@$(if $(findstring mysql-,$(ARGS)),$(MYSQL_BENCH)) $(TARGET)/release/bench $(ARGS)
 
 profile: ## a flame graph of the worker while it follows, as SVG; KIND=… of the benchmark's backlogs (tpcb)
 	@.ci/install profile
 	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin bench
-	@.ci/profile $(KIND)
+	@$(if $(findstring mysql-,$(KIND)),$(MYSQL_BENCH)) .ci/profile $(KIND) $(ARGS)
 
 faults: ## every kind of harm to running tasks in several worlds at once, then make workload; ARGS=--help (that alone)
 	@.ci/install test

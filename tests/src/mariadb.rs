@@ -38,6 +38,13 @@ impl Programs for Installed {
         command.arg("--no-defaults");
         command
     }
+
+    // Of Debian's package mariadb-client.
+    fn tool(&self, name: &str) -> Command {
+        let mut command = Command::new(format!("mariadb-{name}"));
+        command.arg("--no-defaults");
+        command
+    }
 }
 
 fn program(name: &str) -> Command {

@@ -45,6 +45,12 @@ impl Programs for Unpacked {
         command.arg("--no-defaults");
         command
     }
+
+    fn tool(&self, name: &str) -> Command {
+        let mut command = Command::new(self.usr.join("bin").join(format!("mysql{name}")));
+        command.arg("--no-defaults");
+        command
+    }
 }
 
 impl Unpacked {

@@ -35,6 +35,9 @@ pub trait Programs: Sized {
 
     /// Runs the statements of its input.
     fn client(&self) -> Command;
+
+    /// One of the other programs for clients, by what it does: `dump` writes statements, `binlog` reads the log.
+    fn tool(&self, name: &str) -> Command;
 }
 
 /// A running server. Dropping it kills the server and removes its files; the end of this process does the same.
@@ -92,6 +95,21 @@ impl<P: Programs> Server<P> {
         Ok(self.ask(sql)?.lines().map(str::to_owned).collect())
     }
 
+    /// Its client, for a user without a password who comes through loopback.
+    pub fn client(&self, user: &str) -> Command {
+        self.by_loopback(self.programs.client(), user)
+    }
+
+    /// The same of [`Programs::tool`].
+    pub fn tool(&self, name: &str, user: &str) -> Command {
+        self.by_loopback(self.programs.tool(name), user)
+    }
+
+    fn by_loopback(&self, mut command: Command, user: &str) -> Command {
+        command.args(["--host=127.0.0.1", &format!("--port={}", self.port), &format!("--user={user}")]);
+        command
+    }
+
     fn ask(&self, sql: &str) -> Result<String> {
         let mut client = self.programs.client();
         client.args(["--batch", "--raw", "--skip-column-names", "--default-character-set=utf8mb4", "--user=root"]);
@@ -127,6 +145,11 @@ impl<P> Server<P> {
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill()?;
         self.process.wait().map(drop).context("waiting for the killed server")
+    }
+
+    /// The server's process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// Where it listens on loopback.

@@ -106,13 +106,30 @@ impl Arena {
         target["port"] = to_port.into();
         let source = api.create_endpoint(&format!("{name} source"), "source", &source, self.source.password()).await?;
         let target = api.create_endpoint(&format!("{name} target"), "target", &target, self.target.password()).await?;
+        self.between(name, (source, target), ("public", tables), settings).await
+    }
+
+    /// Makes a task between endpoints that are there.
+    pub(crate) async fn between(
+        &self,
+        name: &str,
+        endpoints: (Uuid, Uuid),
+        (schema, tables): (&str, &str),
+        settings: &Value,
+    ) -> Result<Uuid> {
         let rules = json!([{
             "rule-type": "selection", "rule-id": "1", "rule-name": "tables", "rule-action": "include",
-            "object-locator": {"schema-name": "public", "table-name": tables},
+            "object-locator": {"schema-name": schema, "table-name": tables},
         }]);
         let mut all = self.settings.clone();
         all.extend(settings.as_object().cloned().unwrap_or_default());
-        api.create_task(name, "full-load-and-cdc", (source, target), &rules, &all.into()).await
+        self.installation.api.create_task(name, "full-load-and-cdc", endpoints, &rules, &all.into()).await
+    }
+
+    /// An endpoint of one of the two clusters, as the superuser.
+    pub(crate) async fn endpoint(&self, name: &str, role: &str, cluster: &Cluster, database: &str) -> Result<Uuid> {
+        let settings = pair::settings(cluster, SUPERUSER, database);
+        self.installation.api.create_endpoint(name, role, &settings, cluster.password()).await
     }
 
     pub(crate) async fn stop_task(&self, task: Uuid) -> Result<()> {

@@ -179,24 +179,17 @@ impl<'a> Race<'a> {
     }
 
     pub(crate) async fn run_wavemark(&self, marker: i64) -> Result<(Usage, Option<Value>)> {
-        let api = &self.arena.installation.api;
         usage::forget_peak(self.arena.worker()?)?;
         let roots = self.arena.roots()?;
-        let recording = match &self.arena.profile {
-            Some(file) => Some(Recording::begin(file, self.arena.worker()?).await?),
-            None => None,
-        };
+        let recording = recorded(self.arena, true).await?;
         self.resume(Follower::Wavemark).await?;
         let meter = Meter::start(roots)?;
         arrived(&self.wavemark, marker).await.context("the marker comes through Wavemark")?;
         let usage = meter.stop()?;
         recording.map_or(Ok(()), Recording::end)?;
-        // The worker reports once a second.
-        tokio::time::sleep(Duration::from_millis(2_500)).await;
-        let task: Value = api.get(&format!("/tasks/{}", self.task)).await?;
-        let stages = STAGES.iter().map(|name| ((*name).to_owned(), task["progress"][name].clone())).collect();
+        let stages = stages(self.arena, self.task).await?;
         self.pause(Follower::Wavemark).await?;
-        Ok((usage, Some(Value::Object(stages))))
+        Ok((usage, Some(stages)))
     }
 
     pub(crate) async fn run_native(&self, marker: i64) -> Result<Usage> {
@@ -265,6 +258,23 @@ impl<'a> Race<'a> {
         }
         Ok(())
     }
+}
+
+/// Begins to record the worker, if that is wanted.
+pub(crate) async fn recorded(arena: &Arena, is_ours: bool) -> Result<Option<Recording>> {
+    match &arena.profile {
+        Some(file) if is_ours => Recording::begin(file, arena.worker()?).await.map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// A task's own account of where its time went.
+pub(crate) async fn stages(arena: &Arena, task: Uuid) -> Result<Value> {
+    // The worker reports once a second.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let task: Value = arena.installation.api.get(&format!("/tasks/{task}")).await?;
+    let stages = STAGES.iter().map(|name| ((*name).to_owned(), task["progress"][name].clone())).collect();
+    Ok(Value::Object(stages))
 }
 
 pub(crate) async fn arrived(target: &Client, marker: i64) -> Result<()> {

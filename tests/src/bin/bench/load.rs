@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tokio_postgres::Client;
+use uuid::Uuid;
 use wavemark_tests::cluster::Cluster;
 
 use crate::Rounds;
 use crate::arena::{Arena, LIMIT, digest, succeed};
 use crate::report::{Contestant, Section, Unit, Wanted};
-use crate::usage::{self, Meter, Usage};
+use crate::usage::{self, Meter, Roots, Usage};
 
 const FROM: &str = "bench_load";
 const TO: &str = "bench_loaded";
@@ -27,9 +28,9 @@ enum Way {
 const ORDER: [Way; 3] = [Way::Wavemark, Way::Pgcopydb, Way::Pipe];
 
 /// One way's load: as a whole, and up to the last row.
-struct Load {
-    whole: Usage,
-    rows: Option<Usage>,
+pub(crate) struct Load {
+    pub(crate) whole: Usage,
+    pub(crate) rows: Option<Usage>,
 }
 
 /// Fills the source and lets all of them copy it. Gives the load as a whole, and its rows alone against the pipe.
@@ -92,19 +93,22 @@ async fn run(arena: &Arena, way: Way) -> Result<Load> {
     }
 }
 
-/// From the start of the task through the API to its first bookmark, which is committed after rows and keys. The rows
-/// alone take from the target's first COPY to the beginning of the key.
 async fn wavemark(arena: &Arena) -> Result<Load> {
-    let name = format!("load {}", uuid::Uuid::new_v4().simple());
+    let name = format!("load {}", Uuid::new_v4().simple());
     let task = arena.make_task(&name, FROM, TO, TABLE).await?;
-    let target = arena.target.connect(TO).await?;
-    let meter = Meter::start(arena.roots()?)?;
+    timed(arena, task, arena.target.connect(TO).await?, arena.roots()?).await
+}
+
+/// From the start of the task through the API to its first bookmark, which is committed after rows and keys. The rows
+/// alone take from the target's first COPY to the beginning of the key. The task is gone afterwards.
+pub(crate) async fn timed(arena: &Arena, task: Uuid, target: Client, roots: Roots) -> Result<Load> {
+    let meter = Meter::start(roots)?;
     arena.installation.api.act(task, "start").await?;
     let copying = "select exists (select from pg_stat_progress_copy)";
     let indexing = "select exists (select from pg_stat_progress_create_index)";
     let load = async {
         is_so(&target, copying).await?;
-        let rows = Meter::start(arena.roots()?)?;
+        let rows = Meter::start(roots)?;
         is_so(&target, indexing).await?;
         let rows = rows.stop()?;
         first_bookmark(&target).await?;
@@ -166,7 +170,7 @@ fn pipe(arena: &Arena) -> Result<Load> {
     Ok(Load { whole: meter.stop()?, rows: Some(rows) })
 }
 
-fn psql(cluster: &Cluster, database: &str, sql: &str) -> Command {
+pub(crate) fn psql(cluster: &Cluster, database: &str, sql: &str) -> Command {
     let mut command = cluster.program("psql");
     command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]);
     command

@@ -9,7 +9,8 @@
 //! 7. Delay: our own rate through a network that holds every byte back, against without.
 //! 8. Memory: what the worker holds at most, of large transactions and wide rows.
 //! 9. Tables: very many in one task. Busy and crowd: many tasks on one worker, with much and with nothing to do.
-//! 10. The contestants take turns in changing order; a first round is discarded; what counts is the median of the
+//! 10. MySQL and MariaDB against their own tools (`mysql`).
+//! 11. The contestants take turns in changing order; a first round is discarded; what counts is the median of the
 //!     ratios within a round. Every target is compared with its source at the end.
 //!
 //! Speeds of a shared machine say little; `foreign` tells how busy it was with other things.
@@ -26,6 +27,7 @@ mod idle;
 mod latency;
 mod load;
 mod memory;
+mod mysql;
 mod profile;
 mod report;
 mod snapshot;
@@ -39,6 +41,8 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
+use wavemark_tests::mariadb::Installed;
+use wavemark_tests::mysql::Unpacked;
 
 use arena::Arena;
 use backlog::Backlog;
@@ -86,6 +90,12 @@ struct Options {
     /// Tasks on one worker that all are busy
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     busy_tasks: u32,
+    /// Systems for those of MySQL's kind
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Mysql, Kind::Mariadb])]
+    kinds: Vec<Kind>,
+    /// Million rows of a load from there
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    mysql_millions: u32,
     /// Tables in one task
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     tables: u32,
@@ -136,6 +146,27 @@ enum Part {
     Latency,
     /// With nothing to do
     Idle,
+    /// From MySQL and MariaDB into PostgreSQL; all of these only if they are named
+    MysqlLoad,
+    /// Reading the log from there
+    MysqlCapture,
+    /// Changes from there to PostgreSQL
+    MysqlFollow,
+    /// Changes from PostgreSQL to there
+    MysqlApply,
+    /// A load between two of the kind
+    MysqlCopy,
+    /// Large transactions from there and to there
+    MysqlMemory,
+}
+
+/// A system of MySQL's kind.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Version 9, as `.ci/mysql-9` unpacks it
+    Mysql,
+    /// As Debian has it
+    Mariadb,
 }
 
 /// How often each measurement is repeated.
@@ -245,6 +276,43 @@ async fn measure(
     }
     if options.only.contains(&Part::Crowd) {
         report.add_figures(&crowd::idle(options.crowd_tasks, options.idle_seconds).await?);
+    }
+    for kind in &options.kinds {
+        match kind {
+            Kind::Mysql => measure_kind::<Unpacked>(arena, options, rounds, report).await?,
+            Kind::Mariadb => measure_kind::<Installed>(arena, options, rounds, report).await?,
+        }
+    }
+    Ok(())
+}
+
+/// What is measured of MySQL or MariaDB, each on a server of its own.
+async fn measure_kind<P: mysql::System>(
+    arena: &Arena,
+    options: &Options,
+    rounds: Rounds,
+    report: &mut Report,
+) -> Result<()> {
+    let named = |part: Part| options.only.contains(&part);
+    if named(Part::MysqlLoad) {
+        for section in mysql::load::measure::<P>(arena, options.mysql_millions, rounds).await? {
+            report.add(&section);
+        }
+    }
+    if named(Part::MysqlCopy) {
+        report.add(&mysql::copy::measure::<P>(arena, options.mysql_millions, rounds).await?);
+    }
+    if named(Part::MysqlCapture) {
+        report.add(&mysql::capture::measure::<P>(arena, rounds)?);
+    }
+    if named(Part::MysqlFollow) {
+        report.add(&mysql::follow::measure::<P>(arena, rounds).await?);
+    }
+    if named(Part::MysqlApply) {
+        report.add(&mysql::apply::measure::<P>(arena, rounds).await?);
+    }
+    if named(Part::MysqlMemory) {
+        report.add_figures(&mysql::memory::measure::<P>(arena).await?);
     }
     Ok(())
 }
