@@ -209,8 +209,7 @@ async fn becomes_equal_to_postgresql<P: Dialect>(world: &World, to: &Server<P>, 
         let rows = world.pair.source_client().await.unwrap().query(*from_sql, &[]).await.unwrap();
         let expected: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         assert!(!expected.is_empty(), "{from_sql}");
-        let minute = Duration::from_secs(60);
-        let end = std::time::Instant::now() + minute;
+        let end = std::time::Instant::now() + Duration::from_mins(1);
         while to.rows(to_sql).ok().as_ref() != Some(&expected) {
             if std::time::Instant::now() > end {
                 assert_eq!(to.rows(to_sql).unwrap(), expected, "{to_sql}");

@@ -284,7 +284,8 @@ mod tests {
         let trade = Relayout { plan: plan(&columns), steps: vec![rename("a", "b"), rename("b", "a")] };
         let problem = must_be_told_apart(&plan(&columns), &trade).unwrap_err();
         assert_eq!((problem.fault, problem.code.as_str()), (Fault::Data, "layout-not-followed"));
-        let again = vec![LayoutStep::Drop { column: "a".into() }, LayoutStep::Add { column: "a".into(), existing: None }];
+        let again =
+            vec![LayoutStep::Drop { column: "a".into() }, LayoutStep::Add { column: "a".into(), existing: None }];
         let again = Relayout { plan: plan(&columns), steps: again };
         assert!(must_be_told_apart(&plan(&columns), &again).is_err());
     }
