@@ -19,38 +19,53 @@ const NOT_OURS: &str = "('information_schema', 'mysql', 'performance_schema', 's
 
 /// Every table that is wanted.
 pub(crate) async fn tables(connection: &mut Connection, wanted: Wanted<'_>) -> Result<Vec<Table>, Problem> {
-    let names = query(
-        connection,
-        &format!(
-            "SELECT table_schema, table_name, table_type, table_rows, data_length, table_comment, \
-             table_collation \
-             FROM information_schema.tables WHERE table_schema NOT IN {NOT_OURS} \
-             AND table_type IN ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED') ORDER BY table_schema, table_name"
-        ),
-    )
-    .await?;
-    let mut tables: BTreeMap<TableName, Table> =
-        names.iter().map(table).filter(|table| wanted(&table.name)).map(|table| (table.name.clone(), table)).collect();
+    let mut tables = named(connection, &format!("table_schema NOT IN {NOT_OURS}")).await?;
+    tables.retain(|name, _| wanted(name));
     let schemas = schemas(&tables);
     if tables.is_empty() {
         return Ok(Vec::new());
     }
-    columns(connection, &schemas, &mut tables).await?;
-    keys_and_indexes(connection, &schemas, &mut tables).await?;
+    let there = format!("table_schema IN ({schemas})");
+    columns(connection, &there, &mut tables).await?;
+    keys_and_indexes(connection, &there, &mut tables).await?;
     foreign_keys(connection, &schemas, &mut tables).await?;
     Ok(tables.into_values().collect())
 }
 
+/// One table without its foreign keys, if it is there. What else its schema has is not looked at.
+pub(crate) async fn table_named(connection: &mut Connection, name: &TableName) -> Result<Option<Table>, Problem> {
+    let there = format!("table_schema = {} AND table_name = {}", literal(&name.schema), literal(&name.table));
+    let mut tables = named(connection, &there).await?;
+    // The server may take names that differ in case for one.
+    tables.retain(|one, _| one == name);
+    if !tables.is_empty() {
+        columns(connection, &there, &mut tables).await?;
+        keys_and_indexes(connection, &there, &mut tables).await?;
+    }
+    Ok(tables.remove(name))
+}
+
+/// The tables of which a condition holds, with nothing in them yet.
+async fn named(connection: &mut Connection, there: &str) -> Result<BTreeMap<TableName, Table>, Problem> {
+    let sql = format!(
+        "SELECT table_schema, table_name, table_type, table_rows, data_length, table_comment, table_collation \
+         FROM information_schema.tables WHERE {there} \
+         AND table_type IN ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED') ORDER BY table_schema, table_name"
+    );
+    let rows = query(connection, &sql).await?;
+    Ok(rows.iter().map(table).map(|table| (table.name.clone(), table)).collect())
+}
+
 async fn columns(
     connection: &mut Connection,
-    schemas: &str,
+    there: &str,
     tables: &mut BTreeMap<TableName, Table>,
 ) -> Result<(), Problem> {
     let sql = format!(
         "SELECT table_schema, table_name, column_name, column_type, is_nullable, extra, data_type, \
          character_maximum_length, numeric_precision, numeric_scale, datetime_precision, character_set_name, \
          collation_name, column_default, column_comment FROM information_schema.columns \
-         WHERE table_schema IN ({schemas}) ORDER BY table_schema, table_name, ordinal_position"
+         WHERE {there} ORDER BY table_schema, table_name, ordinal_position"
     );
     let dialect = Dialect::of(&connection.version);
     for row in query(connection, &sql).await? {
@@ -63,12 +78,12 @@ async fn columns(
 
 async fn keys_and_indexes(
     connection: &mut Connection,
-    schemas: &str,
+    there: &str,
     tables: &mut BTreeMap<TableName, Table>,
 ) -> Result<(), Problem> {
     let sql = format!(
         "SELECT table_schema, table_name, index_name, column_name, non_unique, sub_part, collation, index_type \
-         FROM information_schema.statistics WHERE table_schema IN ({schemas}) \
+         FROM information_schema.statistics WHERE {there} \
          ORDER BY table_schema, table_name, index_name, seq_in_index"
     );
     for (name, rows) in by_table(query(connection, &sql).await?) {

@@ -7,6 +7,7 @@
 
 pub mod compare;
 pub mod crash;
+pub mod fence;
 pub mod needs;
 pub mod source;
 pub mod spec;

@@ -53,6 +53,20 @@ pub enum ChangeKind {
     Barrier,
 }
 
+impl ChangeKind {
+    /// As exceptions name it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Truncate => "truncate",
+            Self::Barrier => "barrier",
+        }
+    }
+}
+
 /// One change. `old` and `new` are the index of a row's first cell in the batch's cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {

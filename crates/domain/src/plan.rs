@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Encoding, RowFilter, Table, TableId, TableName};
+use crate::{Encoding, Problem, RowFilter, Table, TableId, TableName};
 
 /// One column on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,31 @@ impl TablePlan {
     pub fn column_names(&self) -> Vec<(String, String)> {
         let name = |column: &ColumnPlan| (self.source.columns[column.source].name.clone(), column.target_name.clone());
         self.columns.iter().map(name).collect()
+    }
+
+    /// The key's columns as the source names them.
+    #[must_use]
+    pub fn key_names(&self) -> Vec<String> {
+        self.key.iter().map(|at| self.source.columns[self.columns[*at].source].name.clone()).collect()
+    }
+
+    /// What a target notes of the table: as its rows there have it, and which of them there are if not all.
+    #[must_use]
+    pub fn layout_to_note(&self) -> serde_json::Value {
+        let mut layout = serde_json::json!(*self.source);
+        if let (Some(rows), Some(layout)) = (&self.rows, layout.as_object_mut()) {
+            layout.insert("rows".to_owned(), serde_json::json!(rows));
+        }
+        layout
+    }
+
+    /// The table of this number in a task's plan.
+    ///
+    /// # Errors
+    /// There is none: an internal problem.
+    pub fn of(plan: &[Self], table: TableId) -> Result<&Self, Problem> {
+        let found = plan.iter().find(|one| one.id == table);
+        found.ok_or_else(|| Problem::internal(format!("Table number {table} is not in the task's plan.")))
     }
 
     /// The table in the words of the target's system; its names are the source's.

@@ -1,6 +1,6 @@
 //! Applying one change by a statement of its own, in the source's order.
 
-use wavemark_domain::{Batch, Cell, Change, ChangeKind, Problem, TableId, TablePlan};
+use wavemark_domain::{Batch, Cell, Change, ChangeKind, Problem, TableId};
 use wavemark_netting::{NetRow, NetTable};
 
 use super::script::Task;
@@ -115,11 +115,4 @@ pub(crate) fn found<'a>(table: &TargetTable, cells: &'a [Cell]) -> FoundBy<'a> {
 /// The key is given only if it may have changed, which the log says by giving the old one.
 fn columns_given(table: &TargetTable, with_old: bool, new: &[Cell]) -> Vec<usize> {
     (0..new.len()).filter(|at| !new[*at].is_unchanged() && (with_old || !table.key.contains(at))).collect()
-}
-
-/// The plan of a table.
-pub(crate) fn plan_of(plan: &[TablePlan], table: TableId) -> Result<&TablePlan, Problem> {
-    plan.iter()
-        .find(|one| one.id == table)
-        .ok_or_else(|| Problem::internal(format!("Table number {table} is not in the task's plan.")))
 }

@@ -4,7 +4,7 @@ use uuid::Uuid;
 use wavemark_connector::target::{Refused, Segment, Verdict, WaveEnd};
 use wavemark_domain::{Batch, Change, ChangeKind, Fault, Problem, TablePlan};
 
-use super::apply::{Single, plan_of};
+use super::apply::Single;
 use super::conflict;
 use super::script::Task;
 use super::table::TargetTable;
@@ -42,7 +42,7 @@ pub(crate) async fn apply(
                 return Err(problem);
             }
             if problem.key_columns.is_empty() {
-                problem.key_columns = key_names(plan_of(plan, change.table)?);
+                problem.key_columns = TablePlan::of(plan, change.table)?.key_names();
             }
             waves.execute(GO_BACK, Task::wave("go back to a savepoint")).await?;
             let conflict = if settled < SETTLED_AGAIN {
@@ -77,10 +77,6 @@ async fn one(waves: &mut Waves, batch: &Batch, change: &Change) -> Result<(), Pr
     }
 }
 
-fn key_names(plan: &TablePlan) -> Vec<String> {
-    plan.key.iter().map(|at| plan.columns[*at].target_name.clone()).collect()
-}
-
 /// Writes the row to the exceptions, in the wave.
 async fn note(
     waves: &mut Waves,
@@ -91,7 +87,7 @@ async fn note(
     problem: &Problem,
 ) -> Result<(), Problem> {
     let change = &batch.changes()[at];
-    let table = plan_of(plan, change.table)?;
+    let table = TablePlan::of(plan, change.table)?;
     let mark = batch.transactions().iter().find(|mark| at < mark.changes_end);
     let sql = format!(
         "INSERT INTO wavemark.exceptions \
@@ -102,7 +98,7 @@ async fn note(
         context.wave,
         literal(&table.name().to_string()),
         literal(&table.target.to_string()),
-        word(change.kind),
+        change.kind.word(),
         mark.map_or_else(|| "NULL".to_owned(), |mark| bytes(mark.end.as_bytes())),
         literal(problem.server_code.as_deref().unwrap_or(&problem.code)),
         literal(&problem.text),
@@ -111,16 +107,6 @@ async fn note(
     waves.execute(&sql, Task::wave("write to wavemark.exceptions")).await?;
     waves.note_exception();
     Ok(())
-}
-
-fn word(kind: ChangeKind) -> &'static str {
-    match kind {
-        ChangeKind::Insert => "insert",
-        ChangeKind::Update => "update",
-        ChangeKind::Delete => "delete",
-        ChangeKind::Truncate => "truncate",
-        ChangeKind::Barrier => "barrier",
-    }
 }
 
 /// The key's columns and their values as text, made by the server; a value that it could not take as the bytes that came.

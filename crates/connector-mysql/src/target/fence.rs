@@ -12,11 +12,11 @@
 //! Invariant: the names of a predecessor leave the row only after its sessions are gone. A crash between any two
 //! steps leaves them for the next opener.
 
-use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 use wavemark_connector::TaskContext;
+use wavemark_connector::fence::{Held, forgotten};
 use wavemark_connector::target::OpenError;
 use wavemark_domain::ids::Generation;
 use wavemark_domain::{Epoch, Fault, Problem};
@@ -82,9 +82,7 @@ pub(crate) async fn name(connection: &mut Connection) -> Result<String, Problem>
 
 /// The row of a task.
 struct Row {
-    generation: i32,
-    epoch: i64,
-    tombstone: bool,
+    held: Held,
     writers: Vec<String>,
 }
 
@@ -174,9 +172,9 @@ async fn open(
         }
         return insert(connection, task, writers, false).await;
     };
-    judge(&row, task)?;
+    row.held.admit(task)?;
     end_all(connection, &row.writers, deadline).await?;
-    if row.generation < grant.generation {
+    if row.held.generation.0 < grant.generation {
         marks::supersede(connection, grant.task).await?;
     }
     let sql = format!(
@@ -198,10 +196,10 @@ async fn remove(connection: &mut Connection, task: &TaskContext, deadline: Insta
         // A first grant that was never used may still be in a worker's hands.
         return insert(connection, task, &[], true).await;
     };
-    if row.generation == grant.generation && row.tombstone {
+    if row.held.generation.0 == grant.generation && row.held.tombstone {
         return Ok(());
     }
-    judge(&row, task)?;
+    row.held.admit(task)?;
     end_all(connection, &row.writers, deadline).await?;
     marks::forget(connection, grant.task).await?;
     connection.query(&format!("DELETE FROM wavemark.exceptions WHERE task = '{}'", grant.task)).await?;
@@ -225,9 +223,11 @@ async fn read(connection: &mut Connection, task: Uuid, how: &str) -> Result<Opti
     let sql = format!("SELECT generation, epoch, tombstone, writers FROM wavemark.fence WHERE task = '{task}'{how}");
     let rows = connection.query(&sql).await?;
     Ok(rows.first().map(|row| Row {
-        generation: row.number(0).unwrap_or_default(),
-        epoch: row.number(1).unwrap_or_default(),
-        tombstone: row.number::<i32>(2) == Some(1),
+        held: Held {
+            generation: Generation(row.number(0).unwrap_or_default()),
+            epoch: Epoch(row.number(1).unwrap_or_default()),
+            tombstone: row.number::<i32>(2) == Some(1),
+        },
         writers: row.text(3).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
     }))
 }
@@ -257,38 +257,11 @@ async fn insert(
     }
 }
 
-fn forgotten(task: &TaskContext) -> Problem {
-    let text = format!("The target holds nothing about task {}, though the task has run before.", task.name);
-    Problem::new(Fault::Settings, "target-forgotten", text)
-        .advice("Check that the endpoint points at the same server as before; else reload the task.")
-}
-
-fn buried(task: &TaskContext) -> Problem {
-    let text = format!("The target says that task {} was deleted.", task.name);
-    Problem::new(Fault::Settings, "task-deleted", text).advice(
-        "If the metadata was restored from an older backup, delete the task here, too; a reload begins it anew.",
-    )
-}
-
-/// Whether the row lets us in.
-fn judge(row: &Row, task: &TaskContext) -> Result<(), OpenError> {
-    let fenced = Err(OpenError::Fenced { held: Epoch(row.epoch), generation: Some(Generation(row.generation)) });
-    match row.generation.cmp(&task.generation.0) {
-        Ordering::Greater => fenced,
-        Ordering::Equal if row.tombstone => Err(buried(task).into()),
-        // An epoch counts grants of the task in all its generations, so it may not go back with a later one either.
-        Ordering::Equal | Ordering::Less if row.epoch > task.epoch.0 => fenced,
-        Ordering::Equal => Ok(()),
-        Ordering::Less if task.first_grant => Ok(()),
-        Ordering::Less => Err(forgotten(task).into()),
-    }
-}
-
 /// Ends the sessions that may hold the row, as its newest committed version names them.
 async fn end_holders(connection: &mut Connection, task: &TaskContext) -> Result<(), OpenError> {
     let found = read(connection, task.task.0, "").await.map_err(|cause| problem(&cause, DOING))?;
     if let Some(row) = found {
-        judge(&row, task)?;
+        row.held.admit(task)?;
         for writer in &row.writers {
             end(connection, writer).await?;
         }

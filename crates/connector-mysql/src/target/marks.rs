@@ -135,15 +135,6 @@ fn of(task: Uuid, table: &TableName) -> String {
     )
 }
 
-/// The table as its rows here have it, and which of them there are if not all.
-fn layout(table: &TablePlan) -> serde_json::Value {
-    let mut layout = serde_json::json!(*table.source);
-    if let (Some(rows), Some(layout)) = (&table.rows, layout.as_object_mut()) {
-        layout.insert("rows".to_owned(), serde_json::json!(rows));
-    }
-    layout
-}
-
 /// Puts a table's mark with its chunks in place of the one that is there. One that is not `ready` is no mark yet: the
 /// table's load begins anew.
 pub(crate) async fn put(
@@ -168,7 +159,7 @@ pub(crate) async fn put(
         literal(&mark.storage),
         bytes(&mark.began),
         json(table.column_names()),
-        json(layout(table)),
+        json(table.layout_to_note()),
     );
     connection.query(&sql).await?;
     for chunks in mark.chunks.chunks(1_000) {
@@ -316,7 +307,7 @@ pub(crate) fn park(task: Uuid, table: &TablePlan, position: &Position, reason: &
         literal(&target.schema),
         literal(&target.table),
         json(table.column_names()),
-        json(layout(table)),
+        json(table.layout_to_note()),
     )
 }
 
@@ -335,7 +326,7 @@ pub(crate) fn relayout(task: Uuid, before: &TablePlan, next: &TablePlan) -> Vec<
         literal(&next.target.schema),
         literal(&next.target.table),
         json(next.column_names()),
-        json(layout(next)),
+        json(next.layout_to_note()),
         of(task, from)
     ));
     statements

@@ -5,7 +5,7 @@
 //! row in silence. A unique value that another row of the run still holds fails the statement; then all is taken back, and the
 //! table goes in the source's order.
 
-use wavemark_domain::{Batch, Change, Fault, Problem, TableId};
+use wavemark_domain::{Batch, Change, Fault, Problem, TableId, TablePlan};
 use wavemark_netting::{Layout, NetRow, NetTable, net};
 
 use super::apply::{Single, Verb};
@@ -207,7 +207,7 @@ impl Waves {
         rows: u64,
         verb: &str,
     ) -> Result<(), Problem> {
-        let plan = super::apply::plan_of(&self.plan, table)?;
+        let plan = TablePlan::of(&self.plan, table)?;
         let doing = format!("{verb} {}", plan.target);
         let judged = feed::judge(&mut self.connection, done, rows, &doing).await;
         judged.map_err(|problem| problem.table(plan.name()))
@@ -280,7 +280,7 @@ fn number(at: usize) -> Result<i16, Problem> {
 }
 
 fn named(waves: &Waves, table: TableId, problem: Problem) -> Problem {
-    match super::apply::plan_of(&waves.plan, table) {
+    match TablePlan::of(&waves.plan, table) {
         Ok(plan) => problem.table(plan.name()),
         Err(_) => problem,
     }

@@ -80,8 +80,7 @@ impl TargetTable {
 
 /// What is under a table's name at the target; `None` if nothing is.
 pub(crate) async fn look(connection: &mut Connection, name: &TableName) -> Result<Option<Table>, Problem> {
-    let wanted = |one: &TableName| one == name;
-    Ok(discover::tables(connection, &wanted).await?.pop())
+    discover::table_named(connection, name).await
 }
 
 /// Reads a table that must be there and fit the plan.

@@ -10,7 +10,7 @@ use wavemark_connector::target::{Segment, WaveEnd};
 use wavemark_domain::{Batch, Change, Problem, TableId, TablePlan};
 use wavemark_netting::{Run, runs};
 
-use super::apply::{Single, plan_of};
+use super::apply::Single;
 use super::fence::Grant;
 use super::marks;
 use super::script::{Expect, Script, Task};
@@ -118,7 +118,7 @@ impl Waves {
             self.drain().await?;
         }
         for id in unknown {
-            let target = table::read(&mut self.connection, plan_of(&self.plan, id)?).await?;
+            let target = table::read(&mut self.connection, TablePlan::of(&self.plan, id)?).await?;
             self.tables.insert(id, Known { target, staging: None });
         }
         Ok(())
@@ -189,7 +189,7 @@ impl Waves {
         if let Err(problem) = written {
             // What was written before must still be done: it says whether the wave is sound up to here.
             self.drain().await?;
-            return Err(problem.table(plan_of(&self.plan, table)?.name()));
+            return Err(problem.table(TablePlan::of(&self.plan, table)?.name()));
         }
         if self.script.is_full() { self.drain().await } else { Ok(()) }
     }
@@ -231,7 +231,7 @@ impl Waves {
             self.script.add(Task::wave("write to wavemark.exceptions"), &super::careful::position(task, end));
         }
         for (table, position, reason) in end.parked {
-            let park = marks::park(task, plan_of(&self.plan, *table)?, position, reason);
+            let park = marks::park(task, TablePlan::of(&self.plan, *table)?, position, reason);
             self.script.add(Task { table: Some(*table), ..Task::wave("park") }, &park);
         }
         let write = Task::wave("write the bookmark of a wave");

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use tokio_postgres::{Client, Statement};
-use wavemark_domain::{Batch, Cell, Change, ChangeKind, Fault, Problem, TableId, TablePlan};
+use wavemark_domain::{Batch, Cell, Change, ChangeKind, Fault, Problem, TableId};
 
 use wavemark_netting::{NetRow, NetTable};
 
@@ -261,11 +261,4 @@ impl Prepared {
 /// What a single change's statement must do.
 pub(crate) fn single_task(table: TableId, verb: Verb) -> Task {
     Task { verb: verb.word(), table: Some(table), rows: Some(1) }
-}
-
-/// The plan of a table.
-pub(crate) fn plan_of(plan: &[TablePlan], table: TableId) -> Result<&TablePlan, Problem> {
-    plan.iter()
-        .find(|one| one.id == table)
-        .ok_or_else(|| Problem::internal(format!("Table number {table} is not in the task's plan.")))
 }

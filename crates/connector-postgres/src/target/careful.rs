@@ -4,9 +4,9 @@ use tokio_postgres::Client;
 use wavemark_connector::target::{Checks, Refused, Segment, Verdict, WaveEnd};
 use wavemark_domain::{Batch, Change, ChangeKind, Fault, Problem, TablePlan};
 
-use super::apply::{Params, Single, identity_moves, plan_of};
+use super::apply::{Params, Single, identity_moves};
 use super::conflict;
-use super::pipeline::{Param, Task, key_names};
+use super::pipeline::{Param, Task};
 use super::table::TargetTable;
 use super::wave::Waves;
 
@@ -39,7 +39,7 @@ pub(crate) async fn apply(
                 return Err(problem);
             }
             if problem.key_columns.is_empty() {
-                problem.key_columns = key_names(plan_of(plan, change.table)?);
+                problem.key_columns = TablePlan::of(plan, change.table)?.key_names();
             }
             waves.execute("ROLLBACK TO SAVEPOINT wavemark_row", Task::wave("go back to a savepoint")).await?;
             if !std::mem::replace(&mut is_anew, true)
@@ -110,7 +110,7 @@ async fn note(
     problem: &Problem,
 ) -> Result<(), Problem> {
     let change = &batch.changes()[at];
-    let table = plan_of(plan, change.table)?;
+    let table = TablePlan::of(plan, change.table)?;
     let position =
         batch.transactions().iter().find(|mark| at < mark.changes_end).map(|mark| mark.end.as_bytes().to_vec());
     let mut last = Ok(());
@@ -122,7 +122,7 @@ async fn note(
             Param(Some(context.wave.to_be_bytes().to_vec().into())),
             text(&table.name().to_string()),
             text(&table.target.to_string()),
-            text(word(change.kind)),
+            text(change.kind.word()),
             Param(position.clone().map(Into::into)),
             text(problem.server_code.as_deref().unwrap_or(&problem.code)),
             text(&problem.text),
@@ -151,16 +151,6 @@ async fn insert(client: &Client, sql: &str, params: Vec<Param>) -> Result<(), Pr
     let failed = |error: tokio_postgres::Error| Task::wave("write to wavemark.exceptions").failed(&error, &[]);
     let statement = client.prepare(sql).await.map_err(failed)?;
     client.execute_raw(&statement, params).await.map(drop).map_err(failed)
-}
-
-fn word(kind: ChangeKind) -> &'static str {
-    match kind {
-        ChangeKind::Insert => "insert",
-        ChangeKind::Update => "update",
-        ChangeKind::Delete => "delete",
-        ChangeKind::Truncate => "truncate",
-        ChangeKind::Barrier => "barrier",
-    }
 }
 
 /// The number of parameters before those of the key.

@@ -18,6 +18,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
 use uuid::Uuid;
 use wavemark_connector::TaskContext;
+use wavemark_connector::fence::{Held, forgotten};
 use wavemark_connector::target::OpenError;
 use wavemark_domain::ids::Generation;
 use wavemark_domain::{Epoch, Fault, Problem};
@@ -57,9 +58,7 @@ impl Grant {
 
 /// The row of a task.
 struct Row {
-    generation: i32,
-    epoch: i64,
-    tombstone: bool,
+    held: Held,
     writers: Vec<Backend>,
 }
 
@@ -105,10 +104,10 @@ async fn try_to_bury(client: &mut Client, task: &TaskContext, deadline: Instant)
         insert(&transaction, task, &[], true).await?;
         return Ok(transaction.commit().await?);
     };
-    if row.generation == grant.generation && row.tombstone {
+    if row.held.generation.0 == grant.generation && row.held.tombstone {
         return Ok(());
     }
-    judge(&row, task)?;
+    row.held.admit(task)?;
     end_all(&transaction, &row.writers, deadline).await?;
     super::marks::forget(&transaction, grant.task).await?;
     transaction.execute("DELETE FROM wavemark.exceptions WHERE task = $1", &[&grant.task]).await?;
@@ -166,9 +165,9 @@ async fn attempt(
         insert(&transaction, task, writers, false).await?;
         return Ok(transaction.commit().await?);
     };
-    judge(&row, task)?;
+    row.held.admit(task)?;
     end_all(&transaction, &row.writers, deadline).await?;
-    if row.generation < grant.generation {
+    if row.held.generation.0 < grant.generation {
         super::marks::supersede(&transaction, grant.task).await?;
     }
     transaction
@@ -192,9 +191,7 @@ async fn lock(transaction: &Transaction<'_>, grant: &Grant) -> Result<Option<Row
 
 fn row(row: &tokio_postgres::Row) -> Row {
     Row {
-        generation: row.get(0),
-        epoch: row.get(1),
-        tombstone: row.get(2),
+        held: Held { generation: Generation(row.get(0)), epoch: Epoch(row.get(1)), tombstone: row.get(2) },
         writers: serde_json::from_value(row.get(3)).unwrap_or_default(),
     }
 }
@@ -225,40 +222,13 @@ async fn insert(
     if done == 1 { Ok(()) } else { Err(Attempt::Held) }
 }
 
-fn forgotten(task: &TaskContext) -> Problem {
-    let text = format!("The target database holds nothing about task {}, though the task has run before.", task.name);
-    Problem::new(Fault::Settings, "target-forgotten", text)
-        .advice("Check that the endpoint points at the same database as before; else reload the task.")
-}
-
-fn buried(task: &TaskContext) -> Problem {
-    let text = format!("The target database says that task {} was deleted.", task.name);
-    Problem::new(Fault::Settings, "task-deleted", text).advice(
-        "If the metadata was restored from an older backup, delete the task here, too; a reload begins it anew.",
-    )
-}
-
-/// Whether the row lets us in.
-fn judge(row: &Row, task: &TaskContext) -> Result<(), OpenError> {
-    let fenced = Err(OpenError::Fenced { held: Epoch(row.epoch), generation: Some(Generation(row.generation)) });
-    match row.generation.cmp(&task.generation.0) {
-        std::cmp::Ordering::Greater => fenced,
-        std::cmp::Ordering::Equal if row.tombstone => Err(buried(task).into()),
-        // An epoch counts grants of the task in all its generations, so it may not go back with a later one either.
-        std::cmp::Ordering::Equal | std::cmp::Ordering::Less if row.epoch > task.epoch.0 => fenced,
-        std::cmp::Ordering::Equal => Ok(()),
-        std::cmp::Ordering::Less if task.first_grant => Ok(()),
-        std::cmp::Ordering::Less => Err(forgotten(task).into()),
-    }
-}
-
 /// Ends the sessions that may hold the row, as its newest committed version names them.
 async fn end_holders(client: &Client, task: &TaskContext) -> Result<(), OpenError> {
     const SQL: &str = "SELECT generation, epoch, tombstone, writers FROM wavemark.fence WHERE task = $1";
     let failed = |error: tokio_postgres::Error| problem(&error, DOING);
     if let Some(found) = client.query_opt(SQL, &[&task.task.0]).await.map_err(failed)? {
         let found = row(&found);
-        judge(&found, task)?;
+        found.held.admit(task)?;
         for writer in &found.writers {
             end(client, writer).await?;
         }

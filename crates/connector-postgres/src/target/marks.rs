@@ -110,15 +110,6 @@ fn columns(table: &TablePlan) -> serde_json::Value {
     serde_json::json!(table.column_names())
 }
 
-/// The table as its rows here have it, and which of them there are if not all.
-fn layout(table: &TablePlan) -> serde_json::Value {
-    let mut layout = serde_json::json!(*table.source);
-    if let (Some(rows), Some(layout)) = (&table.rows, layout.as_object_mut()) {
-        layout.insert("rows".to_owned(), serde_json::json!(rows));
-    }
-    layout
-}
-
 /// Puts a table's mark with its chunks in place of the one that is there.
 pub(crate) async fn put(
     client: &impl GenericClient,
@@ -147,7 +138,7 @@ pub(crate) async fn put(
                 &made,
                 &mark.began.as_bytes(),
                 &columns(table),
-                &layout(table),
+                &table.layout_to_note(),
             ],
         )
         .await?;
@@ -258,7 +249,7 @@ pub(crate) async fn note_layout(
     task: Uuid,
     table: &TablePlan,
 ) -> Result<bool, tokio_postgres::Error> {
-    let (source, layout) = (table.name(), layout(table));
+    let (source, layout) = (table.name(), table.layout_to_note());
     let noted = client
         .execute(
             "UPDATE wavemark.tables SET columns = $4, layout = $5, changed_at = pg_catalog.clock_timestamp() \

@@ -73,7 +73,7 @@ impl Task {
     fn about(&self, mut problem: Problem, plan: &[TablePlan]) -> Problem {
         if let Some(table) = self.plan(plan) {
             problem = problem.table(table.name());
-            problem.key_columns = key_names(table);
+            problem.key_columns = table.key_names();
             if problem.code == "divergence" {
                 problem = problem.advice("Somebody else changed the target table; reload it.");
             }
@@ -90,11 +90,6 @@ impl Task {
         );
         self.about(Problem::new(Fault::Data, "divergence", text), plan)
     }
-}
-
-/// The names of a key's columns at the source.
-pub(crate) fn key_names(table: &TablePlan) -> Vec<String> {
-    table.key.iter().map(|at| table.source.columns[table.columns[*at].source].name.clone()).collect()
 }
 
 /// The answer to a statement, once it comes: how many rows it touched.

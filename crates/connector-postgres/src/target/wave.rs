@@ -16,7 +16,7 @@ use wavemark_connector::target::{Segment, WaveEnd};
 use wavemark_domain::{Batch, Change, ChangeKind, Problem, TableId, TablePlan};
 use wavemark_netting::{Run, runs};
 
-use super::apply::{Prepared, Single, Verb, plan_of, single_task};
+use super::apply::{Prepared, Single, Verb, single_task};
 use super::fence::Grant;
 use super::foreign_keys;
 use super::pipeline::{Param, Pipeline, Task};
@@ -189,7 +189,7 @@ impl Waves {
         self.drain().await?;
         let (client, version, plan, replica) = (&self.client, self.version, &self.plan, self.replica);
         let read = |id| async move {
-            let plan = plan_of(plan, id)?;
+            let plan = TablePlan::of(plan, id)?;
             if !replica {
                 foreign_keys::refuse_acting(client, plan).await?;
             }
@@ -398,7 +398,7 @@ impl Waves {
             super::careful::name_position(&self.client, self.grant.task, end).await?;
         }
         for (table, position, reason) in end.parked {
-            let plan = plan_of(&self.plan, *table)?;
+            let plan = TablePlan::of(&self.plan, *table)?;
             super::marks::park(&*self.client, self.grant.task, plan, position, reason)
                 .await
                 .map_err(|error| Task { verb: "park", table: Some(*table), rows: None }.failed(&error, &self.plan))?;
