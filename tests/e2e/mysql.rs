@@ -2,8 +2,12 @@
 
 use wavemark_tests::mariadb::Installed;
 use wavemark_tests::mysql::Unpacked;
+use wavemark_tests::system::Kind;
 
+use crate::faults;
+use crate::mysql_begin as begin;
 use crate::mysql_family as family;
+use crate::mysql_logins as logins;
 use crate::mysql_schema as schema;
 use crate::mysql_tables as tables;
 use crate::mysql_target as target;
@@ -210,4 +214,46 @@ async fn every_value_goes_to_mariadb() {
 #[ignore = "wants MySQL 9: make test-mysql"]
 async fn every_value_comes_from_mariadb() {
     target::every_value_goes_to_the_other_kind::<Installed, Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn writers_are_stopped_by_who_may_flush() {
+    begin::writers_are_stopped_by_who_may_flush::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn writers_of_the_tables_are_stopped_by_who_may_lock_them() {
+    begin::writers_of_the_tables_are_stopped_by_who_may_lock_them::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn who_may_lock_nothing_follows_nothing() {
+    begin::who_may_lock_nothing_follows_nothing::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_certificate_is_checked_by_authority_and_host() {
+    logins::a_certificate_is_checked_by_authority_and_host::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn the_password_is_asked_for_once_and_known_then() {
+    logins::the_password_is_asked_for_once_and_known_then().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_source_that_dies_in_its_load_or_has_lost_its_log_is_survived() {
+    faults::a_source_that_dies_in_its_load_or_has_lost_its_log_is_survived(Kind::Mysql).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn deadlocks_and_commits_that_are_cut_off_are_survived() {
+    faults::deadlocks_and_commits_that_are_cut_off_are_survived(Kind::Mysql).await;
 }

@@ -12,7 +12,7 @@ use crate::mysql_family::{CHANGES, Dialect, PASSWORD, VALUES, WRITTEN, source, t
 use crate::world::{World, until, until_within};
 
 /// A server with a user who may do what a target needs.
-fn target<P: Dialect>(options: &[&str]) -> Server<P> {
+pub(crate) fn target<P: Dialect>(options: &[&str]) -> Server<P> {
     let server = Server::<P>::start(options).unwrap();
     server
         .execute(
@@ -23,7 +23,7 @@ fn target<P: Dialect>(options: &[&str]) -> Server<P> {
     server
 }
 
-async fn endpoint<P: Dialect>(world: &World, name: &str, role: &str, port: u16, user: &str) -> Uuid {
+pub(crate) async fn endpoint<P: Dialect>(world: &World, name: &str, role: &str, port: u16, user: &str) -> Uuid {
     let settings = json!({"host": "127.0.0.1", "port": port, "user": user, "tls_mode": P::TLS});
     world.installation.api.create_endpoint_of("mysql", name, role, &settings, PASSWORD).await.unwrap()
 }

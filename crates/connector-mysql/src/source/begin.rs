@@ -6,7 +6,9 @@
 //! 1. `FLUSH TABLES WITH READ LOCK` stops all writers; it takes the right RELOAD (or `FLUSH_TABLES`).
 //! 2. Without it, as on RDS and Aurora, `LOCK TABLES … READ` stops writers of the task's tables, and waits for the
 //!    transactions that have written to them.
-//! 3. Without either there is one reader, and a load alone.
+//! 3. Without either there is one reader. MariaDB notes with its snapshot the place of the log at which that stands
+//!    (`binlog_snapshot_file`), as Percona's servers do, so that the log can be followed from there. Nobody is stopped.
+//! 4. Elsewhere one reader has no place, and there is a load alone.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -35,22 +37,24 @@ pub(super) async fn view(
     let patience = Duration::from_secs(task.settings.lock_timeout_seconds.into());
     let locked = lock(&mut control, tables, patience).await?;
     if !locked {
-        if task.kind.follows() {
-            return Err(may_not_lock(settings));
-        }
         readers.truncate(1);
+        // Nothing stops those who alter tables, so these are held before the snapshot is there.
+        run(&mut control, "START TRANSACTION READ ONLY", "hold tables").await?;
+        hold(&mut control, tables, patience).await?;
     }
     for reader in &mut readers {
         begin(reader).await?;
         hold(reader, tables, patience).await?;
     }
-    let place = state::end(&mut control).await?;
+    let place = match readers.first_mut() {
+        Some(reader) if !locked => state::of_snapshot(reader).await?,
+        _ => state::end(&mut control).await?,
+    };
     if place.is_none() && task.kind.follows() {
-        return Err(state::no_log(settings));
+        return Err(if locked { state::no_log(settings) } else { may_not_lock(settings) });
     }
-    if locked {
-        run(&mut control, "UNLOCK TABLES", "let writers go on").await?;
-    }
+    let go_on = if locked { "UNLOCK TABLES" } else { "COMMIT" };
+    run(&mut control, go_on, "let others go on").await?;
     as_planned(&mut control, tables).await?;
     // A load needs no place in the log.
     let position = place.map_or_else(|| Position::new(Vec::new()), |place| place.to_position());

@@ -26,6 +26,21 @@ pub(super) async fn end(control: &mut Connection) -> Result<Option<Place>, Probl
     Ok(None)
 }
 
+/// Where in the log the snapshot of this session stands, from which it reads; `None` where the server does not note that.
+pub(super) async fn of_snapshot(reader: &mut Connection) -> Result<Option<Place>, Problem> {
+    let rows = reader.query("SHOW STATUS LIKE 'binlog_snapshot_%'").await;
+    let rows = rows.map_err(|cause| error::problem(&cause, "ask where in the log the snapshot stands"))?;
+    let value = |name: &str| {
+        let is_it = |known: String| known.eq_ignore_ascii_case(name);
+        rows.iter().find(|row| row.text(0).is_some_and(is_it)).and_then(|row| row.text(1))
+    };
+    let (Some(file), Some(offset)) = (value("binlog_snapshot_file"), value("binlog_snapshot_position")) else {
+        return Ok(None);
+    };
+    let server = identity(reader).await?;
+    Ok(offset.parse().ok().and_then(|offset| Place::new(&file, offset, &server)))
+}
+
 /// Which server it is.
 async fn identity(control: &mut Connection) -> Result<String, Problem> {
     for ask in ["SELECT @@server_uuid", "SELECT @@server_uid"] {
