@@ -223,3 +223,8 @@ async fn all_writers_of_sysbench_are_followed_to_postgresql() {
 async fn all_writers_of_sysbench_are_followed_to_one_of_its_kind() {
     sysbench::all_writers_of_sysbench_are_followed_to_one_of_its_kind::<Installed>().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_is_loaded_again() {
+    target::a_task_is_loaded_again::<Installed>().await;
+}

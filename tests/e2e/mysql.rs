@@ -257,3 +257,9 @@ async fn a_source_that_dies_in_its_load_or_has_lost_its_log_is_survived() {
 async fn deadlocks_and_commits_that_are_cut_off_are_survived() {
     faults::deadlocks_and_commits_that_are_cut_off_are_survived(Kind::Mysql).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_task_is_loaded_again() {
+    target::a_task_is_loaded_again::<Unpacked>().await;
+}

@@ -245,7 +245,10 @@ impl Arena {
     pub async fn cycle(&mut self, fault: Fault) -> Result<Cycle> {
         let survived = self.survive(fault).await;
         let phase = fault.phase();
-        survived.with_context(|| format!("{fault} while {phase:?}; the logs end:\n{}", self.installation.log_ends(15)))
+        survived.with_context(|| {
+            let writers = self.writers.failure().map(|failure| format!("; {failure}")).unwrap_or_default();
+            format!("{fault} while {phase:?}{writers}; the logs end:\n{}", self.installation.log_ends(15))
+        })
     }
 
     async fn survive(&mut self, fault: Fault) -> Result<Cycle> {

@@ -80,6 +80,14 @@ impl Writers {
         }
     }
 
+    /// What ended a session that no writer should meet, in words, as far as it is known before they are stopped.
+    pub(super) fn failure(&self) -> Option<String> {
+        match self {
+            Self::Shop(_) => None,
+            Self::Trade(writers) => writers.failure(),
+        }
+    }
+
     pub(super) fn counts(&self) -> Counts {
         match self {
             Self::Shop(writers) => writers.counts(),

@@ -8,9 +8,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -288,8 +288,17 @@ impl System {
         let files = session.rows("SHOW BINARY LOGS").await?;
         let last = files.last().and_then(|line| line.split('\t').next()).context("the source lists no log")?;
         order.complete(&mut session, Duration::from_mins(1)).await?;
-        session.rows(&format!("PURGE BINARY LOGS TO '{last}'")).await?;
-        Ok(())
+        // A file that somebody reads is kept in silence, and a reader that is gone is noticed with the next sign of life.
+        let end = Instant::now() + Duration::from_mins(1);
+        loop {
+            session.rows(&format!("PURGE BINARY LOGS TO '{last}'")).await?;
+            let files = session.rows("SHOW BINARY LOGS").await?;
+            if files.first().is_some_and(|line| line.split('\t').next() == Some(last)) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < end, "the source does not remove its log: {files:?}");
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
     }
 
     /// A program that writes what is in files of the log, and the folder where they are.

@@ -76,7 +76,7 @@ const TABLES: [Table; 14] = [
     },
     Table {
         name: "documents",
-        definition: "id varchar(40) primary key, title varchar(200) not null, revision int not null, body {long} not null, \
+        definition: "id varchar(60) primary key, title varchar(200) not null, revision int not null, body {long} not null, \
             attachment {bytes}",
         columns: &[("id", Text), ("title", Text), ("revision", Plain), ("body", Text), ("attachment", Bytes)],
     },

@@ -20,6 +20,7 @@ struct Shared {
     truncates: AtomicBool,
     sessions_made: AtomicU64,
     counts: Mutex<Counts>,
+    failure: Mutex<Option<String>>,
 }
 
 /// The writers. Dropping them stops them without waiting.
@@ -76,6 +77,15 @@ impl Writers {
         Ok(())
     }
 
+    /// What ended a session that no writer should meet, in words.
+    ///
+    /// # Panics
+    /// Never: nothing panics while it notes.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.shared.failure.lock().expect("nothing panics while it notes").clone()
+    }
+
     /// What was done so far.
     ///
     /// # Panics
@@ -116,7 +126,10 @@ impl Writer {
             };
             if let Err(refused) = self.transaction(session).await {
                 self.with_counts(|counts| counts.rolled_back += 1);
-                expected(&refused)?;
+                if let Err(error) = expected(&refused) {
+                    *self.shared.failure.lock().expect("nothing panics while it notes") = Some(error.to_string());
+                    return Err(error);
+                }
                 // Where the session goes on, what failed is open in it.
                 if session.is_lost() || session.rows("rollback").await.is_err() {
                     connection = None;
