@@ -12,6 +12,8 @@ pub enum Form {
     Plain,
     /// A text, by its length and the hash of its UTF-8.
     Text,
+    /// The same of a text of fixed length, without the blanks at its end, which some systems keep and others don't.
+    Fixed,
     /// Bytes, by their number and hash.
     Bytes,
     /// A moment without a zone, with microseconds.
@@ -33,6 +35,7 @@ impl Form {
                 let text = format!("convert({column} using utf8mb4)");
                 format!("concat(length({text}), ':', sha2({text}, 256))")
             }
+            (Self::Fixed, _) => Self::Text.written(kind, &format!("trim(trailing ' ' from {column})")),
             (Self::Bytes, Kind::Postgres) => format!("length({column}) || ':' || encode(sha256({column}), 'hex')"),
             (Self::Bytes, _) => format!("concat(length({column}), ':', sha2({column}, 256))"),
             (Self::Moment, Kind::Postgres) => format!("to_char({column}, 'YYYY-MM-DD HH24:MI:SS.US')"),

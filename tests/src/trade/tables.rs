@@ -1,7 +1,7 @@
 //! The tables, their first rows, and the form in which each column is written for a comparison.
 
 use super::{ACCOUNTS, BALANCE, Kind, Size, in_words_of};
-use crate::compare::texts::Form::{self, Bytes, Double, Moment, Plain, Text};
+use crate::compare::texts::Form::{self, Bytes, Double, Fixed, Moment, Plain, Text};
 
 /// A table: its definition and its columns with the form in which each is compared.
 struct Table {
@@ -109,7 +109,7 @@ const TABLES: [Table; 14] = [
             ("day", Plain),
             ("local", Moment),
             ("raw", Bytes),
-            ("fixed", Text),
+            ("fixed", Fixed),
         ],
     },
     Table {
