@@ -41,10 +41,10 @@ profile: ## a flame graph of the worker while it follows, as SVG; KIND=… of th
 	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin bench
 	@$(if $(findstring mysql-,$(KIND)),$(MYSQL_BENCH)) .ci/profile $(KIND) $(ARGS)
 
-faults: ## every kind of harm to running tasks in several worlds at once, then make workload; ARGS=--help (that alone)
+faults: ## every kind of harm to running tasks in several worlds at once, then make workload; ARGS=--help (that alone), --pair …
 	@.ci/install test
 	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin faults
-	@$(TARGET)/release/faults $(ARGS)
+	@$(if $(findstring mysql,$(ARGS)),mysql=$$(.ci/mysql-9) && WAVEMARK_TEST_MYSQL_BIN=$$mysql) $(TARGET)/release/faults $(ARGS)
 	@[ -n "$(ARGS)" ] || $(MAKE) workload
 
 sysbench: ## all writers of sysbench at MariaDB while it is followed; SECONDS=… how long (60)

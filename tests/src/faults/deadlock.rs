@@ -26,7 +26,7 @@ enum Met {
 }
 
 impl Arena {
-    /// Locks rows in every order until waves were the victim of a deadlock, and so were we. InnoDB takes the one that has
+    /// Locks rows in every order until waves were the victim of a deadlock, and so were we. MySQL and MariaDB take the one that has
     /// written less, which we can make the wave and not ourselves.
     pub(super) async fn deadlock(&mut self) -> Result<Cycle> {
         let before = self.in_flight(Phase::Following).await?;

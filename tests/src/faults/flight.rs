@@ -89,7 +89,7 @@ async fn open(target: &System, session: &mut Session) -> Result<i64> {
     Ok(all.iter().filter(|one| one.contains("undo log entries")).count().try_into()?)
 }
 
-/// What InnoDB says of each transaction of a worker. The tables that say it are renewed only when nobody has looked for a
+/// What the server's status says of each transaction of a worker. The tables that say it are renewed only when nobody has looked for a
 /// tenth of a second.
 pub(super) async fn transactions(target: &System, session: &mut Session) -> Result<Vec<String>> {
     let status = session.rows("SHOW ENGINE INNODB STATUS").await?.join("");

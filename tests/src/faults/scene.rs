@@ -10,7 +10,7 @@ use crate::trade;
 
 /// The writers of either shop.
 pub(super) enum Writers {
-    Shop(shop::Writers),
+    Shop(Box<shop::Writers>),
     Trade(trade::Writers),
 }
 
@@ -54,7 +54,9 @@ pub(super) async fn compare(source: &System, target: &System) -> Result<Report> 
 impl Writers {
     pub(super) fn of(source: &System, target: &System, size: Size) -> Self {
         match source.door() {
-            Door::Postgres(config) if is_postgres_alone(source, target) => Self::Shop(shop::Writers::new(config, size)),
+            Door::Postgres(config) if is_postgres_alone(source, target) => {
+                Self::Shop(Box::new(shop::Writers::new(*config, size)))
+            }
             _ => Self::Trade(trade::Writers::new(source, size)),
         }
     }

@@ -221,7 +221,7 @@ impl System {
     /// How the owner of its tables comes in: at the family's servers root.
     pub fn door(&self) -> Door {
         match &self.host {
-            Host::Postgres(cluster) => Door::Postgres(cluster.config_of(self.user, cluster.password(), self.user)),
+            Host::Postgres(cluster) => cluster.config_of(self.user, cluster.password(), self.user).into(),
             Host::Mariadb(server) => Door::of_family(&server.root()),
             Host::Mysql(server) => Door::of_family(&server.root()),
         }
@@ -230,7 +230,7 @@ impl System {
     /// The same for who may see and set everything.
     pub fn back_door(&self) -> Door {
         match &self.host {
-            Host::Postgres(cluster) => Door::Postgres(cluster.config(self.user)),
+            Host::Postgres(cluster) => cluster.config(self.user).into(),
             _ => self.door(),
         }
     }

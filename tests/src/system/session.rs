@@ -13,14 +13,14 @@ use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 #[derive(Clone, Debug)]
 pub enum Door {
     /// To PostgreSQL.
-    Postgres(Config),
+    Postgres(Box<Config>),
     /// By a client program of MySQL's family with these arguments.
     Family(OsString, Vec<OsString>),
 }
 
 impl From<Config> for Door {
     fn from(config: Config) -> Self {
-        Self::Postgres(config)
+        Self::Postgres(Box::new(config))
     }
 }
 

@@ -23,7 +23,7 @@ use report::Sum;
 /// Does every kind of harm to running tasks.
 #[derive(Clone, Debug, Parser)]
 struct Options {
-    /// From which system to which, as in mariadb-postgres: postgres, mariadb, mysql (by WAVEMARK_TEST_MYSQL_BIN)
+    /// From which system to which, as in mariadb-postgres: postgres, mariadb, or the mysql that make faults unpacks
     #[arg(long, default_value = "postgres-postgres")]
     pair: Ways,
     /// Which kinds of faults, separated by commas
