@@ -185,6 +185,9 @@ pub(crate) async fn large_transactions_go_by_sets<P: Dialect>() {
             becomes_equal(&from, &to, &[rows, "SELECT * FROM shop.emptied ORDER BY id"]).await;
         }
         no_table_is_parked(&world, task).await;
+        // A set that the server refuses for its form would come all the same, row by row.
+        let said = world.installation.workers[0].log_end(1_000);
+        assert!(!said.contains("a wave is divided"), "{said}");
     }
 }
 
