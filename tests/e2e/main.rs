@@ -14,6 +14,7 @@ mod limits;
 mod mariadb;
 mod mysql;
 mod mysql_begin;
+mod mysql_failover;
 mod mysql_family;
 mod mysql_logins;
 mod mysql_schema;

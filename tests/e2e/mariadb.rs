@@ -5,6 +5,7 @@ use wavemark_tests::system::Kind;
 
 use crate::faults;
 use crate::mysql_begin as begin;
+use crate::mysql_failover as failover;
 use crate::mysql_family as family;
 use crate::mysql_logins as logins;
 use crate::mysql_schema as schema;
@@ -227,4 +228,24 @@ async fn all_writers_of_sysbench_are_followed_to_one_of_its_kind() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_is_loaded_again() {
     target::a_task_is_loaded_again::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_goes_on_at_the_server_that_took_over() {
+    failover::a_task_goes_on_at_the_server_that_took_over::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_lacks_what_the_target_has_is_waited_for_or_refused() {
+    failover::a_server_that_lacks_what_the_target_has_is_waited_for_or_refused::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_was_begun_anew_is_noticed() {
+    failover::a_log_that_was_begun_anew_is_noticed::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prepared_transactions_count_where_they_are_committed() {
+    family::prepared_transactions_count_where_they_are_committed::<Installed>().await;
 }

@@ -6,6 +6,7 @@ use wavemark_tests::system::Kind;
 
 use crate::faults;
 use crate::mysql_begin as begin;
+use crate::mysql_failover as failover;
 use crate::mysql_family as family;
 use crate::mysql_logins as logins;
 use crate::mysql_schema as schema;
@@ -262,4 +263,28 @@ async fn deadlocks_and_commits_that_are_cut_off_are_survived() {
 #[ignore = "wants MySQL 9: make test-mysql"]
 async fn a_task_is_loaded_again() {
     target::a_task_is_loaded_again::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_task_goes_on_at_the_server_that_took_over() {
+    failover::a_task_goes_on_at_the_server_that_took_over::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_server_that_lacks_what_the_target_has_is_waited_for_or_refused() {
+    failover::a_server_that_lacks_what_the_target_has_is_waited_for_or_refused::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_log_that_was_begun_anew_is_noticed() {
+    failover::a_log_that_was_begun_anew_is_noticed::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn prepared_transactions_count_where_they_are_committed() {
+    family::prepared_transactions_count_where_they_are_committed::<Unpacked>().await;
 }
