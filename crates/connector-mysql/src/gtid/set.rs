@@ -56,13 +56,15 @@ impl GtidSet {
         let touched = ranges.get(first..behind).unwrap_or_default();
         let start = touched.first().map_or(numbers.start, |range| range.start.min(numbers.start));
         let end = touched.last().map_or(numbers.end, |range| range.end.max(numbers.end));
-        ranges.splice(first..behind.max(first), [start..end]);
+        ranges.splice(first..behind.max(first), std::iter::once(start..end));
     }
 
     /// All of another set, too.
     pub(crate) fn extend(&mut self, other: Self) {
         for (origin, ranges) in other.0 {
-            ranges.into_iter().for_each(|range| self.add(&origin, range));
+            for range in ranges {
+                self.add(&origin, range);
+            }
         }
     }
 

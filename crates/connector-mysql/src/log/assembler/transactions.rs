@@ -54,11 +54,10 @@ impl Assembler {
                     None => self.end_touched("rolls back to a savepoint that is not in the log"),
                 }
             }
-            Statement::Release => {}
             Statement::XaCommit(name) => self.commit_prepared(name, begin, at)?,
             Statement::XaRollback(name) => self.forget_prepared(name),
-            // Without its beginning there is nothing of it.
-            Statement::XaEnd(_) | Statement::Xa => {}
+            // Without its beginning there is nothing of a prepared one.
+            Statement::Release | Statement::XaEnd(_) | Statement::Xa => {}
             Statement::Defines => self.define(&told),
         }
         Ok(())
