@@ -4,12 +4,13 @@ use crate::fields::{Fields, Malformed};
 
 use super::compressed::Compressed;
 use super::payload::Payload;
+use super::pieces::Piece;
 use super::query::Query;
 use super::rows::{RowKind, Rows};
 use super::table_map::TableMap;
 
 pub(super) const HEADER: usize = 19;
-const CHECKSUM: usize = 4;
+pub(super) const CHECKSUM: usize = 4;
 
 /// What stands before each event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub(crate) enum Event<'a> {
     /// What the next rows are of.
     TableMap(TableMap<'a>),
     Rows(Rows<'a>),
+    /// A part of an event of rows.
+    Piece(Piece<'a>),
     /// Stands for another event, of which a part is compressed.
     Compressed(Compressed<'a>),
     /// A whole transaction.
@@ -136,6 +139,7 @@ impl<'a> Event<'a> {
             TABLE_MAP => Self::TableMap(TableMap::read(body)?),
             ROWS_V1..=25 => Self::Rows(Rows::read(row_kind(kind - ROWS_V1)?, false, body)?),
             ROWS..=32 => Self::Rows(Rows::read(row_kind(kind - ROWS)?, true, body)?),
+            PARTIAL_UPDATE => Self::Rows(Rows::read(RowKind::Update, true, body)?.in_parts()),
             PAYLOAD => Self::Payload(Payload::read(body)?),
             QUERY_COMPRESSED => Self::Compressed(Compressed::new(QUERY, body, Query::read(fields)?.text)),
             ROWS_COMPRESSED_V1..=168 => {
@@ -149,10 +153,9 @@ impl<'a> Event<'a> {
                 Self::Compressed(Compressed::new(ROWS + number, body, packed))
             }
             MARIADB_GTID => mariadb_gtid(fields)?,
+            PIECE => Self::Piece(Piece::read(body)?),
             INCIDENT => Self::Incident,
-            39 => Self::Unreadable("it has parts of JSON values (binlog_row_value_options is PARTIAL_JSON)"),
             164 => Self::Unreadable("it is encrypted, and the server does not decrypt what it sends"),
-            172 => Self::Unreadable("a row of it is so large that it stands in several events"),
             // Before version 5.1.18.
             20..=22 => Self::Unreadable("its rows are of a form that no version has written for long"),
             other if WITHOUT_ROWS.contains(&other) => Self::Other,
@@ -178,12 +181,15 @@ const TABLE_MAP: u8 = 19;
 const ROWS_V1: u8 = 23;
 const ROWS: u8 = 30;
 const INCIDENT: u8 = 26;
+/// New rows may have parts of JSON values (`binlog_row_value_options`).
+const PARTIAL_UPDATE: u8 = 39;
 const PAYLOAD: u8 = 40;
 const MARIADB_GTID: u8 = 162;
 const QUERY_COMPRESSED: u8 = 165;
 /// The first of the three kinds of rows, as those that they stand for.
 const ROWS_COMPRESSED_V1: u8 = 166;
 const ROWS_COMPRESSED: u8 = 169;
+const PIECE: u8 = 172;
 /// The flag of a statement that is no transaction's.
 const STANDS_ALONE: u8 = 1;
 

@@ -10,9 +10,10 @@
 //! is given out while it is read.
 
 mod assembler;
-mod charset;
 mod columns;
 mod ddl;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod layout;
 mod reader;
 mod statement;

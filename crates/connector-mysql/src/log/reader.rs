@@ -17,6 +17,7 @@ use super::layout::{Rules, Server};
 use super::stream::LogStream;
 use crate::position::Place;
 use crate::settings::Settings;
+use crate::source::Looker;
 
 /// How long the log may be silent: the server was asked for a sign of life every five seconds.
 const SILENCE: Duration = Duration::from_mins(1);
@@ -25,6 +26,7 @@ const PROGRESS: Duration = Duration::from_millis(500);
 
 /// Reads the log from one place on.
 pub(crate) struct BinlogReader {
+    looker: Arc<Looker>,
     stream: LogStream,
     assembler: Assembler,
     bytes_read: u64,
@@ -43,7 +45,7 @@ pub(crate) enum Purpose {
 
 /// Opens the log after a place that the server was seen to have.
 pub(crate) async fn open(
-    settings: &Settings,
+    looker: &Arc<Looker>,
     task: &TaskContext,
     plan: &[TablePlan],
     (from, server): (Place, Server),
@@ -53,15 +55,27 @@ pub(crate) async fn open(
         Purpose::Follow(replan) => (Some(replan), false),
         Purpose::LookBack => (None, true),
     };
-    let stream = LogStream::open(settings, &from, number(task, is_second)).await?;
     let rules = Rules { replan, settings: task.settings.clone(), server };
+    let mut assembler = Assembler::new(plan, from.clone(), rules);
+    learn(&mut assembler, looker).await?;
+    let stream = LogStream::open(&looker.settings, &from, number(task, is_second)).await?;
     Ok(BinlogReader {
+        looker: Arc::clone(looker),
         stream,
-        assembler: Assembler::new(plan, from, rules),
+        assembler,
         bytes_read: 0,
         told: Instant::now(),
         heard: Instant::now(),
     })
+}
+
+/// Asks the server what it makes of texts whose sets are not known yet.
+async fn learn(assembler: &mut Assembler, looker: &Looker) -> Result<(), Problem> {
+    if !assembler.lacking().is_empty() {
+        let told = looker.charsets(assembler.lacking().clone()).await?;
+        assembler.learn(told);
+    }
+    Ok(())
 }
 
 /// Numbers of the task's own, among those that people don't give to servers: a reader that was overtaken is sent away when
@@ -111,6 +125,7 @@ impl BinlogReader {
 impl ChangeReader for BinlogReader {
     async fn next(&mut self, most_bytes: usize) -> Result<Read, Problem> {
         loop {
+            learn(&mut self.assembler, &self.looker).await?;
             if self.assembler.is_full() || self.assembler.bytes() >= most_bytes {
                 return Ok(self.give(true));
             }
