@@ -2,10 +2,13 @@
 
 use wavemark_tests::mariadb::Installed;
 
+use crate::mysql_charsets as charsets;
 use crate::mysql_family as family;
+use crate::mysql_log as log;
 use crate::mysql_schema as schema;
 use crate::mysql_tables as tables;
 use crate::mysql_target as target;
+use crate::mysql_types as types;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_value_is_loaded_as_it_is() {
@@ -165,4 +168,51 @@ async fn a_crash_at_every_point_is_survived() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tables_of_a_target_are_altered_while_workers_die() {
     target::tables_of_a_target_are_altered_while_workers_die::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_character_of_every_set_is_what_the_server_says() {
+    charsets::every_character_of_every_set_is_what_the_server_says::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_character_of_every_set_goes_to_a_server_of_its_kind() {
+    charsets::every_character_of_every_set_goes_to_a_server_of_its_kind::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn texts_that_unicode_lacks_park_their_table_and_no_other() {
+    charsets::texts_that_unicode_lacks_park_their_table_and_no_other::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shapes_and_what_one_system_has_come_as_they_are() {
+    types::shapes_and_what_one_system_has_come_as_they_are::<Installed>(&types::ADDRESSES).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shapes_and_what_one_system_has_go_to_their_family() {
+    types::shapes_and_what_one_system_has_go_to_their_family::<Installed, Installed>(&types::ADDRESSES, true).await;
+}
+
+/// The plugin is of Debian's package `mariadb-server`; `WAVEMARK_TEST_MARIADB_PLUGINS` names the folder that has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MariaDB's plugin file_key_management"]
+async fn an_encrypted_log_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, "1;770A8A65DA156D24EE2A093277530142\n").unwrap();
+    let plugins = std::env::var("WAVEMARK_TEST_MARIADB_PLUGINS").unwrap();
+    let options = [
+        format!("--plugin-dir={plugins}"),
+        "--plugin-load-add=file_key_management".to_owned(),
+        format!("--file-key-management-filename={}", keys.display()),
+        "--encrypt-binlog=ON".to_owned(),
+    ];
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    log::an_encrypted_log_is_followed::<Installed>(&options, |server| {
+        server.rows("SHOW BINLOG EVENTS").unwrap().iter().any(|event| event.contains("Start_encryption"))
+    })
+    .await;
 }

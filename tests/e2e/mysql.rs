@@ -1,12 +1,15 @@
 //! MySQL as a source and as a target, by `make test-mysql`; what the tests do stands in `mysql_family` and its neighbours.
 
 use wavemark_tests::mariadb::Installed;
-use wavemark_tests::mysql::Unpacked;
+use wavemark_tests::mysql::{Unpacked, WithKeyring};
 
+use crate::mysql_charsets as charsets;
 use crate::mysql_family as family;
+use crate::mysql_log as log;
 use crate::mysql_schema as schema;
 use crate::mysql_tables as tables;
 use crate::mysql_target as target;
+use crate::mysql_types as types;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "wants MySQL 9: make test-mysql"]
@@ -210,4 +213,68 @@ async fn every_value_goes_to_mariadb() {
 #[ignore = "wants MySQL 9: make test-mysql"]
 async fn every_value_comes_from_mariadb() {
     target::every_value_goes_to_the_other_kind::<Installed, Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn every_character_of_every_set_is_what_the_server_says() {
+    charsets::every_character_of_every_set_is_what_the_server_says::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn every_character_of_every_set_goes_to_a_server_of_its_kind() {
+    charsets::every_character_of_every_set_goes_to_a_server_of_its_kind::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn texts_that_unicode_lacks_park_their_table_and_no_other() {
+    charsets::texts_that_unicode_lacks_park_their_table_and_no_other::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn shapes_and_what_one_system_has_come_as_they_are() {
+    types::shapes_and_what_one_system_has_come_as_they_are::<Unpacked>(&types::VECTORS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn shapes_and_what_one_system_has_go_to_their_family() {
+    types::shapes_and_what_one_system_has_go_to_their_family::<Unpacked, Unpacked>(&types::VECTORS, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn shapes_and_vectors_go_to_mariadb() {
+    types::shapes_and_what_one_system_has_go_to_their_family::<Unpacked, Installed>(&types::VECTORS, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn shapes_and_addresses_come_from_mariadb() {
+    types::shapes_and_what_one_system_has_go_to_their_family::<Installed, Unpacked>(&types::ADDRESSES, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn json_that_is_logged_in_parts_comes_whole() {
+    log::json_that_is_logged_in_parts_comes_whole::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn json_that_is_logged_in_parts_goes_to_a_server_of_its_kind() {
+    log::json_that_is_logged_in_parts_goes_to_a_server_of_its_kind::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn an_encrypted_log_is_followed() {
+    log::an_encrypted_log_is_followed::<WithKeyring>(&["--binlog-encryption=ON"], |server| {
+        let files = server.rows("SHOW BINARY LOGS").unwrap();
+        !files.is_empty() && files.iter().all(|file| file.ends_with("\tYes"))
+    })
+    .await;
 }

@@ -12,7 +12,7 @@ use crate::mysql_family::{CHANGES, Dialect, PASSWORD, VALUES, WRITTEN, source, t
 use crate::world::{World, until, until_within};
 
 /// A server with a user who may do what a target needs.
-fn target<P: Dialect>(options: &[&str]) -> Server<P> {
+pub(crate) fn target<P: Dialect>(options: &[&str]) -> Server<P> {
     let server = Server::<P>::start(options).unwrap();
     server
         .execute(
@@ -29,7 +29,7 @@ async fn endpoint<P: Dialect>(world: &World, name: &str, role: &str, port: u16, 
 }
 
 /// A task from a server to one of its kind, begun.
-async fn from_its_kind<P: Dialect, Q: Dialect>(
+pub(crate) async fn from_its_kind<P: Dialect, Q: Dialect>(
     world: &World,
     from: &Server<P>,
     to: &Server<Q>,
@@ -62,7 +62,7 @@ async fn begun(world: &World, endpoints: (Uuid, Uuid), settings: &Value) -> Uuid
 }
 
 /// Waits until the copy has what the source has, by the same statements.
-async fn becomes_equal<P: Dialect, Q: Dialect>(from: &Server<P>, to: &Server<Q>, statements: &[&str]) {
+pub(crate) async fn becomes_equal<P: Dialect, Q: Dialect>(from: &Server<P>, to: &Server<Q>, statements: &[&str]) {
     for sql in statements {
         let expected = from.rows(sql).unwrap();
         let end = std::time::Instant::now() + Duration::from_mins(1);
@@ -76,7 +76,7 @@ async fn becomes_equal<P: Dialect, Q: Dialect>(from: &Server<P>, to: &Server<Q>,
 }
 
 /// What tables are is reported a moment after it is so.
-async fn no_table_is_parked(world: &World, task: Uuid) {
+pub(crate) async fn no_table_is_parked(world: &World, task: Uuid) {
     world.live(task).await;
     let tables = world.installation.api.tables(task).await.unwrap();
     assert!(tables.iter().all(|table| table.state == "live" && table.exceptions == 0), "{tables:?}");
