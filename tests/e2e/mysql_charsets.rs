@@ -12,7 +12,7 @@ use crate::world::{World, until};
 /// The sets whose texts are no form of Unicode, each with the most bytes of a character.
 fn sets<P: Dialect>(server: &Server<P>) -> Vec<(String, u8)> {
     let sql = "SELECT CONCAT(character_set_name, ' ', maxlen) FROM information_schema.character_sets \
-        WHERE character_set_name NOT IN ('binary', 'ucs2') AND character_set_name NOT LIKE 'utf%' ORDER BY 1";
+        WHERE character_set_name NOT IN ('ascii', 'binary', 'ucs2') AND character_set_name NOT LIKE 'utf%' ORDER BY 1";
     let rows = server.rows(sql).unwrap();
     let of = |row: &String| row.split_once(' ').map(|(name, most)| (name.to_owned(), most.parse().unwrap()));
     rows.iter().filter_map(of).collect()
@@ -38,7 +38,7 @@ const NUMBERS: [(&str, u32); 4] = [
 /// A table of every character that the server converts, in rows of many; it is found by `becomes` as both systems write it.
 fn fill<P: Dialect>(server: &Server<P>, set: &str, most: u8) {
     let mut sql = format!(
-        "SET SESSION group_concat_max_len = 10000000; USE shop; CREATE TABLE t_{set} (id bigint PRIMARY KEY, \
+        "SET SESSION sql_mode = '', group_concat_max_len = 10000000; USE shop; CREATE TABLE t_{set} (id bigint PRIMARY KEY, \
          c text CHARACTER SET {set}, v varchar(200) CHARACTER SET {set}, f char(9) CHARACTER SET {set});"
     );
     let lengths = match (set, most) {
@@ -53,6 +53,7 @@ fn fill<P: Dialect>(server: &Server<P>, set: &str, most: u8) {
             "{sql} INSERT INTO t_{set} (id, c) SELECT n DIV {by} + {length} * 10000000000, \
              UNHEX(GROUP_CONCAT(HEX(CHAR(n USING {set})) ORDER BY n SEPARATOR '')) FROM ({numbers}) AS numbers \
              WHERE LENGTH(CHAR(n USING {set})) = {length} AND CHAR_LENGTH(CHAR(n USING {set})) = 1 \
+             AND CHAR_LENGTH(CONVERT(CHAR(n USING {set}) USING utf8mb4)) = 1 \
              AND (HEX(CONVERT(CHAR(n USING {set}) USING utf8mb4)) <> '3F' OR n = 63) GROUP BY n DIV {by};"
         );
     }

@@ -59,7 +59,7 @@ pub(crate) enum Event<'a> {
     Payload(Payload<'a>),
     /// Written by a server that lost track of what it did.
     Incident,
-    /// Events that can't be read from here on: encrypted, or of a form that is not known.
+    /// Events of a form that is not read.
     Unreadable(&'static str),
     /// Nothing that matters here: heartbeats, comments, marks.
     Other,
@@ -155,7 +155,6 @@ impl<'a> Event<'a> {
             MARIADB_GTID => mariadb_gtid(fields)?,
             PIECE => Self::Piece(Piece::read(body)?),
             INCIDENT => Self::Incident,
-            164 => Self::Unreadable("it is encrypted, and the server does not decrypt what it sends"),
             // Before version 5.1.18.
             20..=22 => Self::Unreadable("its rows are of a form that no version has written for long"),
             other if WITHOUT_ROWS.contains(&other) => Self::Other,
@@ -166,9 +165,9 @@ impl<'a> Event<'a> {
 
 /// Kinds that say nothing of rows: the ends of files, values of variables, files that a statement loads, heartbeats,
 /// comments, transactions' numbers (MySQL's are numbered up to 42, MariaDB's from 160 on). What is prepared (38) comes as
-/// statements, too.
-const WITHOUT_ROWS: [u8; 24] =
-    [0, 1, 3, 5, 7, 9, 11, 13, 14, 17, 27, 28, 29, 33, 34, 35, 36, 37, 38, 41, 42, 160, 161, 163];
+/// statements, too. That a file is encrypted (164) is said of what lies on the server's disk: it decrypts what it sends.
+const WITHOUT_ROWS: [u8; 25] =
+    [0, 1, 3, 5, 7, 9, 11, 13, 14, 17, 27, 28, 29, 33, 34, 35, 36, 37, 38, 41, 42, 160, 161, 163, 164];
 const EXECUTE_LOAD: u8 = 18;
 /// The flag of a kind that may be passed over.
 const IGNORABLE: u16 = 0x80;

@@ -112,7 +112,7 @@ impl<'a> Node<'a> {
     fn held(&mut self, leg: &Leg, room: &mut usize) -> Result<&mut Self, Malformed> {
         self.open(room)?;
         let found = match (self, leg) {
-            (Self::Array(values), Leg::Cell(at)) => values.get_mut(*at),
+            (Self::Array(values), leg) => leg.place_within(values.len()).and_then(|at| values.get_mut(at)),
             (Self::Object(members), Leg::Member(name)) => {
                 members.iter_mut().find(|(one, _)| **one == *name.as_bytes()).map(|(_, value)| value)
             }
@@ -125,7 +125,7 @@ impl<'a> Node<'a> {
     fn insert(&mut self, leg: &Leg, value: Self, room: &mut usize) -> Result<(), Malformed> {
         self.open(room)?;
         match (self, leg) {
-            (Self::Array(values), Leg::Cell(at)) => values.insert((*at).min(values.len()), value),
+            (Self::Array(values), leg) => values.insert(leg.place(values.len()).ok_or(NOWHERE)?, value),
             (Self::Object(members), Leg::Member(name)) => {
                 let name = name.as_bytes();
                 let at = members.partition_point(|(one, _)| (one.len(), &**one) < (name.len(), name));
@@ -142,7 +142,7 @@ impl<'a> Node<'a> {
     fn remove(&mut self, leg: &Leg, room: &mut usize) -> Result<(), Malformed> {
         self.held(leg, room)?;
         match (self, leg) {
-            (Self::Array(values), Leg::Cell(at)) => drop(values.remove(*at)),
+            (Self::Array(values), leg) => drop(values.remove(leg.place_within(values.len()).ok_or(NOWHERE)?)),
             (Self::Object(members), Leg::Member(name)) => members.retain(|(one, _)| **one != *name.as_bytes()),
             _ => return Err(NOWHERE),
         }
@@ -217,6 +217,14 @@ mod tests {
         let names = ["$.\"ab c\"", "$.z", "$.aa", "$.\"\""].map(|path| change(1, path, Some(&number(0))));
         let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
         is(BEFORE, &names, r#"{"": 0, "a": 1, "z": 0, "aa": 0, "bb": [1, 2, true], "ab c": 0}"#);
+    }
+
+    #[test]
+    fn the_last_of_an_array_is_found_from_its_end() {
+        is(BEFORE, &[&change(0, "$.bb[last]", Some(&number(9)))], r#"{"a": 1, "bb": [1, 2, 9]}"#);
+        is(BEFORE, &[&change(2, "$.bb[last-1]", None)], r#"{"a": 1, "bb": [1, true]}"#);
+        is(BEFORE, &[&change(1, "$.bb[last]", Some(&number(9)))], r#"{"a": 1, "bb": [1, 2, 9, true]}"#);
+        assert!(changed(BEFORE, &[&change(2, "$.bb[last-3]", None)]).is_err());
     }
 
     #[test]

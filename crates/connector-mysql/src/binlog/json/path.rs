@@ -1,4 +1,4 @@
-//! The path of a change in a JSON value, as the server writes it: `$.name."another name"[3]`.
+//! The path of a change in a JSON value, as the server writes it: `$.name."another name"[3][last-1]`.
 
 use crate::fields::Malformed;
 
@@ -7,6 +7,8 @@ use crate::fields::Malformed;
 pub(super) enum Leg {
     Member(String),
     Cell(usize),
+    /// So many before the last.
+    Last(usize),
 }
 
 const NONE: Malformed = Malformed("the path of a change of a JSON value is none");
@@ -26,7 +28,7 @@ pub(super) fn legs(path: &[u8]) -> Result<Vec<Leg>, Malformed> {
 fn leg(text: &str) -> Result<(Leg, &str), Malformed> {
     if let Some(text) = text.strip_prefix('[') {
         let (number, behind) = text.split_once(']').ok_or(NONE)?;
-        return Ok((Leg::Cell(number.parse().map_err(|_| NONE)?), behind));
+        return Ok((cell(number).ok_or(NONE)?, behind));
     }
     let text = text.strip_prefix('.').ok_or(NONE)?;
     if text.starts_with('"') {
@@ -37,6 +39,33 @@ fn leg(text: &str) -> Result<(Leg, &str), Malformed> {
     let length = text.find(['.', '[']).unwrap_or(text.len());
     let (name, behind) = text.split_at_checked(length).filter(|(name, _)| !name.is_empty()).ok_or(NONE)?;
     Ok((Leg::Member(name.to_owned()), behind))
+}
+
+fn cell(text: &str) -> Option<Leg> {
+    match text.strip_prefix("last") {
+        None => text.parse().ok().map(Leg::Cell),
+        Some("") => Some(Leg::Last(0)),
+        Some(before) => before.strip_prefix('-')?.parse().ok().map(Leg::Last),
+    }
+}
+
+impl Leg {
+    /// Where it is in an array of so many, or would be put; none if it is no cell.
+    pub(super) fn place(&self, count: usize) -> Option<usize> {
+        match self {
+            Self::Member(_) => None,
+            Self::Cell(at) => Some((*at).min(count)),
+            Self::Last(before) => Some(count.saturating_sub(before.saturating_add(1))),
+        }
+    }
+
+    /// The same of one that is there.
+    pub(super) fn place_within(&self, count: usize) -> Option<usize> {
+        match self {
+            Self::Last(before) if *before >= count => None,
+            _ => self.place(count).filter(|at| *at < count),
+        }
+    }
 }
 
 /// How long the name in quotes is that a text begins with, quotes included.
@@ -69,10 +98,35 @@ mod tests {
     }
 
     #[test]
+    fn cells_are_counted_from_the_end_too() {
+        assert_eq!(legs(b"$[last][last-2]"), Ok(vec![Leg::Last(0), Leg::Last(2)]));
+        let places = |leg: Leg| (leg.place_within(3), leg.place(3));
+        assert_eq!(places(Leg::Last(0)), (Some(2), Some(2)));
+        assert_eq!(places(Leg::Last(2)), (Some(0), Some(0)));
+        assert_eq!(places(Leg::Last(3)), (None, Some(0)));
+        assert_eq!(places(Leg::Cell(3)), (None, Some(3)));
+        assert_eq!(places(Leg::Cell(9)), (None, Some(3)));
+        assert_eq!(Leg::Last(0).place_within(0), None);
+    }
+
+    #[test]
     fn what_is_no_path_is_refused() {
-        for path in
-            [&b""[..], b"a", b"$a", b"$.", b"$[", b"$[]", b"$[x]", b"$[-1]", b"$..a", b"$.\"a", b"$.\"a\\\"", b"$.\xFF"]
-        {
+        for path in [
+            &b""[..],
+            b"a",
+            b"$a",
+            b"$.",
+            b"$[",
+            b"$[]",
+            b"$[x]",
+            b"$[-1]",
+            b"$[last+1]",
+            b"$[last-]",
+            b"$..a",
+            b"$.\"a",
+            b"$.\"a\\\"",
+            b"$.\xFF",
+        ] {
             assert_eq!(legs(path), Err(NONE), "{path:?}");
         }
     }
