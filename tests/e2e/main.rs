@@ -14,6 +14,7 @@ mod limits;
 mod mariadb;
 mod mysql;
 mod mysql_charsets;
+mod mysql_failover;
 mod mysql_family;
 mod mysql_log;
 mod mysql_schema;

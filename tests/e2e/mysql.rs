@@ -4,6 +4,7 @@ use wavemark_tests::mariadb::Installed;
 use wavemark_tests::mysql::{Unpacked, WithKeyring};
 
 use crate::mysql_charsets as charsets;
+use crate::mysql_failover as failover;
 use crate::mysql_family as family;
 use crate::mysql_log as log;
 use crate::mysql_schema as schema;
@@ -277,4 +278,28 @@ async fn an_encrypted_log_is_followed() {
         !files.is_empty() && files.iter().all(|file| file.ends_with("\tYes"))
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_task_goes_on_at_the_server_that_took_over() {
+    failover::a_task_goes_on_at_the_server_that_took_over::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_server_that_lacks_what_the_target_has_is_waited_for_or_refused() {
+    failover::a_server_that_lacks_what_the_target_has_is_waited_for_or_refused::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_log_that_was_begun_anew_is_noticed() {
+    failover::a_log_that_was_begun_anew_is_noticed::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn prepared_transactions_count_where_they_are_committed() {
+    family::prepared_transactions_count_where_they_are_committed::<Unpacked>().await;
 }

@@ -91,8 +91,7 @@ impl Pieces {
         }
         let mut fields = Fields(&self.bytes);
         fields.take(4)?;
-        let kind = fields.u8()?;
-        fields.take(4)?;
+        let (kind, server) = (fields.u8()?, fields.u32()?);
         let said = fields.u32()? as usize;
         let all = self.bytes.len();
         let whole = match self.bytes.split_last_chunk::<CHECKSUM>() {
@@ -102,7 +101,7 @@ impl Pieces {
         if said != all && said != all + CHECKSUM {
             return Err(Malformed("rows in several events have another length than they say"));
         }
-        match Event::body(kind, whole.get(HEADER..).ok_or(OUT_OF_ORDER)?)? {
+        match Event::body(kind, server, whole.get(HEADER..).ok_or(OUT_OF_ORDER)?)? {
             event @ (Event::Rows(_) | Event::Compressed(_)) => Ok(event),
             _ => Err(Malformed("what stands in several events is no event of rows")),
         }

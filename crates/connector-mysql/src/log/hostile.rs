@@ -11,6 +11,7 @@ use wavemark_domain::{Column, ColumnPlan, Encoding, Fault, Problem, Table, Table
 
 use super::assembler::{Assembler, Taken};
 use super::layout::{Rules, Server};
+use super::start::Start;
 use crate::charset::{Charsets, Tree};
 use crate::defaults::Dialect;
 use crate::encoding;
@@ -70,7 +71,7 @@ impl Follower {
         let server = Server { dialect: Dialect::Mysql, folds_names: false, lowers_names: false, logs_actions: false };
         let rules = Rules { replan: Some(Arc::new(Whole)), settings: TaskSettings::default(), server };
         let place = Place::new("bin.000001", 4, "s").expect("its name has a number");
-        Self { assembler: Assembler::new(&plan, place, rules), widths }
+        Self { assembler: Assembler::new(&plan, Start::at(place), rules), widths }
     }
 
     fn take(&mut self, event: &Bytes) -> Result<(), Problem> {
@@ -79,6 +80,8 @@ impl Follower {
         while self.assembler.packed_event()? {
             self.give();
         }
+        // What was prepared elsewhere is not found again.
+        self.assembler.has_read_again(false);
         self.give();
         Ok(())
     }

@@ -6,6 +6,7 @@ use tokio::sync::Mutex;
 use wavemark_connector::source::LogState;
 use wavemark_domain::{Position, Problem};
 
+use super::history::History;
 use super::state;
 use crate::charset::{self, Charsets};
 use crate::client;
@@ -33,10 +34,10 @@ impl Looker {
     }
 
     /// How far the log goes beyond a bookmark.
-    pub(super) async fn log_state(&self, bookmark: Option<&Position>) -> Result<LogState, Problem> {
+    pub(super) async fn log_state(&self, history: &History, bookmark: Option<&Position>) -> Result<LogState, Problem> {
         let mut kept = self.kept.lock().await;
         let mut connection = self.taken(&mut kept).await?;
-        let state = state::log_state(&mut connection, &self.settings, bookmark).await?;
+        let state = state::log_state(&mut connection, &self.settings, history, bookmark).await?;
         *kept = Some(connection);
         Ok(state)
     }

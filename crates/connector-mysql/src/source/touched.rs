@@ -7,7 +7,8 @@ use wavemark_connector::source::{ChangeReader, Touched};
 use wavemark_connector::touched::Gathering;
 use wavemark_domain::{Position, Problem, TableId, TablePlan};
 
-use super::{Looker, keys, state};
+use super::history::History;
+use super::{Looker, keys, resume};
 use crate::log::{self, Purpose};
 
 /// Bytes of changes at once.
@@ -15,7 +16,7 @@ const BATCH: usize = 4 << 20;
 
 /// What the log did to each of `tables` after `from` up to and including `to`.
 pub(super) async fn touched(
-    looker: &Arc<Looker>,
+    (looker, history): (&Arc<Looker>, &History),
     task: &TaskContext,
     plan: &[TablePlan],
     tables: &[TableId],
@@ -23,7 +24,7 @@ pub(super) async fn touched(
 ) -> Result<Vec<Touched>, Problem> {
     let mut gathering = Gathering::new(plan, tables);
     if from < to && !gathering.is_over() {
-        let start = state::start(&looker.settings, from).await?;
+        let start = resume::start(&looker.settings, history, from).await?;
         let mut reader = log::open(looker, task, plan, start, Purpose::LookBack).await?;
         // What is at hand goes beyond `to` before the log is silent: there the view was made.
         while !gathering.take(&reader.next(BATCH).await?.batch, |at| Ok(at.cmp(to)))? {}

@@ -1,4 +1,4 @@
-//! A JSON value of which the log has only what changed (`binlog_row_value_options` is PARTIAL_JSON; server sources:
+//! A JSON value of which the log has only what changed (`binlog_row_value_options` is `PARTIAL_JSON`; server sources:
 //! `json_diff.h`): one change after the other is done to the value before, and the text written of what that becomes.
 //!
 //! A change is what is done (one byte), the path, and the value unless it is taken away; path and value behind their lengths. The
@@ -14,11 +14,11 @@ use crate::fields::{Fields, Malformed};
 pub(crate) fn write_changed(before: &[u8], changes: &[u8], out: &mut String) -> Result<(), Malformed> {
     let mut root = Node::read(before);
     // Each that a container holds takes more bytes than one; one that is read again and again does not.
-    let mut room = before.len().saturating_add(changes.len());
+    let mut left = before.len().saturating_add(changes.len());
     let mut fields = Fields(changes);
     while !fields.0.is_empty() {
         let change = Change::read(&mut fields)?;
-        change.apply(&mut root, &mut room)?;
+        change.apply(&mut root, &mut left)?;
     }
     let begin = out.len();
     let length = before.len().saturating_add(changes.len());
@@ -65,19 +65,19 @@ impl<'a> Change<'a> {
         Ok(Self { path, done })
     }
 
-    fn apply(self, root: &mut Node<'a>, room: &mut usize) -> Result<(), Malformed> {
+    fn apply(self, root: &mut Node<'a>, left: &mut usize) -> Result<(), Malformed> {
         let (last, before) = self.path.split_last().ok_or(NOWHERE)?;
         let mut node = root;
         for leg in before {
-            node = node.held(leg, room)?;
+            node = node.held(leg, left)?;
         }
         match self.done {
             Done::Replace(value) => {
-                *node.held(last, room)? = value;
+                *node.held(last, left)? = value;
                 Ok(())
             }
-            Done::Insert(value) => node.insert(last, value, room),
-            Done::Remove => node.remove(last, room),
+            Done::Insert(value) => node.insert(last, value, left),
+            Done::Remove => node.remove(last, left),
         }
     }
 }
@@ -90,10 +90,10 @@ impl<'a> Node<'a> {
     }
 
     /// Takes it apart, if it holds others.
-    fn open(&mut self, room: &mut usize) -> Result<(), Malformed> {
+    fn open(&mut self, left: &mut usize) -> Result<(), Malformed> {
         let Self::Plain(kind @ 0..=3, bytes) = *self else { return Ok(()) };
         let mut container = Container::read(kind, bytes)?;
-        *room = room.checked_sub(container.count).ok_or(Malformed("a JSON value holds the same one again"))?;
+        *left = left.checked_sub(container.count).ok_or(Malformed("a JSON value holds the same one again"))?;
         *self = if container.is_object {
             let mut members = Vec::with_capacity(container.count);
             for _ in 0..container.count {
@@ -109,8 +109,8 @@ impl<'a> Node<'a> {
         Ok(())
     }
 
-    fn held(&mut self, leg: &Leg, room: &mut usize) -> Result<&mut Self, Malformed> {
-        self.open(room)?;
+    fn held(&mut self, leg: &Leg, left: &mut usize) -> Result<&mut Self, Malformed> {
+        self.open(left)?;
         let found = match (self, leg) {
             (Self::Array(values), leg) => leg.place_within(values.len()).and_then(|at| values.get_mut(at)),
             (Self::Object(members), Leg::Member(name)) => {
@@ -122,8 +122,8 @@ impl<'a> Node<'a> {
     }
 
     /// Behind the end of an array is its end.
-    fn insert(&mut self, leg: &Leg, value: Self, room: &mut usize) -> Result<(), Malformed> {
-        self.open(room)?;
+    fn insert(&mut self, leg: &Leg, value: Self, left: &mut usize) -> Result<(), Malformed> {
+        self.open(left)?;
         match (self, leg) {
             (Self::Array(values), leg) => values.insert(leg.place(values.len()).ok_or(NOWHERE)?, value),
             (Self::Object(members), Leg::Member(name)) => {
@@ -139,8 +139,8 @@ impl<'a> Node<'a> {
         Ok(())
     }
 
-    fn remove(&mut self, leg: &Leg, room: &mut usize) -> Result<(), Malformed> {
-        self.held(leg, room)?;
+    fn remove(&mut self, leg: &Leg, left: &mut usize) -> Result<(), Malformed> {
+        self.held(leg, left)?;
         match (self, leg) {
             (Self::Array(values), leg) => drop(values.remove(leg.place_within(values.len()).ok_or(NOWHERE)?)),
             (Self::Object(members), Leg::Member(name)) => members.retain(|(one, _)| **one != *name.as_bytes()),
