@@ -80,6 +80,7 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried, base: &mut Base, m
             planned.as_ref().map_err(Clone::clone)?;
         }
         let mut opened = run.target.open(&run.task).await?;
+        run.status.counts_unfit(opened.unfit.clone());
         // What is loaded again is loaded as the source describes it now.
         let wished = run.orders.take(TableWish::Reload);
         let is_wished = |table: &Table| wished.iter().any(|order| order.table == table.name);
@@ -172,11 +173,10 @@ pub(crate) fn changed<'a>(
 fn make_plan(run: &Run, tables: Vec<Table>) -> Result<Planned, Problem> {
     let planned = plan::make(
         tables,
-        &run.mappings,
+        run.rules(),
         &run.source_engine,
         run.source.as_ref(),
         run.target.as_ref(),
-        run.task.kind.follows(),
     );
     if planned.tables.is_empty() {
         if let Some((_, problem)) = planned.refused.first() {
@@ -247,6 +247,7 @@ fn fresh(table: &TableName, target: &TableName) -> TableProgress {
         truncates: 0,
         exceptions: 0,
         conflicts: 0,
+        unfit: Vec::new(),
         applied_commit_at: None,
         problem: None,
     }

@@ -30,6 +30,11 @@ fn own(declared: impl Into<String>, oid: u32, name: &'static str) -> Own {
     Own { declared: declared.into(), oid, name }
 }
 
+/// The type for what a column of another system holds, as the server writes it.
+pub(super) fn declared(logical: &Logical) -> String {
+    of(logical).declared
+}
+
 /// The type that holds what a column of another system holds, as the server writes it.
 fn of(logical: &Logical) -> Own {
     let digits = |name: &str, rest: &str, digits: u8| match digits {

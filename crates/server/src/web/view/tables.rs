@@ -1,7 +1,7 @@
 //! The tables of a task, worst first.
 
 use time::OffsetDateTime;
-use wavemark_domain::TableWish;
+use wavemark_domain::{TableWish, UnfitCount, UnfitPolicy};
 use wavemark_domain::progress::TableProgress;
 use wavemark_domain::state::TableState;
 use wavemark_store::task_tables::TaskTable;
@@ -60,8 +60,21 @@ pub struct TableRow {
     pub asked: &'static str,
     /// Why it is parked, or how many rows were left out.
     pub error: String,
+    /// Values that were written otherwise than they are at the source.
+    pub unfit: Vec<Unfit>,
     /// What can be asked of it.
     pub actions: Vec<Action>,
+}
+
+/// Values of a column that had no place in the target.
+#[derive(Clone, Debug)]
+pub struct Unfit {
+    /// The column.
+    pub column: String,
+    /// How many, and what was written.
+    pub text: String,
+    /// Since when.
+    pub since: Option<When>,
 }
 
 fn rank(state: TableState) -> u8 {
@@ -134,7 +147,23 @@ impl TableRow {
             newest_sort: newest.map_or_else(String::new, |at| at.unix_timestamp().to_string()),
             asked: "",
             error: error(table),
+            unfit: table.unfit.iter().map(|count| Unfit::new(count, now)).collect(),
             actions: Vec::new(),
+        }
+    }
+}
+
+impl Unfit {
+    fn new(count: &UnfitCount, now: OffsetDateTime) -> Self {
+        let values = format::counted(count.values, "value", "values");
+        let written = match count.way {
+            UnfitPolicy::Null => "NULL",
+            _ => "the nearest that fits",
+        };
+        Self {
+            column: count.column.clone(),
+            text: format!("{values} written as {written}"),
+            since: when::from_micros(count.since).map(|at| When::new(at, now)),
         }
     }
 }
@@ -195,6 +224,20 @@ mod tests {
         assert_eq!(rows[0].name, "public.audit_log");
         assert_eq!(rows[0].error, "a row to insert is already in the target");
         assert_eq!(rows.last().unwrap().chip, Chip::table(TableState::Live));
+    }
+
+    #[test]
+    fn values_that_did_not_fit_stand_by_column() {
+        let rows = rows(&samples::shop(), &samples::tables(), true, samples::NOW);
+        let addresses = rows.iter().find(|row| row.name == "public.addresses").unwrap();
+        let unfit: Vec<_> = addresses.unfit.iter().map(|unfit| (unfit.column.as_str(), unfit.text.as_str())).collect();
+        let expected = [
+            ("moved_in", "1\u{2009}204 values written as NULL"),
+            ("street", "1 value written as the nearest that fits"),
+        ];
+        assert_eq!(unfit, expected);
+        assert_eq!(addresses.unfit[0].since.as_ref().unwrap().relative, "6 min ago");
+        assert!(rows.iter().filter(|row| row.name != "public.addresses").all(|row| row.unfit.is_empty()));
     }
 
     #[test]
