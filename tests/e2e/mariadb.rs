@@ -6,6 +6,7 @@ use crate::mysql_family as family;
 use crate::mysql_schema as schema;
 use crate::mysql_tables as tables;
 use crate::mysql_target as target;
+use crate::{unfit_in_family, unfit_in_postgresql};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_value_is_loaded_as_it_is() {
@@ -165,4 +166,25 @@ async fn a_crash_at_every_point_is_survived() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tables_of_a_target_are_altered_while_workers_die() {
     target::tables_of_a_target_are_altered_while_workers_die::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_that_postgresql_does_not_have_are_altered_and_counted() {
+    unfit_in_postgresql::values_that_postgresql_does_not_have_are_altered_and_counted::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_and_columns_without_null_park_their_tables() {
+    unfit_in_postgresql::keys_and_columns_without_null_park_their_tables::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_that_only_postgresql_has_are_altered_and_counted() {
+    unfit_in_family::values_that_only_postgresql_has_are_altered_and_counted::<Installed>(&["--local-infile=ON"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_that_only_postgresql_has_are_altered_and_counted_in_inserts() {
+    unfit_in_family::values_that_only_postgresql_has_are_altered_and_counted::<Installed>(&["--local-infile=OFF"])
+        .await;
 }

@@ -7,6 +7,7 @@ use crate::mysql_family as family;
 use crate::mysql_schema as schema;
 use crate::mysql_tables as tables;
 use crate::mysql_target as target;
+use crate::{unfit_in_family, unfit_in_postgresql};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "wants MySQL 9: make test-mysql"]
@@ -210,4 +211,22 @@ async fn every_value_goes_to_mariadb() {
 #[ignore = "wants MySQL 9: make test-mysql"]
 async fn every_value_comes_from_mariadb() {
     target::every_value_goes_to_the_other_kind::<Installed, Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn values_that_postgresql_does_not_have_are_altered_and_counted() {
+    unfit_in_postgresql::values_that_postgresql_does_not_have_are_altered_and_counted::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn keys_and_columns_without_null_park_their_tables() {
+    unfit_in_postgresql::keys_and_columns_without_null_park_their_tables::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn values_that_only_postgresql_has_are_altered_and_counted() {
+    unfit_in_family::values_that_only_postgresql_has_are_altered_and_counted::<Unpacked>(&["--local-infile=ON"]).await;
 }

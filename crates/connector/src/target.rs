@@ -33,8 +33,8 @@ use wavemark_domain::{
 use crate::TaskContext;
 use crate::compare::Side;
 use crate::needs::Needs;
-use crate::unfit::Tally;
 use crate::source::{BlockFormat, ChunkRange, Counter, KeySet, LeftBehind, RowReader};
+use crate::unfit::Tally;
 
 /// One system to write to.
 #[async_trait]

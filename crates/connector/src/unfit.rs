@@ -172,9 +172,7 @@ impl Counts {
             Some(Counted { table: table.name().clone(), count: UnfitCount { column, way, values, since } })
         };
         let mut all: Vec<Counted> = self.0.iter().filter_map(named).collect();
-        all.sort_by(|a, b| {
-            (&a.table, &a.count.column, a.count.way).cmp(&(&b.table, &b.count.column, b.count.way))
-        });
+        all.sort_by(|a, b| (&a.table, &a.count.column, a.count.way).cmp(&(&b.table, &b.count.column, b.count.way)));
         all
     }
 }
@@ -321,7 +319,8 @@ mod tests {
         };
         tally.add(vec![counted("paid", 2, 70)]);
         tally.add(vec![counted("born", 1, 80), counted("paid", 3, 90)]);
-        let expected = [("born", 1, 80), ("paid", 5, 70)].map(|(column, values, since)| counted(column, values, since).count);
+        let expected =
+            [("born", 1, 80), ("paid", 5, 70)].map(|(column, values, since)| counted(column, values, since).count);
         assert_eq!(tally.of(&orders), expected);
         tally.rename(&orders, &sold);
         assert_eq!((tally.of(&orders).len(), tally.of(&sold).len()), (0, 2));

@@ -397,7 +397,8 @@ mod tests {
         batch.replace(0, true, (1, 2), Some(b"more"));
         batch.replace(0, false, (0, 2), None);
         let change = batch.changes()[0];
-        let values = |cells: &[Cell]| [batch.value(cells[0]), batch.value(cells[1])].map(|value| value.map(<[u8]>::to_vec));
+        let values =
+            |cells: &[Cell]| [batch.value(cells[0]), batch.value(cells[1])].map(|value| value.map(<[u8]>::to_vec));
         assert_eq!(values(batch.old(&change, 2).unwrap()), [None, Some(b"two".to_vec())]);
         assert_eq!(values(batch.new_row(&change, 2).unwrap()), [Some(b"one".to_vec()), Some(b"more".to_vec())]);
     }

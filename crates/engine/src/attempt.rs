@@ -171,13 +171,7 @@ pub(crate) fn changed<'a>(
 }
 
 fn make_plan(run: &Run, tables: Vec<Table>) -> Result<Planned, Problem> {
-    let planned = plan::make(
-        tables,
-        run.rules(),
-        &run.source_engine,
-        run.source.as_ref(),
-        run.target.as_ref(),
-    );
+    let planned = plan::make(tables, run.rules(), &run.source_engine, run.source.as_ref(), run.target.as_ref());
     if planned.tables.is_empty() {
         if let Some((_, problem)) = planned.refused.first() {
             return Err(Problem { fault: Fault::Settings, ..problem.clone() });

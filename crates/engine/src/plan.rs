@@ -87,7 +87,9 @@ fn plan_table(
             return Some(Err(refusal(table, &why).advice("Leave it out with a remove-column rule.")));
         };
         let unfit = rules.unfit(table, &column.name, &extras);
-        let spelled = logical[index].clone().filter(|logical| unfit == UnfitPolicy::Text && target.spells(source_engine, logical));
+        let spelled = logical[index]
+            .clone()
+            .filter(|logical| unfit == UnfitPolicy::Text && target.spells(source_engine, logical));
         if spelled.is_some() {
             declared[index] = Some(Logical::Text { length: None });
         }

@@ -232,7 +232,8 @@ mod tests {
             source,
             target_name: (*name).to_owned(),
             encoding: Encoding::named("canonical text"),
-            unfit: wavemark_domain::UnfitPolicy::default(), as_text: None,
+            unfit: wavemark_domain::UnfitPolicy::default(),
+            as_text: None,
         };
         TablePlan {
             id: TableId(0),

@@ -52,11 +52,8 @@ pub(crate) async fn apply(
                 problem.key_columns = TablePlan::of(plan, change.table)?.key_names();
             }
             waves.execute(GO_BACK, Task::wave("go back to a savepoint")).await?;
-            let conflict = if settled < SETTLED_AGAIN {
-                conflict::found(waves, batch, change, &problem).await?
-            } else {
-                None
-            };
+            let conflict =
+                if settled < SETTLED_AGAIN { conflict::found(waves, batch, change, &problem).await? } else { None };
             match (verdict(Refused { index: at, problem: &problem, conflict }), conflict) {
                 (Verdict::LeaveOut, _) => {
                     note(waves, plan, context, segment.batch, at, &problem).await?;

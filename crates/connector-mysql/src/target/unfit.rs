@@ -103,4 +103,3 @@ pub(super) async fn read(connection: &mut Connection, task: Uuid) -> Result<Tall
     tally.add(rows.iter().filter_map(count).collect());
     Ok(tally)
 }
-

@@ -22,7 +22,9 @@ pub(crate) enum Canonical {
     Time,
     Timestamp,
     Json,
-    Bits { length: u16 },
+    Bits {
+        length: u16,
+    },
     /// As words, into a column that is a text.
     Spelled(Spelled),
 }

@@ -56,11 +56,8 @@ pub(crate) async fn apply(
                 outcome = put_anew(waves, batch, change, &single).await;
                 continue;
             }
-            let conflict = if settled < SETTLED_AGAIN {
-                conflict::found(waves, batch, change, &problem).await?
-            } else {
-                None
-            };
+            let conflict =
+                if settled < SETTLED_AGAIN { conflict::found(waves, batch, change, &problem).await? } else { None };
             match (verdict(Refused { index: at, problem: &problem, conflict }), conflict) {
                 (Verdict::LeaveOut, _) => {
                     note(waves, plan, context, segment.batch, at, &problem).await?;

@@ -29,7 +29,9 @@ pub(super) fn nearest(canonical: Canonical, value: &[u8]) -> Option<Vec<u8>> {
             };
             Some(Timestamp { date: day, micros }.to_bytes().to_vec())
         }
-        Canonical::Decimal | Canonical::Unsigned | Canonical::Json | Canonical::Bits { .. } | Canonical::Spelled(_) => None,
+        Canonical::Decimal | Canonical::Unsigned | Canonical::Json | Canonical::Bits { .. } | Canonical::Spelled(_) => {
+            None
+        }
     }
 }
 
@@ -38,7 +40,8 @@ pub(super) fn nearest(canonical: Canonical, value: &[u8]) -> Option<Vec<u8>> {
 fn date(date: Date, last: Date) -> Date {
     let Date { year, .. } = date;
     let month = date.month.clamp(1, 12);
-    let in_calendar = (1..=date.day.max(1)).rev().map(|day| Date { year, month, day }).find(|date| date.days().is_some());
+    let in_calendar =
+        (1..=date.day.max(1)).rev().map(|day| Date { year, month, day }).find(|date| date.days().is_some());
     let nearest = in_calendar.unwrap_or(Date { year, month, day: 1 });
     match nearest.days() {
         Some(days) if FIRST.days().is_some_and(|first| days < first) => FIRST,

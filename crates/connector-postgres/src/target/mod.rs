@@ -144,9 +144,8 @@ impl PostgresTarget {
         fence::raise(&mut session.control.client, task, &writers).await?;
         let kept = marks::read(&session.control.client, task.task.0).await?;
         session.last = kept.bookmark.as_ref().map_or(0, |bookmark| bookmark.wave.0);
-        let failed = |error: tokio_postgres::Error| {
-            problem(&error, "read what the target counts of values that had no place")
-        };
+        let failed =
+            |error: tokio_postgres::Error| problem(&error, "read what the target counts of values that had no place");
         let tally = unfit::read(&session.control.client, task.task.0).await.map_err(failed)?;
         loaders.iter_mut().for_each(|loader| loader.unfit = tally.clone());
         session.waves.tally = tally;

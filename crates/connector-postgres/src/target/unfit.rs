@@ -92,7 +92,9 @@ pub(super) fn fitting<'a>(
         let is_free = !plan.key.contains(&at) && !kept_apart.contains(&planned.target_name);
         let content = match &column.rewrite {
             Some(Rewrite::Canonical(canonical)) => Content::Rewritten(*canonical),
-            _ if matches!(planned.encoding.name(), "canonical text" | "canonical enum" | "canonical set") => Content::Text,
+            _ if matches!(planned.encoding.name(), "canonical text" | "canonical enum" | "canonical set") => {
+                Content::Text
+            }
             _ => Content::Other,
         };
         let altered = Altered { way: planned.unfit, takes_null: !not_null, content };
@@ -143,10 +145,7 @@ pub(crate) async fn add(
         let values = i64::try_from(count.values).unwrap_or(i64::MAX);
         let way = count.way.word();
         client
-            .execute(
-                SQL,
-                &[&task, &table.schema, &table.table, &count.column, &way, &part, &values, &count.since],
-            )
+            .execute(SQL, &[&task, &table.schema, &table.table, &count.column, &way, &part, &values, &count.since])
             .await?;
     }
     Ok(())

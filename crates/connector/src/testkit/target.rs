@@ -20,8 +20,8 @@ use super::{Chance, Mishap, Sabotage};
 use crate::TaskContext;
 use crate::needs::Needs;
 use crate::source::{BlockFormat, LeftBehind};
-use crate::unfit::Tally;
 use crate::target::{Bookmark, Durability, Kept, Loader, OpenError, Opened, Stage, TableMark, Target};
+use crate::unfit::Tally;
 
 /// A mark and how it came to be.
 #[derive(Clone, Debug)]

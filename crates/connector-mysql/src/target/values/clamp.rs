@@ -17,7 +17,10 @@ pub(super) fn nearest(form: Form, holds: &Holds, value: &[u8]) -> Option<Vec<u8>
             decimals::nearest(value, *whole, *scale, *unsigned)
         }
         Holds::Decimal { whole: digits, unsigned, .. } => {
-            let most = u32::try_from(*digits).ok().and_then(|digits| 10_i128.checked_pow(digits)).map_or(i128::MAX, |next| next - 1);
+            let most = u32::try_from(*digits)
+                .ok()
+                .and_then(|digits| 10_i128.checked_pow(digits))
+                .map_or(i128::MAX, |next| next - 1);
             self::whole(form, value, if *unsigned { 0 } else { -most }, most)
         }
         Holds::Float { kind, unsigned } => float(form, value, *kind, *unsigned),

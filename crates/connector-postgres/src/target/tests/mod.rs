@@ -164,7 +164,13 @@ pub(super) fn plan_with(id: u32, table: &str, columns: &[(&str, &str)], native: 
         columns: columns
             .iter()
             .enumerate()
-            .map(|(at, (name, _))| ColumnPlan { source: at, target_name: plain(name), encoding: BINARY, unfit: UnfitPolicy::default(), as_text: None })
+            .map(|(at, (name, _))| ColumnPlan {
+                source: at,
+                target_name: plain(name),
+                encoding: BINARY,
+                unfit: UnfitPolicy::default(),
+                as_text: None,
+            })
             .collect(),
         key,
         rows: None,

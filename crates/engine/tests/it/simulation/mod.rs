@@ -24,8 +24,8 @@ use wavemark_connector::testkit::model::SourceState;
 use wavemark_connector::testkit::source::SimulatedSource;
 use wavemark_connector::testkit::target::{SimulatedTarget, TargetState};
 use wavemark_connector::testkit::{Chance, Odds, Sabotage};
-use wavemark_domain::{Relayout, UnfitPolicy};
 use wavemark_domain::task::TaskSettings;
+use wavemark_domain::{Relayout, UnfitPolicy};
 use world::{Outcome, carry_out, simulate};
 
 /// Seeds in which every fault must have met tables in every state so many times.

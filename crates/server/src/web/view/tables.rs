@@ -1,9 +1,9 @@
 //! The tables of a task, worst first.
 
 use time::OffsetDateTime;
-use wavemark_domain::{TableWish, UnfitCount, UnfitPolicy};
 use wavemark_domain::progress::TableProgress;
 use wavemark_domain::state::TableState;
+use wavemark_domain::{TableWish, UnfitCount, UnfitPolicy};
 use wavemark_store::task_tables::TaskTable;
 use wavemark_store::tasks::Task;
 
