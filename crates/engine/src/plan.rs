@@ -74,7 +74,7 @@ fn plan_table(
         Err(problem) => return Some(Err(problem)),
     };
     let logical: Vec<Option<Logical>> = table.columns.iter().map(|column| source.logical(table, column)).collect();
-    let extras = source.extras(table);
+    let mut extras = source.extras(table);
     let mut declared = logical.clone();
     let mut columns = Vec::with_capacity(mapped.columns.len());
     for (index, target_name) in mapped.columns {
@@ -92,6 +92,8 @@ fn plan_table(
             .filter(|logical| unfit == UnfitPolicy::Text && target.spells(source_engine, logical));
         if spelled.is_some() {
             declared[index] = Some(Logical::Text { length: None });
+            // What a default is as a text nobody has told.
+            extras.columns.get_mut(index).into_iter().for_each(|column| column.default = None);
         }
         columns.push(ColumnPlan { source: index, target_name, encoding, unfit, as_text: spelled });
     }

@@ -21,7 +21,7 @@ mod told;
 mod unfit;
 mod write;
 
-use wavemark_domain::{Column, ColumnPlan, Encoding, TablePlan};
+use wavemark_domain::{Column, ColumnPlan, TablePlan};
 
 use self::escape::Style;
 use self::holds::Holds;
@@ -75,13 +75,20 @@ pub(crate) enum Kind {
 
 impl TargetColumn {
     /// A column for values that come in an encoding; `None` if its type does not hold them.
-    pub(crate) fn new(name: &str, column: &Column, encoding: &Encoding, dialect: Dialect) -> Option<Self> {
+    #[cfg(test)]
+    pub(crate) fn new(
+        name: &str,
+        column: &Column,
+        encoding: &wavemark_domain::Encoding,
+        dialect: Dialect,
+    ) -> Option<Self> {
         let native = ColumnNative::of(column).ok()?;
         let (form, holds) = (Form::of(encoding)?, Holds::of(&native, dialect)?);
         holds.takes(form).then(|| Self::of(name, column, native, (form, holds)))
     }
 
-    /// The same for a planned column, which may come as a text that says what its values are.
+    /// A column for the values of a planned one, which may come into a text that says what they are; `None` if its type does not
+    /// hold them.
     pub(crate) fn planned(name: &str, column: &Column, planned: &ColumnPlan, dialect: Dialect) -> Option<Self> {
         let native = ColumnNative::of(column).ok()?;
         let (form, holds) = (Form::of(&planned.encoding)?, Holds::of(&native, dialect)?);
