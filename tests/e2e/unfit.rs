@@ -63,3 +63,15 @@ pub(crate) async fn counts_become(world: &World, task: Uuid, expected: &[String]
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
+
+/// Looks at the task's page in a browser.
+pub(crate) async fn seen_on_the_page(world: &World, task: Uuid) {
+    let browser = crate::pages::logged_in(&world.installation).await;
+    browser.size(1_000, 800).await.unwrap();
+    browser.open(&format!("/tasks/{task}?tab=tables")).await.unwrap();
+    browser.sees(&["values written as NULL, first", "values written as the nearest that fits, first"]).await.unwrap();
+    assert_eq!(browser.overflow().await.unwrap(), 0);
+    browser.picture(&std::env::temp_dir().join("wavemark-unfit.png")).await.unwrap();
+    assert_eq!(browser.complaints().await.unwrap(), Vec::<String>::new());
+    browser.close().await.unwrap();
+}

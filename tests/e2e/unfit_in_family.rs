@@ -69,7 +69,7 @@ const WRITTEN: [(&str, &str); 5] = [
         "SELECT concat_ws('|', id, i, s, lower(hex(y))) FROM shop.narrow ORDER BY id",
     ),
     (
-        "select concat_ws('|', case when f = 'NaN' then '-' else f::text end, n) as line from shop.keyless order by line collate \"C\"",
+        "select line from (select concat_ws('|', case when f = 'NaN' then '-' else f::text end, n) as line from shop.keyless) x order by line collate \"C\"",
         "SELECT concat_ws('|', coalesce(f, '-'), n) AS line FROM shop.keyless ORDER BY CAST(line AS BINARY)",
     ),
 ];
@@ -135,7 +135,7 @@ pub(crate) async fn values_that_only_postgresql_has_are_altered_and_counted<P: D
     world.live(task).await;
     becomes_equal_to_postgresql(&world, &to, &WRITTEN).await;
 
-    for (at, point) in ["wave.applied:3", "wave.commit-sent:3", "wave.committed:3"].into_iter().enumerate() {
+    for (at, point) in ["wave.applied:1", "wave.commit-sent:1", "wave.committed:1"].into_iter().enumerate() {
         let after = 100_000 * u32::try_from(at + 1).unwrap();
         let mut changes = String::new();
         for (table, rows) in [("nulled", 3_000), ("clamped", 3_000), ("spelled", 60), ("narrow", 60)] {
