@@ -69,7 +69,7 @@ pub(crate) async fn seen_on_the_page(world: &World, task: Uuid) {
     let browser = crate::pages::logged_in(&world.installation).await;
     browser.size(1_000, 800).await.unwrap();
     browser.open(&format!("/tasks/{task}?tab=tables")).await.unwrap();
-    browser.sees(&["values written as NULL, first", "values written as the nearest that fits, first"]).await.unwrap();
+    browser.sees(&["Values written otherwise", "NULL", "the nearest value that fits"]).await.unwrap();
     assert_eq!(browser.overflow().await.unwrap(), 0);
     browser.picture(&std::env::temp_dir().join("wavemark-unfit.png")).await.unwrap();
     assert_eq!(browser.complaints().await.unwrap(), Vec::<String>::new());

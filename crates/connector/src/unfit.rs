@@ -257,7 +257,9 @@ mod tests {
 
     fn row(batch: &mut Batch, values: [&str; 2]) -> wavemark_domain::batch::RowStart {
         let row = batch.begin_row();
-        values.iter().for_each(|value| batch.push_value(value.as_bytes()));
+        for value in values {
+            batch.push_value(value.as_bytes());
+        }
         row
     }
 

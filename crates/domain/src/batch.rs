@@ -390,9 +390,13 @@ mod tests {
     fn a_cell_is_replaced_and_the_others_stay() {
         let mut batch = Batch::default();
         let (old, new) = (batch.begin_row(), [b"one", b"two"]);
-        new.iter().for_each(|value| batch.push_value(*value));
+        for value in new {
+            batch.push_value(value);
+        }
         let row = batch.begin_row();
-        new.iter().for_each(|value| batch.push_value(*value));
+        for value in new {
+            batch.push_value(value);
+        }
         batch.push_change(TableId(0), ChangeKind::Update, Some(old), Some(row));
         batch.replace(0, true, (1, 2), Some(b"more"));
         batch.replace(0, false, (0, 2), None);

@@ -45,7 +45,6 @@ impl UnfitPolicy {
 
     /// Whether it is what holds where nothing is said.
     #[must_use]
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
     pub const fn is_default(&self) -> bool {
         matches!(self, Self::AsDataError)
     }

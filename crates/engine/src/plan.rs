@@ -93,7 +93,9 @@ fn plan_table(
         if spelled.is_some() {
             declared[index] = Some(Logical::Text { length: None });
             // What a default is as a text nobody has told.
-            extras.columns.get_mut(index).into_iter().for_each(|column| column.default = None);
+            if let Some(column) = extras.columns.get_mut(index) {
+                column.default = None;
+            }
         }
         columns.push(ColumnPlan { source: index, target_name, encoding, unfit, as_text: spelled });
     }

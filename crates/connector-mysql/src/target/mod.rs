@@ -106,7 +106,9 @@ impl MysqlTarget {
         let last = kept.bookmark.as_ref().map_or(0, |bookmark| bookmark.wave.0);
         let failed = |cause: WireError| problem(&cause, "read what the target counts of values that had no place");
         let tally = unfit::read(&mut control, task.task.0).await.map_err(failed)?;
-        loaders.iter_mut().for_each(|loader| loader.unfit = tally.clone());
+        for loader in &mut loaders {
+            loader.unfit = tally.clone();
+        }
         let waves = Waves::new(writer, grant, loads, tally);
         Ok((kept, MysqlSession { waves, control, task_name: task.name.clone(), loads, last }, loaders))
     }

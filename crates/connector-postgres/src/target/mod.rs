@@ -147,7 +147,9 @@ impl PostgresTarget {
         let failed =
             |error: tokio_postgres::Error| problem(&error, "read what the target counts of values that had no place");
         let tally = unfit::read(&session.control.client, task.task.0).await.map_err(failed)?;
-        loaders.iter_mut().for_each(|loader| loader.unfit = tally.clone());
+        for loader in &mut loaders {
+            loader.unfit = tally.clone();
+        }
         session.waves.tally = tally;
         Ok((kept, session, loaders))
     }

@@ -89,6 +89,7 @@ pub(crate) enum Rewrite {
     Canonical(Canonical),
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the column")]
 struct Found {
     name: String,
     oid: u32,

@@ -117,7 +117,7 @@ fn text(value: &[u8], limits: Text) -> Option<Vec<u8>> {
 
 fn all_ones(length: u16) -> Vec<u8> {
     let mut bytes = vec![0xFF; usize::from(length).div_ceil(8)];
-    if let Some(first) = bytes.first_mut().filter(|_| length % 8 != 0) {
+    if let Some(first) = bytes.first_mut().filter(|_| !length.is_multiple_of(8)) {
         *first >>= 8 - length % 8;
     }
     bytes

@@ -60,8 +60,6 @@ pub struct TableRow {
     pub asked: &'static str,
     /// Why it is parked, or how many rows were left out.
     pub error: String,
-    /// Values that were written otherwise than they are at the source.
-    pub unfit: Vec<Unfit>,
     /// What can be asked of it.
     pub actions: Vec<Action>,
 }
@@ -69,12 +67,31 @@ pub struct TableRow {
 /// Values of a column that had no place in the target.
 #[derive(Clone, Debug)]
 pub struct Unfit {
-    /// The column.
+    /// The source's table.
+    pub table: String,
+    /// Its column.
     pub column: String,
-    /// How many, and what was written.
-    pub text: String,
+    /// What was written in their place.
+    pub written: &'static str,
+    /// How many.
+    pub values: String,
+    /// For sorting.
+    pub values_sort: u64,
     /// Since when.
     pub since: Option<When>,
+    /// For sorting.
+    pub since_sort: i64,
+}
+
+/// Values that were written otherwise than they are at the source, by table and column.
+#[must_use]
+pub fn unfit(tables: &[TaskTable], now: OffsetDateTime) -> Vec<Unfit> {
+    let of = |table: &TaskTable| {
+        let name = table.progress.table.to_string();
+        let counts = table.progress.unfit.clone();
+        counts.into_iter().map(move |count| Unfit::new(name.clone(), count, now))
+    };
+    tables.iter().flat_map(of).collect()
 }
 
 fn rank(state: TableState) -> u8 {
@@ -147,23 +164,26 @@ impl TableRow {
             newest_sort: newest.map_or_else(String::new, |at| at.unix_timestamp().to_string()),
             asked: "",
             error: error(table),
-            unfit: table.unfit.iter().map(|count| Unfit::new(count, now)).collect(),
             actions: Vec::new(),
         }
     }
 }
 
 impl Unfit {
-    fn new(count: &UnfitCount, now: OffsetDateTime) -> Self {
-        let values = format::counted(count.values, "value", "values");
-        let written = match count.way {
+    fn new(table: String, UnfitCount { column, way, values, since }: UnfitCount, now: OffsetDateTime) -> Self {
+        let written = match way {
             UnfitPolicy::Null => "NULL",
-            _ => "the nearest that fits",
+            UnfitPolicy::Clamp => "the nearest value that fits",
+            UnfitPolicy::Text | UnfitPolicy::AsDataError => UNKNOWN,
         };
         Self {
-            column: count.column.clone(),
-            text: format!("{values} written as {written}"),
-            since: when::from_micros(count.since).map(|at| When::new(at, now)),
+            table,
+            column,
+            written,
+            values: format::count(values),
+            values_sort: values,
+            since: when::from_micros(since).map(|at| When::new(at, now)),
+            since_sort: since,
         }
     }
 }
@@ -227,17 +247,17 @@ mod tests {
     }
 
     #[test]
-    fn values_that_did_not_fit_stand_by_column() {
-        let rows = rows(&samples::shop(), &samples::tables(), true, samples::NOW);
-        let addresses = rows.iter().find(|row| row.name == "public.addresses").unwrap();
-        let unfit: Vec<_> = addresses.unfit.iter().map(|unfit| (unfit.column.as_str(), unfit.text.as_str())).collect();
+    fn values_that_did_not_fit_stand_by_table_and_column() {
+        let unfit = unfit(&samples::tables(), samples::NOW);
+        let told: Vec<_> = (unfit.iter())
+            .map(|one| (one.table.as_str(), one.column.as_str(), one.written, one.values.as_str()))
+            .collect();
         let expected = [
-            ("moved_in", "1\u{2009}204 values written as NULL"),
-            ("street", "1 value written as the nearest that fits"),
+            ("public.addresses", "moved_in", "NULL", "1\u{202f}204"),
+            ("public.addresses", "street", "the nearest value that fits", "1"),
         ];
-        assert_eq!(unfit, expected);
-        assert_eq!(addresses.unfit[0].since.as_ref().unwrap().relative, "6 min ago");
-        assert!(rows.iter().filter(|row| row.name != "public.addresses").all(|row| row.unfit.is_empty()));
+        assert_eq!(told, expected);
+        assert_eq!(unfit[0].since.as_ref().unwrap().relative, "6\u{202f}min ago");
     }
 
     #[test]
