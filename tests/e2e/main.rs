@@ -13,6 +13,7 @@ mod held_load;
 mod limits;
 mod mariadb;
 mod mysql;
+mod mysql_failover;
 mod mysql_family;
 mod mysql_schema;
 mod mysql_tables;

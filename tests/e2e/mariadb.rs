@@ -2,6 +2,7 @@
 
 use wavemark_tests::mariadb::Installed;
 
+use crate::mysql_failover as failover;
 use crate::mysql_family as family;
 use crate::mysql_schema as schema;
 use crate::mysql_tables as tables;
@@ -166,6 +167,26 @@ async fn a_crash_at_every_point_is_survived() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tables_of_a_target_are_altered_while_workers_die() {
     target::tables_of_a_target_are_altered_while_workers_die::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_goes_on_at_the_server_that_took_over() {
+    failover::a_task_goes_on_at_the_server_that_took_over::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_lacks_what_the_target_has_is_waited_for_or_refused() {
+    failover::a_server_that_lacks_what_the_target_has_is_waited_for_or_refused::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_was_begun_anew_is_noticed() {
+    failover::a_log_that_was_begun_anew_is_noticed::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prepared_transactions_count_where_they_are_committed() {
+    family::prepared_transactions_count_where_they_are_committed::<Installed>().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,7 @@
 use wavemark_tests::mariadb::Installed;
 use wavemark_tests::mysql::Unpacked;
 
+use crate::mysql_failover as failover;
 use crate::mysql_family as family;
 use crate::mysql_schema as schema;
 use crate::mysql_tables as tables;
@@ -211,6 +212,30 @@ async fn every_value_goes_to_mariadb() {
 #[ignore = "wants MySQL 9: make test-mysql"]
 async fn every_value_comes_from_mariadb() {
     target::every_value_goes_to_the_other_kind::<Installed, Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_task_goes_on_at_the_server_that_took_over() {
+    failover::a_task_goes_on_at_the_server_that_took_over::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_server_that_lacks_what_the_target_has_is_waited_for_or_refused() {
+    failover::a_server_that_lacks_what_the_target_has_is_waited_for_or_refused::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_log_that_was_begun_anew_is_noticed() {
+    failover::a_log_that_was_begun_anew_is_noticed::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn prepared_transactions_count_where_they_are_committed() {
+    family::prepared_transactions_count_where_they_are_committed::<Unpacked>().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -26,6 +26,17 @@ pub(crate) trait Dialect: Programs + Send + Sync {
     const COMPRESSED_EVENT: &str;
     /// Whether the log has what foreign keys do to rows by themselves.
     const LOGS_ACTIONS: bool;
+    /// What has a server number its transactions and log those that it copies.
+    const NUMBERED: &[&str];
+    /// Has a server copy from the one that listens at `{port}`; no longer; get transactions without executing them; go on.
+    const COPY: &str;
+    const PROMOTE: &str;
+    const HOLD: &str;
+    const GO_ON: &str;
+    /// Begins the log anew.
+    const RESET: &str;
+    /// Has a statement's transaction numbered apart from others.
+    fn numbered_apart(sql: &str) -> String;
     /// A statement in the words of this system.
     fn words(sql: &str) -> String {
         sql.to_owned()
@@ -35,11 +46,22 @@ pub(crate) trait Dialect: Programs + Send + Sync {
 }
 
 impl Dialect for Installed {
-    const MONITOR: &str = "BINLOG MONITOR";
+    const MONITOR: &str = "BINLOG MONITOR, SLAVE MONITOR";
     const TLS: &str = "disable";
     const LOGS_ACTIONS: bool = false;
     const COMPRESSED: &[&str] = &["--log-bin-compress=ON", "--log-bin-compress-min-len=10"];
     const COMPRESSED_EVENT: &str = "Write_rows_compressed";
+    const NUMBERED: &[&str] = &["--log-slave-updates=ON"];
+    const COPY: &str = "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, MASTER_USER = 'copier', \
+        MASTER_USE_GTID = current_pos; START SLAVE";
+    const PROMOTE: &str = "STOP SLAVE; RESET SLAVE ALL";
+    const HOLD: &str = "STOP SLAVE SQL_THREAD";
+    const GO_ON: &str = "START SLAVE SQL_THREAD";
+    const RESET: &str = "RESET MASTER";
+
+    fn numbered_apart(sql: &str) -> String {
+        format!("SET gtid_domain_id = 7; {sql}")
+    }
 }
 
 impl Dialect for Unpacked {
@@ -48,6 +70,17 @@ impl Dialect for Unpacked {
     const LOGS_ACTIONS: bool = true;
     const COMPRESSED: &[&str] = &["--binlog-transaction-compression=ON"];
     const COMPRESSED_EVENT: &str = "Transaction_payload";
+    const NUMBERED: &[&str] = &["--gtid-mode=ON", "--enforce-gtid-consistency=ON"];
+    const COPY: &str = "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, \
+        SOURCE_USER = 'copier', SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1; START REPLICA";
+    const PROMOTE: &str = "STOP REPLICA; RESET REPLICA ALL";
+    const HOLD: &str = "STOP REPLICA SQL_THREAD";
+    const GO_ON: &str = "START REPLICA SQL_THREAD";
+    const RESET: &str = "RESET BINARY LOGS AND GTIDS";
+
+    fn numbered_apart(sql: &str) -> String {
+        format!("SET gtid_next = 'AUTOMATIC:blue'; {sql}")
+    }
 
     fn words(sql: &str) -> String {
         sql.replace("u uuid", "u char(36)")
@@ -701,4 +734,76 @@ pub(crate) async fn foreign_keys_that_act_are_carried_over_by_a_load<P: Dialect>
         ]
     );
     assert_eq!(target_rows(&world, "INSERT INTO shop.children (a) VALUES (1) RETURNING id::text").await, ["3"]);
+}
+
+/// A transaction that is prepared and left so by its session.
+fn prepare(name: &str, changes: &str) -> String {
+    format!("USE shop; XA START '{name}'; {changes}; XA END '{name}'; XA PREPARE '{name}'")
+}
+
+pub(crate) async fn prepared_transactions_count_where_they_are_committed<P: Dialect>() {
+    let source = source::<P>(
+        P::NUMBERED,
+        "CREATE DATABASE shop; USE shop; CREATE TABLE t (id int PRIMARY KEY, v varchar(200)); \
+         CREATE TABLE u (id int PRIMARY KEY, v varchar(200)); INSERT INTO t VALUES (1, 'one'), (2, 'two'), (3, 'three');",
+    );
+    let run = |sql: &str| source.execute(sql).unwrap();
+    // Prepared before the load, in a file of the log that is not the last one by then.
+    run(&prepare("early", "INSERT INTO t VALUES (10, 'early'); UPDATE t SET v = 'changed' WHERE id = 1"));
+    run(&prepare("never", "INSERT INTO t VALUES (11, 'never')"));
+    run("FLUSH BINARY LOGS; INSERT INTO shop.u VALUES (1, 'between'); FLUSH BINARY LOGS");
+    let mut world = World::start().await;
+    let task = task(&world, &source, "full-load-and-cdc", &json!({})).await;
+    world.installation.api.act(task, "start").await.unwrap();
+    world.live(task).await;
+    let equal = async |world: &World| {
+        for table in ["t", "u"] {
+            let sql = format!("SELECT concat_ws(' ', id, v) FROM shop.{table} ORDER BY id");
+            let rows = source.rows(&sql).unwrap();
+            let two_minutes = Duration::from_mins(2);
+            crate::world::until_within(two_minutes, || async { target_rows(world, &sql).await == rows }).await;
+        }
+    };
+    run("XA COMMIT 'early'; XA ROLLBACK 'never'");
+    equal(&world).await;
+
+    run(&prepare("small", "INSERT INTO t VALUES (20, 'small'); DELETE FROM t WHERE id = 2"));
+    run(&prepare("gone", "INSERT INTO t VALUES (21, 'gone')"));
+    let large = "INSERT INTO u SELECT seq + 1000, repeat(sha2(seq, 256), 3) FROM helpers.seq_1_to_20000";
+    run(&prepare("large", large));
+    run("INSERT INTO shop.t VALUES (30, 'meanwhile')");
+    run("USE shop; XA START 'one'; INSERT INTO t VALUES (31, 'one step'); XA END 'one'; XA COMMIT 'one' ONE PHASE");
+    equal(&world).await;
+    assert_eq!(target_rows(&world, "SELECT count(*)::text FROM shop.u").await, ["1"]);
+    run("XA COMMIT 'small'; XA ROLLBACK 'gone'; XA COMMIT 'large'");
+    equal(&world).await;
+
+    // A worker that dies in between knows nothing of them any more.
+    run(&prepare("over", "UPDATE t SET v = 'over' WHERE id = 3"));
+    run(&prepare("again", "DELETE FROM u WHERE id > 10000"));
+    run("INSERT INTO shop.t VALUES (40, 'seen')");
+    equal(&world).await;
+    world.installation.workers[0].kill().unwrap();
+    run("FLUSH BINARY LOGS; XA COMMIT 'over'; INSERT INTO shop.t VALUES (41, 'after'); XA COMMIT 'again'");
+    world.installation.workers[0].start().unwrap();
+    equal(&world).await;
+    world.live(task).await;
+    let tables = world.installation.api.tables(task).await.unwrap();
+    assert!(tables.iter().all(|table| table.exceptions == 0), "{tables:?}");
+
+    // One of which the log has nothing any more.
+    run(&prepare("lost", "INSERT INTO t VALUES (50, 'lost')"));
+    run("FLUSH BINARY LOGS; INSERT INTO shop.t VALUES (51, 'seen')");
+    equal(&world).await;
+    world.installation.workers[0].kill().unwrap();
+    let files = source.rows("SHOW BINARY LOGS").unwrap();
+    let last = files.last().unwrap().split('\t').next().unwrap().to_owned();
+    run(&format!("PURGE BINARY LOGS TO '{last}'; XA COMMIT 'lost'; INSERT INTO shop.u VALUES (60, 'on')"));
+    world.installation.workers[0].start().unwrap();
+    world.status(task, "degraded").await;
+    let tables = world.installation.api.tables(task).await.unwrap();
+    assert!(tables.iter().all(|table| table.state == "parked"), "{tables:?}");
+    world.installation.api.ask_of_tables(task, "reload", &[("shop", "t"), ("shop", "u")]).await.unwrap();
+    world.live(task).await;
+    equal(&world).await;
 }

@@ -36,6 +36,23 @@ impl<'a> Fields<'a> {
         self.array().map(u32::from_le_bytes)
     }
 
+    pub(crate) fn u64(&mut self) -> Result<u64, Malformed> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// An integer of the newer events: as many ones as its first byte ends with, so many bytes follow.
+    pub(crate) fn packed(&mut self) -> Result<u64, Malformed> {
+        let first = self.u8()?;
+        let more = first.trailing_ones() as usize;
+        let mut bytes = [0; 8];
+        if more == 8 {
+            return self.u64();
+        }
+        bytes[0] = first;
+        bytes[1..=more].copy_from_slice(self.take(more)?);
+        Ok(u64::from_le_bytes(bytes) >> (more + 1))
+    }
+
     /// Up to and without the next zero byte.
     pub(crate) fn until_zero(&mut self) -> Result<&'a [u8], Malformed> {
         let at = self.0.iter().position(|byte| *byte == 0).ok_or(SHORT)?;

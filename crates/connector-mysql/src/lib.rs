@@ -8,6 +8,7 @@ mod discover;
 mod encoding;
 mod error;
 mod fields;
+mod gtid;
 mod indexes;
 mod log;
 mod native;

@@ -85,6 +85,13 @@ pub trait Source: Send + Sync {
     /// I/O.
     fn position_from(&self, text: &str, like: &Position) -> Result<Position, Problem>;
 
+    /// Begins an attempt at a run whose target has this of the source, at the furthest; nothing, if it has none. What this source
+    /// gives a position from here on has one behind that, also where another server has taken over whose places are
+    /// counted anew. No I/O.
+    fn continue_behind(&self, furthest: Option<&Position>) {
+        let _ = furthest;
+    }
+
     /// Makes afresh what the source must keep for the task, and a view at the position from which it is kept.
     /// Leftovers of the same task and generation are dropped first: the caller knows that the target holds
     /// nothing of this generation. Without `task.kind.follows()` nothing needs to be kept.

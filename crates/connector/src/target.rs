@@ -144,6 +144,13 @@ impl Kept {
         self.bookmark.is_none() && self.tables.is_empty()
     }
 
+    /// The furthest position that is noted of the source, of whatever.
+    #[must_use]
+    pub fn furthest(&self) -> Option<&Position> {
+        let of_tables = self.tables.iter().flat_map(|mark| [&mark.began, &mark.position]);
+        self.bookmark.iter().map(|bookmark| &bookmark.position).chain(of_tables).max()
+    }
+
     /// The marks by their tables' names: who asks for those of many tables must not look through all for each.
     #[must_use]
     pub fn marks(&self) -> BTreeMap<&TableName, &TableMark> {

@@ -81,6 +81,7 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried, base: &mut Base, m
         }
         let mut opened = run.target.open(&run.task).await?;
         run.status.counts_unfit(opened.unfit.clone());
+        run.source.continue_behind(opened.kept.furthest());
         // What is loaded again is loaded as the source describes it now.
         let wished = run.orders.take(TableWish::Reload);
         let is_wished = |table: &Table| wished.iter().any(|order| order.table == table.name);

@@ -47,7 +47,7 @@ impl<'a> Compressed<'a> {
 
     /// The event that it stands for, by its body.
     pub(crate) fn event<'b>(&self, body: &'b [u8]) -> Result<Event<'b>, Malformed> {
-        Event::body(self.kind, body)
+        Event::body(self.kind, 0, body)
     }
 }
 
@@ -83,7 +83,7 @@ mod tests {
     }
 
     fn compressed(kind: u8, body: &[u8]) -> Compressed<'_> {
-        match Event::body(kind, body).unwrap() {
+        match Event::body(kind, 0, body).unwrap() {
             Event::Compressed(compressed) => compressed,
             other => panic!("{other:?}"),
         }
@@ -180,7 +180,7 @@ mod tests {
         fn no_bytes_make_it_panic(kind in 165..=171_u8, head in proptest::collection::vec(0..4_u8, 0..40), tail: Vec<u8>, length: [u8; 4]) {
             for tail in [packed(&tail, &length), tail] {
                 let body = [head.clone(), tail].concat();
-                if let Ok(Event::Compressed(compressed)) = Event::body(kind, &body)
+                if let Ok(Event::Compressed(compressed)) = Event::body(kind, 0, &body)
                     && let Ok(body) = compressed.body()
                 {
                     drop(compressed.event(&body));

@@ -1,8 +1,10 @@
 //! One event: its header, and what kind of event it is.
 
 use crate::fields::{Fields, Malformed};
+use crate::gtid::GtidSet;
 
 use super::compressed::Compressed;
+use super::gtid::{self, Numbered};
 use super::payload::Payload;
 use super::query::Query;
 use super::rows::{RowKind, Rows};
@@ -17,6 +19,10 @@ pub(crate) struct Header {
     /// Seconds since 1970, when the statement began.
     pub(crate) timestamp: u32,
     pub(crate) kind: u8,
+    /// The number that the server which wrote it first has in its configuration.
+    pub(crate) server: u32,
+    /// How long it is.
+    pub(crate) length: usize,
     /// Where the next event begins; 0 for one that is not in the file.
     pub(crate) next: u32,
     /// Whether who does not know the kind may pass over it.
@@ -40,13 +46,19 @@ pub(crate) enum Event<'a> {
         file: &'a [u8],
         position: u64,
     },
-    /// A transaction follows, without a statement that says so.
-    Begin,
-    /// The statement that follows is not in force, for now or for ever.
-    Announced,
+    /// What follows has a number.
+    Numbered(Numbered),
+    /// What follows has none.
+    Unnumbered,
+    /// What was executed before the file.
+    Previous(GtidSet),
     Query(Query<'a>),
     /// The transaction is committed.
     Xid,
+    /// The transaction is prepared, or, in one step, committed.
+    Prepared {
+        is_committed: bool,
+    },
     /// What the next rows are of.
     TableMap(TableMap<'a>),
     Rows(Rows<'a>),
@@ -78,14 +90,14 @@ impl Header {
         let mut fields = Fields(event);
         let timestamp = fields.u32()?;
         let kind = fields.u8()?;
-        // Who wrote it first, and the length.
-        fields.take(4 + 4)?;
+        let server = fields.u32()?;
+        fields.take(4)?;
         let next = fields.u32()?;
         let is_ignorable = fields.u16()? & IGNORABLE != 0;
         if length != event.len() {
             return Err(Malformed("an event has another length than it says"));
         }
-        Ok((Self { timestamp, kind, next, is_ignorable }, fields.0))
+        Ok((Self { timestamp, kind, server, length, next, is_ignorable }, fields.0))
     }
 }
 
@@ -115,24 +127,25 @@ impl<'a> Event<'a> {
             checksum
         };
         let body = checked(event, summed)?.get(HEADER..).unwrap_or_default();
-        let event = match Self::body(header.kind, body)? {
+        let event = match Self::body(header.kind, header.server, body)? {
             Self::Unknown(_) if header.is_ignorable => Self::Other,
             event => event,
         };
         Ok((header, event))
     }
 
-    /// Reads what stands behind the header of an event of this kind.
-    pub(super) fn body(kind: u8, body: &'a [u8]) -> Result<Self, Malformed> {
+    /// Reads what stands behind the header of an event of this kind, which that server wrote first.
+    pub(super) fn body(kind: u8, server: u32, body: &'a [u8]) -> Result<Self, Malformed> {
         let mut fields = Fields(body);
         Ok(match kind {
             QUERY => Self::Query(Query::read(fields)?),
             EXECUTE_LOAD => Self::Query(Query::of_file(fields)?),
             ROTATE => {
-                let position = u64::from_le_bytes(fields.array()?);
+                let position = fields.u64()?;
                 Self::Rotate { file: fields.0, position }
             }
             XID => Self::Xid,
+            XA_PREPARE => Self::Prepared { is_committed: fields.u8()? != 0 },
             TABLE_MAP => Self::TableMap(TableMap::read(body)?),
             ROWS_V1..=25 => Self::Rows(Rows::read(row_kind(kind - ROWS_V1)?, false, body)?),
             ROWS..=32 => Self::Rows(Rows::read(row_kind(kind - ROWS)?, true, body)?),
@@ -148,7 +161,11 @@ impl<'a> Event<'a> {
                 let packed = Rows::read(row_kind(number)?, true, body)?.images();
                 Self::Compressed(Compressed::new(ROWS + number, body, packed))
             }
-            MARIADB_GTID => mariadb_gtid(fields)?,
+            MARIADB_GTID => Self::Numbered(gtid::mariadb(server, fields)?),
+            MYSQL_GTID => Self::Numbered(gtid::mysql(fields)?),
+            NO_GTID => Self::Unnumbered,
+            TAGGED_GTID => Self::Numbered(gtid::tagged(fields)?),
+            PREVIOUS_GTIDS => Self::Previous(gtid::previous(fields)?),
             INCIDENT => Self::Incident,
             39 => Self::Unreadable("it has parts of JSON values (binlog_row_value_options is PARTIAL_JSON)"),
             164 => Self::Unreadable("it is encrypted, and the server does not decrypt what it sends"),
@@ -162,10 +179,8 @@ impl<'a> Event<'a> {
 }
 
 /// Kinds that say nothing of rows: the ends of files, values of variables, files that a statement loads, heartbeats,
-/// comments, transactions' numbers (MySQL's are numbered up to 42, MariaDB's from 160 on). What is prepared (38) comes as
-/// statements, too.
-const WITHOUT_ROWS: [u8; 24] =
-    [0, 1, 3, 5, 7, 9, 11, 13, 14, 17, 27, 28, 29, 33, 34, 35, 36, 37, 38, 41, 42, 160, 161, 163];
+/// comments (MySQL's are numbered up to 42, MariaDB's from 160 on).
+const WITHOUT_ROWS: [u8; 19] = [0, 1, 3, 5, 7, 9, 11, 13, 14, 17, 27, 28, 29, 36, 37, 41, 160, 161, 163];
 const EXECUTE_LOAD: u8 = 18;
 /// The flag of a kind that may be passed over.
 const IGNORABLE: u16 = 0x80;
@@ -173,19 +188,22 @@ const QUERY: u8 = 2;
 const ROTATE: u8 = 4;
 const FORMAT: u8 = 15;
 const XID: u8 = 16;
+const XA_PREPARE: u8 = 38;
 const TABLE_MAP: u8 = 19;
 /// The first of the three kinds of rows, before version 5.6 and from then on.
 const ROWS_V1: u8 = 23;
 const ROWS: u8 = 30;
 const INCIDENT: u8 = 26;
 const PAYLOAD: u8 = 40;
+const MYSQL_GTID: u8 = 33;
+const NO_GTID: u8 = 34;
+const PREVIOUS_GTIDS: u8 = 35;
+const TAGGED_GTID: u8 = 42;
 const MARIADB_GTID: u8 = 162;
 const QUERY_COMPRESSED: u8 = 165;
 /// The first of the three kinds of rows, as those that they stand for.
 const ROWS_COMPRESSED_V1: u8 = 166;
 const ROWS_COMPRESSED: u8 = 169;
-/// The flag of a statement that is no transaction's.
-const STANDS_ALONE: u8 = 1;
 
 fn row_kind(number: u8) -> Result<RowKind, Malformed> {
     match number {
@@ -221,33 +239,6 @@ fn format<'a>(event: &[u8], body: &[u8]) -> Result<Event<'a>, Malformed> {
         _ => return Err(Malformed("the log has checksums of a kind that is not known")),
     }))
 }
-
-/// `GTID_EVENT` of MariaDB: a transaction begins, or one statement follows. An `ALTER` that is logged when it begins is
-/// logged once more when it is done (`binlog_alter_two_phase`).
-fn mariadb_gtid<'a>(mut fields: Fields<'_>) -> Result<Event<'a>, Malformed> {
-    // Its number and domain.
-    fields.take(8 + 4)?;
-    let flags = fields.u8()?;
-    if flags & STANDS_ALONE == 0 {
-        return Ok(Event::Begin);
-    }
-    if flags & IN_GROUP != 0 {
-        fields.take(8)?;
-    }
-    if flags & OF_XA != 0 {
-        fields.take(4)?;
-        let [of_transaction, of_branch] = fields.array::<2>()?;
-        fields.take(usize::from(of_transaction) + usize::from(of_branch))?;
-    }
-    let more = fields.u8().unwrap_or_default();
-    Ok(if more & (ALTER_BEGINS | ALTER_FAILED) == 0 { Event::Other } else { Event::Announced })
-}
-
-const IN_GROUP: u8 = 2;
-/// Prepared, or decided on.
-const OF_XA: u8 = 64 | 128;
-const ALTER_BEGINS: u8 = 2;
-const ALTER_FAILED: u8 = 8;
 
 #[cfg(test)]
 mod tests {
@@ -298,29 +289,6 @@ mod tests {
             let event = event(ROTATE, 0, &body, checksum);
             let (_, read) = Event::read(&event, Checksum::None).unwrap();
             assert!(matches!(read, Event::Rotate { file: b"bin.000002", position: 4 }), "{read:?}");
-        }
-    }
-
-    #[test]
-    fn a_mariadb_transaction_begins_with_its_number() {
-        let body = [&9_u64.to_le_bytes()[..], &3_u32.to_le_bytes(), &[4], &[0; 6]].concat();
-        let event = event(MARIADB_GTID, 400, &body, Checksum::None);
-        let (_, read) = Event::read(&event, Checksum::None).unwrap();
-        assert!(matches!(read, Event::Begin), "{read:?}");
-    }
-
-    #[test]
-    fn an_alter_that_has_only_begun_is_known_by_its_number() {
-        for (flags, more, announced) in [
-            (1, &[0, 0, 0, 0, 0, 0][..], false),
-            (1, &[2], true),
-            (3, &[7, 7, 7, 7, 7, 7, 7, 7, 8], true),
-            (1, &[4], false),
-        ] {
-            let body = [&[0; 12][..], &[flags], more].concat();
-            let event = event(MARIADB_GTID, 400, &body, Checksum::None);
-            let (_, read) = Event::read(&event, Checksum::None).unwrap();
-            assert_eq!(matches!(read, Event::Announced), announced, "{read:?}");
         }
     }
 

@@ -1,12 +1,13 @@
 //! The binary log's events, as plain functions over bytes (internals manual: "Binary Log Events"; MariaDB: "Replication
 //! Protocol").
 //!
-//! `event` reads one event; `query` what is in a statement, `table_map` and `rows` what is in those that tell of rows; `values`
+//! `event` reads one event; `gtid` the number of a transaction, `query` what is in a statement, `table_map` and `rows` what is in those that tell of rows; `values`
 //! their cells, and `json` the text of one that is JSON. `compressed` unpacks an event of `MariaDB`'s, `payload` a transaction of MySQL's. Nothing here knows of tables' names in a task, and nothing panics, whatever the
 //! bytes are.
 
 mod compressed;
 mod event;
+mod gtid;
 mod json;
 mod payload;
 mod query;
@@ -14,7 +15,8 @@ mod rows;
 mod table_map;
 mod values;
 
-pub(crate) use event::{Checksum, Event};
+pub(crate) use event::{Checksum, Event, Header};
+pub(crate) use gtid::Follows;
 pub(crate) use json::write as write_json;
 pub(crate) use payload::Events;
 pub(crate) use query::Query;

@@ -1,7 +1,7 @@
 //! What the engine reads the log from.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
@@ -13,8 +13,10 @@ use wavemark_connector::{TaskContext, crash};
 use wavemark_domain::{Position, Problem, TablePlan};
 
 use super::assembler::Assembler;
+use super::branch::{Piece, Rereading};
 use super::layout::{Rules, Server};
-use super::stream::LogStream;
+use super::start::Start;
+use super::stream::{LogStream, passing_number};
 use crate::position::Place;
 use crate::settings::Settings;
 
@@ -25,8 +27,11 @@ const PROGRESS: Duration = Duration::from_millis(500);
 
 /// Reads the log from one place on.
 pub(crate) struct BinlogReader {
+    settings: Settings,
     stream: LogStream,
     assembler: Assembler,
+    /// A transaction that was prepared before, of which the log says now that it is committed.
+    rereading: Option<Rereading>,
     bytes_read: u64,
     told: Instant,
     /// When the server was heard last.
@@ -46,7 +51,7 @@ pub(crate) async fn open(
     settings: &Settings,
     task: &TaskContext,
     plan: &[TablePlan],
-    (from, server): (Place, Server),
+    (from, server): (Start, Server),
     purpose: Purpose,
 ) -> Result<BinlogReader, Problem> {
     let (replan, is_second) = match purpose {
@@ -56,6 +61,8 @@ pub(crate) async fn open(
     let stream = LogStream::open(settings, &from, number(task, is_second)).await?;
     let rules = Rules { replan, settings: task.settings.clone(), server };
     Ok(BinlogReader {
+        settings: settings.clone(),
+        rereading: None,
         stream,
         assembler: Assembler::new(plan, from, rules),
         bytes_read: 0,
@@ -74,9 +81,7 @@ fn number(task: &TaskContext, is_second: bool) -> u32 {
 
 /// Whether the log can be had from there: asks for it, and waits for its first word.
 pub(crate) async fn try_out(settings: &Settings, from: &Place) -> Result<(), Problem> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    // A number that nobody else has: whoever has it would lose his place.
-    let mut stream = LogStream::open(settings, from, now.subsec_nanos() | 1 << 31).await?;
+    let mut stream = LogStream::open(settings, &Start::at(from.clone()), passing_number()).await?;
     stream.next().await.map(drop)
 }
 
@@ -100,6 +105,21 @@ impl BinlogReader {
         }
     }
 
+    /// Takes the next piece of a transaction that is read once more. Cancel safe.
+    async fn read_again(&mut self) -> Result<(), Problem> {
+        let Some(wanted) = self.assembler.wanted() else { return Ok(()) };
+        let rereading = self.rereading.get_or_insert_with(|| Rereading::start(&self.settings, wanted));
+        match rereading.next().await.transpose()? {
+            Some(Piece::Event(event)) => self.assembler.read_again(&event)?,
+            over => {
+                self.assembler.has_read_again(over.is_none());
+                self.rereading = None;
+                self.heard = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
     fn take(&mut self, event: BytesMut) -> Result<(), Problem> {
         self.heard = Instant::now();
         self.bytes_read += event.len() as u64;
@@ -117,6 +137,10 @@ impl ChangeReader for BinlogReader {
             if self.assembler.packed_event()? {
                 // A large transaction of other tables' rows would have the thread to itself until it is unpacked.
                 consume_budget().await;
+                continue;
+            }
+            if self.assembler.wanted().is_some() {
+                self.read_again().await?;
                 continue;
             }
             let at_hand = self.stream.next().now_or_never();

@@ -17,7 +17,11 @@ pub(super) enum Statement<'t> {
     Release,
     /// Begins a transaction that is prepared, and committed or not by itself later.
     XaBegin,
-    /// Ends what is prepared, or decides on it.
+    /// Ends the changes of one, by its name.
+    XaEnd(&'t str),
+    XaCommit(&'t str),
+    XaRollback(&'t str),
+    /// Says nothing of either.
     Xa,
     /// None of a transaction's.
     Defines,
@@ -37,10 +41,19 @@ impl<'t> Statement<'t> {
             ("SAVEPOINT", _) => Self::Savepoint(second),
             ("RELEASE", _) => Self::Release,
             ("XA", "START" | "BEGIN") => Self::XaBegin,
+            ("XA", "END") => Self::XaEnd(name(text)),
+            ("XA", "COMMIT") => Self::XaCommit(name(text)),
+            ("XA", "ROLLBACK") => Self::XaRollback(name(text)),
             ("XA", _) => Self::Xa,
             _ => Self::Defines,
         }
     }
+}
+
+/// What a statement of a prepared transaction names: everything behind its two words, which servers always write in one way.
+fn name(text: &str) -> &str {
+    let behind = text.splitn(3, |c: char| c.is_ascii_whitespace()).nth(2).unwrap_or_default();
+    behind.trim().trim_end_matches(';')
 }
 
 /// A statement with what it was run with.
@@ -129,7 +142,10 @@ mod tests {
             ("ROLLBACK TO `a`", Statement::RollbackTo("`a`")),
             ("ROLLBACK TO SAVEPOINT a", Statement::RollbackTo("a")),
             ("XA START X'61',X'',1", Statement::XaBegin),
-            ("XA END X'61',X'',1", Statement::Xa),
+            ("XA END X'61',X'',1", Statement::XaEnd("X'61',X'',1")),
+            ("XA COMMIT X'61',X'62',7", Statement::XaCommit("X'61',X'62',7")),
+            ("XA ROLLBACK X'61',X'62',7", Statement::XaRollback("X'61',X'62',7")),
+            ("XA PREPARE X'61',X'62',7", Statement::Xa),
             ("BEGIN NOT ATOMIC SELECT 1; END", Statement::Defines),
             ("ALTER TABLE t ADD c int", Statement::Defines),
             ("", Statement::Defines),

@@ -14,8 +14,12 @@ use std::time::Duration;
 use wavemark_connector::TaskContext;
 use wavemark_domain::{Fault, Position, Problem, TableName, TablePlan};
 
+use super::history::History;
 use super::state;
 use super::view::SnapshotView;
+use crate::gtid::Executed;
+use crate::log::begun_at;
+use crate::position::Memo;
 use crate::settings::Settings;
 use crate::sql::{literal, quoted_table};
 use crate::wire::{Connection, WireError};
@@ -24,6 +28,7 @@ use crate::{client, error};
 /// A view as of now, with as many readers as the task may have.
 pub(super) async fn view(
     settings: &Settings,
+    history: &History,
     task: &TaskContext,
     tables: &[TablePlan],
 ) -> Result<SnapshotView, Problem> {
@@ -34,7 +39,7 @@ pub(super) async fn view(
     }
     let patience = Duration::from_secs(task.settings.lock_timeout_seconds.into());
     let locked = lock(&mut control, tables, patience).await?;
-    if !locked {
+    if locked == Locked::Nothing {
         if task.kind.follows() {
             return Err(may_not_lock(settings));
         }
@@ -44,16 +49,23 @@ pub(super) async fn view(
         begin(reader).await?;
         hold(reader, tables, patience).await?;
     }
-    let place = state::end(&mut control).await?;
-    if place.is_none() && task.kind.follows() {
-        return Err(state::no_log(settings));
+    let place = state::end(&mut control).await?.map(|place| history.put(place)).transpose()?;
+    let mut executed = Executed::Unknown;
+    if let Some(place) = place.as_ref().filter(|_| task.kind.follows()) {
+        executed = state::executed(&mut control, place, locked == Locked::Everything).await?;
     }
-    if locked {
+    if locked != Locked::Nothing {
         run(&mut control, "UNLOCK TABLES", "let writers go on").await?;
     }
     as_planned(&mut control, tables).await?;
-    // A load needs no place in the log.
-    let position = place.map_or_else(|| Position::new(Vec::new()), |place| place.to_position());
+    let position = match place {
+        Some(place) if task.kind.follows() => {
+            place.to_position(&Memo::new(begun_at(settings, &place).await?, &executed))
+        }
+        None if task.kind.follows() => return Err(state::no_log(settings)),
+        // A load needs no place in the log.
+        _ => Position::new(Vec::new()),
+    };
     Ok(SnapshotView::new(position, control, readers))
 }
 
@@ -116,21 +128,34 @@ async fn run(connection: &mut Connection, sql: &str, doing: &str) -> Result<(), 
     connection.query(sql).await.map(drop).map_err(|cause| error::problem(&cause, doing))
 }
 
-/// Stops writers; false if the user may not.
-async fn lock(control: &mut Connection, tables: &[TablePlan], patience: Duration) -> Result<bool, Problem> {
+/// Who can't write.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Locked {
+    /// Anybody.
+    Everything,
+    /// Whoever writes to the task's tables.
+    Tables,
+    Nothing,
+}
+
+/// Stops writers, as far as the user may.
+async fn lock(control: &mut Connection, tables: &[TablePlan], patience: Duration) -> Result<Locked, Problem> {
     let set = format!("SET SESSION lock_wait_timeout = {}", patience.as_secs().max(1));
     run(control, &set, "set up a session").await?;
     let names: Vec<String> = tables.iter().map(|table| format!("{} READ", quoted_table(table.name()))).collect();
-    let ways = ["FLUSH TABLES WITH READ LOCK".to_owned(), format!("LOCK TABLES {}", names.join(", "))];
-    for way in ways.iter().take(if names.is_empty() { 1 } else { 2 }) {
+    let ways = [
+        ("FLUSH TABLES WITH READ LOCK".to_owned(), Locked::Everything),
+        (format!("LOCK TABLES {}", names.join(", ")), Locked::Tables),
+    ];
+    for (way, locked) in ways.iter().take(if names.is_empty() { 1 } else { 2 }) {
         match control.query(way).await {
-            Ok(_) => return Ok(true),
+            Ok(_) => return Ok(*locked),
             Err(cause) if is_refused(&cause) => {}
             Err(cause) if cause.code() == Some(LOCK_WAIT) => return Err(busy(patience)),
             Err(cause) => return Err(error::problem(&cause, "stop writers for a moment")),
         }
     }
-    Ok(false)
+    Ok(Locked::Nothing)
 }
 
 const LOCK_WAIT: u16 = 1_205;

@@ -2,19 +2,23 @@
 //!
 //! 1. `begin` has every reader see the tables as of one moment, by the shortest lock that the user's rights allow.
 //! 2. `view` keeps these readers; `chunks` cuts tables, `rows` reads them.
-//! 3. The log is followed by `crate::log`; `state` says where it ends and whether a place is still there.
+//! 3. The log is followed by `crate::log`; `state` says where it ends, `resume` whether and how it is gone on with from a
+//!    position, `history` what a position is where one server took over from another.
 
 mod assess;
 mod begin;
 mod chunks;
 mod counters;
+mod history;
 mod keys;
+mod resume;
 mod rows;
 mod state;
 mod touched;
 mod view;
 
 pub(crate) use assess::log as assess_log;
+pub(crate) use state::files;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +33,7 @@ use wavemark_connector::source::{
 use wavemark_domain::check::Finding;
 use wavemark_domain::{Column, Encoding, Extras, Fault, Logical, Position, Problem, Table, TableId, TablePlan};
 
-use crate::position::Place;
+use crate::position::{Memo, Place};
 use crate::settings::Settings;
 use crate::wire::Connection;
 use crate::{client, discover, encoding, log, native};
@@ -37,17 +41,20 @@ use crate::{client, discover, encoding, log, native};
 /// Followed: the log, and one that looks at its state. A load: one that looks at tables, and one reader.
 pub(crate) const NEEDS: Needs = Needs { follow: 2, load: 2, compare: 0 };
 
+use history::History;
+
 /// A server to read from.
 pub(crate) struct MysqlSource {
     settings: Settings,
     /// Kept from one look at the log's state to the next.
     looker: Mutex<Option<Connection>>,
+    history: History,
 }
 
 impl MysqlSource {
     /// A source on these settings. Does no I/O.
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { settings, looker: Mutex::new(None) }
+        Self { settings, looker: Mutex::new(None), history: History::default() }
     }
 }
 
@@ -106,28 +113,35 @@ impl Source for MysqlSource {
         Err(Problem::new(Fault::Settings, "position-unreadable", text))
     }
 
+    fn continue_behind(&self, furthest: Option<&Position>) {
+        self.history.continue_behind(furthest);
+    }
+
     async fn begin(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
-        Ok(Box::new(begin::view(&self.settings, task, plan).await?))
+        Ok(Box::new(begin::view(&self.settings, &self.history, task, plan).await?))
     }
 
     async fn begin_following(&self, _: &TaskContext, plan: &[TablePlan]) -> Result<Position, Problem> {
         let mut control = client::open(&self.settings).await?;
         let end = state::end(&mut control).await?;
         begin::as_planned(&mut control, plan).await?;
-        end.map(|place| place.to_position()).ok_or_else(|| state::no_log(&self.settings))
+        let place = self.history.put(end.ok_or_else(|| state::no_log(&self.settings))?)?;
+        let executed = state::executed(&mut control, &place, false).await?;
+        let begun_at = log::begun_at(&self.settings, &place).await?;
+        Ok(place.to_position(&Memo::new(begun_at, &executed)))
     }
 
     async fn view_again(&self, task: &TaskContext, tables: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
-        Ok(Box::new(begin::view(&self.settings, task, tables).await?))
+        Ok(Box::new(begin::view(&self.settings, &self.history, task, tables).await?))
     }
 
     /// The server keeps its log by its own settings, so there is nothing to make.
     async fn begin_aside(&self, task: &TaskContext, tables: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
-        Ok(Box::new(begin::view(&self.settings, task, tables).await?))
+        Ok(Box::new(begin::view(&self.settings, &self.history, task, tables).await?))
     }
 
     async fn keeps_aside(&self, _: &TaskContext, since: &Position) -> Result<bool, Problem> {
-        match state::checked(&mut client::open(&self.settings).await?, since).await {
+        match resume::checked(&mut client::open(&self.settings).await?, &self.history, since).await {
             Ok(_) => Ok(true),
             Err(problem) if problem.fault == Fault::PositionLost => Ok(false),
             Err(problem) => Err(problem),
@@ -150,7 +164,7 @@ impl Source for MysqlSource {
         between: (&Position, &Position),
         _: KeptFor,
     ) -> Result<Vec<Touched>, Problem> {
-        touched::touched(&self.settings, task, plan, tables, between).await
+        touched::touched((&self.settings, &self.history), task, plan, tables, between).await
     }
 
     async fn follow(
@@ -160,7 +174,7 @@ impl Source for MysqlSource {
         from: &Position,
         replan: Arc<dyn Replan>,
     ) -> Result<Box<dyn ChangeReader>, Problem> {
-        let start = state::start(&self.settings, from).await?;
+        let start = resume::start(&self.settings, &self.history, from).await?;
         Ok(Box::new(log::open(&self.settings, task, plan, start, log::Purpose::Follow(replan)).await?))
     }
 
@@ -169,7 +183,7 @@ impl Source for MysqlSource {
     }
 
     async fn still_has(&self, _: &TaskContext, from: &Position) -> Result<(), Problem> {
-        state::checked(&mut client::open(&self.settings).await?, from).await.map(drop)
+        resume::checked(&mut client::open(&self.settings).await?, &self.history, from).await.map(drop)
     }
 
     async fn log_state(&self, _: &TaskContext, bookmark: Option<&Position>, _: Duration) -> Result<LogState, Problem> {
@@ -178,7 +192,7 @@ impl Source for MysqlSource {
             Some(connection) => connection,
             None => client::open(&self.settings).await?,
         };
-        let state = state::log_state(&mut connection, &self.settings, bookmark).await?;
+        let state = state::log_state(&mut connection, &self.settings, &self.history, bookmark).await?;
         // One that failed is not used again.
         *looker = Some(connection);
         Ok(state)

@@ -1,22 +1,30 @@
-//! Where the log stands, and whether it is still there from a place on.
+//! Where the log stands.
 
 use wavemark_connector::source::LogState;
 use wavemark_domain::{Fault, Position, Problem};
 
 use super::begin::is_refused;
+use super::history::History;
 use crate::defaults::Dialect;
-use crate::log::Server;
-use crate::position::Place;
+use crate::error;
+use crate::gtid::{Domains, Executed, GtidSet};
+use crate::position::{Memo, Place};
 use crate::settings::Settings;
-use crate::wire::{Connection, WireError};
-use crate::{client, discover, error};
+use crate::sql::literal;
+use crate::wire::{Connection, Row, WireError};
 
 /// Where the log ends; `None` for a server without one, and a user that may not ask.
 pub(super) async fn end(control: &mut Connection) -> Result<Option<Place>, Problem> {
     let server = identity(control).await?;
+    let status = status(control).await?;
+    Ok(status.and_then(|row| Place::new(&row.text(0)?, row.number(1)?, server)))
+}
+
+/// What the server says of its log's end; `None` as in [`end`].
+async fn status(control: &mut Connection) -> Result<Option<Row>, Problem> {
     for ask in ["SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"] {
         match control.query(ask).await {
-            Ok(rows) => return Ok(rows.first().and_then(|row| Place::new(&row.text(0)?, row.number(1)?, &server))),
+            Ok(rows) => return Ok(rows.into_iter().next()),
             // Older versions, and MariaDB, do not know the first; the second is gone from MySQL 8.4.
             Err(WireError::Server { code: 1_064, .. }) => {}
             Err(cause) if is_refused(&cause) => return Ok(None),
@@ -26,9 +34,41 @@ pub(super) async fn end(control: &mut Connection) -> Result<Option<Place>, Probl
     Ok(None)
 }
 
+/// What was executed before a place, if the server can say that exactly. `is_still`: nothing is committed meanwhile, and the
+/// place is the log's end. Elsewhere MySQL tells its set and the end of its log at two moments.
+pub(super) async fn executed(control: &mut Connection, place: &Place, is_still: bool) -> Result<Executed, Problem> {
+    let text = match Dialect::of(&control.version) {
+        Dialect::Mariadb => {
+            let sql = format!("SELECT BINLOG_GTID_POS({}, {})", literal(&place.file), place.offset);
+            let text = ask(control, &sql).await?;
+            return Ok(text.as_deref().and_then(Domains::parse).map_or(Executed::Unknown, Executed::Mariadb));
+        }
+        Dialect::Mysql if is_still && numbers(control).await? => {
+            status(control).await?.and_then(|row| row.text(4)).map(|text| text.replace('\n', ""))
+        }
+        Dialect::Mysql => None,
+    };
+    Ok(text.as_deref().and_then(GtidSet::parse).map_or(Executed::Unknown, Executed::Mysql))
+}
+
+/// Whether the server is one of MySQL's that numbers every transaction.
+pub(super) async fn numbers(control: &mut Connection) -> Result<bool, Problem> {
+    if Dialect::of(&control.version) == Dialect::Mariadb {
+        return Ok(false);
+    }
+    Ok(ask(control, "SELECT @@global.gtid_mode").await?.is_some_and(|mode| mode == "ON"))
+}
+
+/// One text that the server says; `None` for NULL.
+pub(super) async fn ask(control: &mut Connection, sql: &str) -> Result<Option<String>, Problem> {
+    let rows = control.query(sql).await.map_err(|cause| error::problem(&cause, "ask for the state of the log"))?;
+    Ok(rows.first().and_then(|row| row.text(0)))
+}
+
 /// Which server it is.
-async fn identity(control: &mut Connection) -> Result<String, Problem> {
-    for ask in ["SELECT @@server_uuid", "SELECT @@server_uid"] {
+pub(super) async fn identity(control: &mut Connection) -> Result<String, Problem> {
+    // The last for those that have neither of the others: servers that copy from each other differ in it.
+    for ask in ["SELECT @@server_uuid", "SELECT @@server_uid", "SELECT @@server_id"] {
         match control.query(ask).await {
             Ok(rows) => return Ok(rows.first().and_then(|row| row.text(0)).unwrap_or_default()),
             // A variable that is not known.
@@ -37,27 +77,6 @@ async fn identity(control: &mut Connection) -> Result<String, Problem> {
         }
     }
     Ok(String::new())
-}
-
-/// Where the log is to be read from, with what has to be known for that. What it was asked by is closed by then.
-pub(super) async fn start(settings: &Settings, from: &Position) -> Result<(Place, Server), Problem> {
-    let mut control = client::open(settings).await?;
-    let start = (checked(&mut control, from).await?, server(&mut control).await?);
-    control.close().await;
-    Ok(start)
-}
-
-/// What has to be known of the server to read its log.
-async fn server(control: &mut Connection) -> Result<Server, Problem> {
-    let rows = control.query("SELECT @@lower_case_table_names").await;
-    let rows = rows.map_err(|cause| error::problem(&cause, "ask how the server compares names"))?;
-    let folds: u8 = rows.first().and_then(|row| row.number(0)).unwrap_or_default();
-    Ok(Server {
-        dialect: Dialect::of(&control.version),
-        folds_names: folds != 0,
-        lowers_names: folds == 1,
-        logs_actions: discover::logs_actions(control).await,
-    })
 }
 
 /// That there is no log to follow.
@@ -69,47 +88,24 @@ pub(super) fn no_log(settings: &Settings) -> Problem {
     ))
 }
 
-fn lost(text: String) -> Problem {
-    Problem::new(Fault::PositionLost, "log-purged", text)
-        .advice("Reload the tables, and have the server keep its log for longer (binlog_expire_logs_seconds).")
-}
-
 /// The files of the log and their lengths, in order.
-async fn files(control: &mut Connection) -> Result<Vec<(String, u64)>, Problem> {
+pub(crate) async fn files(control: &mut Connection) -> Result<Vec<(String, u64)>, Problem> {
     let rows = control.query("SHOW BINARY LOGS").await;
     let rows = rows.map_err(|cause| error::problem(&cause, "list the files of the log"))?;
     Ok(rows.iter().filter_map(|row| Some((row.text(0)?, row.number(1)?))).collect())
-}
-
-/// A place that was noted, as one of this very server's log.
-pub(super) async fn checked(control: &mut Connection, from: &Position) -> Result<Place, Problem> {
-    let place =
-        Place::from_position(from).ok_or_else(|| lost("The bookmark is not a place in a binary log.".to_owned()))?;
-    let server = identity(control).await?;
-    if server != place.server {
-        let text =
-            format!("The source is another server ({server}) than the one whose log was read ({}).", place.server);
-        return Err(lost(text));
-    }
-    let files = files(control).await?;
-    match files.iter().find(|(file, _)| *file == place.file) {
-        None => Err(lost(format!("The source has no file {} of its log any more.", place.file))),
-        Some((file, length)) if *length < place.offset => {
-            Err(lost(format!("The source's file {file} ends at {length}, before the bookmark at {}.", place.offset)))
-        }
-        Some(_) => Ok(place),
-    }
 }
 
 /// How far the log goes beyond a bookmark.
 pub(super) async fn log_state(
     control: &mut Connection,
     settings: &Settings,
+    history: &History,
     bookmark: Option<&Position>,
 ) -> Result<LogState, Problem> {
     let end = end(control).await?.ok_or_else(|| no_log(settings))?;
+    let end = history.put(end)?;
     let mut behind_bytes = None;
-    if let Some(place) = bookmark.and_then(Place::from_position) {
+    if let Some(place) = bookmark.and_then(Place::from_position).filter(|place| place.server == end.server) {
         let since = files(control).await?.into_iter().filter(|(file, _)| {
             Place::new(file, 0, "").is_some_and(|other| (place.number..=end.number).contains(&other.number))
         });
@@ -117,5 +113,5 @@ pub(super) async fn log_state(
         behind_bytes = Some(all.saturating_sub(place.offset));
     }
     // The server keeps its log by its own settings, whoever reads it.
-    Ok(LogState { end: end.to_position(), behind_bytes, kept_bytes: None, limit_bytes: None })
+    Ok(LogState { end: end.to_position(&Memo::default()), behind_bytes, kept_bytes: None, limit_bytes: None })
 }

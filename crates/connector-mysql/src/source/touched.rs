@@ -5,7 +5,8 @@ use wavemark_connector::source::{ChangeReader, Touched};
 use wavemark_connector::touched::Gathering;
 use wavemark_domain::{Position, Problem, TableId, TablePlan};
 
-use super::{keys, state};
+use super::history::History;
+use super::{keys, resume};
 use crate::log::{self, Purpose};
 use crate::settings::Settings;
 
@@ -14,7 +15,7 @@ const BATCH: usize = 4 << 20;
 
 /// What the log did to each of `tables` after `from` up to and including `to`.
 pub(super) async fn touched(
-    settings: &Settings,
+    (settings, history): (&Settings, &History),
     task: &TaskContext,
     plan: &[TablePlan],
     tables: &[TableId],
@@ -22,7 +23,7 @@ pub(super) async fn touched(
 ) -> Result<Vec<Touched>, Problem> {
     let mut gathering = Gathering::new(plan, tables);
     if from < to && !gathering.is_over() {
-        let start = state::start(settings, from).await?;
+        let start = resume::start(settings, history, from).await?;
         let mut reader = log::open(settings, task, plan, start, Purpose::LookBack).await?;
         // What is at hand goes beyond `to` before the log is silent: there the view was made.
         while !gathering.take(&reader.next(BATCH).await?.batch, |at| Ok(at.cmp(to)))? {}

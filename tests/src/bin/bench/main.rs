@@ -156,6 +156,8 @@ enum Part {
     MysqlApply,
     /// A load between two of the kind
     MysqlCopy,
+    /// Changes between two of the kind
+    MysqlReplica,
     /// Large transactions from there and to there
     MysqlMemory,
 }
@@ -310,6 +312,9 @@ async fn measure_kind<P: mysql::System>(
     }
     if named(Part::MysqlApply) {
         report.add(&mysql::apply::measure::<P>(arena, rounds).await?);
+    }
+    if named(Part::MysqlReplica) {
+        report.add(&mysql::replica::measure::<P>(arena, rounds).await?);
     }
     if named(Part::MysqlMemory) {
         report.add_figures(&mysql::memory::measure::<P>(arena).await?);

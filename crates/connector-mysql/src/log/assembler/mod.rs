@@ -1,8 +1,11 @@
 //! From the log's events to changes of the task's tables, transaction by transaction: `followed` knows the tables, `rows` their
-//! rows, `definitions` what statements do to them, `transactions` where each begins and ends.
+//! rows, `definitions` what statements do to them, `transactions` where each begins and ends, `prepared` those that are
+//! prepared first, `numbers` which were read.
 
 mod definitions;
 mod followed;
+mod numbers;
+mod prepared;
 mod rows;
 mod transactions;
 
@@ -13,12 +16,16 @@ use bytes::Bytes;
 use wavemark_domain::{Batch, Fault, Position, Problem, Relayout, TableId, TablePlan};
 
 use super::columns::Scratch;
-use super::file_too_large;
 use super::layout::Rules;
-use crate::binlog::{Checksum, Event, Events, LoggedColumn};
+use super::start::Start;
+use super::{end_of, malformed};
+use crate::binlog::{Checksum, Event, Events, Follows, LoggedColumn};
 use crate::fields::Malformed;
 use crate::position::Place;
 use followed::Tables;
+use numbers::Numbers;
+use prepared::Branches;
+pub(super) use prepared::{Kept, Wanted};
 use transactions::Open;
 
 #[cfg(test)]
@@ -55,6 +62,8 @@ pub(super) struct Assembler {
     checksum: Checksum,
     /// Where the next event begins.
     place: Place,
+    numbers: Numbers,
+    branches: Branches,
     batch: Batch,
     /// Tables that end with the transaction, or between two.
     ending: Vec<(TableId, Problem)>,
@@ -97,15 +106,17 @@ impl From<Malformed> for Failed {
 }
 
 impl Assembler {
-    pub(super) fn new(plan: &[TablePlan], from: Place, rules: Rules) -> Self {
+    pub(super) fn new(plan: &[TablePlan], from: Start, rules: Rules) -> Self {
         Self {
+            numbers: Numbers::from(&from),
+            branches: Branches::default(),
             tables: Tables::of(plan, rules.server.folds_names),
             rules,
             announced: HashMap::new(),
             checksum: Checksum::None,
             marked: None,
             seen: 0,
-            place: from,
+            place: from.place,
             batch: Batch::default(),
             ending: Vec::new(),
             barriers: Vec::new(),
@@ -136,12 +147,12 @@ impl Assembler {
 
     /// Whether it is in the middle of a transaction.
     pub(super) fn is_open(&self) -> bool {
-        self.open.is_some()
+        self.open.is_some() || self.branches.is_open()
     }
 
     /// Where the log is read up to.
     pub(super) fn position(&self) -> Position {
-        self.place.to_position()
+        self.place.to_position(&self.numbers.memo)
     }
 
     /// How much it holds of a transaction that came in one event.
@@ -154,16 +165,17 @@ impl Assembler {
         let (header, event) = Event::read(bytes, self.checksum).map_err(|cause| malformed(cause, &self.place))?;
         let begin = self.place.clone();
         if header.next != 0 {
-            // The server counts in 32 bits, and begins anew beyond them.
-            let next = u64::from(header.next);
-            self.place.offset = if next < begin.offset { return Err(file_too_large(&begin)) } else { next };
+            self.place.offset = end_of(&header, begin.offset).map_err(|cause| malformed(cause, &begin))?;
+            if self.numbers.passes_over(&begin, &event)? {
+                return Ok(());
+            }
         }
         if let Event::Payload(payload) = event {
             let events = payload.events(bytes).map_err(|cause| malformed(cause, &begin))?;
             self.packed = Some(Packed { events, begin, is_over: false });
             return Ok(());
         }
-        self.take_event(event, header.timestamp, begin)
+        self.take_event(event, (bytes, self.checksum), header.timestamp, begin)
     }
 
     /// Takes the next event of a transaction that came in one; false if there is none.
@@ -182,7 +194,7 @@ impl Assembler {
         };
         let (header, event) = Event::read(bytes, Checksum::None).map_err(refuse)?;
         match event {
-            Event::Format(_) | Event::Rotate { .. } | Event::Payload(_) => {
+            Event::Format(_) | Event::Rotate { .. } | Event::Payload(_) | Event::Numbered(_) => {
                 return Err(refuse(Malformed("a compressed transaction has an event that can't be within one")));
             }
             Event::Other => {}
@@ -191,7 +203,7 @@ impl Assembler {
             }
             event => {
                 let was_open = self.is_open();
-                self.take_event(event, header.timestamp, begin)?;
+                self.take_event(event, (bytes, Checksum::None), header.timestamp, begin)?;
                 packed.is_over = was_open && !self.is_open();
             }
         }
@@ -199,25 +211,44 @@ impl Assembler {
         Ok(true)
     }
 
-    fn take_event(&mut self, event: Event<'_>, timestamp: u32, begin: Place) -> Result<(), Problem> {
+    fn take_event(
+        &mut self,
+        event: Event<'_>,
+        raw: (&[u8], Checksum),
+        timestamp: u32,
+        begin: Place,
+    ) -> Result<(), Problem> {
         let at = i64::from(timestamp) * 1_000_000;
         self.seen = self.seen.max(at);
+        if self.branches.is_open() && self.branch_event(&event, raw, &begin, at)? {
+            return Ok(());
+        }
         match event {
             Event::Format(checksum) => {
+                self.numbers.file_is(&self.place, timestamp)?;
                 self.checksum = checksum;
                 self.announced.clear();
             }
             Event::Rotate { file, position } => self.rotate(file, position)?,
-            Event::Begin => self.begin(begin, at),
-            Event::Query(query) => self.query(&query, begin, at),
-            Event::Announced => self.is_announced = true,
+            Event::Numbered(numbered) => {
+                self.numbers.next(Some(numbered.gtid));
+                match numbered.follows {
+                    Follows::Changes => self.begin(begin, at),
+                    Follows::Branch => self.branches.begin(begin),
+                    Follows::Announced => self.is_announced = true,
+                    Follows::Statement => {}
+                }
+            }
+            Event::Unnumbered => self.numbers.next(None),
+            Event::Previous(executed) => self.numbers.before_file(executed),
+            Event::Query(query) => self.query(&query, begin, at)?,
             Event::Xid => self.end(at),
             Event::TableMap(map) => self.announce(&map),
             Event::Rows(rows) => self.rows(rows)?,
             Event::Compressed(compressed) => {
                 let body = compressed.body().map_err(|cause| malformed(cause, &self.place))?;
                 let event = compressed.event(&body).map_err(|cause| malformed(cause, &self.place))?;
-                self.take_event(event, timestamp, begin)?;
+                self.take_event(event, raw, timestamp, begin)?;
             }
             Event::Incident => {
                 let text =
@@ -231,21 +262,21 @@ impl Assembler {
             }
             Event::Unknown(kind) => return Err(unknown(kind, &begin)),
             // One that is not within another is taken by `event`.
-            Event::Payload(_) | Event::Other => {}
+            Event::Payload(_) | Event::Other | Event::Prepared { .. } => {}
         }
         Ok(())
     }
 
     fn rotate(&mut self, file: &[u8], position: u64) -> Result<(), Problem> {
         let file = String::from_utf8_lossy(file);
-        let place = Place::new(&file, position, &self.place.server).ok_or_else(|| {
+        let place = Place::new(&file, position, Arc::clone(&self.place.server)).ok_or_else(|| {
             let text = format!("The source's log goes on in a file whose name has no number: {file}.");
             Problem::new(Fault::Settings, "log-unreadable", text)
         })?;
         if place.number != self.place.number {
             self.marked = None;
         }
-        self.place = place;
+        self.place = place.in_era(self.place.era);
         Ok(())
     }
 
@@ -265,7 +296,7 @@ impl Assembler {
     /// Hands the batch out; progress without changes is told if there is any and no transaction is open.
     pub(super) fn take(&mut self) -> Taken {
         if self.has_progress() {
-            self.batch.end_transaction(self.place.to_position(), self.seen);
+            self.batch.end_transaction(self.place.to_position(&self.numbers.memo), self.seen);
             self.marked = Some(self.place.offset);
         }
         let mut batch = std::mem::take(&mut self.batch);
@@ -286,7 +317,7 @@ impl Assembler {
             open.is_given = true;
             // No other transaction ends between its beginning and its end, so just after the one compares as the other.
             let place = Place { offset: open.begin.offset + 1, ..open.begin.clone() };
-            (open_end, open_committed_at) = (Some(place.to_position()), Some(open.committed_at));
+            (open_end, open_committed_at) = (Some(place.to_position(&self.numbers.memo)), Some(open.committed_at));
         }
         let barriers = std::mem::take(&mut self.barriers);
         let layouts = std::mem::replace(&mut self.layouts, std::mem::take(&mut self.layouts_behind));
@@ -305,7 +336,7 @@ impl Assembler {
 
     /// Whether the log went on without a change of ours.
     pub(super) fn has_progress(&self) -> bool {
-        let is_between = self.open.is_none() && self.packed.is_none() && !self.is_full();
+        let is_between = !self.is_open() && self.packed.is_none() && !self.is_full() && self.numbers.is_between();
         is_between && self.marked.is_none_or(|marked| self.place.offset > marked)
     }
 }
@@ -318,9 +349,4 @@ fn unknown(kind: u8, place: &Place) -> Problem {
     );
     Problem::new(Fault::Settings, "log-event-unknown", text)
         .advice("Switch off at the server what writes it, then reload the tables; or use a version that knows it.")
-}
-
-fn malformed(cause: Malformed, place: &Place) -> Problem {
-    let text = format!("The source's log can't be read at {}:{}: {cause}.", place.file, place.offset);
-    Problem::new(Fault::Internal, "log-malformed", text)
 }

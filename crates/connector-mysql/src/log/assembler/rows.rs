@@ -6,11 +6,12 @@ use wavemark_domain::batch::RowStart;
 use wavemark_domain::{Batch, Cell, ChangeKind, Fault, Problem, TableName};
 
 use super::followed::Followed;
-use super::{Announced, Assembler, Failed, malformed};
+use super::{Announced, Assembler, Failed};
 use crate::binlog::{LoggedColumn, RowKind, Rows, TableMap};
 use crate::fields::Malformed;
 use crate::log::columns::Scratch;
 use crate::log::layout::changed;
+use crate::log::malformed;
 use crate::value::Value;
 
 impl Assembler {

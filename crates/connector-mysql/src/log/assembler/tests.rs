@@ -10,16 +10,17 @@ use wavemark_domain::{ChangeKind, Column, ColumnPlan, Encoding, LayoutStep, Tabl
 use super::*;
 use crate::defaults::Dialect;
 use crate::log::Server;
+use crate::position::Memo;
 
 const QUERY: u8 = 2;
 const ROTATE: u8 = 4;
-const XID: u8 = 16;
+pub(super) const XID: u8 = 16;
 const TABLE_MAP: u8 = 19;
 const WRITE_ROWS: u8 = 30;
 const PAYLOAD: u8 = 40;
 
 /// `shop.t (id int PRIMARY KEY)`.
-fn plan() -> TablePlan {
+pub(super) fn plan() -> TablePlan {
     let id = Column {
         name: "id".to_owned(),
         declared: "int".to_owned(),
@@ -75,20 +76,20 @@ impl Replan for Whole {
     }
 }
 
-fn rules(settings: TaskSettings) -> Rules {
+pub(super) fn rules(settings: TaskSettings) -> Rules {
     let server = Server { dialect: Dialect::Mysql, folds_names: false, lowers_names: false, logs_actions: false };
     Rules { replan: Some(Arc::new(Whole)), settings, server }
 }
 
 fn assembler() -> Assembler {
-    Assembler::new(&[plan()], place(100), rules(TaskSettings::default()))
+    Assembler::new(&[plan()], Start::at(place(100)), rules(TaskSettings::default()))
 }
 
-fn place(offset: u64) -> Place {
+pub(super) fn place(offset: u64) -> Place {
     Place::new("bin.000001", offset, "s").unwrap()
 }
 
-fn event(kind: u8, next: u32, body: &[u8]) -> Vec<u8> {
+pub(super) fn event(kind: u8, next: u32, body: &[u8]) -> Vec<u8> {
     let mut event = 1_700_000_000_u32.to_le_bytes().to_vec();
     event.push(kind);
     event.extend(7_u32.to_le_bytes());
@@ -100,21 +101,21 @@ fn event(kind: u8, next: u32, body: &[u8]) -> Vec<u8> {
 }
 
 /// Events within another say places that are none.
-fn within(kind: u8, body: &[u8]) -> Vec<u8> {
+pub(super) fn within(kind: u8, body: &[u8]) -> Vec<u8> {
     event(kind, 4_711, body)
 }
 
 /// With an empty `sql_mode`.
-fn statement(text: &str) -> Vec<u8> {
+pub(super) fn statement(text: &str) -> Vec<u8> {
     let head = [0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 9, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
     within(QUERY, &[&head[..], b"shop\0", text.as_bytes()].concat())
 }
 
-fn announced() -> Vec<u8> {
+pub(super) fn announced() -> Vec<u8> {
     within(TABLE_MAP, &[&[7, 0, 0, 0, 0, 0, 1, 0, 4][..], b"shop\0", &[1], b"t\0", &[1, 3, 0, 0]].concat())
 }
 
-fn inserted(ids: std::ops::Range<i32>) -> Vec<u8> {
+pub(super) fn inserted(ids: std::ops::Range<i32>) -> Vec<u8> {
     let mut body = vec![7, 0, 0, 0, 0, 0, 1, 0, 2, 0, 1, 1];
     for id in ids {
         body.push(0);
@@ -146,10 +147,10 @@ fn a_compressed_transaction_ends_where_its_event_ends() {
     all(&mut assembler, &payload(1_500, &events)).unwrap();
     let taken = assembler.take();
     let ends: Vec<_> = taken.batch.transactions().iter().map(|mark| (mark.end.clone(), mark.changes_end)).collect();
-    assert_eq!(ends, [(place(900).to_position(), 5), (place(1_500).to_position(), 10)]);
+    assert_eq!(ends, [(place(900).to_position(&Memo::default()), 5), (place(1_500).to_position(&Memo::default()), 10)]);
     assert!(taken.batch.transactions().iter().all(|mark| mark.committed_at == 1_700_000_000_000_000));
     assert!(!taken.batch.is_open());
-    assert_eq!(assembler.position(), place(1_500).to_position());
+    assert_eq!(assembler.position(), place(1_500).to_position(&Memo::default()));
 }
 
 #[test]
@@ -165,11 +166,11 @@ fn what_is_not_unpacked_yet_is_no_progress() {
     assert!(assembler.packed_event().unwrap());
     let taken = assembler.take();
     assert_eq!((taken.batch.changes().len(), taken.batch.transactions().len()), (2, 0));
-    assert_eq!(taken.open_end, Some(place(101).to_position()));
+    assert_eq!(taken.open_end, Some(place(101).to_position(&Memo::default())));
     while assembler.packed_event().unwrap() {}
     let taken = assembler.take();
     assert_eq!(taken.batch.transactions().len(), 1);
-    assert_eq!(taken.batch.transactions()[0].end, place(900).to_position());
+    assert_eq!(taken.batch.transactions()[0].end, place(900).to_position(&Memo::default()));
 }
 
 #[test]
@@ -193,7 +194,7 @@ fn a_large_compressed_transaction_is_given_out_while_it_is_unpacked() {
     ends.extend(taken.batch.transactions().to_vec());
     assert_eq!(changes, 10_000);
     assert_eq!(ends.len(), 1);
-    assert_eq!(ends[0].end, place(900).to_position());
+    assert_eq!(ends[0].end, place(900).to_position(&Memo::default()));
     assert_eq!(assembler.packed_bytes(), 0);
 }
 
@@ -216,24 +217,69 @@ fn what_is_more_or_less_than_one_transaction_is_refused() {
     }
 }
 
+/// The events of one that is prepared under a name, as MySQL writes them.
+fn prepared(name: &str, ids: std::ops::Range<i32>, is_committed: u8) -> Vec<Vec<u8>> {
+    let [begin, end] = ["START", "END"].map(|word| statement(&format!("XA {word} {name}")));
+    vec![begin, announced(), inserted(ids), end, within(38, &[is_committed])]
+}
+
+fn commit(name: &str) -> Vec<u8> {
+    statement(&format!("XA COMMIT {name}"))
+}
+
+const A: &str = "X'61',X'',1";
+const B: &str = "X'62',X'',1";
+
 #[test]
-fn what_is_prepared_is_not_given_as_if_it_were_committed() {
+fn what_is_prepared_counts_where_it_is_committed() {
     let mut assembler = assembler();
-    for (at, written) in [statement("XA START X'61',X'',1"), announced(), inserted(0..2)].iter().enumerate() {
-        let mut written = written.clone();
-        written[13..17].copy_from_slice(&(200 + u32::try_from(at).unwrap()).to_le_bytes());
-        assembler.event(&written.into()).unwrap();
+    let other = vec![statement("BEGIN"), announced(), inserted(7..8), within(XID, &[0; 8])];
+    let roll_back = statement(&format!("XA ROLLBACK {B}"));
+    let events = [prepared(A, 0..2, 0), prepared(B, 2..9, 0), other, vec![roll_back, commit(A)]].concat();
+    assert_eq!(told(&mut assembler, &events), ["insert insert insert 1@1500 3@1700"]);
+}
+
+#[test]
+fn what_is_committed_in_one_step_counts_at_once() {
+    assert_eq!(told(&mut assembler(), &prepared(A, 0..2, 1)), ["insert insert 2@600"]);
+}
+
+#[test]
+fn nothing_is_told_in_the_middle_of_what_is_prepared() {
+    let mut assembler = assembler();
+    for (at, event) in (2..).zip(&prepared(A, 0..2, 0)[..4]) {
+        assembler.event(&up_to(at * 100, event.clone())).unwrap();
+        assert!(!assembler.has_progress() && assembler.is_open());
     }
-    assert!(!assembler.has_progress());
-    assembler.event(&statement("XA END X'61',X'',1").into()).unwrap();
-    let taken = assembler.take();
-    let kinds: Vec<_> = taken.batch.changes().iter().map(|change| change.kind).collect();
-    assert_eq!(kinds, [ChangeKind::Barrier]);
-    assert_eq!(taken.barriers[0].1.code, "transaction-not-followed");
+    // A server that died has left it unfinished.
+    assembler
+        .event(&up_to(700, within(15, &[&[4, 0][..], &[0; 54], &[19], &[0; 40], &[0], &[0; 4]].concat())))
+        .unwrap();
+    assert!(assembler.has_progress());
+}
+
+#[test]
+fn a_large_one_and_one_from_before_are_wanted_again() {
+    let mut assembler = assembler();
+    let large: Vec<_> = (0..300).map(|at| inserted(at * 1_000..at * 1_000 + 1_000)).collect();
+    let events = [&prepared(A, 0..1, 0)[..2], &large, &prepared(A, 0..1, 0)[3..], &[commit(A)]].concat();
+    assert_eq!(told(&mut assembler, &events), [""]);
+    let wanted = assembler.wanted().unwrap().clone();
+    assert_eq!((&*wanted.name, wanted.begin.map(|begin| begin.offset)), (A, Some(100)));
+    for event in [announced(), inserted(0..2)] {
+        assembler.read_again(&(event.into(), Checksum::None)).unwrap();
+    }
+    assembler.has_read_again(true);
+    assert_eq!(words(&assembler.take()), format!("insert insert 2@{}", wanted.commit.offset));
+
+    assembler.event(&up_to(90_000, commit(B))).unwrap();
+    assert_eq!(assembler.wanted().unwrap().begin, None);
+    assembler.has_read_again(false);
+    assert_eq!(words(&assembler.take()), "transaction-not-followed 1@90000");
 }
 
 /// The event as it stands in the file, up to `next`.
-fn up_to(next: u32, mut event: Vec<u8>) -> Bytes {
+pub(super) fn up_to(next: u32, mut event: Vec<u8>) -> Bytes {
     event[13..17].copy_from_slice(&next.to_le_bytes());
     event.into()
 }
@@ -244,7 +290,7 @@ fn a_transaction_of_which_all_was_given_out_ends_before_the_next_begins() {
     for (next, written) in [(200, statement("BEGIN")), (300, announced()), (400, inserted(0..2))] {
         assembler.event(&up_to(next, written)).unwrap();
     }
-    assert_eq!(assembler.take().open_end, Some(place(101).to_position()));
+    assert_eq!(assembler.take().open_end, Some(place(101).to_position(&Memo::default())));
     for (next, written) in
         [(500, within(XID, &[0; 8])), (600, statement("BEGIN")), (700, inserted(2..3)), (800, within(XID, &[0; 8]))]
     {
@@ -252,17 +298,32 @@ fn a_transaction_of_which_all_was_given_out_ends_before_the_next_begins() {
     }
     let taken = assembler.take();
     let ends: Vec<_> = taken.batch.transactions().iter().map(|mark| (mark.end.clone(), mark.changes_end)).collect();
-    assert_eq!(ends, [(place(500).to_position(), 0), (place(800).to_position(), 1)]);
+    assert_eq!(ends, [(place(500).to_position(&Memo::default()), 0), (place(800).to_position(&Memo::default()), 1)]);
 }
 
 #[test]
 fn a_place_that_goes_back_is_refused() {
     let mut assembler = assembler();
     assembler.event(&up_to(4_000_000_000, statement("BEGIN"))).unwrap();
-    // The server counts in 32 bits: beyond 4 GiB it begins anew.
     let problem = assembler.event(&up_to(500, within(XID, &[0; 8]))).unwrap_err();
-    assert_eq!(problem.code, "log-file-too-large");
-    assert_eq!(assembler.position(), place(4_000_000_000).to_position());
+    assert_eq!(problem.code, "log-malformed");
+    assert_eq!(assembler.position(), place(4_000_000_000).to_position(&Memo::default()));
+}
+
+/// The server counts in 32 bits, and begins anew beyond them.
+#[test]
+fn places_beyond_4_gib_are_counted_on() {
+    let mut assembler = assembler();
+    let begin = statement("BEGIN");
+    let before = u32::MAX - u32::try_from(begin.len()).unwrap();
+    assembler.event(&up_to(before, statement("SAVEPOINT a"))).unwrap();
+    assembler.event(&up_to(u32::MAX, begin)).unwrap();
+    let end = within(XID, &[0; 8]);
+    assembler.event(&up_to(26, end)).unwrap();
+    assert_eq!(assembler.position(), place((1 << 32) + 26).to_position(&Memo::default()));
+    // A sign of life, which says where the log is.
+    assembler.event(&up_to(26, within(27, b"bin.000001"))).unwrap();
+    assert_eq!(assembler.position(), place((1 << 32) + 26).to_position(&Memo::default()));
 }
 
 /// Takes events that end at 200, 300 and so on, and gives out what comes; each batch by its layouts, changes and barriers.
@@ -339,7 +400,7 @@ fn what_a_layout_was_noted_for_is_not_done_again() {
     let mut noted = plan();
     let table = Table { native: serde_json::json!({"since": "1:500"}), ..(*noted.source).clone() };
     noted.source = Arc::new(table);
-    let mut assembler = Assembler::new(&[noted], place(100), rules(TaskSettings::default()));
+    let mut assembler = Assembler::new(&[noted], Start::at(place(100)), rules(TaskSettings::default()));
     let events = [
         vec![
             statement("DROP TABLE t"),
@@ -353,7 +414,7 @@ fn what_a_layout_was_noted_for_is_not_done_again() {
     // Rows of another table that had its name, too.
     let mut noted = plan();
     noted.source = Arc::new(Table { native: serde_json::json!({"since": "1:700"}), ..(*noted.source).clone() });
-    let mut assembler = Assembler::new(&[noted], place(100), rules(TaskSettings::default()));
+    let mut assembler = Assembler::new(&[noted], Start::at(place(100)), rules(TaskSettings::default()));
     let events = [
         vec![
             statement("BEGIN"),
@@ -386,7 +447,9 @@ fn a_name_that_another_table_takes_is_a_swap() {
 #[test]
 fn a_table_goes_on_under_its_next_name_where_the_settings_say_so() {
     let settings = || TaskSettings { renamed_tables: RenamedTablePolicy::Apply, ..TaskSettings::default() };
-    let of = |renames: &str| told(&mut Assembler::new(&[plan()], place(100), rules(settings())), &[statement(renames)]);
+    let of = |renames: &str| {
+        told(&mut Assembler::new(&[plan()], Start::at(place(100)), rules(settings())), &[statement(renames)])
+    };
     assert_eq!(of("RENAME TABLE t TO u"), ["[it was renamed from shop.t to shop.u] 0@200"]);
     assert_eq!(
         of("ALTER TABLE t ADD c int, RENAME TO other.u"),
@@ -404,7 +467,7 @@ fn what_ends_a_table_shares_the_place_of_the_layouts_that_come_with_it() {
     let table = Table { name: TableName::new("shop", "u"), ..(*other.source).clone() };
     other = TablePlan { id: TableId(1), source: Arc::new(table), ..other };
     let settings = TaskSettings { renamed_tables: RenamedTablePolicy::Apply, ..TaskSettings::default() };
-    let mut assembler = Assembler::new(&[plan(), other], place(100), rules(settings));
+    let mut assembler = Assembler::new(&[plan(), other], Start::at(place(100)), rules(settings));
     let events =
         [statement("BEGIN"), announced(), inserted(0..1), xid(), statement("RENAME TABLE t TO v, u TO w, x TO u")];
     let found = told(&mut assembler, &events);
@@ -431,7 +494,7 @@ fn names_are_compared_as_the_server_does() {
     assert_eq!(told(&mut assembler(), &events), ["0@200"]);
     let mut folding = rules(TaskSettings::default());
     folding.server.folds_names = true;
-    assert_eq!(told(&mut Assembler::new(&[plan()], place(100), folding), &events), ["truncate 1@200"]);
+    assert_eq!(told(&mut Assembler::new(&[plan()], Start::at(place(100)), folding), &events), ["truncate 1@200"]);
 }
 
 #[test]

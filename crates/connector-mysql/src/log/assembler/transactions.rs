@@ -23,19 +23,21 @@ impl Assembler {
         self.open = Some(Open { begin, committed_at, savepoints: Vec::new(), is_given: false });
     }
 
-    pub(super) fn query(&mut self, query: &Query<'_>, begin: Place, at: i64) {
+    pub(super) fn query(&mut self, query: &Query<'_>, begin: Place, at: i64) -> Result<(), Problem> {
         if !std::mem::take(&mut self.is_announced) {
-            self.statement(query, begin, at);
+            self.statement(query, begin, at)?;
         }
-        if self.open.is_none() {
+        if !self.is_open() {
             self.end(at);
         }
+        Ok(())
     }
 
-    fn statement(&mut self, query: &Query<'_>, begin: Place, at: i64) {
+    fn statement(&mut self, query: &Query<'_>, begin: Place, at: i64) -> Result<(), Problem> {
         let told = Told::of(query);
         match Statement::of(&told.text) {
-            Statement::Begin | Statement::XaBegin => self.begin(begin, at),
+            Statement::Begin => self.begin(begin, at),
+            Statement::XaBegin => self.branches.begin(begin),
             Statement::Commit => self.end(at),
             Statement::Rollback => self.roll_back(0, at),
             Statement::Savepoint(name) => {
@@ -53,12 +55,13 @@ impl Assembler {
                 }
             }
             Statement::Release => {}
-            Statement::Xa => {
-                self.end_touched("is prepared (XA), and committed or not later, which is not followed yet");
-                self.end(at);
-            }
+            Statement::XaCommit(name) => self.commit_prepared(name, begin, at)?,
+            Statement::XaRollback(name) => self.forget_prepared(name),
+            // Without its beginning there is nothing of it.
+            Statement::XaEnd(_) | Statement::Xa => {}
             Statement::Defines => self.define(&told),
         }
+        Ok(())
     }
 
     /// Ends every table that the open transaction has written so far.
@@ -104,6 +107,7 @@ impl Assembler {
     /// Invariant: layouts and ends of tables that one statement brings share its place, and the layouts come first, for they
     /// leave the bookmark where it is.
     pub(super) fn end(&mut self, committed_at: i64) {
+        self.numbers.pass();
         let was_given = self.open.take().is_some_and(|open| open.is_given);
         if !self.is_full() {
             self.close(was_given, committed_at);
@@ -118,7 +122,7 @@ impl Assembler {
         let has_layouts = !self.layouts.is_empty() && self.batch.transactions().is_empty();
         // One of which all was given out already has its end to give.
         if was_given || has_layouts || self.batch.is_open() {
-            self.batch.end_transaction(self.place.to_position(), committed_at);
+            self.batch.end_transaction(self.place.to_position(&self.numbers.memo), committed_at);
             self.marked = Some(self.place.offset);
         }
     }

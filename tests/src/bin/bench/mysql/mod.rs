@@ -5,7 +5,8 @@
 //! 3. `follow`: the same changes from here to PostgreSQL and between two PostgreSQL; and from PostgreSQL to here against
 //!    a staged upsert and against single statements.
 //! 4. `copy`: a load between two servers of the kind, against the system's dump piped into its client.
-//! 5. `memory`: what the worker holds of one large transaction.
+//! 5. `replica`: the changes between two servers of the kind, against the system's own replica.
+//! 6. `memory`: what the worker holds of one large transaction.
 //!
 //! Nobody encrypts anything, and everybody comes through loopback as a user without a password.
 
@@ -17,6 +18,7 @@ pub(crate) mod follow;
 pub(crate) mod load;
 pub(crate) mod memory;
 mod orders;
+pub(crate) mod replica;
 mod session;
 
 use std::process::Command;
@@ -41,18 +43,42 @@ pub(crate) trait System: Programs {
     const PLAIN: &str;
     /// Room for what a load writes ahead.
     const REDO: &str;
+    /// Waits for the disk at each commit.
+    const DURABLE: &str = "SET GLOBAL sync_binlog = 1; SET GLOBAL innodb_flush_log_at_trx_commit = 1";
+    const START_COPYING: &str;
+    const STOP_COPYING: &str;
+    /// Has a replica go on from a place of another server's log once it is started.
+    fn copy_from(port: u16, user: &str, file: &str, offset: &str) -> String;
 }
 
 impl System for Unpacked {
     const TITLE: &str = "MySQL";
     const PLAIN: &str = "--ssl-mode=DISABLED";
     const REDO: &str = "--innodb-redo-log-capacity=2G";
+    const START_COPYING: &str = "START REPLICA";
+    const STOP_COPYING: &str = "STOP REPLICA";
+
+    fn copy_from(port: u16, user: &str, file: &str, offset: &str) -> String {
+        format!(
+            "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, SOURCE_USER = '{user}', \
+             SOURCE_LOG_FILE = '{file}', SOURCE_LOG_POS = {offset}, GET_SOURCE_PUBLIC_KEY = 1"
+        )
+    }
 }
 
 impl System for Installed {
     const TITLE: &str = "MariaDB";
     const PLAIN: &str = "--skip-ssl";
     const REDO: &str = "--innodb-log-file-size=2G";
+    const START_COPYING: &str = "START SLAVE";
+    const STOP_COPYING: &str = "STOP SLAVE";
+
+    fn copy_from(port: u16, user: &str, file: &str, offset: &str) -> String {
+        format!(
+            "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, MASTER_USER = '{user}', \
+             MASTER_LOG_FILE = '{file}', MASTER_LOG_POS = {offset}, MASTER_USE_GTID = no"
+        )
+    }
 }
 
 /// A server of the kind; what is durable when is as by default.
@@ -60,7 +86,13 @@ pub(crate) struct Instance<P: System>(Server<P>);
 
 impl<P: System> Instance<P> {
     pub(crate) fn start() -> Result<Self> {
-        let server = Server::start(&["--innodb-buffer-pool-size=1G", "--local-infile=ON", P::REDO])?;
+        Self::start_as(1)
+    }
+
+    /// One of several that copy from each other.
+    pub(crate) fn start_as(number: u32) -> Result<Self> {
+        let number = format!("--server-id={number}");
+        let server = Server::start(&["--innodb-buffer-pool-size=1G", "--local-infile=ON", P::REDO, &number])?;
         server.execute(&format!("CREATE USER {USER}@'127.0.0.1'; GRANT ALL ON *.* TO {USER}@'127.0.0.1'"))?;
         Ok(Self(server))
     }
@@ -102,11 +134,16 @@ impl<P: System> Instance<P> {
         self.0.port()
     }
 
+    /// File and offset at which the log ends.
+    fn log_end(&self) -> Result<(String, String)> {
+        let logs = self.0.rows("SHOW BINARY LOGS")?;
+        let mut last = logs.last().context("the server has no log")?.split('\t').map(str::to_owned);
+        Ok((last.next().unwrap_or_default(), last.next().unwrap_or_default()))
+    }
+
     /// The file of the log that is written now.
     pub(crate) fn last_log(&self) -> Result<String> {
-        let logs = self.0.rows("SHOW BINARY LOGS")?;
-        let last = logs.last().and_then(|line| line.split('\t').next());
-        last.map(str::to_owned).context("the server has no log")
+        self.log_end().map(|(file, _)| file)
     }
 
     /// Where Sling finds a database of it.
