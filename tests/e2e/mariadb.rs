@@ -10,6 +10,7 @@ use crate::mysql_schema as schema;
 use crate::mysql_tables as tables;
 use crate::mysql_target as target;
 use crate::mysql_types as types;
+use crate::{unfit_in_family, unfit_in_postgresql};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_value_is_loaded_as_it_is() {
@@ -236,4 +237,25 @@ async fn a_log_that_was_begun_anew_is_noticed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn prepared_transactions_count_where_they_are_committed() {
     family::prepared_transactions_count_where_they_are_committed::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_that_postgresql_does_not_have_are_altered_and_counted() {
+    unfit_in_postgresql::values_that_postgresql_does_not_have_are_altered_and_counted::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_and_columns_without_null_park_their_tables() {
+    unfit_in_postgresql::keys_and_columns_without_null_park_their_tables::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_that_only_postgresql_has_are_altered_and_counted() {
+    unfit_in_family::values_that_only_postgresql_has_are_altered_and_counted::<Installed>(&["--local-infile=ON"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_that_only_postgresql_has_are_altered_and_counted_in_inserts() {
+    unfit_in_family::values_that_only_postgresql_has_are_altered_and_counted::<Installed>(&["--local-infile=OFF"])
+        .await;
 }

@@ -11,6 +11,7 @@ use crate::mysql_schema as schema;
 use crate::mysql_tables as tables;
 use crate::mysql_target as target;
 use crate::mysql_types as types;
+use crate::{unfit_in_family, unfit_in_postgresql};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "wants MySQL 9: make test-mysql"]
@@ -302,4 +303,22 @@ async fn a_log_that_was_begun_anew_is_noticed() {
 #[ignore = "wants MySQL 9: make test-mysql"]
 async fn prepared_transactions_count_where_they_are_committed() {
     family::prepared_transactions_count_where_they_are_committed::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn values_that_postgresql_does_not_have_are_altered_and_counted() {
+    unfit_in_postgresql::values_that_postgresql_does_not_have_are_altered_and_counted::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn keys_and_columns_without_null_park_their_tables() {
+    unfit_in_postgresql::keys_and_columns_without_null_park_their_tables::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn values_that_only_postgresql_has_are_altered_and_counted() {
+    unfit_in_family::values_that_only_postgresql_has_are_altered_and_counted::<Unpacked>(&["--local-infile=ON"]).await;
 }

@@ -23,7 +23,7 @@ pub(crate) fn target<P: Dialect>(options: &[&str]) -> Server<P> {
     server
 }
 
-async fn endpoint<P: Dialect>(world: &World, name: &str, role: &str, port: u16, user: &str) -> Uuid {
+pub(crate) async fn endpoint<P: Dialect>(world: &World, name: &str, role: &str, port: u16, user: &str) -> Uuid {
     let settings = json!({"host": "127.0.0.1", "port": port, "user": user, "tls_mode": P::TLS});
     world.installation.api.create_endpoint_of("mysql", name, role, &settings, PASSWORD).await.unwrap()
 }
@@ -198,13 +198,14 @@ pub(crate) async fn a_task_that_is_deleted_leaves_nothing_but_the_rows<P: Dialec
     world.status(task, "stopped").await;
     api.delete_task(task).await.unwrap();
     let left = "SELECT (SELECT count(*) FROM wavemark.progress), (SELECT count(*) FROM wavemark.tables), \
-        (SELECT count(*) FROM wavemark.chunks), (SELECT count(*) FROM wavemark.fence WHERE NOT tombstone)";
-    until(|| async { to.rows(left).unwrap() == ["0\t0\t0\t0"] }).await;
+        (SELECT count(*) FROM wavemark.chunks), (SELECT count(*) FROM wavemark.unfit), \
+        (SELECT count(*) FROM wavemark.fence WHERE NOT tombstone)";
+    until(|| async { to.rows(left).unwrap() == ["0\t0\t0\t0\t0"] }).await;
     assert_eq!(to.rows("SELECT count(*) FROM shop.texts").unwrap(), ["4"]);
 }
 
 /// The rows of a PostgreSQL table and of its copy, each by a statement of its own.
-async fn becomes_equal_to_postgresql<P: Dialect>(world: &World, to: &Server<P>, pairs: &[(&str, &str)]) {
+pub(crate) async fn becomes_equal_to_postgresql<P: Dialect>(world: &World, to: &Server<P>, pairs: &[(&str, &str)]) {
     for (from_sql, to_sql) in pairs {
         let rows = world.pair.source_client().await.unwrap().query(*from_sql, &[]).await.unwrap();
         let expected: Vec<String> = rows.iter().map(|row| row.get(0)).collect();

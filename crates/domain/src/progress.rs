@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::state::TableState;
-use crate::{Problem, TableName};
+use crate::{Problem, TableName, UnfitCount};
 
 /// What a task is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +171,9 @@ pub struct TableProgress {
     /// Changes whose row in the target was not as expected, and that the task's policy for conflicts decided about.
     #[serde(default)]
     pub conflicts: u64,
+    /// Values that were written otherwise than they are at the source, by column: as the target keeps count of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfit: Vec<UnfitCount>,
     /// When the source committed its newest applied change (microseconds since 1970).
     pub applied_commit_at: Option<i64>,
     /// Why it is parked.

@@ -11,7 +11,7 @@ use crate::run::Run;
 pub async fn assess(run: &Run) -> Result<Vec<Finding>, Problem> {
     let tables = run.source.tables(&|name| run.mappings.selects(name)).await?;
     let (source, target) = (run.source.as_ref(), run.target.as_ref());
-    let planned = plan::make(tables, &run.mappings, &run.source_engine, source, target, run.task.kind.follows());
+    let planned = plan::make(tables, run.rules(), &run.source_engine, source, target);
     findings(run, &planned).await
 }
 

@@ -80,7 +80,7 @@ impl Definition {
 pub(super) fn existing(plan: &TablePlan, planned: &ColumnPlan, text: &str, server: &Server) -> Result<String, Problem> {
     let name = &planned.target_name;
     let column = &plan.in_target().columns[planned.source];
-    let written = TargetColumn::new(name, column, &planned.encoding, server.dialect);
+    let written = TargetColumn::planned(name, column, planned, server.dialect);
     let written = written.ok_or_else(|| unwritable(plan, name, "its type does not hold it"))?.literal_of(text);
     let written = written.map_err(|unfit| unwritable(plan, name, &unfit.to_string()))?;
     let written = String::from_utf8(written).map_err(|_| unwritable(plan, name, "it is no text"))?;
