@@ -6,7 +6,7 @@ ARGS ?=
 MYSQL_BENCH = mysql=$$(.ci/mysql-9) && sling=$$(.ci/sling) && WAVEMARK_TEST_MYSQL_BIN=$$mysql WAVEMARK_BENCH_SLING=$$sling
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench profile faults sim mutants security fuzz many upgrade workload test-18 test-13 test-mysql fmt lint sqlx sqlx-check openapi openapi-check deny clean
+.PHONY: help demo test bench profile faults sysbench sim mutants security fuzz many upgrade workload test-18 test-13 test-mysql test-mariadb-11 fmt lint sqlx sqlx-check openapi openapi-check deny clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,11 +41,16 @@ profile: ## a flame graph of the worker while it follows, as SVG; KIND=… of th
 	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin bench
 	@$(if $(findstring mysql-,$(KIND)),$(MYSQL_BENCH)) .ci/profile $(KIND) $(ARGS)
 
-faults: ## every kind of harm to running tasks in several worlds at once, then make workload; ARGS=--help (that alone)
+faults: ## every kind of harm to running tasks in several worlds at once, then make workload; ARGS=--help (that alone), --pair …
 	@.ci/install test
 	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin faults
-	@$(TARGET)/release/faults $(ARGS)
+	@$(if $(findstring mysql,$(ARGS)),mysql=$$(.ci/mysql-9) && WAVEMARK_TEST_MYSQL_BIN=$$mysql) $(TARGET)/release/faults $(ARGS)
 	@[ -n "$(ARGS)" ] || $(MAKE) workload
+
+sysbench: ## all writers of sysbench at MariaDB while it is followed; SECONDS=… how long (60)
+	@.ci/install test
+	cargo build --workspace --locked --bins
+	WAVEMARK_SYSBENCH_SECONDS=$(or $(SECONDS),60) cargo test --workspace --locked --test e2e -- sysbench
 
 sim: ## the engine on simulated systems, 100,000 seeds on every core; SEEDS=… how many, FIRST=… with which to begin
 	WAVEMARK_SIM_SEEDS=$(or $(SEEDS),100000) WAVEMARK_SIM_FIRST=$(or $(FIRST),1) \
@@ -77,6 +82,12 @@ test-mysql: ## the tests of MySQL, on version 9 from Debian's unstable packages 
 	cargo build --workspace --locked --bins
 	bin=$$(.ci/mysql-9) && WAVEMARK_TEST_MYSQL_BIN=$$bin cargo test --locked --no-fail-fast \
 		--package wavemark-tests --package wavemark-connector-mysql --test e2e --lib -- --ignored mysql:: $(ARGS)
+
+test-mariadb-11: ## the tests of MariaDB, on version 11 from Debian's unstable packages (wants patchelf); ARGS=… to the programs
+	@.ci/install test
+	cargo build --workspace --locked --bins
+	bin=$$(.ci/mariadb-11) && WAVEMARK_TEST_MARIADB_BIN=$$bin cargo test --locked --no-fail-fast --workspace \
+		--test e2e -- --include-ignored mariadb $(ARGS)
 
 upgrade: ## the program before this one with this one, server and workers in turn; PREVIOUS=… another commit
 	@.ci/install test

@@ -8,6 +8,7 @@ use wavemark_tests::bank::{self, Watch};
 use wavemark_tests::cluster::{Authority, Cluster, Mode, Options};
 use wavemark_tests::order::{self, Look, Order};
 use wavemark_tests::shop::{self, Pace, Size, Writers};
+use wavemark_tests::system::Session;
 use wavemark_tests::{compare, signal};
 
 /// A source with a small shop, and an exact copy of it made by PostgreSQL's own programs.
@@ -133,7 +134,7 @@ async fn writers_come_back_after_their_server_was_killed() {
     writers.stop().await.unwrap();
     let counts = writers.counts();
     assert!(counts.reconnects >= 2 && counts.transactions >= before + 50, "{counts:?}");
-    let violations = bank::look_once(&source.connect("postgres").await.unwrap(), true).await.unwrap();
+    let violations = bank::look_once(&mut source.connect("postgres").await.unwrap().into(), true).await.unwrap();
     assert_eq!(violations, Vec::<String>::new());
 }
 
@@ -145,12 +146,12 @@ async fn the_bank_notices_a_torn_transfer_and_a_gap() {
     let sql = "update shop.accounts set balance = balance - 1, moves = moves + 1 where id = 1;
         insert into shop.hist (client, n, kind, ops, checksum) values ('x', 1, '', '{}', ''), ('x', 3, '', '{}', '')";
     client.batch_execute(sql).await.unwrap();
-    let violations = bank::look_once(&client, true).await.unwrap();
+    let violations = bank::look_once(&mut client.into(), true).await.unwrap();
     assert_eq!(
         violations,
         [
-            "1000 accounts hold Some(999999999) instead of 1000000000",
-            "0 transfers made Some(1) moves of accounts",
+            "Some(1000) accounts hold Some(999999999) instead of 1000000000",
+            "Some(0) transfers made Some(1) moves of accounts",
             "writer x has a gap",
         ]
     );
@@ -181,17 +182,19 @@ async fn the_order_of_the_source_tells_what_a_bookmark_must_show() {
     let sql = "insert into shop.hist (seq, client, n, kind, ops, checksum)
         select seq, seq::text, 1, '', '{}', '' from unnest($1::bigint[]) seq";
     copy.execute(sql, &[&seqs]).await.unwrap();
-    assert_eq!(order::look(&copy, task).await.unwrap(), None, "there is no bookmark");
+    let mut looks: Session = target.connect("postgres").await.unwrap().into();
+    assert_eq!(order::look(&mut looks, task).await.unwrap(), None, "there is no bookmark");
     let end: String = source.query_one("select pg_current_wal_insert_lsn()::text", &[]).await.unwrap().get(0);
     copy.execute("insert into wavemark.progress values ($1, 1, $2)", &[&task, &end]).await.unwrap();
 
-    let whole = order::look(&copy, task).await.unwrap().unwrap();
-    assert_eq!(order.judge_all(&source, vec![whole], patience).await.unwrap(), Vec::<String>::new());
+    let mut source: Session = source.into();
+    let whole = order::look(&mut looks, task).await.unwrap().unwrap();
+    assert_eq!(order.judge_all(&mut source, vec![whole], patience).await.unwrap(), Vec::<String>::new());
     let lost = seqs[seqs.len() / 2];
     copy.execute("delete from shop.hist where seq = $1", &[&lost]).await.unwrap();
-    let torn = order::look(&copy, task).await.unwrap().unwrap();
+    let torn = order::look(&mut looks, task).await.unwrap().unwrap();
     let early = Look { bookmark: 1, ..whole };
-    let violations = order.judge_all(&source, vec![torn, early], patience).await.unwrap();
+    let violations = order.judge_all(&mut source, vec![torn, early], patience).await.unwrap();
     assert_eq!(violations.len(), 2, "{violations:?}");
     assert!(violations[0].contains("no prefix of the source's order"), "{violations:?}");
     assert!(violations[1].contains("where 0 must be"), "{violations:?}");

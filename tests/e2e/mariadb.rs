@@ -1,12 +1,19 @@
 //! MariaDB as a source and as a target; what the tests do stands in `mysql_family` and its neighbours.
 
 use wavemark_tests::mariadb::Installed;
+use wavemark_tests::system::Kind;
 
 use crate::mysql_charsets as charsets;
 use crate::mysql_failover as failover;
 use crate::mysql_family as family;
 use crate::mysql_log as log;
+use crate::faults;
+use crate::mysql_begin as begin;
+use crate::mysql_failover as failover;
+use crate::mysql_family as family;
+use crate::mysql_logins as logins;
 use crate::mysql_schema as schema;
+use crate::mysql_sysbench as sysbench;
 use crate::mysql_tables as tables;
 use crate::mysql_target as target;
 use crate::mysql_types as types;
@@ -217,6 +224,60 @@ async fn an_encrypted_log_is_followed() {
         server.rows("SHOW BINLOG EVENTS").unwrap().iter().any(|event| event.contains("Start_encryption"))
     })
     .await;
+async fn writers_are_stopped_by_who_may_flush() {
+    begin::writers_are_stopped_by_who_may_flush::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_of_the_tables_are_stopped_by_who_may_lock_them() {
+    begin::writers_of_the_tables_are_stopped_by_who_may_lock_them::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_lock_nothing_begins_where_the_snapshot_stands() {
+    begin::who_may_lock_nothing_begins_where_the_snapshot_stands::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_is_checked_by_authority_and_host() {
+    logins::a_certificate_is_checked_by_authority_and_host::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants a plugin that is in the folder of make test-mariadb-11"]
+async fn a_password_is_proved_by_ed25519() {
+    logins::a_password_is_proved_by_ed25519().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants a plugin that is in the folder of make test-mariadb-11"]
+async fn a_password_itself_goes_only_to_a_server_whose_certificate_was_checked() {
+    logins::a_password_itself_goes_only_to_a_server_whose_certificate_was_checked().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_dies_in_its_load_or_has_lost_its_log_is_survived() {
+    faults::a_source_that_dies_in_its_load_or_has_lost_its_log_is_survived(Kind::Mariadb).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deadlocks_and_commits_that_are_cut_off_are_survived() {
+    faults::deadlocks_and_commits_that_are_cut_off_are_survived(Kind::Mariadb).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_writers_of_sysbench_are_followed_to_postgresql() {
+    sysbench::all_writers_of_sysbench_are_followed_to_postgresql::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_writers_of_sysbench_are_followed_to_one_of_its_kind() {
+    sysbench::all_writers_of_sysbench_are_followed_to_one_of_its_kind::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_is_loaded_again() {
+    target::a_task_is_loaded_again::<Installed>().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -185,6 +185,31 @@ pub(crate) async fn large_transactions_go_by_sets<P: Dialect>() {
             becomes_equal(&from, &to, &[rows, "SELECT * FROM shop.emptied ORDER BY id"]).await;
         }
         no_table_is_parked(&world, task).await;
+        // A set that the server refuses for its form would come all the same, row by row.
+        let said = world.installation.workers[0].log_end(1_000);
+        assert!(!said.contains("a wave is divided"), "{said}");
+    }
+}
+
+/// Everything of a task is loaded again: a load of its own, which takes nothing of the one before for done.
+pub(crate) async fn a_task_is_loaded_again<P: Dialect>() {
+    let (from, to) = (source::<P>(&[], VALUES), target::<P>(&["--local-infile=ON"]));
+    // One that the target has already, and whose rows are not the task's.
+    to.execute("CREATE DATABASE shop; CREATE TABLE shop.hollow (a int, b int, PRIMARY KEY (b, a))").unwrap();
+    let world = World::start().await;
+    let task = from_its_kind(&world, &from, &to, &json!({})).await;
+    world.live(task).await;
+    let rows: Vec<&str> = WRITTEN.iter().map(|(_, sql, _)| *sql).collect();
+    for _ in 0..2 {
+        world.installation.api.act(task, "stop").await.unwrap();
+        world.status(task, "stopped").await;
+        from.execute("DELETE FROM shop.texts WHERE id = 2; INSERT INTO shop.keyless VALUES (7, 'more')").unwrap();
+        world.installation.api.act(task, "reload").await.unwrap();
+        world.status(task, "running").await;
+        becomes_equal(&from, &to, &rows).await;
+        from.execute("INSERT INTO shop.keyless VALUES (8, 'behind')").unwrap();
+        becomes_equal(&from, &to, &rows).await;
+        no_table_is_parked(&world, task).await;
     }
 }
 

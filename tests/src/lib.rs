@@ -18,3 +18,5 @@ pub mod process;
 pub mod proxy;
 pub mod shop;
 pub mod signal;
+pub mod system;
+pub mod trade;

@@ -105,15 +105,32 @@ impl<P: Programs> Server<P> {
         self.by_loopback(self.programs.tool(name), user)
     }
 
+    /// Its client, for root by the server's socket.
+    pub fn root(&self) -> Command {
+        let mut client = self.programs.client();
+        client.args(["--default-character-set=utf8mb4", "--user=root"]);
+        client.arg(format!("--socket={}", socket(self.folder.path())));
+        client
+    }
+
+    /// The program that writes what is in files of the log.
+    pub fn log_reader(&self) -> Command {
+        self.programs.tool("binlog")
+    }
+
+    /// The data folder, where the log's files are, `bin.000001` the first.
+    pub fn data(&self) -> PathBuf {
+        data(self.folder.path())
+    }
+
     fn by_loopback(&self, mut command: Command, user: &str) -> Command {
         command.args(["--host=127.0.0.1", &format!("--port={}", self.port), &format!("--user={user}")]);
         command
     }
 
     fn ask(&self, sql: &str) -> Result<String> {
-        let mut client = self.programs.client();
-        client.args(["--batch", "--raw", "--skip-column-names", "--default-character-set=utf8mb4", "--user=root"]);
-        client.arg(format!("--socket={}", socket(self.folder.path())));
+        let mut client = self.root();
+        client.args(["--batch", "--raw", "--skip-column-names"]);
         client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut client = client.spawn().with_context(|| starting::<P>(&client))?;
         client.stdin.take().context("a client has an input")?.write_all(sql.as_bytes())?;

@@ -40,21 +40,10 @@ impl Pair {
     /// One does not start.
     pub async fn start_with(source: Options<'_>, target: Options<'_>) -> Result<Self> {
         let source = Cluster::start("source", &sized(source))?;
+        make_source(&source).await?;
         let target = Cluster::start("target", &sized(target))?;
-        let pair = Self { source, target };
-        pair.make_roles().await?;
-        Ok(pair)
-    }
-
-    async fn make_roles(&self) -> Result<()> {
-        let role = |name: &str, rights: &str, cluster: &Cluster| {
-            format!("create role {name} login {rights} password '{}'", cluster.password())
-        };
-        let replicator = role(SOURCE, "replication", &self.source);
-        self.source.execute("postgres", &[&replicator, &format!("create database {SOURCE} owner {SOURCE}")]).await?;
-        let writer = role(TARGET, "", &self.target);
-        let may = format!("grant set on parameter session_replication_role to {TARGET}");
-        self.target.execute("postgres", &[&writer, &format!("create database {TARGET} owner {TARGET}"), &may]).await
+        make_target(&target).await?;
+        Ok(Self { source, target })
     }
 
     /// How the source's owner connects.
@@ -138,6 +127,39 @@ impl Pair {
         }
         Ok(())
     }
+}
+
+/// Starts a source alone, with its database and owner.
+///
+/// # Errors
+/// It does not start.
+pub(crate) async fn start_source() -> Result<Cluster> {
+    let source = Cluster::start("source", &sized(Options::source()))?;
+    make_source(&source).await.map(|()| source)
+}
+
+/// Starts a target alone, with its database and owner.
+///
+/// # Errors
+/// It does not start.
+pub(crate) async fn start_target() -> Result<Cluster> {
+    let target = Cluster::start("target", &sized(Options::default()))?;
+    make_target(&target).await.map(|()| target)
+}
+
+async fn make_source(cluster: &Cluster) -> Result<()> {
+    let replicator = role(SOURCE, "replication", cluster);
+    cluster.execute("postgres", &[&replicator, &format!("create database {SOURCE} owner {SOURCE}")]).await
+}
+
+async fn make_target(cluster: &Cluster) -> Result<()> {
+    let writer = role(TARGET, "", cluster);
+    let may = format!("grant set on parameter session_replication_role to {TARGET}");
+    cluster.execute("postgres", &[&writer, &format!("create database {TARGET} owner {TARGET}"), &may]).await
+}
+
+fn role(name: &str, rights: &str, cluster: &Cluster) -> String {
+    format!("create role {name} login {rights} password '{}'", cluster.password())
 }
 
 /// An endpoint's settings for a cluster of ours.

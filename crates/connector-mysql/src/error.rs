@@ -33,7 +33,9 @@ fn kind(cause: &WireError) -> (Fault, &'static str) {
         WireError::Closed | WireError::Io(_) | WireError::Unfinished => (Fault::Transient, "connection-lost"),
         WireError::TooLarge { .. } => (Fault::Data, "row-too-large"),
         WireError::Tls { .. } | WireError::TlsNotOffered => (Fault::Settings, "tls-failed"),
-        WireError::PasswordInTheOpen | WireError::UnknownLogin(_) => (Fault::Settings, "login-refused"),
+        WireError::PasswordInTheOpen | WireError::PasswordToAnybody | WireError::UnknownLogin(_) => {
+            (Fault::Settings, "login-refused")
+        }
         WireError::Protocol(_) | WireError::Malformed(_) => (Fault::Internal, "protocol"),
         WireError::Server { code, state, .. } => server(*code, state),
     }
@@ -71,6 +73,9 @@ fn advice(cause: &WireError) -> Option<&'static str> {
         }
         WireError::TooLarge { .. } => "Raise max_allowed_packet at the server; then reload the table.",
         WireError::PasswordInTheOpen => "Set tls_mode to require or stronger: the password is then sent encrypted.",
+        WireError::PasswordToAnybody => {
+            "Set tls_mode to verify-full, and tls_ca to the authority of the server's certificate."
+        }
         WireError::UnknownLogin(_) => {
             "Give the user another authentication plugin: caching_sha2_password, mysql_native_password or ed25519."
         }

@@ -73,7 +73,15 @@ impl Authority {
     /// # Errors
     /// openssl fails.
     pub fn server(&self) -> Result<(String, String)> {
-        self.sign("server", &format!("subjectAltName={LOOPBACK}"), Validity::Now)?;
+        self.server_for(LOOPBACK)
+    }
+
+    /// The same for other names (`DNS:…,IP:…`).
+    ///
+    /// # Errors
+    /// openssl fails.
+    pub fn server_for(&self, names: &str) -> Result<(String, String)> {
+        self.sign("server", &format!("subjectAltName={names}"), Validity::Now)?;
         Ok((self.read("server.crt")?, self.read("server.key")?))
     }
 

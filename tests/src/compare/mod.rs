@@ -7,6 +7,7 @@
 
 pub mod catalog;
 mod rows;
+pub mod texts;
 
 use std::fmt;
 

@@ -68,9 +68,14 @@ pub struct Keys {
 
 impl Keys {
     fn add(&mut self, row: &Row) {
+        self.note(&row.key);
+    }
+
+    /// Counts one row by its key.
+    pub(super) fn note(&mut self, key: &str) {
         self.count += 1;
         if self.first.len() < SHOWN {
-            self.first.push(row.key.clone());
+            self.first.push(key.to_owned());
         }
     }
 }

@@ -105,17 +105,20 @@ impl Arena {
     /// writers touched meanwhile.
     async fn interrupt_load(&mut self, worker: usize) -> Result<()> {
         // Tables of some chunks that the writers change all the time.
-        let sql = "select exists (select from wavemark.chunks where task = $1
-            and source_table in ('documents', 'order_lines', 'customers', 'orders')
-            group by source_table having count(done_at) between 1 and count(*) - 1)";
-        let target = self.pair.target_client().await?;
+        let sql = format!(
+            "select 1 from wavemark.chunks where task = '{}' \
+             and source_table in ('documents', 'order_lines', 'customers', 'orders') \
+             group by source_table having count(done_at) between 1 and count(*) - 1",
+            self.task
+        );
+        let mut target = self.target.session().await?;
         let end = Instant::now() + PASSED;
-        while !target.query_one(sql, &[&self.task]).await?.get::<_, bool>(0) {
+        while target.rows(&sql).await?.is_empty() {
             ensure!(Instant::now() < end, "no table was loaded in part in {PASSED:?}");
             tokio::time::sleep(Duration::from_millis(3)).await;
         }
         self.installation.workers[worker].kill()?;
-        let half: bool = target.query_one(sql, &[&self.task]).await?.get(0);
+        let half = !target.rows(&sql).await?.is_empty();
         ensure!(half, "the last chunks were loaded before the worker was dead: the shop is too small for this fault");
         self.installation.workers[worker].start()
     }

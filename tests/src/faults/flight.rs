@@ -2,13 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
-use tokio_postgres::Client;
+use anyhow::{Result, bail};
 use uuid::Uuid;
 
 use super::{Arena, Phase};
-use crate::api::lsn;
-use crate::pair::SOURCE;
+use crate::system::{Session, System, place};
 
 /// The lag of a task that is well.
 const LAG: Duration = Duration::from_secs(2);
@@ -58,26 +56,46 @@ impl State {
 }
 
 /// Reads the state.
-pub(super) async fn state(target: &Client, task: Uuid) -> Result<State> {
-    let sql = "select
-        coalesce((select epoch from wavemark.fence where task = $1), 0),
-        coalesce((select max(wave) from wavemark.progress where task = $1), 0),
-        coalesce((select epoch from wavemark.progress where task = $1 order by wave desc limit 1), 0),
-        (select count(*) from wavemark.chunks where task = $1),
-        (select count(done_at) from wavemark.chunks where task = $1),
-        (select count(*) from pg_stat_activity
-         where application_name like 'wavemark %' and backend_xid is not null and state <> 'idle'),
-        (select position_text from wavemark.progress where task = $1 order by wave desc limit 1)";
-    let row = target.query_one(sql, &[&task]).await?;
+pub(super) async fn state(target: &System, session: &mut Session, task: Uuid) -> Result<State> {
+    let sql = format!(
+        "select coalesce((select epoch from wavemark.fence where task = '{task}'), 0), \
+         coalesce((select max(wave) from wavemark.progress where task = '{task}'), 0), \
+         coalesce((select epoch from wavemark.progress where task = '{task}' order by wave desc limit 1), 0), \
+         (select count(*) from wavemark.chunks where task = '{task}'), \
+         (select count(done_at) from wavemark.chunks where task = '{task}'), \
+         (select position_text from wavemark.progress where task = '{task}' order by wave desc limit 1)"
+    );
+    let row = session.row(&sql).await?;
+    let number = |at: usize| row.get(at).and_then(|text| text.parse().ok()).unwrap_or(0);
     Ok(State {
-        epoch: row.get(0),
-        wave: row.get(1),
-        wave_epoch: row.get(2),
-        chunks: row.get(3),
-        chunks_done: row.get(4),
-        open: row.get(5),
-        bookmark: row.get::<_, Option<&str>>(6).and_then(lsn).unwrap_or(0),
+        epoch: number(0),
+        wave: number(1),
+        wave_epoch: number(2),
+        chunks: number(3),
+        chunks_done: number(4),
+        bookmark: row.get(5).and_then(|text| place(text)).unwrap_or(0),
+        open: open(target, session).await?,
     })
+}
+
+/// Transactions of workers that are open and have written.
+async fn open(target: &System, session: &mut Session) -> Result<i64> {
+    if !target.kind().is_family() {
+        let sql = "select count(*) from pg_stat_activity \
+            where application_name like 'wavemark %' and backend_xid is not null and state <> 'idle'";
+        return session.number(sql).await;
+    }
+    let all = transactions(target, session).await?;
+    Ok(all.iter().filter(|one| one.contains("undo log entries")).count().try_into()?)
+}
+
+/// What the server's status says of each transaction of a worker. The tables that say it are renewed only when nobody has looked for a
+/// tenth of a second.
+pub(super) async fn transactions(target: &System, session: &mut Session) -> Result<Vec<String>> {
+    let status = session.rows("SHOW ENGINE INNODB STATUS").await?.join("");
+    let user = format!(" {} ", target.user());
+    let all = status.split("---TRANSACTION ").skip(1);
+    Ok(all.filter(|one| one.contains("ACTIVE") && one.contains(&user)).map(str::to_owned).collect())
 }
 
 impl Arena {
@@ -99,14 +117,14 @@ impl Arena {
         done: impl Fn(&State) -> bool,
     ) -> Result<State> {
         let end = Instant::now() + limit;
-        let mut client = None;
+        let mut session = None;
         loop {
-            if client.as_ref().is_none_or(Client::is_closed) {
-                client = self.pair.target_client().await.ok();
+            if session.as_ref().is_none_or(Session::is_lost) {
+                session = self.target.back_door().open().await.ok();
             }
             // Before the first load the target has no such tables.
-            let now = match &client {
-                Some(client) => state(client, self.task).await.ok(),
+            let now = match &mut session {
+                Some(session) => state(&self.target, session, self.task).await.ok(),
                 None => None,
             };
             if let Some(now) = now.filter(&done) {
@@ -129,11 +147,9 @@ impl Arena {
 
     /// Waits until the target is again at most [`LAG`] behind the source.
     pub(super) async fn caught_up(&self, limit: Duration) -> Result<()> {
-        let source = self.pair.source.connect(SOURCE).await?;
         let end = Instant::now() + limit;
         loop {
-            let row = source.query_one("select pg_current_wal_insert_lsn()::text", &[]).await?;
-            let now = lsn(row.get(0)).context("the source's position is unreadable")?;
+            let now = self.source.end().await?;
             let reached = self.until_target("the source's end", LAG, |state| state.bookmark >= now).await;
             match reached {
                 Ok(_) => return Ok(()),
@@ -147,8 +163,8 @@ impl Arena {
 
     /// Whether it still is, a moment after the worker was frozen: a commit under way would have ended by then.
     pub(super) async fn still_in_flight(&self, phase: Phase) -> Result<Option<State>> {
-        let target = self.pair.target_client().await?;
+        let mut session = self.target.back_door().open().await?;
         tokio::time::sleep(Duration::from_millis(30)).await;
-        Ok(Some(state(&target, self.task).await?).filter(|now| now.is_in_flight(phase)))
+        Ok(Some(state(&self.target, &mut session, self.task).await?).filter(|now| now.is_in_flight(phase)))
     }
 }

@@ -1,7 +1,7 @@
 //! Cycles of faults on a running task: something is done to it while a wave or a chunk is in flight, the task must go
 //! on, and the target is watched all the while.
 //!
-//! 1. [`Arena::start`] makes two workers, a shop with writers, and a task that is live. Proxies stand between the
+//! 1. [`Arena::start`] makes a pair of systems, two workers, a shop with writers, and a task that is live. Proxies stand between the
 //!    workers and source and target, and between the server and its metadata.
 //! 2. [`Arena::cycle`] waits until something is in flight ([`flight`]), strikes ([`process`], [`network`], [`crash`],
 //!    [`others`]), heals, and waits until the task goes on.
@@ -9,17 +9,20 @@
 //!    was read independently ([`crate::order`]), and compares all tables row by row.
 
 mod crash;
+mod deadlock;
 mod flight;
 mod network;
 mod others;
 mod process;
+mod purge;
+mod scene;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use serde_json::json;
@@ -27,12 +30,14 @@ use uuid::Uuid;
 
 use crate::api::Table;
 use crate::bank::Watch;
-use crate::compare::{self, Report};
+use crate::compare::Report;
 use crate::installation::Installation;
 use crate::order::{self, Look, Order};
-use crate::pair::{self, Pair, SOURCE};
+use crate::pair;
 use crate::proxy::Proxy;
-use crate::shop::{self, Pace, Size, Writers};
+use crate::shop::{self, Pace, Size};
+use crate::system::{System, Ways};
+use scene::Writers;
 
 pub use crash::points;
 pub use flight::State;
@@ -58,6 +63,8 @@ pub enum Fault {
     Deadlock,
     /// The target is stopped at once while a wave's COMMIT runs, and comes back.
     StopInCommit,
+    /// The source's log is removed beyond the bookmark while the task stands: the position is lost, and a reload mends it.
+    PurgedLog,
 }
 
 /// What is done to a process.
@@ -88,7 +95,7 @@ impl Fault {
         match self {
             Self::Process(_, phase) => phase,
             Self::Crash(point) => crash::life(point).phase(),
-            Self::Network(_) | Self::Deadlock | Self::StopInCommit => Phase::Following,
+            Self::Network(_) | Self::Deadlock | Self::StopInCommit | Self::PurgedLog => Phase::Following,
         }
     }
 }
@@ -107,6 +114,7 @@ impl fmt::Display for Fault {
             Self::Crash(point) => f.pad(&format!("crash at {point}")),
             Self::Deadlock => f.pad("deadlock at the target"),
             Self::StopInCommit => f.pad("target stopped in COMMIT"),
+            Self::PurgedLog => f.pad("log of the source purged"),
         }
     }
 }
@@ -173,7 +181,8 @@ pub struct Arena {
     installation: Installation,
     links: Links,
     order: Arc<Order>,
-    pair: Pair,
+    source: System,
+    target: System,
     task: Uuid,
     random: StdRng,
     looks: u64,
@@ -189,29 +198,33 @@ impl Arena {
     ///
     /// # Errors
     /// Something does not start, or the first load does not end.
-    pub async fn start(size: Size, pace: Pace) -> Result<Self> {
-        let pair = Pair::start().await?;
+    pub async fn start(ways: Ways, size: Size, pace: Pace) -> Result<Self> {
+        let (source, target) = (System::source(ways.from).await?, System::target(ways.to).await?);
         let mut installation = Installation::start_with_metadata_link().await?;
-        shop::fill(&pair.source_client().await?, size).await?;
-        let order = Arc::new(Order::start(&pair.source, SOURCE).await?);
-        let (source, target) = (Proxy::start(pair.source.port()).await?, Proxy::start(pair.target.port()).await?);
+        scene::fill(&source, &target, size).await?;
+        let order = Arc::new(Order::of(&source).await?);
+        let links = Links { source: Proxy::start(source.port()).await?, target: Proxy::start(target.port()).await? };
         installation.add_worker()?;
         installation.add_worker()?;
-        let endpoints = pair.make_endpoints_by(&installation.api, source.port(), target.port()).await?;
+        let api = &installation.api;
+        let endpoints = (
+            source.endpoint(api, "The shop", "source", links.source.port()).await?,
+            target.endpoint(api, "The copy", "target", links.target.port()).await?,
+        );
         let rules = pair::whole_schema(shop::SCHEMA);
         let settings = json!({"chunk_mib": 1, "load_parallelism": 2});
-        let task =
-            installation.api.create_task("Under fire", "full-load-and-cdc", endpoints, &rules, &settings).await?;
-        let mut writers = Writers::new(pair.source_config(), size);
+        let task = api.create_task("Under fire", "full-load-and-cdc", endpoints, &rules, &settings).await?;
+        let mut writers = Writers::of(&source, &target, size);
         writers.start(pace);
         installation.api.act(task, "start").await?;
         let mut arena = Self {
             writers,
             watch: None,
             installation,
-            links: Links { source, target },
+            links,
             order,
-            pair,
+            source,
+            target,
             task,
             random: StdRng::seed_from_u64(pace.seed),
             looks: 0,
@@ -232,7 +245,10 @@ impl Arena {
     pub async fn cycle(&mut self, fault: Fault) -> Result<Cycle> {
         let survived = self.survive(fault).await;
         let phase = fault.phase();
-        survived.with_context(|| format!("{fault} while {phase:?}; the logs end:\n{}", self.installation.log_ends(15)))
+        survived.with_context(|| {
+            let writers = self.writers.failure().map(|failure| format!("; {failure}")).unwrap_or_default();
+            format!("{fault} while {phase:?}{writers}; the logs end:\n{}", self.installation.log_ends(15))
+        })
     }
 
     async fn survive(&mut self, fault: Fault) -> Result<Cycle> {
@@ -242,6 +258,7 @@ impl Arena {
             Fault::Crash(point) => self.crash(point).await?,
             Fault::Deadlock => self.deadlock().await?,
             Fault::StopInCommit => self.stop_in_commit().await?,
+            Fault::PurgedLog => self.purged_log().await?,
         };
         self.note_epochs().await?;
         self.installation.all_running()?;
@@ -254,27 +271,46 @@ impl Arena {
     /// The target does not get everything within a minute, or a comparison can't be made.
     pub async fn finish(mut self) -> Result<Outcome> {
         self.writers.stop().await?;
-        let drained = self.pair.drain(&self.installation.api, self.task, RECOVERY).await;
+        let drained = self.drained().await;
         drained.with_context(|| format!("the logs end:\n{}", self.installation.log_ends(15)))?;
         self.rest_the_watch().await?;
         self.note_epochs().await?;
         self.note_slots().await?;
-        let (source, target) = (self.pair.source_client().await?, self.pair.target_client().await?);
         // The last look of all is one at rest.
-        self.unordered.extend(order::look(&target, self.task).await?);
+        self.unordered.extend(order::look(&mut self.target.session().await?, self.task).await?);
         let looks = std::mem::take(&mut self.unordered);
         self.ordered += looks.len() as u64;
-        self.violations.extend(self.order.judge_all(&source, looks, RECOVERY).await?);
-        let pairs = compare::pairs(&source, shop::SCHEMA, shop::SCHEMA).await?;
-        let report = compare::all(&source, &target, &pairs).await?;
+        let mut source = self.source.session().await?;
+        self.violations.extend(self.order.judge_all(&mut source, looks, RECOVERY).await?);
+        let report = scene::compare(&self.source, &self.target).await?;
         let transactions = self.writers.counts().transactions;
         let Self { looks, ordered, fired, violations, .. } = self;
         Ok(Outcome { report, looks, ordered, fired, violations, transactions })
     }
 
+    /// Waits until the target has everything of a source that nobody else writes to, as the bookmark says and as a last row
+    /// shows.
+    async fn drained(&self) -> Result<()> {
+        let end = self.source.end().await?;
+        // A transaction behind that place, so that there is something to wait for.
+        let last = format!("drain-{}", Uuid::new_v4());
+        self.source.session().await?.rows(&scene::last_row(&self.source, &self.target, &last)).await?;
+        self.until_target("everything of the source", RECOVERY, |now| now.bookmark >= end).await?;
+        let sql = format!("select 1 from shop.hist where client = '{last}'");
+        let (mut target, deadline) = (self.target.session().await?, Instant::now() + RECOVERY);
+        while target.rows(&sql).await?.is_empty() {
+            ensure!(
+                Instant::now() < deadline,
+                "the bookmark is past the source's end, and its last row is not in the target"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
     fn watch_the_bank(&mut self) {
         let order = Arc::clone(&self.order);
-        self.watch = Some(Watch::start_with_order(self.pair.target_config(), LOOK_EVERY, self.task, order));
+        self.watch = Some(Watch::start_with_order(self.target.door(), LOOK_EVERY, self.task, order));
     }
 
     async fn rest_the_watch(&mut self) -> Result<()> {
@@ -336,21 +372,25 @@ impl Arena {
 
     /// No wave of an older epoch may come after one of a newer epoch.
     async fn note_epochs(&mut self) -> Result<()> {
-        let sql = "select count(*) from (select epoch < lag(epoch) over (order by wave) as back
-                   from wavemark.progress where task = $1) p where back";
-        let target = self.pair.target_client().await?;
-        let back: i64 = target.query_one(sql, &[&self.task]).await?.get(0);
+        let sql = format!(
+            "select count(*) from (select case when epoch < lag(epoch) over (order by wave) then 1 else 0 end as back \
+             from wavemark.progress where task = '{}') p where back = 1",
+            self.task
+        );
+        let back = self.target.session().await?.number(&sql).await?;
         if back > 0 {
             self.violations.push(format!("{back} waves of an older epoch follow one of a newer epoch"));
         }
         Ok(())
     }
 
-    /// The source must hold the one slot of the task, beside the one of the order, and no leftover of a load.
+    /// A source of PostgreSQL must hold the one slot of the task, beside the one of the order, and no leftover of a load.
     async fn note_slots(&mut self) -> Result<()> {
-        let source = self.pair.source.connect(SOURCE).await?;
-        let sql = "select count(*) from pg_replication_slots where slot_name <> $1";
-        let slots: i64 = source.query_one(sql, &[&order::NAME]).await?.get(0);
+        if self.source.kind().is_family() {
+            return Ok(());
+        }
+        let sql = format!("select count(*) from pg_replication_slots where slot_name <> '{}'", order::NAME);
+        let slots = self.source.session().await?.number(&sql).await?;
         if slots != 1 {
             self.violations.push(format!("the source has {slots} slots for one task"));
         }

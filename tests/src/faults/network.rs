@@ -172,15 +172,19 @@ impl Arena {
         Ok(format!("{} waves meanwhile", after.wave - before.wave))
     }
 
-    /// Source and target end the sessions whose client vanished in the hole: a part of a task has one session each.
+    /// PostgreSQL ends the sessions whose client vanished in the hole: a part of a task has one session each. At the others
+    /// nothing tells what part a session has.
     async fn no_session_is_left_over(&self) -> Result<()> {
         let sql = "select coalesce(string_agg(application_name, ', '), '') from (select application_name
             from pg_stat_activity where application_name like 'wavemark %' group by 1 having count(*) > 1) twice";
         let end = Instant::now() + RECOVERY;
-        for (place, cluster) in [("source", &self.pair.source), ("target", &self.pair.target)] {
-            let client = cluster.connect("postgres").await?;
+        for (place, system) in [("source", &self.source), ("target", &self.target)] {
+            if system.kind().is_family() {
+                continue;
+            }
+            let mut session = system.back_door().open().await?;
             loop {
-                let twice: String = client.query_one(sql, &[]).await?.get(0);
+                let twice = session.row(sql).await?.remove(0);
                 if twice.is_empty() {
                     break;
                 }

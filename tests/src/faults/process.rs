@@ -51,8 +51,8 @@ impl Arena {
             Strike::KillWorker => self.installation.workers[place].kill()?,
             Strike::FreezeWorker => {}
             Strike::KillServer => self.installation.server.kill()?,
-            Strike::KillSource => self.pair.source.kill()?,
-            Strike::KillTarget => self.pair.target.kill()?,
+            Strike::KillSource => self.source.kill()?,
+            Strike::KillTarget => self.target.kill()?,
         }
         Ok(Struck { at, before, in_flight: before.in_words(phase), place })
     }
@@ -87,8 +87,8 @@ impl Arena {
             Strike::KillServer => self.server_back(struck).await.map(|()| None),
             Strike::KillSource | Strike::KillTarget => {
                 self.pause(0..3_000).await;
-                let cluster = if strike == Strike::KillSource { &self.pair.source } else { &self.pair.target };
-                cluster.restart()?;
+                let system = if strike == Strike::KillSource { &mut self.source } else { &mut self.target };
+                system.restart()?;
                 Ok(None)
             }
         }

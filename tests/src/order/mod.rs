@@ -1,11 +1,12 @@
-//! The order of the source's commits, read by `pg_recvlogical` and by nothing of ours, and what it says of a look at
-//! the target.
+//! The order of the source's commits, read by the system's own program (`pg_recvlogical`, `mariadb-binlog`, `mysqlbinlog`)
+//! and by nothing of ours, and what it says of a look at the target.
 //!
 //! Every transaction of the shop's writers adds a row to `hist`. A transaction is in the target if and only if its
 //! commit ended at or before the bookmark, so a look at the target (bookmark and `hist`, in one snapshot) must show
 //! exactly the rows of those transactions: no other prefix of the order, and nothing that is no prefix. A look is
 //! judged once the order is known to its bookmark, for the target may be ahead of this reader.
 
+mod binlog;
 mod pgoutput;
 
 use std::ffi::OsString;
@@ -17,10 +18,10 @@ use anyhow::{Context as _, Result, bail};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
-use tokio_postgres::Client;
 use uuid::Uuid;
 
 use crate::cluster::Cluster;
+use crate::system::{Refused, Session, System, place};
 use pgoutput::Message;
 
 /// The name of slot and publication.
@@ -57,13 +58,17 @@ pub struct Look {
 ///
 /// # Errors
 /// The target gives no answer.
-pub async fn look(target: &Client, task: Uuid) -> Result<Option<Look>, tokio_postgres::Error> {
-    let sql = "select (select position_text from wavemark.progress where task = $1 order by wave desc limit 1),
-        count(*), coalesce(sum(seq), 0)::text, coalesce(sum(seq::numeric * seq), 0)::text from shop.hist";
-    let row = target.query_one(sql, &[&task]).await?;
-    let bookmark = row.get::<_, Option<&str>>(0).and_then(crate::api::lsn);
-    let number = |at| row.get::<_, &str>(at).parse().unwrap_or(-1);
-    let present = Digest { rows: row.get(1), sum: number(2), squares: number(3) };
+pub async fn look(session: &mut Session, task: Uuid) -> Result<Option<Look>, Refused> {
+    let sql = format!(
+        "select (select position_text from wavemark.progress where task = '{task}' order by wave desc limit 1), count(*), \
+         coalesce(sum(seq), 0), coalesce(sum(cast(seq as decimal(38, 0)) * seq), 0) from shop.hist"
+    );
+    let rows = session.rows(&sql).await?;
+    let mut fields = rows.iter().flat_map(|row| row.split('\t'));
+    let bookmark = fields.next().and_then(place);
+    let mut number = || fields.next().and_then(|text| text.parse::<i128>().ok()).unwrap_or(-1);
+    let (rows, sum, squares) = (number(), number(), number());
+    let present = Digest { rows: i64::try_from(rows).unwrap_or(-1), sum, squares };
     Ok(bookmark.map(|bookmark| Look { bookmark, present }))
 }
 
@@ -122,8 +127,22 @@ pub struct Order {
 }
 
 impl Order {
-    /// Begins to read the commits of `shop.hist`, which must be empty and must not be written to yet. The slot and the
-    /// publication are named [`NAME`].
+    /// Begins to read the commits of `shop.hist`, which must be empty and must not be written to yet, at a source of any
+    /// system.
+    ///
+    /// # Errors
+    /// What is needed for that can't be made.
+    pub async fn of(source: &System) -> Result<Self> {
+        if let Some(cluster) = source.cluster() {
+            return Self::start(cluster, source.user()).await;
+        }
+        let (program, folder) = source.log_reader().context("the source has no log that a program reads")?;
+        let known = Arc::default();
+        let reader = binlog::Reader::new(&program, folder, Arc::clone(&known));
+        Ok(Self { known, task: tokio::spawn(reader.run()) })
+    }
+
+    /// The same at PostgreSQL. The slot and the publication are named [`NAME`].
     ///
     /// # Errors
     /// They can't be made.
@@ -157,17 +176,26 @@ impl Order {
     ///
     /// # Errors
     /// The reader doesn't get everything in time.
-    pub async fn judge_all(&self, source: &Client, looks: Vec<Look>, limit: Duration) -> Result<Vec<String>> {
-        let rows: i64 = source.query_one("select count(*) from shop.hist", &[]).await?.get(0);
+    pub async fn judge_all(&self, source: &mut Session, looks: Vec<Look>, limit: Duration) -> Result<Vec<String>> {
+        self.complete(source, limit).await?;
+        Ok(looks.iter().filter_map(|look| self.known().judge(look)).collect())
+    }
+
+    /// Waits until everything is known that the source has now.
+    ///
+    /// # Errors
+    /// The reader doesn't get it in time.
+    pub async fn complete(&self, source: &mut Session, limit: Duration) -> Result<()> {
+        let rows = source.number("select count(*) from shop.hist").await?;
         let end = Instant::now() + limit;
         loop {
             let has = self.known().commits.last().map_or(0, |(_, digest)| digest.rows);
-            if has == rows {
-                return Ok(looks.iter().filter_map(|look| self.known().judge(look)).collect());
+            if has >= rows {
+                return Ok(());
             }
             if Instant::now() > end {
                 let broken = self.known().broken.clone().unwrap_or_default();
-                bail!("pg_recvlogical gave {has} rows of {rows} after {limit:?}. {broken}");
+                bail!("the reader of the log gave {has} rows of {rows} after {limit:?}. {broken}");
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

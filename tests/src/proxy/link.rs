@@ -3,7 +3,7 @@
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::reply::CommitReply;
+use super::reply::{CommitReply, asks_to_commit};
 use super::{FLIPPED, Shared, Trouble, Way, dark};
 
 /// The most that is read at once, and how many such pieces wait while they are delayed: more than a delay is long.
@@ -52,6 +52,8 @@ pub(super) struct Link {
     pub(super) server: TcpStream,
     /// Bytes that went through while connections are cut after some.
     counted: AtomicU64,
+    /// The client asked to commit, in MySQL's protocol, and has no answer yet.
+    commits: AtomicBool,
 }
 
 /// The trouble as it is, and as it changes.
@@ -63,7 +65,7 @@ impl Link {
             // As on the sockets that would be there without the proxy; a connection that is lost already shows itself.
             drop(socket.set_nodelay(true));
         }
-        Self { client, server, counted: AtomicU64::new(0) }
+        Self { client, server, counted: AtomicU64::new(0), commits: AtomicBool::new(false) }
     }
 
     /// Each side's socket receives nothing while what that side sends is to be lost.
@@ -104,6 +106,10 @@ impl Link {
         let mut trouble = shared.trouble.subscribe();
         let mut reply = CommitReply::default();
         while let Some((taken, mut chunk)) = due.recv().await {
+            let answers_commit = match way {
+                Way::Up => self.commits.fetch_or(asks_to_commit(&chunk), Ordering::Relaxed),
+                Way::Down => self.commits.swap(false, Ordering::Relaxed),
+            };
             match until_due(&mut trouble, way, taken).await {
                 Some(Trouble::Rate(rate)) => slowly(to, &chunk, rate, &trouble).await?,
                 Some(Trouble::CutAfter(most)) => {
@@ -115,6 +121,9 @@ impl Link {
                         return Err(Close::Reset);
                     }
                     write(to, &chunk).await?;
+                }
+                Some(Trouble::SwallowCommit) if way == Way::Down && answers_commit && shared.take_swallow() => {
+                    return Err(Close::Fin);
                 }
                 Some(Trouble::SwallowCommit) if way == Way::Down => match reply.find(&chunk) {
                     Some(before) if shared.take_swallow() => {

@@ -1,4 +1,4 @@
-//! Finds PostgreSQL's reply to a COMMIT in what a server sends.
+//! Finds the reply to a COMMIT: PostgreSQL's says so itself, in MySQL's protocol it is what a server sends next.
 
 /// `CommandComplete` with the tag "COMMIT" (protocol-message-formats). ROLLBACK has another tag.
 const REPLY: &[u8] = b"C\0\0\0\x0bCOMMIT\0";
@@ -21,6 +21,16 @@ impl CommitReply {
     }
 }
 
+/// `COM_QUERY` with the text "COMMIT" alone: its length in three bytes, the number of the packet, the command
+/// (`page_protocol_com_query`).
+const MYSQL_COMMIT: &[u8] = b"\x07\0\0\0\x03COMMIT";
+
+/// Whether what a client sends ends with a COMMIT in MySQL's protocol. A client that waits for each answer sends nothing behind
+/// it.
+pub(super) fn asks_to_commit(chunk: &[u8]) -> bool {
+    chunk.ends_with(MYSQL_COMMIT)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,5 +43,12 @@ mod tests {
         assert_eq!(stream.find(b"345C\0\0\0\x0bCO"), None);
         assert_eq!(stream.find(b"MMIT\0Z"), Some(0));
         assert_eq!(stream.find(b"Z"), None);
+    }
+
+    #[test]
+    fn a_commit_of_mysqls_protocol_is_told_from_texts_that_have_the_word() {
+        assert!(asks_to_commit(b"\x07\0\0\0\x03COMMIT"));
+        assert!(!asks_to_commit(b"\x08\0\0\0\x03COMMIT;"));
+        assert!(!asks_to_commit(b"\x0e\0\0\0\x03SELECT 'COMMIT"));
     }
 }

@@ -6,7 +6,9 @@
 //! 1. `FLUSH TABLES WITH READ LOCK` stops all writers; it takes the right RELOAD (or `FLUSH_TABLES`).
 //! 2. Without it, as on RDS and Aurora, `LOCK TABLES … READ` stops writers of the task's tables, and waits for the
 //!    transactions that have written to them.
-//! 3. Without either there is one reader, and a load alone.
+//! 3. Without either there is one reader. MariaDB notes with its snapshot the place of the log at which that stands
+//!    (`binlog_snapshot_file`), as Percona's servers do, so that the log can be followed from there. Nobody is stopped.
+//! 4. Elsewhere one reader has no place, and there is a load alone.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -40,29 +42,34 @@ pub(super) async fn view(
     let patience = Duration::from_secs(task.settings.lock_timeout_seconds.into());
     let locked = lock(&mut control, tables, patience).await?;
     if locked == Locked::Nothing {
-        if task.kind.follows() {
-            return Err(may_not_lock(settings));
-        }
         readers.truncate(1);
+        // Nothing stops those who alter tables, so these are held before the snapshot is there.
+        run(&mut control, "START TRANSACTION READ ONLY", "hold tables").await?;
+        hold(&mut control, tables, patience).await?;
     }
     for reader in &mut readers {
         begin(reader).await?;
         hold(reader, tables, patience).await?;
     }
-    let place = state::end(&mut control).await?.map(|place| history.put(place)).transpose()?;
+    let place = match readers.first_mut() {
+        Some(reader) if locked == Locked::Nothing => state::of_snapshot(reader).await?,
+        _ => state::end(&mut control).await?,
+    };
+    let place = place.map(|place| history.put(place)).transpose()?;
+    if place.is_none() && task.kind.follows() {
+        return Err(if locked == Locked::Nothing { may_not_lock(settings) } else { state::no_log(settings) });
+    }
     let mut executed = Executed::Unknown;
     if let Some(place) = place.as_ref().filter(|_| task.kind.follows()) {
         executed = state::executed(&mut control, place, locked == Locked::Everything).await?;
     }
-    if locked != Locked::Nothing {
-        run(&mut control, "UNLOCK TABLES", "let writers go on").await?;
-    }
+    let go_on = if locked == Locked::Nothing { "COMMIT" } else { "UNLOCK TABLES" };
+    run(&mut control, go_on, "let others go on").await?;
     as_planned(&mut control, tables).await?;
     let position = match place {
         Some(place) if task.kind.follows() => {
             place.to_position(&Memo::new(begun_at(settings, &place).await?, &executed))
         }
-        None if task.kind.follows() => return Err(state::no_log(settings)),
         // A load needs no place in the log.
         _ => Position::new(Vec::new()),
     };

@@ -34,6 +34,21 @@ async fn status(control: &mut Connection) -> Result<Option<Row>, Problem> {
     Ok(None)
 }
 
+/// Where in the log the snapshot of this session stands, from which it reads; `None` where the server does not note that.
+pub(super) async fn of_snapshot(reader: &mut Connection) -> Result<Option<Place>, Problem> {
+    let rows = reader.query("SHOW STATUS LIKE 'binlog_snapshot_%'").await;
+    let rows = rows.map_err(|cause| error::problem(&cause, "ask where in the log the snapshot stands"))?;
+    let value = |name: &str| {
+        let is_it = |known: String| known.eq_ignore_ascii_case(name);
+        rows.iter().find(|row| row.text(0).is_some_and(is_it)).and_then(|row| row.text(1))
+    };
+    let (Some(file), Some(offset)) = (value("binlog_snapshot_file"), value("binlog_snapshot_position")) else {
+        return Ok(None);
+    };
+    let server = identity(reader).await?;
+    Ok(offset.parse().ok().and_then(|offset| Place::new(&file, offset, server)))
+}
+
 /// What was executed before a place, if the server can say that exactly. `is_still`: nothing is committed meanwhile, and the
 /// place is the log's end. Elsewhere MySQL tells its set and the end of its log at two moments.
 pub(super) async fn executed(control: &mut Connection, place: &Place, is_still: bool) -> Result<Executed, Problem> {

@@ -361,9 +361,9 @@ pub(crate) fn sweep(task: Uuid, before: i64) -> String {
 pub(crate) async fn supersede(connection: &mut Connection, task: Uuid) -> Result<(), WireError> {
     // Of a table that was only parked nothing was written.
     let not_ours = format!(
-        "DELETE t FROM wavemark.tables t LEFT JOIN wavemark.chunks c ON c.task = t.task \
-         AND c.source_schema = t.source_schema AND c.source_table = t.source_table \
-         WHERE t.task = '{task}' AND NOT t.made AND t.stage <> 'superseded' AND c.task IS NULL"
+        "DELETE FROM wavemark.tables WHERE task = '{task}' AND NOT made AND stage <> 'superseded' \
+         AND NOT EXISTS (SELECT 1 FROM wavemark.chunks c WHERE c.task = '{task}' \
+         AND c.source_schema = wavemark.tables.source_schema AND c.source_table = wavemark.tables.source_table)"
     );
     let ours = format!("UPDATE wavemark.tables SET stage = 'superseded', problem = NULL WHERE task = '{task}'");
     let unfit = format!("DELETE FROM wavemark.unfit WHERE task = '{task}'");

@@ -251,27 +251,27 @@ fn staging_of(target: &TargetTable, number: u32) -> TargetTable {
     TargetTable { name, columns, key: Vec::new(), fitting, has_unique_key: false, dialect: target.dialect }
 }
 
-/// The rows of the staging table are read, each with a look at the target by its key.
+/// The rows of the staging table are read, each with a look at the target by its key. The target has no other name here: a
+/// statement that deletes by such a name wants a default database.
 fn joined(target: &TargetTable, staging: &TargetTable) -> String {
-    let on: Vec<String> = target
-        .key
-        .iter()
-        .enumerate()
-        .map(|(at, column)| format!("t.{} = s.k{at}", quoted(&target.columns[*column].name)))
-        .collect();
-    format!("{} AS s STRAIGHT_JOIN {} AS t ON {}", staging.name, target.name, on.join(" AND "))
+    let on: Vec<String> =
+        target.key.iter().enumerate().map(|(at, column)| format!("{} = s.k{at}", of_target(target, *column))).collect();
+    format!("{} AS s STRAIGHT_JOIN {} ON {}", staging.name, target.name, on.join(" AND "))
+}
+
+fn of_target(target: &TargetTable, column: usize) -> String {
+    format!("{}.{}", target.name, quoted(&target.columns[column].name))
 }
 
 fn delete_set(target: &TargetTable, staging: &TargetTable) -> String {
-    format!("DELETE t FROM {} WHERE s.g = -1", joined(target, staging))
+    format!("DELETE {} FROM {} WHERE s.g = -1", target.name, joined(target, staging))
 }
 
 fn update_set(target: &TargetTable, staging: &TargetTable, group: i16, set: &[usize]) -> String {
-    let name = |at: &usize| quoted(&target.columns[*at].name);
-    let mut values: Vec<String> = set.iter().map(|at| format!("t.{} = s.c{at}", name(at))).collect();
+    let mut values: Vec<String> = set.iter().map(|at| format!("{} = s.c{at}", of_target(target, *at))).collect();
     // With nothing to set it still says whether the rows are there.
     if values.is_empty() {
-        values.extend(target.columns.first().map(|column| format!("t.{0} = t.{0}", quoted(&column.name))));
+        values.push(format!("{0} = {0}", of_target(target, 0)));
     }
     format!("UPDATE {} SET {} WHERE s.g = {group}", joined(target, staging), values.join(", "))
 }

@@ -40,8 +40,8 @@ impl Method {
         }
     }
 
-    /// What is sent for the server's `nonce`. A password itself goes only where nobody can read it.
-    pub(crate) fn proof(self, password: &[u8], nonce: &[u8], is_encrypted: bool) -> Result<Vec<u8>, WireError> {
+    /// What is sent for the server's `nonce`. A password itself goes only where nobody else reads it: `may_show`.
+    pub(crate) fn proof(self, password: &[u8], nonce: &[u8], may_show: bool) -> Result<Vec<u8>, WireError> {
         Ok(match self {
             Self::Native | Self::CachingSha2 if password.is_empty() => Vec::new(),
             Self::Native => {
@@ -55,8 +55,8 @@ impl Method {
                 mixed(&once, &Sha256::new().chain_update(stored).chain_update(nonce).finalize())
             }
             Self::Ed25519 => signature(password, nonce),
-            Self::Clear if is_encrypted => [password, &[0]].concat(),
-            Self::Clear => return Err(WireError::PasswordInTheOpen),
+            Self::Clear if may_show => [password, &[0]].concat(),
+            Self::Clear => return Err(WireError::PasswordToAnybody),
         })
     }
 }

@@ -20,6 +20,8 @@ pub(crate) enum WireError {
     TlsNotOffered,
     #[error("the password would have to be sent over a connection that is not encrypted")]
     PasswordInTheOpen,
+    #[error("the server asks for the password itself, and nothing proves that it is the right server")]
+    PasswordToAnybody,
     #[error("the server asks for {0}, which is not known here")]
     UnknownLogin(String),
     #[error("the server closed the connection")]

@@ -16,12 +16,16 @@ use clap::{Parser, ValueEnum};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use wavemark_tests::faults::points;
+use wavemark_tests::system::Ways;
 
 use report::Sum;
 
 /// Does every kind of harm to running tasks.
 #[derive(Clone, Debug, Parser)]
 struct Options {
+    /// From which system to which, as in mariadb-postgres: postgres, mariadb, or the mysql that make faults unpacks
+    #[arg(long, default_value = "postgres-postgres")]
+    pair: Ways,
     /// Which kinds of faults, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "processes,network,crashes,others")]
     kinds: Vec<Kind>,
@@ -56,7 +60,7 @@ enum Kind {
     Network,
     /// A worker dies at each named point
     Crashes,
-    /// Deadlocks with others at the target, and its stop in the middle of a COMMIT
+    /// Deadlocks with others at the target, its stop in the middle of a COMMIT, and a log that the source removed
     Others,
     /// The metadata database is away for ten minutes
     MetadataAway,
@@ -85,13 +89,14 @@ async fn run(options: &Options, seed: u64, stop: &watch::Sender<bool>) -> Result
     let parts = schedule::parts(&schedule, options);
     let cycles: usize = parts.iter().map(|part| part.faults.len()).sum();
     println!(
-        "{cycles} cycles of faults in {} worlds, --seed {seed}. Starting servers, shops and writers …",
+        "{cycles} cycles of faults on {} in {} worlds, --seed {seed}. Starting servers, shops and writers …",
+        options.pair,
         parts.len()
     );
     let mut worlds = JoinSet::new();
     for part in parts {
         let number = part.world;
-        let world = world::start(part, seed, options.rate, stop.subscribe())?;
+        let world = world::start(part, options.pair, seed, options.rate, stop.subscribe())?;
         worlds.spawn(async move { (number, world.await) });
     }
     let mut sum = Sum::default();

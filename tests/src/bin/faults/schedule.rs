@@ -34,6 +34,7 @@ pub(crate) fn draw(options: &Options, seed: u64) -> Vec<Fault> {
         }
         if options.kinds.contains(&Kind::Others) {
             all.extend([Fault::Deadlock, Fault::StopInCommit, Fault::StopInCommit]);
+            all.extend(options.pair.from.is_family().then_some(Fault::PurgedLog));
         }
     }
     if options.kinds.contains(&Kind::MetadataAway) {
@@ -59,11 +60,11 @@ pub(crate) fn parts(schedule: &[Fault], options: &Options) -> Vec<Part> {
 
 /// The command that gives one world the same faults again.
 pub(crate) fn alone(options: &Options, seed: u64, world: u32) -> String {
-    let Options { cycles, rounds, fires, worlds, rate, .. } = options;
+    let Options { pair, cycles, rounds, fires, worlds, rate, .. } = options;
     let kinds: Vec<_> =
         options.kinds.iter().filter_map(|kind| Some(kind.to_possible_value()?.get_name().to_owned())).collect();
     format!(
-        "make faults ARGS=\"--kinds {} --cycles {cycles} --rounds {rounds} --fires {fires} --seed {seed} --rate {rate} \
+        "make faults ARGS=\"--pair {pair} --kinds {} --cycles {cycles} --rounds {rounds} --fires {fires} --seed {seed} --rate {rate} \
          --worlds {worlds} --only {world}\"",
         kinds.join(",")
     )

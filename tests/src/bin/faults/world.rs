@@ -7,6 +7,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{oneshot, watch};
 use wavemark_tests::faults::{Arena, Cycle, Outcome};
 use wavemark_tests::shop::{Pace, Size};
+use wavemark_tests::system::Ways;
 
 use crate::report;
 use crate::schedule::Part;
@@ -34,6 +35,7 @@ pub(crate) struct Lived {
 /// Starts a world's thread; what it sends is what became of it.
 pub(crate) fn start(
     part: Part,
+    pair: Ways,
     seed: u64,
     rate: u32,
     mut stop: watch::Receiver<bool>,
@@ -46,7 +48,7 @@ pub(crate) fn start(
         lived.end = Some(runtime.context("starting the threads of a world").and_then(|runtime| {
             runtime.block_on(async {
                 tokio::select! {
-                    end = live(&part, Pace { sessions: 3, per_second: rate.into(), seed }, &mut lived.survived) => end,
+                    end = live(&part, pair, Pace { sessions: 3, per_second: rate.into(), seed }, &mut lived.survived) => end,
                     _ = stop.wait_for(|stop| *stop) => bail!("interrupted"),
                 }
             })
@@ -59,10 +61,10 @@ pub(crate) fn start(
     Ok(lived)
 }
 
-async fn live(part: &Part, pace: Pace, survived: &mut Vec<Cycle>) -> Result<Outcome> {
+async fn live(part: &Part, pair: Ways, pace: Pace, survived: &mut Vec<Cycle>) -> Result<Outcome> {
     let (world, begun) = (part.world, Instant::now());
     let pace = Pace { seed: pace.seed + u64::from(world) - 1, ..pace };
-    let mut arena = Arena::start(SHOP, pace).await?;
+    let mut arena = Arena::start(pair, SHOP, pace).await?;
     println!("World {world}: every table is live after {:.0?}; {} faults follow.", begun.elapsed(), part.faults.len());
     for fault in &part.faults {
         let cycle = arena.cycle(*fault).await?;
