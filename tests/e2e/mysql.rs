@@ -236,3 +236,9 @@ async fn a_log_that_was_begun_anew_is_noticed() {
 async fn prepared_transactions_count_where_they_are_committed() {
     family::prepared_transactions_count_where_they_are_committed::<Unpacked>().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn what_is_not_carried_over_and_a_log_that_is_kept_short_are_told() {
+    tables::what_is_not_carried_over_and_a_log_that_is_kept_short_are_told::<Unpacked>().await;
+}

@@ -12,6 +12,7 @@ mod counters;
 mod history;
 mod keys;
 mod resume;
+mod retention;
 mod rows;
 mod state;
 mod touched;
@@ -42,6 +43,7 @@ use crate::{client, discover, encoding, log, native};
 pub(crate) const NEEDS: Needs = Needs { follow: 2, load: 2, compare: 0 };
 
 use history::History;
+use retention::Retention;
 
 /// A server to read from.
 pub(crate) struct MysqlSource {
@@ -49,12 +51,13 @@ pub(crate) struct MysqlSource {
     /// Kept from one look at the log's state to the next.
     looker: Mutex<Option<Connection>>,
     history: History,
+    retention: Retention,
 }
 
 impl MysqlSource {
     /// A source on these settings. Does no I/O.
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { settings, looker: Mutex::new(None), history: History::default() }
+        Self { settings, looker: Mutex::new(None), history: History::default(), retention: Retention::default() }
     }
 }
 
@@ -192,7 +195,8 @@ impl Source for MysqlSource {
             Some(connection) => connection,
             None => client::open(&self.settings).await?,
         };
-        let state = state::log_state(&mut connection, &self.settings, &self.history, bookmark).await?;
+        let state =
+            state::log_state(&mut connection, &self.settings, (&self.history, &self.retention), bookmark).await?;
         // One that failed is not used again.
         *looker = Some(connection);
         Ok(state)
