@@ -1,19 +1,16 @@
 //! MySQL as a source and as a target, by `make test-mysql`; what the tests do stands in `mysql_family` and its neighbours.
 
 use wavemark_tests::mariadb::Installed;
-use wavemark_tests::mysql::{Unpacked, WithKeyring};
-
-use crate::mysql_charsets as charsets;
-use crate::mysql_failover as failover;
-use crate::mysql_family as family;
-use crate::mysql_log as log;
 use wavemark_tests::mysql::Unpacked;
+use wavemark_tests::mysql::{Unpacked, WithKeyring};
 use wavemark_tests::system::Kind;
 
 use crate::faults;
 use crate::mysql_begin as begin;
+use crate::mysql_charsets as charsets;
 use crate::mysql_failover as failover;
 use crate::mysql_family as family;
+use crate::mysql_log as log;
 use crate::mysql_logins as logins;
 use crate::mysql_schema as schema;
 use crate::mysql_tables as tables;
@@ -227,86 +224,6 @@ async fn every_value_comes_from_mariadb() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "wants MySQL 9: make test-mysql"]
-async fn every_character_of_every_set_is_what_the_server_says() {
-    charsets::every_character_of_every_set_is_what_the_server_says::<Unpacked>().await;
-async fn writers_are_stopped_by_who_may_flush() {
-    begin::writers_are_stopped_by_who_may_flush::<Unpacked>().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "wants MySQL 9: make test-mysql"]
-async fn every_character_of_every_set_goes_to_a_server_of_its_kind() {
-    charsets::every_character_of_every_set_goes_to_a_server_of_its_kind::<Unpacked>().await;
-async fn writers_of_the_tables_are_stopped_by_who_may_lock_them() {
-    begin::writers_of_the_tables_are_stopped_by_who_may_lock_them::<Unpacked>().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "wants MySQL 9: make test-mysql"]
-async fn texts_that_unicode_lacks_park_their_table_and_no_other() {
-    charsets::texts_that_unicode_lacks_park_their_table_and_no_other::<Unpacked>().await;
-async fn who_may_lock_nothing_follows_nothing() {
-    begin::who_may_lock_nothing_follows_nothing::<Unpacked>().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "wants MySQL 9: make test-mysql"]
-async fn shapes_and_what_one_system_has_come_as_they_are() {
-    types::shapes_and_what_one_system_has_come_as_they_are::<Unpacked>(&types::VECTORS).await;
-async fn a_certificate_is_checked_by_authority_and_host() {
-    logins::a_certificate_is_checked_by_authority_and_host::<Unpacked>().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "wants MySQL 9: make test-mysql"]
-async fn shapes_and_what_one_system_has_go_to_their_family() {
-    types::shapes_and_what_one_system_has_go_to_their_family::<Unpacked, Unpacked>(&types::VECTORS, true).await;
-async fn the_password_is_asked_for_once_and_known_then() {
-    logins::the_password_is_asked_for_once_and_known_then().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "wants MySQL 9: make test-mysql"]
-async fn shapes_and_vectors_go_to_mariadb() {
-    types::shapes_and_what_one_system_has_go_to_their_family::<Unpacked, Installed>(&types::VECTORS, false).await;
-async fn a_source_that_dies_in_its_load_or_has_lost_its_log_is_survived() {
-    faults::a_source_that_dies_in_its_load_or_has_lost_its_log_is_survived(Kind::Mysql).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "wants MySQL 9: make test-mysql"]
-async fn shapes_and_addresses_come_from_mariadb() {
-    types::shapes_and_what_one_system_has_go_to_their_family::<Installed, Unpacked>(&types::ADDRESSES, false).await;
-async fn deadlocks_and_commits_that_are_cut_off_are_survived() {
-    faults::deadlocks_and_commits_that_are_cut_off_are_survived(Kind::Mysql).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "wants MySQL 9: make test-mysql"]
-async fn json_that_is_logged_in_parts_comes_whole() {
-    log::json_that_is_logged_in_parts_comes_whole::<Unpacked>().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "wants MySQL 9: make test-mysql"]
-async fn json_that_is_logged_in_parts_goes_to_a_server_of_its_kind() {
-    log::json_that_is_logged_in_parts_goes_to_a_server_of_its_kind::<Unpacked>().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "wants MySQL 9: make test-mysql"]
-async fn an_encrypted_log_is_followed() {
-    log::an_encrypted_log_is_followed::<WithKeyring>(&["--binlog-encryption=ON"], |server| {
-        let files = server.rows("SHOW BINARY LOGS").unwrap();
-        !files.is_empty() && files.iter().all(|file| file.ends_with("\tYes"))
-    })
-    .await;
-async fn a_task_is_loaded_again() {
-    target::a_task_is_loaded_again::<Unpacked>().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "wants MySQL 9: make test-mysql"]
 async fn a_task_goes_on_at_the_server_that_took_over() {
     failover::a_task_goes_on_at_the_server_that_took_over::<Unpacked>().await;
 }
@@ -331,6 +248,70 @@ async fn prepared_transactions_count_where_they_are_committed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "wants MySQL 9: make test-mysql"]
+async fn every_character_of_every_set_is_what_the_server_says() {
+    charsets::every_character_of_every_set_is_what_the_server_says::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn every_character_of_every_set_goes_to_a_server_of_its_kind() {
+    charsets::every_character_of_every_set_goes_to_a_server_of_its_kind::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn texts_that_unicode_lacks_park_their_table_and_no_other() {
+    charsets::texts_that_unicode_lacks_park_their_table_and_no_other::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn shapes_and_what_one_system_has_come_as_they_are() {
+    types::shapes_and_what_one_system_has_come_as_they_are::<Unpacked>(&types::VECTORS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn shapes_and_what_one_system_has_go_to_their_family() {
+    types::shapes_and_what_one_system_has_go_to_their_family::<Unpacked, Unpacked>(&types::VECTORS, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn shapes_and_vectors_go_to_mariadb() {
+    types::shapes_and_what_one_system_has_go_to_their_family::<Unpacked, Installed>(&types::VECTORS, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn shapes_and_addresses_come_from_mariadb() {
+    types::shapes_and_what_one_system_has_go_to_their_family::<Installed, Unpacked>(&types::ADDRESSES, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn json_that_is_logged_in_parts_comes_whole() {
+    log::json_that_is_logged_in_parts_comes_whole::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn json_that_is_logged_in_parts_goes_to_a_server_of_its_kind() {
+    log::json_that_is_logged_in_parts_goes_to_a_server_of_its_kind::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn an_encrypted_log_is_followed() {
+    log::an_encrypted_log_is_followed::<WithKeyring>(&["--binlog-encryption=ON"], |server| {
+        let files = server.rows("SHOW BINARY LOGS").unwrap();
+        !files.is_empty() && files.iter().all(|file| file.ends_with("\tYes"))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
 async fn values_that_postgresql_does_not_have_are_altered_and_counted() {
     unfit_in_postgresql::values_that_postgresql_does_not_have_are_altered_and_counted::<Unpacked>().await;
 }
@@ -345,4 +326,58 @@ async fn keys_and_columns_without_null_park_their_tables() {
 #[ignore = "wants MySQL 9: make test-mysql"]
 async fn values_that_only_postgresql_has_are_altered_and_counted() {
     unfit_in_family::values_that_only_postgresql_has_are_altered_and_counted::<Unpacked>(&["--local-infile=ON"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn writers_are_stopped_by_who_may_flush() {
+    begin::writers_are_stopped_by_who_may_flush::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn writers_of_the_tables_are_stopped_by_who_may_lock_them() {
+    begin::writers_of_the_tables_are_stopped_by_who_may_lock_them::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn who_may_lock_nothing_follows_nothing() {
+    begin::who_may_lock_nothing_follows_nothing::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_certificate_is_checked_by_authority_and_host() {
+    logins::a_certificate_is_checked_by_authority_and_host::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn the_password_is_asked_for_once_and_known_then() {
+    logins::the_password_is_asked_for_once_and_known_then().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_source_that_dies_in_its_load_or_has_lost_its_log_is_survived() {
+    faults::a_source_that_dies_in_its_load_or_has_lost_its_log_is_survived(Kind::Mysql).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn deadlocks_and_commits_that_are_cut_off_are_survived() {
+    faults::deadlocks_and_commits_that_are_cut_off_are_survived(Kind::Mysql).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_task_is_loaded_again() {
+    target::a_task_is_loaded_again::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn what_is_not_carried_over_and_a_log_that_is_kept_short_are_told() {
+    tables::what_is_not_carried_over_and_a_log_that_is_kept_short_are_told::<Unpacked>().await;
 }

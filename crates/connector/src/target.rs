@@ -72,6 +72,11 @@ pub trait Target: Send + Sync {
     /// The forms in which it takes the rows of a planned table in the load. No I/O.
     fn block_formats(&self, table: &TablePlan) -> Vec<BlockFormat>;
 
+    /// Whether a table that comes from a system like this one gets all that it has there. No I/O.
+    fn makes_all(&self) -> bool {
+        false
+    }
+
     /// What would stand in the way of writing these tables.
     async fn assess(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Vec<Finding>, Problem>;
 

@@ -53,7 +53,7 @@ pub struct TaskProgress {
     pub log_limit_bytes: Option<u64>,
     /// Bytes of log that the task's settings allow.
     pub log_budget_bytes: Option<u64>,
-    /// Seconds until the source's limit is reached, at the rate of late.
+    /// Seconds until the source's limit is reached, at the rate of late, or until it drops what the task needs by its age.
     pub log_seconds_left: Option<u64>,
     /// What people must know about the log that is kept.
     pub log_problem: Option<Problem>,

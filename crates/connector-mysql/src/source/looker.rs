@@ -7,6 +7,7 @@ use wavemark_connector::source::LogState;
 use wavemark_domain::{Position, Problem};
 
 use super::history::History;
+use super::retention::Retention;
 use super::state;
 use crate::charset::{self, Charsets};
 use crate::client;
@@ -34,10 +35,14 @@ impl Looker {
     }
 
     /// How far the log goes beyond a bookmark.
-    pub(super) async fn log_state(&self, history: &History, bookmark: Option<&Position>) -> Result<LogState, Problem> {
+    pub(super) async fn log_state(
+        &self,
+        known: (&History, &Retention),
+        bookmark: Option<&Position>,
+    ) -> Result<LogState, Problem> {
         let mut kept = self.kept.lock().await;
         let mut connection = self.taken(&mut kept).await?;
-        let state = state::log_state(&mut connection, &self.settings, history, bookmark).await?;
+        let state = state::log_state(&mut connection, &self.settings, known, bookmark).await?;
         *kept = Some(connection);
         Ok(state)
     }

@@ -13,6 +13,7 @@ mod history;
 mod keys;
 mod looker;
 mod resume;
+mod retention;
 mod rows;
 mod state;
 mod touched;
@@ -42,18 +43,25 @@ use crate::{client, discover, encoding, log, native};
 pub(crate) const NEEDS: Needs = Needs { follow: 2, load: 2, compare: 0 };
 
 use history::History;
+use retention::Retention;
 
 /// A server to read from.
 pub(crate) struct MysqlSource {
     settings: Settings,
     looker: Arc<Looker>,
     history: History,
+    retention: Retention,
 }
 
 impl MysqlSource {
     /// A source on these settings. Does no I/O.
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { looker: Arc::new(Looker::new(settings.clone())), settings, history: History::default() }
+        Self {
+            looker: Arc::new(Looker::new(settings.clone())),
+            settings,
+            history: History::default(),
+            retention: Retention::default(),
+        }
     }
 }
 
@@ -184,7 +192,7 @@ impl Source for MysqlSource {
     }
 
     async fn log_state(&self, _: &TaskContext, bookmark: Option<&Position>, _: Duration) -> Result<LogState, Problem> {
-        self.looker.log_state(&self.history, bookmark).await
+        self.looker.log_state((&self.history, &self.retention), bookmark).await
     }
 
     async fn let_go(&self, _: &TaskContext, _: u64) -> Result<Option<u64>, Problem> {

@@ -191,6 +191,7 @@ fn what_hangs_on_a_column_that_is_none_here_is_left_out() {
     let all: Vec<String> = (0..17).map(|at| format!("c{at}")).collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     let extras = Extras {
+        left_out: Vec::new(),
         columns: vec![
             ColumnExtras::default(),
             ColumnExtras::default(),

@@ -237,6 +237,7 @@ async fn indexes_and_keys_come_after_the_rows<P: Shared>() {
         ..ColumnExtras::default()
     };
     let extras = Extras {
+        left_out: Vec::new(),
         columns: vec![
             ColumnExtras { counted: true, comment: Some("it's a \\ number".into()), ..ColumnExtras::default() },
             default("a\\b'c"),
