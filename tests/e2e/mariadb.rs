@@ -5,13 +5,17 @@ use wavemark_tests::system::Kind;
 
 use crate::faults;
 use crate::mysql_begin as begin;
+use crate::mysql_charsets as charsets;
 use crate::mysql_failover as failover;
 use crate::mysql_family as family;
+use crate::mysql_log as log;
 use crate::mysql_logins as logins;
 use crate::mysql_schema as schema;
 use crate::mysql_sysbench as sysbench;
 use crate::mysql_tables as tables;
 use crate::mysql_target as target;
+use crate::mysql_types as types;
+use crate::{unfit_in_family, unfit_in_postgresql};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_value_is_loaded_as_it_is() {
@@ -174,6 +178,95 @@ async fn tables_of_a_target_are_altered_while_workers_die() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_goes_on_at_the_server_that_took_over() {
+    failover::a_task_goes_on_at_the_server_that_took_over::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_lacks_what_the_target_has_is_waited_for_or_refused() {
+    failover::a_server_that_lacks_what_the_target_has_is_waited_for_or_refused::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_was_begun_anew_is_noticed() {
+    failover::a_log_that_was_begun_anew_is_noticed::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prepared_transactions_count_where_they_are_committed() {
+    family::prepared_transactions_count_where_they_are_committed::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_character_of_every_set_is_what_the_server_says() {
+    charsets::every_character_of_every_set_is_what_the_server_says::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_character_of_every_set_goes_to_a_server_of_its_kind() {
+    charsets::every_character_of_every_set_goes_to_a_server_of_its_kind::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn texts_that_unicode_lacks_park_their_table_and_no_other() {
+    charsets::texts_that_unicode_lacks_park_their_table_and_no_other::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shapes_and_what_one_system_has_come_as_they_are() {
+    types::shapes_and_what_one_system_has_come_as_they_are::<Installed>(&types::ADDRESSES).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shapes_and_what_one_system_has_go_to_their_family() {
+    types::shapes_and_what_one_system_has_go_to_their_family::<Installed, Installed>(&types::ADDRESSES, true).await;
+}
+
+/// The plugin is of Debian's package `mariadb-server`; `WAVEMARK_TEST_MARIADB_PLUGINS` names the folder that has it.
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MariaDB's plugin file_key_management"]
+async fn an_encrypted_log_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, "1;770A8A65DA156D24EE2A093277530142\n").unwrap();
+    let plugins = std::env::var("WAVEMARK_TEST_MARIADB_PLUGINS").unwrap();
+    let options = [
+        format!("--plugin-dir={plugins}"),
+        "--plugin-load-add=file_key_management".to_owned(),
+        format!("--file-key-management-filename={}", keys.display()),
+        "--encrypt-binlog=ON".to_owned(),
+    ];
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    log::an_encrypted_log_is_followed::<Installed>(&options, |server| {
+        server.rows("SHOW BINLOG EVENTS").unwrap().iter().any(|event| event.contains("Start_encryption"))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_that_postgresql_does_not_have_are_altered_and_counted() {
+    unfit_in_postgresql::values_that_postgresql_does_not_have_are_altered_and_counted::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_and_columns_without_null_park_their_tables() {
+    unfit_in_postgresql::keys_and_columns_without_null_park_their_tables::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_that_only_postgresql_has_are_altered_and_counted() {
+    unfit_in_family::values_that_only_postgresql_has_are_altered_and_counted::<Installed>(&["--local-infile=ON"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_that_only_postgresql_has_are_altered_and_counted_in_inserts() {
+    unfit_in_family::values_that_only_postgresql_has_are_altered_and_counted::<Installed>(&["--local-infile=OFF"])
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_are_stopped_by_who_may_flush() {
     begin::writers_are_stopped_by_who_may_flush::<Installed>().await;
 }
@@ -231,21 +324,6 @@ async fn a_task_is_loaded_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_task_goes_on_at_the_server_that_took_over() {
-    failover::a_task_goes_on_at_the_server_that_took_over::<Installed>().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_lacks_what_the_target_has_is_waited_for_or_refused() {
-    failover::a_server_that_lacks_what_the_target_has_is_waited_for_or_refused::<Installed>().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_was_begun_anew_is_noticed() {
-    failover::a_log_that_was_begun_anew_is_noticed::<Installed>().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn prepared_transactions_count_where_they_are_committed() {
-    family::prepared_transactions_count_where_they_are_committed::<Installed>().await;
+async fn what_is_not_carried_over_and_a_log_that_is_kept_short_are_told() {
+    tables::what_is_not_carried_over_and_a_log_that_is_kept_short_are_told::<Installed>().await;
 }

@@ -2,16 +2,21 @@
 
 use wavemark_tests::mariadb::Installed;
 use wavemark_tests::mysql::Unpacked;
+use wavemark_tests::mysql::{Unpacked, WithKeyring};
 use wavemark_tests::system::Kind;
 
 use crate::faults;
 use crate::mysql_begin as begin;
+use crate::mysql_charsets as charsets;
 use crate::mysql_failover as failover;
 use crate::mysql_family as family;
+use crate::mysql_log as log;
 use crate::mysql_logins as logins;
 use crate::mysql_schema as schema;
 use crate::mysql_tables as tables;
 use crate::mysql_target as target;
+use crate::mysql_types as types;
+use crate::{unfit_in_family, unfit_in_postgresql};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "wants MySQL 9: make test-mysql"]
@@ -219,6 +224,112 @@ async fn every_value_comes_from_mariadb() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_task_goes_on_at_the_server_that_took_over() {
+    failover::a_task_goes_on_at_the_server_that_took_over::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_server_that_lacks_what_the_target_has_is_waited_for_or_refused() {
+    failover::a_server_that_lacks_what_the_target_has_is_waited_for_or_refused::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_log_that_was_begun_anew_is_noticed() {
+    failover::a_log_that_was_begun_anew_is_noticed::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn prepared_transactions_count_where_they_are_committed() {
+    family::prepared_transactions_count_where_they_are_committed::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn every_character_of_every_set_is_what_the_server_says() {
+    charsets::every_character_of_every_set_is_what_the_server_says::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn every_character_of_every_set_goes_to_a_server_of_its_kind() {
+    charsets::every_character_of_every_set_goes_to_a_server_of_its_kind::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn texts_that_unicode_lacks_park_their_table_and_no_other() {
+    charsets::texts_that_unicode_lacks_park_their_table_and_no_other::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn shapes_and_what_one_system_has_come_as_they_are() {
+    types::shapes_and_what_one_system_has_come_as_they_are::<Unpacked>(&types::VECTORS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn shapes_and_what_one_system_has_go_to_their_family() {
+    types::shapes_and_what_one_system_has_go_to_their_family::<Unpacked, Unpacked>(&types::VECTORS, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn shapes_and_vectors_go_to_mariadb() {
+    types::shapes_and_what_one_system_has_go_to_their_family::<Unpacked, Installed>(&types::VECTORS, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn shapes_and_addresses_come_from_mariadb() {
+    types::shapes_and_what_one_system_has_go_to_their_family::<Installed, Unpacked>(&types::ADDRESSES, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn json_that_is_logged_in_parts_comes_whole() {
+    log::json_that_is_logged_in_parts_comes_whole::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn json_that_is_logged_in_parts_goes_to_a_server_of_its_kind() {
+    log::json_that_is_logged_in_parts_goes_to_a_server_of_its_kind::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn an_encrypted_log_is_followed() {
+    log::an_encrypted_log_is_followed::<WithKeyring>(&["--binlog-encryption=ON"], |server| {
+        let files = server.rows("SHOW BINARY LOGS").unwrap();
+        !files.is_empty() && files.iter().all(|file| file.ends_with("\tYes"))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn values_that_postgresql_does_not_have_are_altered_and_counted() {
+    unfit_in_postgresql::values_that_postgresql_does_not_have_are_altered_and_counted::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn keys_and_columns_without_null_park_their_tables() {
+    unfit_in_postgresql::keys_and_columns_without_null_park_their_tables::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn values_that_only_postgresql_has_are_altered_and_counted() {
+    unfit_in_family::values_that_only_postgresql_has_are_altered_and_counted::<Unpacked>(&["--local-infile=ON"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
 async fn writers_are_stopped_by_who_may_flush() {
     begin::writers_are_stopped_by_who_may_flush::<Unpacked>().await;
 }
@@ -267,24 +378,6 @@ async fn a_task_is_loaded_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "wants MySQL 9: make test-mysql"]
-async fn a_task_goes_on_at_the_server_that_took_over() {
-    failover::a_task_goes_on_at_the_server_that_took_over::<Unpacked>().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "wants MySQL 9: make test-mysql"]
-async fn a_server_that_lacks_what_the_target_has_is_waited_for_or_refused() {
-    failover::a_server_that_lacks_what_the_target_has_is_waited_for_or_refused::<Unpacked>().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "wants MySQL 9: make test-mysql"]
-async fn a_log_that_was_begun_anew_is_noticed() {
-    failover::a_log_that_was_begun_anew_is_noticed::<Unpacked>().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "wants MySQL 9: make test-mysql"]
-async fn prepared_transactions_count_where_they_are_committed() {
-    family::prepared_transactions_count_where_they_are_committed::<Unpacked>().await;
+async fn what_is_not_carried_over_and_a_log_that_is_kept_short_are_told() {
+    tables::what_is_not_carried_over_and_a_log_that_is_kept_short_are_told::<Unpacked>().await;
 }

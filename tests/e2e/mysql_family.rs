@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use wavemark_tests::api::Task;
 use wavemark_tests::mariadb::Installed;
-use wavemark_tests::mysql::Unpacked;
+use wavemark_tests::mysql::{Unpacked, WithKeyring};
 use wavemark_tests::mysql_family::{Programs, Server};
 use wavemark_tests::pair::{self, TARGET};
 
@@ -97,6 +97,18 @@ impl Dialect for Unpacked {
                 ))
                 .unwrap();
         }
+    }
+}
+
+impl Dialect for WithKeyring {
+    const MONITOR: &str = Unpacked::MONITOR;
+    const TLS: &str = Unpacked::TLS;
+    const LOGS_ACTIONS: bool = Unpacked::LOGS_ACTIONS;
+    const COMPRESSED: &[&str] = Unpacked::COMPRESSED;
+    const COMPRESSED_EVENT: &str = Unpacked::COMPRESSED_EVENT;
+
+    fn words(sql: &str) -> String {
+        Unpacked::words(sql)
     }
 }
 
@@ -301,16 +313,20 @@ pub(crate) async fn a_load_in_many_chunks_with_writers_beside_is_the_source_as_o
 /// Waits until the target has what the source has, as both write it.
 async fn becomes_equal<P: Dialect>(world: &World, source: &Server<P>) {
     for (table, from, to) in WRITTEN {
-        let expected = source.rows(from).unwrap();
-        let end = std::time::Instant::now() + Duration::from_secs(30);
-        loop {
-            let found = target_rows(world, to).await;
-            if found == expected || std::time::Instant::now() > end {
-                assert_eq!(found, expected, "{table}");
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        becomes(world, table, to, &source.rows(from).unwrap()).await;
+    }
+}
+
+/// Waits until a statement gives these rows at the target.
+pub(crate) async fn becomes(world: &World, table: &str, sql: &str, expected: &[String]) {
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let found = target_rows(world, sql).await;
+        if found == expected || std::time::Instant::now() > end {
+            assert_eq!(found, expected, "{table}");
+            return;
         }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -511,10 +527,10 @@ pub(crate) async fn nothing_is_lost_doubled_or_torn_while_worker_source_and_targ
 pub(crate) async fn a_load_that_is_killed_goes_on_by_what_the_log_touched<P: Dialect>() {
     let source = source::<P>(
         &[],
-        "CREATE DATABASE shop; USE shop; CREATE TABLE many (id int PRIMARY KEY, n int, filler varchar(200)); \
+        "CREATE DATABASE shop CHARACTER SET utf8mb4; USE shop; CREATE TABLE many (id int PRIMARY KEY, n int, filler varchar(200)); \
              INSERT INTO many SELECT seq, 0, repeat('x', 200) FROM helpers.seq_1_to_60000; \
-             CREATE TABLE words (word varchar(20) PRIMARY KEY, d date, n int, filler varchar(200)); \
-             INSERT INTO words SELECT concat('Word', seq), '2024-01-01', 0, repeat('y', 200) FROM helpers.seq_1_to_20000; \
+             CREATE TABLE words (word varchar(20) CHARACTER SET gbk PRIMARY KEY, d date, n int, filler varchar(200)); \
+             INSERT INTO words SELECT concat('Word词', seq), '2024-01-01', 0, repeat('y', 200) FROM helpers.seq_1_to_20000; \
              ANALYZE TABLE many, words;",
     );
     let mut world = World::start().await;
@@ -537,8 +553,8 @@ pub(crate) async fn a_load_that_is_killed_goes_on_by_what_the_log_touched<P: Dia
             .execute(&format!(
                 "USE shop; UPDATE many SET n = n + 1 WHERE id % 997 = {round}; DELETE FROM many WHERE id = {from} + 5; \
                  UPDATE many SET id = -id WHERE id = {from} + 6; INSERT INTO many VALUES (100000 + {round}, 1, ''); \
-                 UPDATE words SET word = upper(word), n = n + 1 WHERE word LIKE 'word{round}7%'; \
-                 DELETE FROM words WHERE word = 'WORD{round}55'; INSERT INTO words VALUES ('new{round}', NULL, 1, '');"
+                 UPDATE words SET word = upper(word), n = n + 1 WHERE word LIKE 'word词{round}7%'; \
+                 DELETE FROM words WHERE word = 'WORD词{round}55'; INSERT INTO words VALUES ('new{round}', NULL, 1, '');"
             ))
             .unwrap();
         world.installation.workers[0].start().unwrap();

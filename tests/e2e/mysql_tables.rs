@@ -114,3 +114,48 @@ pub(crate) async fn what_an_endpoint_lacks_is_named_with_its_cure<P: Dialect>() 
     assert_eq!(lacks.len(), 1, "{lacks:?}");
     assert_eq!(lacks[0].0, "log in");
 }
+
+/// What a copy will not have is named before, with the statement that makes it; so is a log that is kept for too short a time,
+/// and one that a task which stands still is about to lose.
+pub(crate) async fn what_is_not_carried_over_and_a_log_that_is_kept_short_are_told<P: Dialect>() {
+    let source = source::<P>(
+        &["--binlog-expire-logs-seconds=1800"],
+        "CREATE DATABASE shop; USE shop; CREATE TABLE one (id int PRIMARY KEY, n int CHECK (n > 0), word varchar(200), \
+         twice int AS (n * 2) STORED, at timestamp NULL ON UPDATE CURRENT_TIMESTAMP, KEY beginnings (word(10)), \
+         FULLTEXT KEY words (word), CONSTRAINT small CHECK (n < 100), KEY whole (n)); \
+         INSERT INTO one (id, n) VALUES (1, 1);",
+    );
+    let world = World::start().await;
+    let task = task(&world, &source, "full-load-and-cdc", &json!({})).await;
+    let api = &world.installation.api;
+    let outcome = api.assess(task).await.unwrap().outcome.unwrap();
+    let found = outcome["findings"].as_array().unwrap();
+    let of = |code: &str| found.iter().filter(|finding| finding["code"] == code).collect::<Vec<_>>();
+    let texts: Vec<&str> = of("not-carried-over").iter().map(|finding| finding["text"].as_str().unwrap()).collect();
+    for what in [
+        "column twice is computed",
+        "update sets column at",
+        "index beginnings",
+        "index words",
+        "check small",
+        "check ",
+    ] {
+        assert!(texts.iter().any(|text| text.contains(what)), "{what}: {texts:?}");
+    }
+    assert!(!texts.iter().any(|text| text.contains("whole")), "{texts:?}");
+    let mend = of("not-carried-over").iter().map(|finding| finding["mend"].to_string()).collect::<String>();
+    assert!(mend.contains("CREATE INDEX `beginnings` ON `shop`.`one` (`word`(10));"), "{mend}");
+    assert!(of("log-kept-short")[0]["text"].as_str().unwrap().contains("30 minutes"), "{found:?}");
+
+    api.act(task, "start").await.unwrap();
+    world.live(task).await;
+    api.act(task, "stop").await.unwrap();
+    world.status(task, "stopped").await;
+    source.execute("FLUSH BINARY LOGS; INSERT INTO shop.one (id, n) VALUES (2, 2); FLUSH BINARY LOGS").unwrap();
+    let path = format!("/tasks/{task}");
+    crate::world::until_within(std::time::Duration::from_mins(2), || async {
+        let shown: serde_json::Value = api.get(&path).await.unwrap();
+        shown.to_string().contains("log-near-age")
+    })
+    .await;
+}

@@ -29,7 +29,7 @@ pub(crate) async fn endpoint<P: Dialect>(world: &World, name: &str, role: &str, 
 }
 
 /// A task from a server to one of its kind, begun.
-async fn from_its_kind<P: Dialect, Q: Dialect>(
+pub(crate) async fn from_its_kind<P: Dialect, Q: Dialect>(
     world: &World,
     from: &Server<P>,
     to: &Server<Q>,
@@ -62,7 +62,7 @@ async fn begun(world: &World, endpoints: (Uuid, Uuid), settings: &Value) -> Uuid
 }
 
 /// Waits until the copy has what the source has, by the same statements.
-async fn becomes_equal<P: Dialect, Q: Dialect>(from: &Server<P>, to: &Server<Q>, statements: &[&str]) {
+pub(crate) async fn becomes_equal<P: Dialect, Q: Dialect>(from: &Server<P>, to: &Server<Q>, statements: &[&str]) {
     for sql in statements {
         let expected = from.rows(sql).unwrap();
         let end = std::time::Instant::now() + Duration::from_mins(1);
@@ -76,7 +76,7 @@ async fn becomes_equal<P: Dialect, Q: Dialect>(from: &Server<P>, to: &Server<Q>,
 }
 
 /// What tables are is reported a moment after it is so.
-async fn no_table_is_parked(world: &World, task: Uuid) {
+pub(crate) async fn no_table_is_parked(world: &World, task: Uuid) {
     world.live(task).await;
     let tables = world.installation.api.tables(task).await.unwrap();
     assert!(tables.iter().all(|table| table.state == "live" && table.exceptions == 0), "{tables:?}");
@@ -223,13 +223,14 @@ pub(crate) async fn a_task_that_is_deleted_leaves_nothing_but_the_rows<P: Dialec
     world.status(task, "stopped").await;
     api.delete_task(task).await.unwrap();
     let left = "SELECT (SELECT count(*) FROM wavemark.progress), (SELECT count(*) FROM wavemark.tables), \
-        (SELECT count(*) FROM wavemark.chunks), (SELECT count(*) FROM wavemark.fence WHERE NOT tombstone)";
-    until(|| async { to.rows(left).unwrap() == ["0\t0\t0\t0"] }).await;
+        (SELECT count(*) FROM wavemark.chunks), (SELECT count(*) FROM wavemark.unfit), \
+        (SELECT count(*) FROM wavemark.fence WHERE NOT tombstone)";
+    until(|| async { to.rows(left).unwrap() == ["0\t0\t0\t0\t0"] }).await;
     assert_eq!(to.rows("SELECT count(*) FROM shop.texts").unwrap(), ["4"]);
 }
 
 /// The rows of a PostgreSQL table and of its copy, each by a statement of its own.
-async fn becomes_equal_to_postgresql<P: Dialect>(world: &World, to: &Server<P>, pairs: &[(&str, &str)]) {
+pub(crate) async fn becomes_equal_to_postgresql<P: Dialect>(world: &World, to: &Server<P>, pairs: &[(&str, &str)]) {
     for (from_sql, to_sql) in pairs {
         let rows = world.pair.source_client().await.unwrap().query(*from_sql, &[]).await.unwrap();
         let expected: Vec<String> = rows.iter().map(|row| row.get(0)).collect();

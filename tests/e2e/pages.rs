@@ -271,7 +271,7 @@ async fn a_comparison_with_differences(world: &World, task: Uuid) -> String {
     compare
 }
 
-async fn logged_in(installation: &Installation) -> Browser {
+pub(crate) async fn logged_in(installation: &Installation) -> Browser {
     let browser = Browser::start(installation.api.base()).await.unwrap();
     browser.open("/login").await.unwrap();
     browser.fill("Name", ADMIN).await.unwrap();

@@ -1,10 +1,13 @@
 //! A private MySQL server, of the version that `.ci/mysql-9` unpacks.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use tempfile::TempDir;
 
+use crate::cluster::Owner;
 use crate::mysql_family::{Programs, Server};
 
 /// A running MySQL; the options of its start are those of `mysqld`. Its GTIDs are off:
@@ -15,6 +18,9 @@ pub type Mysql = Server<Unpacked>;
 pub struct Unpacked {
     usr: PathBuf,
 }
+
+/// Rows are what version 9 logs by default, where the option --binlog-format is deprecated; GTIDs are on by default.
+const SERVING: [&str; 3] = ["--mysqlx=OFF", "--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
 
 impl Programs for Unpacked {
     const SYSTEM: &str = "mysql";
@@ -28,15 +34,14 @@ impl Programs for Unpacked {
     }
 
     fn initialize(&self) -> Command {
-        let mut command = self.server();
+        let mut command = self.server(&self.program());
         command.arg("--initialize-insecure");
         command
     }
 
-    // Rows are what version 9 logs by default, where the option --binlog-format is deprecated; GTIDs are on by default.
     fn serve(&self) -> Command {
-        let mut command = self.server();
-        command.args(["--mysqlx=OFF", "--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]);
+        let mut command = self.server(&self.program());
+        command.args(SERVING);
         command
     }
 
@@ -54,9 +59,13 @@ impl Programs for Unpacked {
 }
 
 impl Unpacked {
+    fn program(&self) -> PathBuf {
+        self.usr.join("bin/mysqld")
+    }
+
     /// The server, with the folders that it would look for below the machine's `/usr`, where another system's may be.
-    fn server(&self) -> Command {
-        let mut command = Command::new(self.usr.join("bin/mysqld"));
+    fn server(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command.args(["--no-defaults", "--secure-file-priv=NULL"]);
         for (option, folder) in [
             ("basedir", ""),
@@ -67,5 +76,60 @@ impl Unpacked {
             command.arg(format!("--{option}={}", self.usr.join(folder).display()));
         }
         command
+    }
+}
+
+/// The same with a keyring, which a server needs to encrypt its log. It looks for what it is to load beside its program, and
+/// for the settings of that beside it.
+pub struct WithKeyring {
+    plain: Unpacked,
+    folder: TempDir,
+}
+
+impl WithKeyring {
+    fn server(&self) -> Command {
+        let mut command = self.plain.server(&self.folder.path().join("mysqld"));
+        command.arg(format!("--plugin-dir={}", self.folder.path().display()));
+        command
+    }
+}
+
+impl Programs for WithKeyring {
+    const SYSTEM: &str = Unpacked::SYSTEM;
+    const ORIGIN: &str = Unpacked::ORIGIN;
+
+    fn find() -> Result<Self> {
+        const COMPONENT: &str = "component_keyring_file";
+        let plain = Unpacked::find()?;
+        let folder = tempfile::Builder::new().prefix("wavemark-keyring-").tempdir()?;
+        let within = |name: &str| folder.path().join(name);
+        let library = format!("{COMPONENT}.so");
+        fs::copy(plain.program(), within("mysqld"))?;
+        fs::copy(plain.usr.join("lib/mysql/plugin").join(&library), within(&library))?;
+        fs::write(within("mysqld.my"), format!(r#"{{"components": "file://{COMPONENT}"}}"#))?;
+        let keys = format!(r#"{{"path": "{}", "read_only": false}}"#, within("keys").display());
+        fs::write(within(&format!("{COMPONENT}.cnf")), keys)?;
+        Owner::find()?.map_or(Ok(()), |owner| owner.take(folder.path()))?;
+        Ok(Self { plain, folder })
+    }
+
+    fn initialize(&self) -> Command {
+        let mut command = self.server();
+        command.arg("--initialize-insecure");
+        command
+    }
+
+    fn serve(&self) -> Command {
+        let mut command = self.server();
+        command.args(SERVING);
+        command
+    }
+
+    fn client(&self) -> Command {
+        self.plain.client()
+    }
+
+    fn tool(&self, name: &str) -> Command {
+        self.plain.tool(name)
     }
 }

@@ -42,7 +42,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
 fn planned(source: &dyn Source, table: Table, id: u32) -> TablePlan {
     let encoded = |(at, column)| {
         let encoding = source.offers(&table, column).remove(0);
-        ColumnPlan { source: at, target_name: column.name.clone(), encoding }
+        ColumnPlan {
+            source: at,
+            target_name: column.name.clone(),
+            encoding,
+            unfit: wavemark_domain::UnfitPolicy::default(),
+            as_text: None,
+        }
     };
     let columns: Vec<_> = table.columns.iter().enumerate().map(encoded).collect();
     let key =

@@ -1,5 +1,7 @@
 //! Tables with all that they have from `information_schema`, in a fixed number of queries but for `declared_actions`.
 
+mod left_out;
+
 use std::collections::BTreeMap;
 
 use serde_json::json;
@@ -29,6 +31,7 @@ pub(crate) async fn tables(connection: &mut Connection, wanted: Wanted<'_>) -> R
     columns(connection, &there, &mut tables).await?;
     keys_and_indexes(connection, &there, &mut tables).await?;
     foreign_keys(connection, &schemas, &mut tables).await?;
+    left_out::checks(connection, &schemas, &mut tables).await?;
     Ok(tables.into_values().collect())
 }
 
@@ -64,13 +67,15 @@ async fn columns(
     let sql = format!(
         "SELECT table_schema, table_name, column_name, column_type, is_nullable, extra, data_type, \
          character_maximum_length, numeric_precision, numeric_scale, datetime_precision, character_set_name, \
-         collation_name, column_default, column_comment FROM information_schema.columns \
+         collation_name, column_default, column_comment, generation_expression FROM information_schema.columns \
          WHERE {there} ORDER BY table_schema, table_name, ordinal_position"
     );
     let dialect = Dialect::of(&connection.version);
     for row in query(connection, &sql).await? {
         if let Some(table) = tables.get_mut(&name(&row)) {
-            table.columns.push(column(&row, dialect));
+            let column = column(&row, dialect);
+            left_out::note(table, left_out::of_column(&table.name, &column, &row));
+            table.columns.push(column);
         }
     }
     Ok(())
@@ -81,9 +86,11 @@ async fn keys_and_indexes(
     there: &str,
     tables: &mut BTreeMap<TableName, Table>,
 ) -> Result<(), Problem> {
+    // MariaDB has no indexes over expressions, and no column for them.
+    let expression = if Dialect::of(&connection.version) == Dialect::Mysql { "expression" } else { "NULL" };
     let sql = format!(
-        "SELECT table_schema, table_name, index_name, column_name, non_unique, sub_part, collation, index_type \
-         FROM information_schema.statistics WHERE {there} \
+        "SELECT table_schema, table_name, index_name, column_name, non_unique, sub_part, collation, index_type, \
+         {expression} FROM information_schema.statistics WHERE {there} \
          ORDER BY table_schema, table_name, index_name, seq_in_index"
     );
     for (name, rows) in by_table(query(connection, &sql).await?) {
@@ -94,6 +101,7 @@ async fn keys_and_indexes(
         let is_whole = key.iter().all(|part| part.beginning.is_none());
         let key_beginnings = if is_whole { Vec::new() } else { key.iter().map(|part| part.beginning).collect() };
         let found = indexes::indexes(table, &parts);
+        left_out::note(table, indexes::left_out(table, &parts));
         table.native = json!(TableNative { indexes: found, key_beginnings, ..TableNative::of(table) });
     }
     Ok(())
@@ -194,6 +202,7 @@ fn part(row: &Row) -> Part {
         beginning: row.number(5),
         descending: row.text(6).as_deref() == Some("D"),
         kind: row.text(7).unwrap_or_default(),
+        expression: row.text(8),
     }
 }
 

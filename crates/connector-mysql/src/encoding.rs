@@ -23,7 +23,8 @@ pub(crate) fn logical(column: &Column) -> Option<Logical> {
         }
         ("char" | "varchar", _) => Logical::Text { length: native.length },
         ("tinytext" | "text" | "mediumtext" | "longtext" | "inet4" | "inet6", _) => Logical::Text { length: None },
-        ("binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob", _) => Logical::Bytes,
+        ("binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "vector", _) => Logical::Bytes,
+        (shape, _) if is_shape(shape) => Logical::Bytes,
         ("date", _) => Logical::Date,
         ("time", _) => Logical::Time { digits: native.digits },
         ("datetime", _) => Logical::Timestamp { digits: native.digits },
@@ -34,6 +35,22 @@ pub(crate) fn logical(column: &Column) -> Option<Logical> {
         ("set", _) => Logical::Set { labels: native.labels },
         _ => return None,
     })
+}
+
+/// Whether a type is one of geometries: the number of their reference system, then the standard's well-known binary.
+pub(crate) fn is_shape(data_type: &str) -> bool {
+    matches!(
+        data_type,
+        "geometry"
+            | "point"
+            | "linestring"
+            | "polygon"
+            | "multipoint"
+            | "multilinestring"
+            | "multipolygon"
+            | "geometrycollection"
+            | "geomcollection"
+    )
 }
 
 /// Appends a value to the row being written, in the form that goes with what its column holds.
@@ -132,7 +149,8 @@ mod tests {
             assert_eq!(of(name, false), Some(signed), "{name}");
             assert_eq!(of(name, true), Some(unsigned), "{name}");
         }
-        assert_eq!(of("geometry", false), None);
+        assert_eq!(of("geometry", false), Some(Logical::Bytes));
+        assert_eq!(of("xmltype", false), None);
     }
 
     #[test]
@@ -152,7 +170,7 @@ mod tests {
                 seen += 1;
             }
         }
-        assert_eq!(seen, 37);
+        assert_eq!(seen, 47);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use wavemark_domain::extras::{Action, ForeignKey, Index, IndexPart};
+use wavemark_domain::extras::{Action, ForeignKey, Index, IndexPart, LeftOut};
 use wavemark_domain::{Column, Table, TableName};
 
 use crate::native::{ColumnNative, TableNative};
+use crate::sql::{quoted, quoted_table};
 
 /// The name of every primary key.
 pub(crate) const PRIMARY: &str = "PRIMARY";
@@ -24,6 +25,8 @@ pub(crate) struct Part {
     pub(crate) descending: bool,
     /// `BTREE`, `HASH`, `FULLTEXT`, `SPATIAL` and others.
     pub(crate) kind: String,
+    /// What it is over instead of a column, if the server says so.
+    pub(crate) expression: Option<String>,
 }
 
 impl Part {
@@ -37,6 +40,34 @@ impl Part {
 pub(crate) fn indexes(table: &Table, parts: &[Part]) -> Vec<Index> {
     let secondary = parts.chunk_by(|a, b| a.index == b.index).filter(|parts| parts[0].index != PRIMARY);
     secondary.filter_map(|parts| index(table, parts)).collect()
+}
+
+/// Those that are left out.
+pub(crate) fn left_out(table: &Table, parts: &[Part]) -> Vec<LeftOut> {
+    let secondary = parts.chunk_by(|a, b| a.index == b.index).filter(|parts| parts[0].index != PRIMARY);
+    let left = secondary.filter(|parts| index(table, parts).is_none());
+    left.map(|parts| LeftOut { what: format!("index {}", parts[0].index), statement: statement(table, parts) })
+        .collect()
+}
+
+/// How an index is made.
+fn statement(table: &Table, parts: &[Part]) -> String {
+    let part = |part: &Part| {
+        let what = part.column.as_deref().map_or_else(
+            || format!("({})", part.expression.as_deref().unwrap_or("…")),
+            |column| {
+                format!("{}{}", quoted(column), part.beginning.map_or_else(String::new, |length| format!("({length})")))
+            },
+        );
+        if part.descending { format!("{what} DESC") } else { what }
+    };
+    let kind = match parts[0].kind.as_str() {
+        "FULLTEXT" | "SPATIAL" => format!("{} ", parts[0].kind),
+        _ if parts[0].unique => "UNIQUE ".to_owned(),
+        _ => String::new(),
+    };
+    let columns: Vec<String> = parts.iter().map(part).collect();
+    format!("CREATE {kind}INDEX {} ON {} ({});", quoted(&parts[0].index), quoted_table(&table.name), columns.join(", "))
 }
 
 fn index(table: &Table, from: &[Part]) -> Option<Index> {
@@ -202,6 +233,7 @@ mod tests {
             beginning: index.ends_with("prefix").then_some(5),
             descending: false,
             kind: kind.into(),
+            expression: column.is_none().then(|| "lower(`word`)".to_owned()),
         }
     }
 
@@ -221,6 +253,17 @@ mod tests {
         let indexes = indexes(&table("orders", &TableNative::default()), &parts);
         let found: Vec<_> = indexes.iter().map(|one| (one.name.as_str(), one.parts.len(), one.most_bytes)).collect();
         assert_eq!(found, [("both", 2, Some(70)), ("in_memory", 1, Some(40))]);
+        let left = left_out(&table("orders", &TableNative::default()), &parts);
+        let found: Vec<_> = left.iter().map(|left| (left.what.as_str(), left.statement.as_str())).collect();
+        assert_eq!(
+            found,
+            [
+                ("index expression", "CREATE INDEX `expression` ON `shop`.`orders` (`id`, (lower(`word`)));"),
+                ("index words", "CREATE FULLTEXT INDEX `words` ON `shop`.`orders` (`code`);"),
+                ("index u_prefix", "CREATE UNIQUE INDEX `u_prefix` ON `shop`.`orders` (`code`(5));"),
+                ("index where", "CREATE SPATIAL INDEX `where` ON `shop`.`orders` (`code`);"),
+            ]
+        );
     }
 
     fn pointer(key: &str, column: &str, target_column: &str) -> Pointer {

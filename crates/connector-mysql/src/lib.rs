@@ -1,6 +1,8 @@
 //! `MySQL` and `MariaDB` as a source and as a target.
 
+mod address;
 mod binlog;
+mod charset;
 mod check;
 mod client;
 mod defaults;
@@ -19,6 +21,9 @@ mod sql;
 mod target;
 mod value;
 mod wire;
+
+#[cfg(any(test, fuzzing))]
+pub use log::hostile;
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use std::str::Chars;
 
 use serde::{Deserialize, Serialize};
 use wavemark_domain::Table;
-use wavemark_domain::extras::{ColumnExtras, DefaultValue, Extras, ForeignKey, Index};
+use wavemark_domain::extras::{ColumnExtras, DefaultValue, Extras, ForeignKey, Index, LeftOut};
 
 /// The `native` part of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub(crate) struct TableNative {
     /// Names of foreign keys by which the server deletes or changes rows of this table, and says nothing of it in its log.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) silent_keys: Vec<String>,
+    /// What has no word of ours, with the statements that make it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) left_out: Vec<LeftOut>,
     /// `TABLE_COMMENT`.
     pub(crate) comment: Option<String>,
     /// How texts are compared where a column that comes says nothing of it; its character set alone if no more is known.
@@ -55,8 +58,8 @@ pub(crate) fn extras(table: &Table) -> Extras {
         let native = ColumnNative::of(column).unwrap_or_default();
         ColumnExtras { default: native.default, counted: native.auto_increment, comment: native.comment }
     };
-    let TableNative { indexes, foreign_keys, comment, .. } = TableNative::of(table);
-    Extras { columns: table.columns.iter().map(column).collect(), indexes, foreign_keys, comment }
+    let TableNative { indexes, foreign_keys, comment, left_out, .. } = TableNative::of(table);
+    Extras { columns: table.columns.iter().map(column).collect(), indexes, foreign_keys, comment, left_out }
 }
 
 /// The `native` part of a column: as `information_schema.columns` has it.

@@ -17,6 +17,10 @@ pub(crate) enum Value<'a> {
     Time(i64),
     /// Whatever else, as the server writes it.
     Bytes(&'a [u8]),
+    /// What changed in a JSON value since the row before.
+    Changes(&'a [u8]),
+    /// A JSON value, and what changed in it.
+    Changed(&'a [u8], &'a [u8]),
     /// A decimal, packed as the log has it.
     Packed(Packed<'a>),
     /// An enum's label by its number from 1 on; 0 for the empty text that stands for a wrong one.

@@ -15,6 +15,7 @@ pub mod spill;
 pub mod target;
 pub mod testkit;
 pub mod touched;
+pub mod unfit;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -217,6 +217,8 @@ pub struct LogState {
     pub kept_bytes: Option<u64>,
     /// The most that the source would keep.
     pub limit_bytes: Option<u64>,
+    /// Seconds until the source drops log behind the bookmark because of its age.
+    pub drops_in_seconds: Option<u64>,
 }
 
 /// A counter of the source that the target must not fall behind.

@@ -11,6 +11,10 @@
 //! 4. Waves: [`Session::apply`] any number of times, then [`Session::commit`] with the bookmark in the same commit.
 //!    The first wave is empty and says that the load is over.
 //! 5. [`Target::clean_up`] removes all of it but the tombstone.
+//!
+//! A value that has no place in its column is a *data* problem, unless its [`wavemark_domain::ColumnPlan`] says what comes
+//! in its place: then it is altered before anything else sees the row ([`crate::unfit`]), in chunks, in waves, in rows that
+//! are fetched again, and in the old rows of a table without a key alike, and is counted in the same commit.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -30,6 +34,7 @@ use crate::TaskContext;
 use crate::compare::Side;
 use crate::needs::Needs;
 use crate::source::{BlockFormat, ChunkRange, Counter, KeySet, LeftBehind, RowReader};
+use crate::unfit::Tally;
 
 /// One system to write to.
 #[async_trait]
@@ -56,8 +61,21 @@ pub trait Target: Send + Sync {
         None
     }
 
+    /// Whether what it declares for such values of another system's may lack a place for some of them, and a text has one for each,
+    /// as that system writes it. Where a task's people ask for that, [`Target::declare`] is told of a text without a length
+    /// instead, and [`wavemark_domain::ColumnPlan::as_text`] says what the values are. No I/O.
+    fn spells(&self, source_engine: &str, logical: &Logical) -> bool {
+        let _ = (source_engine, logical);
+        false
+    }
+
     /// The forms in which it takes the rows of a planned table in the load. No I/O.
     fn block_formats(&self, table: &TablePlan) -> Vec<BlockFormat>;
+
+    /// Whether a table that comes from a system like this one gets all that it has there. No I/O.
+    fn makes_all(&self) -> bool {
+        false
+    }
 
     /// What would stand in the way of writing these tables.
     async fn assess(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Vec<Finding>, Problem>;
@@ -105,6 +123,8 @@ pub enum OpenError {
 pub struct Opened {
     /// What it holds.
     pub kept: Kept,
+    /// What it keeps count of among the values that had no place; goes on counting.
+    pub unfit: Tally,
     /// The right to write.
     pub session: Box<dyn Session>,
     /// Sessions of their own for the load, as many as `load_parallelism` says if the task loads.

@@ -139,6 +139,8 @@ mod tests {
             source,
             target_name: (*name).to_owned(),
             encoding: Encoding::named("x"),
+            unfit: crate::UnfitPolicy::default(),
+            as_text: None,
         };
         TablePlan {
             id: TableId(0),

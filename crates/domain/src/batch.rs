@@ -268,6 +268,24 @@ impl Batch {
         }
     }
 
+    /// Puts another value, or NULL, in the place of a cell of a change's new or old row, which it must have. A column is given
+    /// by its place and the number of a row's cells.
+    ///
+    /// # Panics
+    /// As [`Batch::push_value`].
+    pub fn replace(&mut self, change: usize, is_new: bool, (column, columns): (usize, usize), value: Option<&[u8]>) {
+        let Change { old, new, .. } = self.changes[change];
+        let row = if is_new { new } else { old };
+        debug_assert!(row != NO_ROW && column < columns, "callers name a cell that there is");
+        match value {
+            Some(value) => self.push_value(value),
+            None => self.push_marker(Cell::NULL),
+        }
+        if let Some(cell) = self.cells.pop() {
+            self.cells[row as usize + column] = cell;
+        }
+    }
+
     /// Whether another batch fits behind this one, which must not end in an open transaction.
     #[must_use]
     pub fn can_append(&self, other: &Self) -> bool {
@@ -366,6 +384,27 @@ mod tests {
         assert!(first.new_row(&change, 1).unwrap()[0].is_null());
         assert_eq!(first.transactions().iter().map(|mark| mark.changes_end).collect::<Vec<_>>(), vec![1, 2]);
         assert!(!first.is_open());
+    }
+
+    #[test]
+    fn a_cell_is_replaced_and_the_others_stay() {
+        let mut batch = Batch::default();
+        let (old, new) = (batch.begin_row(), [b"one", b"two"]);
+        for value in new {
+            batch.push_value(value);
+        }
+        let row = batch.begin_row();
+        for value in new {
+            batch.push_value(value);
+        }
+        batch.push_change(TableId(0), ChangeKind::Update, Some(old), Some(row));
+        batch.replace(0, true, (1, 2), Some(b"more"));
+        batch.replace(0, false, (0, 2), None);
+        let change = batch.changes()[0];
+        let values =
+            |cells: &[Cell]| [batch.value(cells[0]), batch.value(cells[1])].map(|value| value.map(<[u8]>::to_vec));
+        assert_eq!(values(batch.old(&change, 2).unwrap()), [None, Some(b"two".to_vec())]);
+        assert_eq!(values(batch.new_row(&change, 2).unwrap()), [Some(b"one".to_vec()), Some(b"more".to_vec())]);
     }
 
     #[test]

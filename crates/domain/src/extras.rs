@@ -1,5 +1,5 @@
 //! What a table has besides columns and a key, in words that no system owns: for a target of another system, as
-//! [`crate::Logical`] is for what its columns hold. What has no word here is not carried over.
+//! [`crate::Logical`] is for what its columns hold. What has no word here is not carried over, and is named.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,17 @@ pub struct Extras {
     pub foreign_keys: Vec<ForeignKey>,
     /// What people wrote about the table.
     pub comment: Option<String>,
+    /// What else it has.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Something of a table that has no word here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// What it is, by its name: `index words`.
+    pub what: String,
+    /// The statement that makes it, in the source's own words.
+    pub statement: String,
 }
 
 /// What one column has besides a type.

@@ -88,6 +88,21 @@ pub fn judge(settings: &TaskSettings, kept: &KeptLog) -> Option<(Severity, Probl
     }
 }
 
+/// The same of a source that drops its log by its age: `seconds` are left until it drops what the task still needs.
+#[must_use]
+pub fn judge_age(settings: &TaskSettings, seconds: Option<u64>) -> Option<(Severity, Problem)> {
+    let seconds = seconds.filter(|seconds| *seconds < u64::from(settings.log_warning_minutes) * 60)?;
+    let text = format!(
+        "The source drops log that this task still needs in about {} minutes, for it keeps no older log",
+        seconds / 60
+    );
+    let problem = Problem::transient("log-near-age", text).advice(
+        "See what the task waits for, and let it go on; or have the source keep its log for longer. Once the log is \
+         dropped, everything has to be loaded again.",
+    );
+    Some((Severity::Error, problem))
+}
+
 /// The problem with which a task ends whose log was let go.
 #[must_use]
 pub fn let_go(bytes: u64, budget: u64) -> Problem {
@@ -189,6 +204,16 @@ mod tests {
         assert_eq!(code(&settings, kept(70)), Some((Severity::Warning, "log-near-budget".to_owned())));
         assert_eq!(code(&settings, kept(100)), Some((Severity::Warning, "log-near-budget".to_owned())));
         assert_eq!(code(&settings, kept(101)), Some((Severity::Error, "log-over-budget".to_owned())));
+    }
+
+    #[test]
+    fn log_that_is_soon_too_old_is_told() {
+        let settings = settings(0, OverBudget::Warn);
+        assert_eq!(judge_age(&settings, None), None);
+        assert_eq!(judge_age(&settings, Some(3_600)), None);
+        let (severity, problem) = judge_age(&settings, Some(3_599)).unwrap();
+        assert_eq!((severity, problem.code.as_str()), (Severity::Error, "log-near-age"));
+        assert!(problem.text.contains("in about 59 minutes"), "{}", problem.text);
     }
 
     #[test]

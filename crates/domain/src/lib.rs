@@ -25,6 +25,7 @@ pub mod progress;
 pub mod state;
 pub mod stop;
 pub mod task;
+pub mod unfit;
 
 pub use batch::{Batch, Cell, Change, ChangeKind, TransactionMark};
 pub use catalog::{Column, Table, TableName};
@@ -38,3 +39,4 @@ pub use logical::Logical;
 pub use order::{TableOrder, TableWish};
 pub use plan::{ColumnPlan, TablePlan};
 pub use position::Position;
+pub use unfit::{UnfitCount, UnfitPolicy};

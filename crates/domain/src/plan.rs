@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Encoding, Problem, RowFilter, Table, TableId, TableName};
+use crate::{Encoding, Logical, Problem, RowFilter, Table, TableId, TableName, UnfitPolicy};
 
 /// One column on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,12 @@ pub struct ColumnPlan {
     pub target_name: String,
     /// What the bytes of this column's cells mean.
     pub encoding: Encoding,
+    /// What is done about a value that the target's column can't hold.
+    #[serde(default, skip_serializing_if = "UnfitPolicy::is_default")]
+    pub unfit: UnfitPolicy,
+    /// What its values are, where the target declares it as a text because its own type for them can't hold them all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_text: Option<Logical>,
 }
 
 /// One table on its way: the layout of its rows and where they go.

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::state::TableState;
-use crate::{Problem, TableName};
+use crate::{Problem, TableName, UnfitCount};
 
 /// What a task is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ pub struct TaskProgress {
     pub log_limit_bytes: Option<u64>,
     /// Bytes of log that the task's settings allow.
     pub log_budget_bytes: Option<u64>,
-    /// Seconds until the source's limit is reached, at the rate of late.
+    /// Seconds until the source's limit is reached, at the rate of late, or until it drops what the task needs by its age.
     pub log_seconds_left: Option<u64>,
     /// What people must know about the log that is kept.
     pub log_problem: Option<Problem>,
@@ -171,6 +171,9 @@ pub struct TableProgress {
     /// Changes whose row in the target was not as expected, and that the task's policy for conflicts decided about.
     #[serde(default)]
     pub conflicts: u64,
+    /// Values that were written otherwise than they are at the source, by column: as the target keeps count of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfit: Vec<UnfitCount>,
     /// When the source committed its newest applied change (microseconds since 1970).
     pub applied_commit_at: Option<i64>,
     /// Why it is parked.

@@ -7,6 +7,7 @@ use crate::layout::{
     AlterPolicy, ChangedTablePolicy, ColumnPolicy, DroppedTablePolicy, NewTablePolicy, RenamedTablePolicy,
 };
 use crate::stop::StopAt;
+use crate::unfit::UnfitPolicy;
 
 /// What a task does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -160,6 +161,8 @@ pub struct TaskSettings {
     pub chunk_mib: u32,
     /// What happens when a row can't be applied.
     pub data_errors: DataErrorPolicy,
+    /// What happens to a value that its column at the target can't hold; a mapping rule may say otherwise of a column.
+    pub unfit_values: UnfitPolicy,
     /// What happens when a row of the target is not as the change expects it.
     pub conflicts: ConflictPolicy,
     /// What happens when rows leave a partitioned table with a partition, of which the log says nothing.
@@ -229,6 +232,7 @@ impl Default for TaskSettings {
             load_parallelism: 4,
             chunk_mib: 512,
             data_errors: DataErrorPolicy::default(),
+            unfit_values: UnfitPolicy::default(),
             conflicts: ConflictPolicy::default(),
             partition_removals: PartitionPolicy::default(),
             added_columns: ColumnPolicy::default(),

@@ -13,11 +13,10 @@ use crate::run::Run;
 pub async fn adoptable(run: &Run) -> Result<Vec<Adoptable>, Problem> {
     let tables = run.source.tables(&|name| run.mappings.selects(name)).await?;
     let (source, target) = (run.source.as_ref(), run.target.as_ref());
-    let follows = run.task.kind.follows();
     let mut found = Vec::new();
     for (task, kept) in run.target.kept_tasks().await? {
         let tables = as_kept(run, tables.clone(), &kept);
-        let planned = plan::make(tables, &run.mappings, &run.source_engine, source, target, follows);
+        let planned = plan::make(tables, run.rules(), &run.source_engine, source, target);
         found.push(judge(run, &planned.tables, &task, &kept).await);
     }
     Ok(found)

@@ -1,8 +1,9 @@
 //! What stands in the way of a task: asked for by a person, and told when a task starts for the first time.
 
-use wavemark_domain::Problem;
 use wavemark_domain::check::{Finding, Weight};
+use wavemark_domain::extras::LeftOut;
 use wavemark_domain::progress::{Severity, TaskEventRecord};
+use wavemark_domain::{Problem, TablePlan};
 
 use crate::plan::{self, Planned};
 use crate::run::Run;
@@ -11,7 +12,7 @@ use crate::run::Run;
 pub async fn assess(run: &Run) -> Result<Vec<Finding>, Problem> {
     let tables = run.source.tables(&|name| run.mappings.selects(name)).await?;
     let (source, target) = (run.source.as_ref(), run.target.as_ref());
-    let planned = plan::make(tables, &run.mappings, &run.source_engine, source, target, run.task.kind.follows());
+    let planned = plan::make(tables, run.rules(), &run.source_engine, source, target);
     findings(run, &planned).await
 }
 
@@ -24,11 +25,32 @@ async fn findings(run: &Run, planned: &Planned) -> Result<Vec<Finding>, Problem>
         text: problem.text.clone(),
         mend: problem.advice.clone(),
     }));
+    if run.task.kind.loads() {
+        findings.extend(planned.tables.iter().flat_map(|table| left_out(run, table)));
+    }
     if planned.tables.is_empty() {
         findings.push(no_tables(planned));
     }
     findings.sort_by_key(|finding| finding.weight);
     Ok(findings)
+}
+
+/// What a table has at the source that its copy will not have, each with the statement that a person can go by.
+fn left_out(run: &Run, table: &TablePlan) -> Vec<Finding> {
+    if table.declared.is_none() && run.target.makes_all() {
+        return Vec::new();
+    }
+    let note = |left: LeftOut| Finding {
+        weight: Weight::Note,
+        code: "not-carried-over".to_owned(),
+        text: format!(
+            "Not carried over of {}: {}. Make it at the target if it is wanted there.",
+            table.name(),
+            left.what
+        ),
+        mend: Some(left.statement),
+    };
+    run.source.extras(&table.source).left_out.into_iter().map(note).collect()
 }
 
 /// Tells what was found as events. The start goes on: what truly stands in its way ends it with the same reason, or

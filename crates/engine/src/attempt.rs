@@ -80,6 +80,7 @@ pub(crate) async fn attempt(run: &Run, carried: &mut Carried, base: &mut Base, m
             planned.as_ref().map_err(Clone::clone)?;
         }
         let mut opened = run.target.open(&run.task).await?;
+        run.status.counts_unfit(opened.unfit.clone());
         run.source.continue_behind(opened.kept.furthest());
         // What is loaded again is loaded as the source describes it now.
         let wished = run.orders.take(TableWish::Reload);
@@ -171,14 +172,7 @@ pub(crate) fn changed<'a>(
 }
 
 fn make_plan(run: &Run, tables: Vec<Table>) -> Result<Planned, Problem> {
-    let planned = plan::make(
-        tables,
-        &run.mappings,
-        &run.source_engine,
-        run.source.as_ref(),
-        run.target.as_ref(),
-        run.task.kind.follows(),
-    );
+    let planned = plan::make(tables, run.rules(), &run.source_engine, run.source.as_ref(), run.target.as_ref());
     if planned.tables.is_empty() {
         if let Some((_, problem)) = planned.refused.first() {
             return Err(Problem { fault: Fault::Settings, ..problem.clone() });
@@ -248,6 +242,7 @@ fn fresh(table: &TableName, target: &TableName) -> TableProgress {
         truncates: 0,
         exceptions: 0,
         conflicts: 0,
+        unfit: Vec::new(),
         applied_commit_at: None,
         problem: None,
     }

@@ -113,9 +113,10 @@ fn look(run: &Run, state: &LogState, growth: &mut Growth, seconds: u64) {
         progress.log_kept_bytes = state.kept_bytes;
         progress.log_limit_bytes = state.limit_bytes;
         progress.log_budget_bytes = kept_log::budget(settings);
-        progress.log_seconds_left = kept.and_then(|kept| kept.seconds_left);
+        progress.log_seconds_left = kept.and_then(|kept| kept.seconds_left).or(state.drops_in_seconds);
     });
-    tell(run, kept.and_then(|kept| kept_log::judge(settings, &kept)));
+    let judged = kept.and_then(|kept| kept_log::judge(settings, &kept));
+    tell(run, judged.or_else(|| kept_log::judge_age(settings, state.drops_in_seconds)));
 }
 
 /// Shows a judgement; one of another kind than before is an event too.

@@ -7,7 +7,9 @@ use wavemark_connector::source::Replan;
 use wavemark_connector::{Source, Target};
 use wavemark_domain::catalog::Table;
 use wavemark_domain::mapping::Mappings;
-use wavemark_domain::{ColumnPlan, Encoding, Fault, Logical, Problem, RowFilter, TableId, TableName, TablePlan};
+use wavemark_domain::{
+    ColumnPlan, Encoding, Extras, Fault, Logical, Problem, RowFilter, TableId, TableName, TablePlan, UnfitPolicy,
+};
 
 use crate::run::Run;
 
@@ -20,21 +22,31 @@ pub struct Planned {
     pub refused: Vec<(TableName, Problem)>,
 }
 
+/// What the task's people ask of its tables.
+#[derive(Clone, Copy)]
+pub struct Rules<'a> {
+    /// Which tables and columns travel, and under which names.
+    pub mappings: &'a Mappings,
+    /// Whether the log is followed.
+    pub follows: bool,
+    /// What is done about values that have no place, where the mappings say nothing of the column.
+    pub unfit: UnfitPolicy,
+}
+
 /// Makes the plan. Tables are in the order of their names, so that the same catalog gives the same plan.
 pub fn make(
     tables: Vec<Table>,
-    mappings: &Mappings,
+    rules: Rules<'_>,
     source_engine: &str,
     source: &dyn Source,
     target: &dyn Target,
-    follows: bool,
 ) -> Planned {
     let mut sorted: Vec<Arc<Table>> = tables.into_iter().map(Arc::new).collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
     let mut planned = Planned::default();
     for table in sorted {
         let id = TableId(u32::try_from(planned.tables.len()).expect("far fewer than 2^32 tables"));
-        match plan_table(id, &table, mappings, source_engine, source, target, follows) {
+        match plan_table(id, &table, rules, source_engine, source, target) {
             Some(Ok(plan)) => planned.tables.push(plan),
             Some(Err(problem)) => planned.refused.push((table.name.clone(), problem)),
             None => {}
@@ -47,12 +59,12 @@ pub fn make(
 fn plan_table(
     id: TableId,
     table: &Arc<Table>,
-    mappings: &Mappings,
+    rules: Rules<'_>,
     source_engine: &str,
     source: &dyn Source,
     target: &dyn Target,
-    follows: bool,
 ) -> Option<Result<TablePlan, Problem>> {
+    let Rules { mappings, follows, .. } = rules;
     let mapped = mappings.apply(table)?;
     if let Some(problem) = source.refuses_to_follow(table).filter(|_| follows) {
         return Some(Err(problem));
@@ -62,6 +74,8 @@ fn plan_table(
         Err(problem) => return Some(Err(problem)),
     };
     let logical: Vec<Option<Logical>> = table.columns.iter().map(|column| source.logical(table, column)).collect();
+    let mut extras = source.extras(table);
+    let mut declared = logical.clone();
     let mut columns = Vec::with_capacity(mapped.columns.len());
     for (index, target_name) in mapped.columns {
         let column = &table.columns[index];
@@ -72,19 +86,44 @@ fn plan_table(
             let why = format!("column {} has the type {}, which the target can't take", column.name, column.declared);
             return Some(Err(refusal(table, &why).advice("Leave it out with a remove-column rule.")));
         };
-        columns.push(ColumnPlan { source: index, target_name, encoding });
+        let unfit = rules.unfit(table, &column.name, &extras);
+        let spelled = logical[index]
+            .clone()
+            .filter(|logical| unfit == UnfitPolicy::Text && target.spells(source_engine, logical));
+        if spelled.is_some() {
+            declared[index] = Some(Logical::Text { length: None });
+            // What a default is as a text nobody has told.
+            if let Some(column) = extras.columns.get_mut(index) {
+                column.default = None;
+            }
+        }
+        columns.push(ColumnPlan { source: index, target_name, encoding, unfit, as_text: spelled });
     }
     let key = key_of(table, &columns);
     Some(key.map(|key| TablePlan {
         id,
         source: Arc::clone(table),
-        declared: target.declare(source_engine, table, &logical, &source.extras(table)).map(Arc::new),
+        declared: target.declare(source_engine, table, &declared, &extras).map(Arc::new),
         target: mapped.target,
         columns,
         key,
         rows,
         schema_version: 1,
     }))
+}
+
+impl Rules<'_> {
+    /// What is done about values of a column that have no place. Of columns that tell rows apart, or say which belong
+    /// together, none is altered: several would become one.
+    fn unfit(&self, table: &Table, column: &str, extras: &Extras) -> UnfitPolicy {
+        let unique = || extras.indexes.iter().filter(|index| index.unique).flat_map(|index| &index.parts);
+        let pointing = || extras.foreign_keys.iter().flat_map(|key| &key.columns);
+        let is_kept = table.key.iter().any(|name| name == column)
+            || unique().any(|part| part.column == column)
+            || pointing().any(|name| name == column);
+        let asked = if is_kept { None } else { Some(self.mappings.unfit(&table.name, column).unwrap_or(self.unfit)) };
+        asked.unwrap_or_default()
+    }
 }
 
 /// Which of a table's rows travel.
@@ -139,8 +178,7 @@ impl Replan for Replanner {
     fn plan(&self, id: TableId, table: &Arc<Table>) -> Result<TablePlan, Problem> {
         let Self(run) = self;
         let (source, target) = (run.source.as_ref(), run.target.as_ref());
-        let follows = run.task.kind.follows();
-        let planned = plan_table(id, table, &run.mappings, &run.source_engine, source, target, follows);
+        let planned = plan_table(id, table, run.rules(), &run.source_engine, source, target);
         planned.unwrap_or_else(|| {
             let text = format!("It is now named {}, which the mapping does not choose.", table.name);
             Err(Problem::new(Fault::Data, NOT_CHOSEN, text).table(&table.name))

@@ -18,7 +18,7 @@ use crate::connections::{self, Base, Share};
 use crate::log_watch;
 use crate::orders::Orders;
 use crate::pace::Pace;
-use crate::plan::NOT_CHOSEN;
+use crate::plan::{NOT_CHOSEN, Rules};
 use crate::status::Status;
 
 /// A task with everything to run it.
@@ -109,6 +109,12 @@ impl Run {
     /// Whether the target's table goes with the source's.
     pub(crate) fn drops_tables(&self) -> bool {
         self.task.settings.dropped_tables == DroppedTablePolicy::Apply
+    }
+
+    /// What the plan is made by.
+    pub(crate) fn rules(&self) -> Rules<'_> {
+        let follows = self.task.kind.follows();
+        Rules { mappings: &self.mappings, follows, unfit: self.task.settings.unfit_values }
     }
 
     fn loads_aside(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
+use wavemark_connector::unfit::Tally;
 use wavemark_domain::check::Finding;
 use wavemark_domain::progress::{Phase, Severity, TableProgress, TaskEventRecord, TaskProgress};
 use wavemark_domain::state::TableState;
@@ -21,6 +22,8 @@ struct Inner {
     events: Vec<TaskEventRecord>,
     dropped_events: u64,
     pending_since: Option<PendingSince>,
+    /// What the target counts of values that had no place.
+    unfit: Tally,
 }
 
 /// Since when something read is not yet in the target, and how old it was when it was read.
@@ -36,6 +39,9 @@ impl Status {
     pub fn progress(&self) -> TaskProgress {
         let inner = self.lock();
         let mut progress = inner.progress.clone();
+        for table in &mut progress.tables {
+            table.unfit = inner.unfit.of(&table.table);
+        }
         if let Some(pending) = inner.pending_since {
             let waited = u64::try_from(pending.read_at.elapsed().as_millis()).unwrap_or(u64::MAX);
             progress.lag_ms = Some(pending.age_ms.saturating_add(waited));
@@ -66,6 +72,11 @@ impl Status {
         if let Some(progress) = self.lock().progress.tables.get_mut(table.index()) {
             change(progress);
         }
+    }
+
+    /// Has the progress say what this target counts of values that had no place.
+    pub(crate) fn counts_unfit(&self, tally: Tally) {
+        self.lock().unfit = tally;
     }
 
     /// Says that a new phase begins.

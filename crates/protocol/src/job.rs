@@ -6,7 +6,7 @@ use wavemark_domain::catalog::Table;
 use wavemark_domain::check::{Finding, Step};
 use wavemark_domain::ids::{Generation, JobId};
 use wavemark_domain::task::{TaskKind, TaskSettings};
-use wavemark_domain::{Epoch, Problem, TaskId};
+use wavemark_domain::{Epoch, Position, Problem, TaskId};
 
 use crate::EndpointConfig;
 
@@ -89,6 +89,9 @@ pub enum JobWork {
         source: EndpointConfig,
         /// Above how many bytes the log is let go.
         let_go_above: Option<u64>,
+        /// What the target has, as far as that is known (since 2.3).
+        #[serde(default)]
+        bookmark: Option<Position>,
         /// Its settings (since 2.2).
         #[serde(default, serialize_with = "wavemark_domain::task::sparse")]
         settings: TaskSettings,
@@ -129,6 +132,9 @@ pub enum JobOutcome {
         limit_bytes: Option<u64>,
         /// How much was kept when it was let go.
         let_go: Option<u64>,
+        /// Seconds until the source drops what the task needs by its age (since 2.3).
+        #[serde(default)]
+        drops_in_seconds: Option<u64>,
     },
     /// It could not be done.
     Failed {

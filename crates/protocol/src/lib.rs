@@ -28,7 +28,7 @@ use wavemark_domain::WorkerId;
 pub const VERSION: u32 = 2;
 /// Counts what was added since the major version began and an older peer does no harm by not knowing: a field that has a
 /// default, a message that is not needed.
-pub const MINOR: u32 = 2;
+pub const MINOR: u32 = 3;
 /// The header that carries [`spoken`].
 pub const VERSION_HEADER: &str = "wavemark-protocol";
 /// What every path starts with.

@@ -222,6 +222,15 @@ impl Text {
             })
         });
         self.family("wavemark_table_changes_total", "counter", "Changes applied", lines);
+        let lines = tables.iter().flat_map(|(task, table)| {
+            table.unfit.iter().map(move |count| {
+                let mut labels = labels(task, table);
+                labels.extend([("column", count.column.as_str()), ("way", count.way.word())]);
+                (labels, Some(to_f64(count.values)))
+            })
+        });
+        let help = "Values that the target's column can't hold, written otherwise";
+        self.family("wavemark_table_unfit_values_total", "counter", help, lines);
     }
 }
 

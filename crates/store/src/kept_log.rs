@@ -25,6 +25,8 @@ pub struct Looked {
     pub limit_bytes: Option<u64>,
     /// How much was kept when it was let go.
     pub let_go: Option<u64>,
+    /// Seconds until the source drops what the task needs by its age.
+    pub drops_in_seconds: Option<u64>,
 }
 
 /// Asks for a look at each task that may keep log, is not run by anybody, and was not looked at lately.
@@ -78,14 +80,16 @@ pub async fn looked(connection: &mut PgConnection, id: TaskId, found: &Looked) -
         progress.log_budget_bytes = kept_log::budget(settings);
         progress.log_seen_at = Some(now);
         let growth = growth(before, now, found).unwrap_or_default();
-        progress.log_seconds_left = found.limit_bytes.and_then(|limit| growth.seconds_until(limit));
+        let seconds_left = found.limit_bytes.and_then(|limit| growth.seconds_until(limit));
+        progress.log_seconds_left = seconds_left.or(found.drops_in_seconds);
+        let judged_age = kept_log::judge_age(settings, found.drops_in_seconds);
         let kept = KeptLog {
-            bytes: found.kept_bytes?,
+            bytes: found.kept_bytes.unwrap_or_default(),
             limit: found.limit_bytes,
-            seconds_left: progress.log_seconds_left,
+            seconds_left,
             seconds_to_budget: progress.log_budget_bytes.and_then(|budget| growth.seconds_until(budget)),
         };
-        kept_log::judge(settings, &kept)
+        found.kept_bytes.and_then(|_| kept_log::judge(settings, &kept)).or(judged_age)
     })
     .await
 }

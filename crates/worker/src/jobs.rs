@@ -7,7 +7,7 @@ use std::time::Duration;
 use wavemark_connector::TaskContext;
 use wavemark_domain::ids::{ConfigVersion, Generation};
 use wavemark_domain::task::{TaskKind, TaskSettings};
-use wavemark_domain::{Epoch, Problem, TaskId};
+use wavemark_domain::{Epoch, Position, Problem, TaskId};
 use wavemark_engine::Run;
 use wavemark_protocol::{EndpointConfig, JobGrant, JobOutcome, JobWork, LeaseGrant, LeaseWork};
 
@@ -43,10 +43,10 @@ async fn work(tasks: &Tasks, work: JobWork) -> Result<JobOutcome, Problem> {
             let tables = tasks.connector(&endpoint)?.discover(&settings_of(&endpoint)).await?;
             Ok(JobOutcome::Discovered { tables })
         }
-        JobWork::LookAtLog { task, name, generation, epoch, kind, source, let_go_above, settings } => {
+        JobWork::LookAtLog { task, name, generation, epoch, kind, source, let_go_above, bookmark, settings } => {
             let spill_dir = PathBuf::new();
             let task = TaskContext { task, name, generation, epoch, first_grant: false, kind, settings, spill_dir };
-            look_at_log(tasks, task, &source, let_go_above).await
+            look_at_log(tasks, task, &source, (let_go_above, bookmark)).await
         }
         JobWork::Assess { task, name, kind, source, target, mappings, settings } => {
             let run = run_for(tasks, (task, name, kind), (source, target), mappings, settings)?;
@@ -90,10 +90,10 @@ async fn look_at_log(
     tasks: &Tasks,
     task: TaskContext,
     source: &EndpointConfig,
-    let_go_above: Option<u64>,
+    (let_go_above, bookmark): (Option<u64>, Option<Position>),
 ) -> Result<JobOutcome, Problem> {
     let source = tasks.connector(source)?.source(&settings_of(source))?;
-    let state = source.log_state(&task, None, Duration::ZERO).await?;
+    let state = source.log_state(&task, bookmark.as_ref(), Duration::ZERO).await?;
     let over = let_go_above.filter(|most| state.kept_bytes.is_some_and(|kept| kept > *most));
     let let_go = match over {
         Some(most) => source.let_go(&task, most).await?,
@@ -104,6 +104,7 @@ async fn look_at_log(
         kept_bytes: state.kept_bytes,
         limit_bytes: state.limit_bytes,
         let_go,
+        drops_in_seconds: state.drops_in_seconds,
     })
 }
 

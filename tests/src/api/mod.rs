@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-pub use shapes::{Event, Holder, Job, Page, Problem, Progress, Refusal, Table, TableName, Task, Worker, lsn};
+pub use shapes::{Event, Holder, Job, Page, Problem, Progress, Refusal, Table, TableName, Task, Unfit, Worker, lsn};
 
 /// Whoever is logged in at one server.
 pub struct Api {

@@ -214,8 +214,24 @@ pub struct Table {
     /// Rows that were not as expected in the target.
     #[serde(default)]
     pub conflicts: u64,
+    /// Values that were written otherwise than they are at the source.
+    #[serde(default)]
+    pub unfit: Vec<Unfit>,
     /// Why it is parked.
     pub problem: Option<Problem>,
+}
+
+/// Values of a column that had no place in the target.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Unfit {
+    /// The column.
+    pub column: String,
+    /// What was done.
+    pub way: String,
+    /// How many.
+    pub values: u64,
+    /// Since when.
+    pub since: Option<String>,
 }
 
 impl Table {

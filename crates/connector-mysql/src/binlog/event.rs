@@ -6,12 +6,13 @@ use crate::gtid::GtidSet;
 use super::compressed::Compressed;
 use super::gtid::{self, Numbered};
 use super::payload::Payload;
+use super::pieces::Piece;
 use super::query::Query;
 use super::rows::{RowKind, Rows};
 use super::table_map::TableMap;
 
 pub(super) const HEADER: usize = 19;
-const CHECKSUM: usize = 4;
+pub(super) const CHECKSUM: usize = 4;
 
 /// What stands before each event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,13 +63,15 @@ pub(crate) enum Event<'a> {
     /// What the next rows are of.
     TableMap(TableMap<'a>),
     Rows(Rows<'a>),
+    /// A part of an event of rows.
+    Piece(Piece<'a>),
     /// Stands for another event, of which a part is compressed.
     Compressed(Compressed<'a>),
     /// A whole transaction.
     Payload(Payload<'a>),
     /// Written by a server that lost track of what it did.
     Incident,
-    /// Events that can't be read from here on: encrypted, or of a form that is not known.
+    /// Events of a form that is not read.
     Unreadable(&'static str),
     /// Nothing that matters here: heartbeats, comments, marks.
     Other,
@@ -149,6 +152,7 @@ impl<'a> Event<'a> {
             TABLE_MAP => Self::TableMap(TableMap::read(body)?),
             ROWS_V1..=25 => Self::Rows(Rows::read(row_kind(kind - ROWS_V1)?, false, body)?),
             ROWS..=32 => Self::Rows(Rows::read(row_kind(kind - ROWS)?, true, body)?),
+            PARTIAL_UPDATE => Self::Rows(Rows::read(RowKind::Update, true, body)?.in_parts()),
             PAYLOAD => Self::Payload(Payload::read(body)?),
             QUERY_COMPRESSED => Self::Compressed(Compressed::new(QUERY, body, Query::read(fields)?.text)),
             ROWS_COMPRESSED_V1..=168 => {
@@ -161,15 +165,13 @@ impl<'a> Event<'a> {
                 let packed = Rows::read(row_kind(number)?, true, body)?.images();
                 Self::Compressed(Compressed::new(ROWS + number, body, packed))
             }
+            PIECE => Self::Piece(Piece::read(body)?),
             MARIADB_GTID => Self::Numbered(gtid::mariadb(server, fields)?),
             MYSQL_GTID => Self::Numbered(gtid::mysql(fields)?),
             NO_GTID => Self::Unnumbered,
             TAGGED_GTID => Self::Numbered(gtid::tagged(fields)?),
             PREVIOUS_GTIDS => Self::Previous(gtid::previous(fields)?),
             INCIDENT => Self::Incident,
-            39 => Self::Unreadable("it has parts of JSON values (binlog_row_value_options is PARTIAL_JSON)"),
-            164 => Self::Unreadable("it is encrypted, and the server does not decrypt what it sends"),
-            172 => Self::Unreadable("a row of it is so large that it stands in several events"),
             // Before version 5.1.18.
             20..=22 => Self::Unreadable("its rows are of a form that no version has written for long"),
             other if WITHOUT_ROWS.contains(&other) => Self::Other,
@@ -179,8 +181,9 @@ impl<'a> Event<'a> {
 }
 
 /// Kinds that say nothing of rows: the ends of files, values of variables, files that a statement loads, heartbeats,
-/// comments (MySQL's are numbered up to 42, MariaDB's from 160 on).
-const WITHOUT_ROWS: [u8; 19] = [0, 1, 3, 5, 7, 9, 11, 13, 14, 17, 27, 28, 29, 36, 37, 41, 160, 161, 163];
+/// comments (MySQL's are numbered up to 42, MariaDB's from 160 on). That a file is encrypted (164) is said of what lies on the
+/// server's disk: it decrypts what it sends.
+const WITHOUT_ROWS: [u8; 20] = [0, 1, 3, 5, 7, 9, 11, 13, 14, 17, 27, 28, 29, 36, 37, 41, 160, 161, 163, 164];
 const EXECUTE_LOAD: u8 = 18;
 /// The flag of a kind that may be passed over.
 const IGNORABLE: u16 = 0x80;
@@ -194,6 +197,8 @@ const TABLE_MAP: u8 = 19;
 const ROWS_V1: u8 = 23;
 const ROWS: u8 = 30;
 const INCIDENT: u8 = 26;
+/// New rows may have parts of JSON values (`binlog_row_value_options`).
+const PARTIAL_UPDATE: u8 = 39;
 const PAYLOAD: u8 = 40;
 const MYSQL_GTID: u8 = 33;
 const NO_GTID: u8 = 34;
@@ -204,6 +209,7 @@ const QUERY_COMPRESSED: u8 = 165;
 /// The first of the three kinds of rows, as those that they stand for.
 const ROWS_COMPRESSED_V1: u8 = 166;
 const ROWS_COMPRESSED: u8 = 169;
+const PIECE: u8 = 172;
 
 fn row_kind(number: u8) -> Result<RowKind, Malformed> {
     match number {

@@ -23,6 +23,8 @@ pub(crate) struct Rows<'a> {
     columns: usize,
     /// Which columns the rows have: of an update the old ones, then the new ones.
     present: [&'a [u8]; 2],
+    /// Whether before each new row it is said of which JSON values it has only what changed.
+    is_in_parts: bool,
     images: Fields<'a>,
 }
 
@@ -47,7 +49,12 @@ impl<'a> Rows<'a> {
         if !fields.0.is_empty() && !(0..columns).any(|at| has(first, at)) {
             return Err(Malformed("rows have no columns"));
         }
-        Ok(Self { kind, table, columns, present: [first, second], images: fields })
+        Ok(Self { kind, table, columns, present: [first, second], is_in_parts: false, images: fields })
+    }
+
+    /// The same of an event whose new rows may have parts of JSON values.
+    pub(super) fn in_parts(self) -> Self {
+        Self { is_in_parts: true, ..self }
     }
 
     /// What is left to be read: the images of rows one after the other.
@@ -72,22 +79,49 @@ impl<'a> Rows<'a> {
             return Ok(false);
         }
         let present = self.present[usize::from(is_new)];
+        let parts = if self.is_in_parts && is_new { self.parts(columns)? } else { &[] };
+        let mut documents = 0;
         let count = (0..self.columns).filter(|at| has(present, *at)).count();
         let nulls = self.images.take(count.div_ceil(8))?;
         let mut seen = 0;
         for (at, column) in columns.iter().enumerate().take(self.columns) {
+            let is_part = matches!(column, LoggedColumn::Json(_)) && {
+                documents += 1;
+                has(parts, documents - 1)
+            };
             if !has(present, at) {
                 take(at, ABSENT)?;
                 continue;
             }
             let is_null = has(nulls, seen);
             seen += 1;
-            let value = if is_null { Value::Null } else { values::read(*column, &mut self.images)? };
+            let value = if is_null {
+                Value::Null
+            } else if is_part {
+                Value::Changes(values::changes(&mut self.images)?)
+            } else {
+                values::read(*column, &mut self.images)?
+            };
             take(at, Some(value))?;
         }
         Ok(true)
     }
+
+    /// A bit for each column of JSON, be it in the row or not: whether it has only what changed.
+    fn parts(&mut self, columns: &[LoggedColumn]) -> Result<&'a [u8], Malformed> {
+        match self.images.length()? {
+            0 => Ok(&[]),
+            PARTIAL_JSON => {
+                let documents = columns.iter().filter(|column| matches!(column, LoggedColumn::Json(_))).count();
+                self.images.take(documents.div_ceil(8))
+            }
+            _ => Err(Malformed("rows are written in parts in a way that is not known")),
+        }
+    }
 }
+
+/// Bits of `binlog_row_value_options`.
+const PARTIAL_JSON: usize = 1;
 
 fn has(bits: &[u8], at: usize) -> bool {
     bits.get(at / 8).is_some_and(|byte| byte & 1 << (at % 8) != 0)
@@ -144,12 +178,39 @@ mod tests {
         }
     }
 
+    /// Of two columns of JSON the second has only what changed; its bit is the second also where the first is left out.
+    #[test]
+    fn a_new_row_may_have_what_changed_in_json() {
+        let columns = [LoggedColumn::Whole(1), LoggedColumn::Json(4), LoggedColumn::Json(4)];
+        let read = |present: u8, new: &[u8]| -> Result<Vec<String>, Malformed> {
+            let head = [7, 0, 0, 0, 0, 0, 1, 0, 2, 0, 3, 0b001, present];
+            let body = [&head[..], &[0, 5], new].concat();
+            let mut rows = Rows::read(RowKind::Update, true, &body)?.in_parts();
+            let mut cells = Vec::new();
+            assert!(rows.next::<Malformed>(false, &columns, |_, _| Ok(()))?);
+            while rows.next::<Malformed>(true, &columns, |_, value| {
+                cells.push(value.map_or_else(|| "absent".to_owned(), |value| format!("{value:?}")));
+                Ok(())
+            })? {}
+            Ok(cells)
+        };
+        let part = [3, 0, 0, 0, 2, 1, b'$'];
+        let expected = vec!["Int(5)".to_owned(), "absent".to_owned(), "Changes([2, 1, 36])".to_owned()];
+        assert_eq!(read(0b101, &[&[1, 0b10, 0, 5][..], &part].concat()), Ok(expected));
+        let whole = [1, 0, 0, 0, 4];
+        let expected = ["Int(5)", "Null", "Bytes([4])"].map(str::to_owned).to_vec();
+        assert_eq!(read(0b111, &[&[0, 0b010, 5][..], &whole].concat()), Ok(expected));
+        assert!(read(0b111, &[2, 0, 0, 5]).is_err(), "in another way");
+    }
+
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(body: Vec<u8>, update: bool, extended: bool) {
+        fn no_bytes_make_it_panic(body: Vec<u8>, update: bool, extended: bool, in_parts: bool) {
             let kind = if update { RowKind::Update } else { RowKind::Delete };
-            if let Ok(mut rows) = Rows::read(kind, extended, &body) {
-                while let Ok(true) = rows.next::<Malformed>(false, &COLUMNS, |_, _| Ok(())) {}
+            if let Ok(rows) = Rows::read(kind, extended, &body) {
+                let mut rows = if in_parts { rows.in_parts() } else { rows };
+                let columns = [COLUMNS[0], LoggedColumn::Json(4), COLUMNS[2]];
+                while let Ok(true) = rows.next::<Malformed>(in_parts, &columns, |_, _| Ok(())) {}
             }
         }
     }

@@ -44,6 +44,11 @@ pub(super) fn read<'a>(column: LoggedColumn, fields: &mut Fields<'a>) -> Result<
     })
 }
 
+/// What changed in a JSON value, behind its length.
+pub(super) fn changes<'a>(fields: &mut Fields<'a>) -> Result<&'a [u8], Malformed> {
+    sized(4, fields)
+}
+
 fn sized<'a>(width: u8, fields: &mut Fields<'a>) -> Result<&'a [u8], Malformed> {
     let length = unsigned(fields.take(width.into())?);
     fields.take(usize::try_from(length).map_err(|_| Malformed("a value has no length"))?)

@@ -72,7 +72,7 @@ async fn read(settings: &Settings, wanted: Wanted, give: &Give) -> Result<(), Pr
         let (_, bytes, checksum) = events.next().await?;
         let (_, event) = Event::read(&bytes, checksum).map_err(|cause| malformed(cause, &events.place))?;
         let is_of_it = match &event {
-            Event::TableMap(_) | Event::Rows(_) | Event::Compressed(_) => true,
+            Event::TableMap(_) | Event::Rows(_) | Event::Piece(_) | Event::Compressed(_) => true,
             Event::Query(query) => match Statement::of(&Told::of(query).text) {
                 Statement::XaEnd(_) => return Ok(()),
                 statement => {

@@ -2,15 +2,16 @@
 
 use wavemark_domain::{Batch, Column, Fault, Logical, Problem, Table, TablePlan};
 
-use super::charset::Charset;
-use crate::binlog::{LoggedColumn, write_json};
-use crate::encoding;
+use crate::binlog::{LoggedColumn, write_changed_json, write_json};
+use crate::charset::{self, Charset, Charsets, unreadable};
 use crate::native::{ColumnNative, TableNative};
 use crate::value::{Packed, Value};
+use crate::{address, encoding};
 
 /// One column of a table in the log.
 #[derive(Clone, Debug)]
 pub(crate) struct LogColumn {
+    name: String,
     native: ColumnNative,
     logical: Option<Logical>,
     charset: Option<Charset>,
@@ -18,6 +19,8 @@ pub(crate) struct LogColumn {
     pub(crate) cell: Option<usize>,
 }
 
+/// Types that are texts but for the log, which has their bytes.
+const ADDRESSES: [&str; 2] = ["inet4", "inet6"];
 /// How many bytes a UUID has.
 const UUID: usize = 16;
 
@@ -46,11 +49,10 @@ pub(crate) fn refuse(table: &Table) -> Option<Problem> {
     table.columns.iter().filter(|column| !column.generated).find_map(|column| {
         let native = ColumnNative::of(column).ok()?;
         let what = match native.data_type.as_str() {
-            "inet4" | "inet6" => format!("values of type {}", column.declared),
             // Of tables that were made before the type got its present form.
             "uuid" if column.declared.contains("old") => format!("values of type {}", column.declared),
             _ => {
-                let name = native.charset.as_deref().filter(|name| Charset::named(name).is_none())?;
+                let name = charset::of_texts(&native).filter(|name| !charset::is_read(name))?;
                 format!("texts of character set {name}")
             }
         };
@@ -64,15 +66,15 @@ pub(crate) fn refuse(table: &Table) -> Option<Problem> {
 
 impl LogColumn {
     /// The columns of a planned table in the order in which the log has them.
-    pub(crate) fn all(plan: &TablePlan) -> Vec<Self> {
+    pub(crate) fn all(plan: &TablePlan, charsets: &Charsets) -> Vec<Self> {
         let cell_of = |at: usize| plan.columns.iter().position(|column| column.source == at);
-        plan.source.columns.iter().enumerate().map(|(at, column)| Self::of(column, cell_of(at))).collect()
+        plan.source.columns.iter().enumerate().map(|(at, column)| Self::of(column, cell_of(at), charsets)).collect()
     }
 
-    fn of(column: &Column, cell: Option<usize>) -> Self {
+    fn of(column: &Column, cell: Option<usize>, charsets: &Charsets) -> Self {
         let native = ColumnNative::of(column).unwrap_or_default();
-        let charset = native.charset.as_deref().and_then(Charset::named);
-        Self { logical: encoding::logical(column), native, charset, cell }
+        let charset = charset::of_texts(&native).and_then(|name| charsets.named(name));
+        Self { name: column.name.clone(), logical: encoding::logical(column), native, charset, cell }
     }
 
     /// Whether the log's column can be this one.
@@ -105,7 +107,7 @@ impl LogColumn {
                     || name.ends_with("text")
                     || name.ends_with("blob")
             }
-            (_, LoggedColumn::Geometry(_)) => self.logical.is_none(),
+            (name, LoggedColumn::Geometry(_)) => encoding::is_shape(name),
             _ => false,
         }
     }
@@ -124,16 +126,54 @@ impl LogColumn {
             (Logical::Uuid, Value::Bytes(bytes)) => filled(bytes, UUID, &mut scratch.bytes),
             (Logical::Json, Value::Bytes(bytes)) => {
                 scratch.text.clear();
-                write_json(bytes, &mut scratch.text).map_err(|_| unreadable(&self.native))?;
+                write_json(bytes, &mut scratch.text).map_err(|_| unreadable(&self.name, &self.native))?;
                 Value::Bytes(scratch.text.as_bytes())
             }
+            (Logical::Json, Value::Changed(before, changes)) => {
+                scratch.text.clear();
+                let written = write_changed_json(before, changes, &mut scratch.text);
+                written.map_err(|_| unreadable(&self.name, &self.native))?;
+                Value::Bytes(scratch.text.as_bytes())
+            }
+            (_, Value::Changes(_)) => return Err(self.is_in_part()),
+            (Logical::Text { .. }, Value::Bytes(bytes)) if ADDRESSES.contains(&self.native.data_type.as_str()) => {
+                self.address(bytes, scratch)?
+            }
             (Logical::Text { .. }, Value::Bytes(bytes)) => {
-                let charset = self.charset.ok_or_else(|| Problem::internal("A text has no character set."))?;
-                Value::Bytes(charset.decode(bytes, &mut scratch.text).ok_or_else(|| unreadable(&self.native))?)
+                let charset = self.charset.as_ref();
+                let charset = charset.ok_or_else(|| Problem::internal("A text has no character set."))?;
+                let text = charset.decode(bytes, &mut scratch.text);
+                Value::Bytes(text.ok_or_else(|| unreadable(&self.name, &self.native))?)
             }
             (_, value) => value,
         };
         encoding::push(batch, logical, value)
+    }
+
+    /// Zeros at its end are not in the log.
+    fn address<'a>(&self, bytes: &[u8], scratch: &'a mut Scratch) -> Result<Value<'a>, Problem> {
+        let Scratch { text, bytes: whole } = scratch;
+        let length = if self.native.data_type == "inet4" { 4 } else { 16 };
+        filled(bytes, length, whole);
+        text.clear();
+        if address::write(whole, text) {
+            Ok(Value::Bytes(text.as_bytes()))
+        } else {
+            Err(unreadable(&self.name, &self.native))
+        }
+    }
+
+    /// What changed is of no use without what was before.
+    fn is_in_part(&self) -> Problem {
+        let text = format!(
+            "The log has only what changed in column {}, and not what it was before (binlog_row_value_options is PARTIAL_JSON, \
+             and binlog_row_image is not FULL).",
+            self.name
+        );
+        Problem::new(Fault::Data, "row-incomplete", text).advice(
+            "SET GLOBAL binlog_row_image = FULL, or binlog_row_value_options = '', at the source, let its sessions connect anew, \
+             and reload the table.",
+        )
     }
 
     /// The number that the same bits are without a sign.
@@ -186,9 +226,4 @@ fn members_of<'a>(labels: &[String], members: u64, out: &'a mut String) -> Resul
         out.push_str(labels.get(at).ok_or_else(unknown_label)?);
     }
     Ok(Value::Bytes(out.as_bytes()))
-}
-
-fn unreadable(native: &ColumnNative) -> Problem {
-    let set = native.charset.as_deref().unwrap_or(&native.data_type);
-    Problem::new(Fault::Data, "value-unreadable", format!("A value in the log is none of {set}."))
 }

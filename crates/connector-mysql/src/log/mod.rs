@@ -11,9 +11,10 @@
 
 mod assembler;
 mod branch;
-mod charset;
 mod columns;
 mod ddl;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod layout;
 mod reader;
 mod start;

@@ -19,6 +19,7 @@ use super::start::Start;
 use super::stream::{LogStream, passing_number};
 use crate::position::Place;
 use crate::settings::Settings;
+use crate::source::Looker;
 
 /// How long the log may be silent: the server was asked for a sign of life every five seconds.
 const SILENCE: Duration = Duration::from_mins(1);
@@ -27,7 +28,7 @@ const PROGRESS: Duration = Duration::from_millis(500);
 
 /// Reads the log from one place on.
 pub(crate) struct BinlogReader {
-    settings: Settings,
+    looker: Arc<Looker>,
     stream: LogStream,
     assembler: Assembler,
     /// A transaction that was prepared before, of which the log says now that it is committed.
@@ -48,7 +49,7 @@ pub(crate) enum Purpose {
 
 /// Opens the log after a place that the server was seen to have.
 pub(crate) async fn open(
-    settings: &Settings,
+    looker: &Arc<Looker>,
     task: &TaskContext,
     plan: &[TablePlan],
     (from, server): (Start, Server),
@@ -58,17 +59,28 @@ pub(crate) async fn open(
         Purpose::Follow(replan) => (Some(replan), false),
         Purpose::LookBack => (None, true),
     };
-    let stream = LogStream::open(settings, &from, number(task, is_second)).await?;
     let rules = Rules { replan, settings: task.settings.clone(), server };
+    let mut assembler = Assembler::new(plan, from.clone(), rules);
+    learn(&mut assembler, looker).await?;
+    let stream = LogStream::open(&looker.settings, &from, number(task, is_second)).await?;
     Ok(BinlogReader {
-        settings: settings.clone(),
+        looker: Arc::clone(looker),
         rereading: None,
         stream,
-        assembler: Assembler::new(plan, from, rules),
+        assembler,
         bytes_read: 0,
         told: Instant::now(),
         heard: Instant::now(),
     })
+}
+
+/// Asks the server what it makes of texts whose sets are not known yet.
+async fn learn(assembler: &mut Assembler, looker: &Looker) -> Result<(), Problem> {
+    if !assembler.lacking().is_empty() {
+        let told = looker.charsets(assembler.lacking().clone()).await?;
+        assembler.learn(told);
+    }
+    Ok(())
 }
 
 /// Numbers of the task's own, among those that people don't give to servers: a reader that was overtaken is sent away when
@@ -108,7 +120,7 @@ impl BinlogReader {
     /// Takes the next piece of a transaction that is read once more. Cancel safe.
     async fn read_again(&mut self) -> Result<(), Problem> {
         let Some(wanted) = self.assembler.wanted() else { return Ok(()) };
-        let rereading = self.rereading.get_or_insert_with(|| Rereading::start(&self.settings, wanted));
+        let rereading = self.rereading.get_or_insert_with(|| Rereading::start(&self.looker.settings, wanted));
         match rereading.next().await.transpose()? {
             Some(Piece::Event(event)) => self.assembler.read_again(&event)?,
             over => {
@@ -131,6 +143,7 @@ impl BinlogReader {
 impl ChangeReader for BinlogReader {
     async fn next(&mut self, most_bytes: usize) -> Result<Read, Problem> {
         loop {
+            learn(&mut self.assembler, &self.looker).await?;
             if self.assembler.is_full() || self.assembler.bytes() >= most_bytes {
                 return Ok(self.give(true));
             }

@@ -3,7 +3,7 @@
 use wavemark_domain::check::{Finding, Weight};
 use wavemark_domain::{Fault, Problem};
 
-use super::state;
+use super::{retention, state};
 use crate::settings::Settings;
 use crate::wire::Connection;
 use crate::{error, log};
@@ -22,6 +22,7 @@ pub(crate) async fn log(control: &mut Connection, settings: &Settings) -> Result
         }
         Err(problem) => return Err(problem),
     }
+    findings.extend(retention::assess(control).await?);
     let wanted = [
         ("binlog_format", "ROW", Weight::Blocker, "Changes are logged as statements, which say nothing of rows"),
         (

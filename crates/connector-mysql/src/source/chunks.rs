@@ -3,8 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 use wavemark_connector::source::ChunkRange;
-use wavemark_domain::{Logical, Problem, TablePlan};
+use wavemark_domain::{Column, Logical, Problem, TablePlan};
 
+use crate::charset;
+use crate::native::ColumnNative;
 use crate::sql::{quoted, quoted_table};
 use crate::wire::{Connection, Row};
 use crate::{encoding, error};
@@ -32,12 +34,12 @@ impl Keys {
 }
 
 /// The columns of a table's key with what they hold; `None` if it has none, or one that is not cut by.
-fn columns(table: &TablePlan) -> Option<Vec<(&str, Logical)>> {
+fn columns(table: &TablePlan) -> Option<Vec<(&Column, Logical)>> {
     let of = |name: &String| {
         let column = table.source.columns.iter().find(|column| column.name == *name)?;
         let logical = encoding::logical(column)?;
         let is_exact = !matches!(logical, Logical::Float32 | Logical::Float64 | Logical::Bits { .. } | Logical::Json);
-        is_exact.then_some((column.name.as_str(), logical))
+        is_exact.then_some((column, logical))
     };
     let columns: Vec<_> = table.source.key.iter().map(of).collect::<Option<_>>()?;
     (!columns.is_empty()).then_some(columns)
@@ -50,7 +52,7 @@ pub(super) async fn cut(control: &mut Connection, table: &TablePlan, bytes: u64)
         None => Vec::new(),
         Some(columns) => match columns.as_slice() {
             [(key, Logical::Int16 | Logical::Int32 | Logical::Int64 | Logical::Uint64)] => {
-                whole(control, table, key, count).await?
+                whole(control, table, &key.name, count).await?
             }
             columns => every(control, table, columns, count).await?,
         },
@@ -83,12 +85,12 @@ fn borders(least: i128, most: i128, count: u64) -> Vec<Key> {
 async fn every(
     control: &mut Connection,
     table: &TablePlan,
-    columns: &[(&str, Logical)],
+    columns: &[(&Column, Logical)],
     count: u64,
 ) -> Result<Vec<Key>, Problem> {
     let step = (table.source.rows_estimated.unwrap_or(0) / count).max(1);
-    let literals: Vec<String> = columns.iter().map(|(name, logical)| literal(&quoted(name), logical)).collect();
-    let names: Vec<String> = columns.iter().map(|(name, _)| quoted(name)).collect();
+    let literals: Vec<String> = columns.iter().map(|(column, logical)| literal(column, logical)).collect();
+    let names: Vec<String> = columns.iter().map(|(column, _)| quoted(&column.name)).collect();
     let mut borders: Vec<Key> = Vec::new();
     while borders.len() < usize::try_from(MOST).unwrap_or(usize::MAX) {
         let beyond = borders.last().map_or_else(String::new, |last| format!(" WHERE {}", at_least(&names, last)));
@@ -106,10 +108,16 @@ async fn every(
 }
 
 /// The expression that gives a column's value as a literal.
-fn literal(name: &str, logical: &Logical) -> String {
+fn literal(column: &Column, logical: &Logical) -> String {
+    let name = quoted(&column.name);
+    let charset = ColumnNative::of(column).unwrap_or_default().charset.unwrap_or_default();
     match logical {
-        Logical::Int16 | Logical::Int32 | Logical::Int64 | Logical::Uint64 | Logical::Decimal { .. } => name.to_owned(),
+        Logical::Int16 | Logical::Int32 | Logical::Int64 | Logical::Uint64 | Logical::Decimal { .. } => name,
         Logical::Bytes => format!("CONCAT('x''', HEX({name}), '''')"),
+        // As it is there: what can't be converted to and fro would be compared in another order.
+        Logical::Text { .. } if charset::is_read_as_bytes(&charset) => {
+            format!("CONCAT('_{charset} x''', HEX({name}), '''')")
+        }
         Logical::Text { .. } | Logical::Enum { .. } | Logical::Set { .. } => {
             format!("CONCAT('_utf8mb4 x''', HEX(CONVERT({name} USING utf8mb4)), '''')")
         }

@@ -2,9 +2,11 @@
 
 use wavemark_connector::source::{KeySet, Touched};
 use wavemark_domain::moment::{DAY, Date, Timestamp};
-use wavemark_domain::{Logical, TablePlan};
+use wavemark_domain::{Column, Logical, TablePlan};
 
+use crate::charset::{self, Charset, Charsets};
 use crate::encoding;
+use crate::native::ColumnNative;
 use crate::sql::{literal, quoted, quoted_table};
 
 /// How many rows are asked for at once.
@@ -13,7 +15,9 @@ const KEYS: usize = 200;
 /// Keys whose rows can't be asked for exactly have the table start over.
 pub(super) fn fetched(touched: Touched, table: Option<&TablePlan>) -> Touched {
     let is_float = |table: &TablePlan| {
-        logical(table).iter().any(|logical| matches!(logical, None | Some(Logical::Float32 | Logical::Float64)))
+        key_of(table)
+            .map(encoding::logical)
+            .any(|logical| matches!(logical, None | Some(Logical::Float32 | Logical::Float64)))
     };
     match (touched, table) {
         (Touched::Keys(_), Some(table)) if is_float(table) => {
@@ -23,22 +27,48 @@ pub(super) fn fetched(touched: Touched, table: Option<&TablePlan>) -> Touched {
     }
 }
 
-/// What the columns of a table's key hold.
-fn logical(table: &TablePlan) -> Vec<Option<Logical>> {
-    table.key.iter().map(|at| encoding::logical(&table.source.columns[table.columns[*at].source])).collect()
+/// The columns of a table's key.
+fn key_of(table: &TablePlan) -> impl Iterator<Item = &Column> {
+    table.key.iter().map(|at| &table.source.columns[table.columns[*at].source])
+}
+
+/// A column of a key.
+struct Part {
+    /// Quoted.
+    name: String,
+    logical: Option<Logical>,
+    charset: Option<Charset>,
+}
+
+impl Part {
+    fn of(column: &Column, charsets: &Charsets) -> Self {
+        let native = ColumnNative::of(column).unwrap_or_default();
+        let charset = charset::of_texts(&native).and_then(|name| charsets.named(name));
+        Self { name: quoted(&column.name), logical: encoding::logical(column), charset }
+    }
+
+    /// A condition. Two texts may be equal by their column's collation: the index finds them by that, and their bytes then
+    /// tell them apart. Of a text that has other bytes in the column, too, the index may find only some.
+    fn equals(&self, cell: &[u8]) -> Option<String> {
+        let (name, logical) = (&self.name, self.logical.as_ref()?);
+        let value = value(logical, cell)?;
+        if !matches!(logical, Logical::Text { .. } | Logical::Enum { .. } | Logical::Set { .. }) {
+            return Some(format!("{name} = {value}"));
+        }
+        let exact = format!("CONVERT({name} USING utf8mb4) COLLATE utf8mb4_bin = {value} COLLATE utf8mb4_bin");
+        let text = std::str::from_utf8(cell).ok()?;
+        let is_ambiguous = self.charset.as_ref().is_some_and(|charset| charset.is_ambiguous(text));
+        Some(if is_ambiguous { exact } else { format!("{name} = {value} AND {exact}") })
+    }
 }
 
 /// The statements that give the rows of these keys, each row once.
-pub(super) fn statements(table: &TablePlan, keys: &KeySet) -> Vec<String> {
-    let logical = logical(table);
-    let names: Vec<String> =
-        table.key.iter().map(|at| quoted(&table.source.columns[table.columns[*at].source].name)).collect();
+pub(super) fn statements(table: &TablePlan, keys: &KeySet, charsets: &Charsets) -> Vec<String> {
+    let parts: Vec<Part> = key_of(table).map(|column| Part::of(column, charsets)).collect();
     let conditions: Vec<String> = keys
         .iter()
         .map(|key| {
-            let cells = names.iter().zip(&logical).zip(key);
-            let cells: Vec<String> =
-                cells.filter_map(|((name, logical), cell)| equals(name, logical.as_ref()?, cell)).collect();
+            let cells: Vec<String> = parts.iter().zip(key).filter_map(|(part, cell)| part.equals(cell)).collect();
             format!("({})", cells.join(" AND "))
         })
         .collect();
@@ -48,22 +78,18 @@ pub(super) fn statements(table: &TablePlan, keys: &KeySet) -> Vec<String> {
 /// All rows of a table, in the order of the plan's columns.
 pub(super) fn select(table: &TablePlan) -> String {
     let columns: Vec<String> =
-        table.columns.iter().map(|column| quoted(&table.source.columns[column.source].name)).collect();
+        table.columns.iter().map(|column| expression(&table.source.columns[column.source])).collect();
     format!("SELECT {} FROM {}", columns.join(", "), quoted_table(table.name()))
 }
 
-/// A condition on a column of a key. Two texts may be equal by their column's collation: the index finds them by that, and
-/// their bytes then tell them apart.
-fn equals(name: &str, logical: &Logical, cell: &[u8]) -> Option<String> {
-    let value = value(logical, cell)?;
-    Some(match logical {
-        Logical::Text { .. } | Logical::Enum { .. } | Logical::Set { .. } => {
-            format!(
-                "{name} = {value} AND CONVERT({name} USING utf8mb4) COLLATE utf8mb4_bin = {value} COLLATE utf8mb4_bin"
-            )
-        }
-        _ => format!("{name} = {value}"),
-    })
+/// A column as it is read.
+fn expression(column: &Column) -> String {
+    let native = ColumnNative::of(column).unwrap_or_default();
+    let name = quoted(&column.name);
+    match charset::of_texts(&native) {
+        Some(charset) if charset::is_read_as_bytes(charset) => format!("CONVERT({name} USING binary)"),
+        _ => name,
+    }
 }
 
 fn value(logical: &Logical, cell: &[u8]) -> Option<String> {
@@ -102,11 +128,15 @@ fn clock(micros: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::charset::Tree;
 
     #[test]
     fn keys_become_literals_of_their_type() {
-        let of = |logical: &Logical, cell: &[u8]| equals("k", logical, cell).unwrap();
+        let part = |logical: &Logical| Part { name: "k".to_owned(), logical: Some(logical.clone()), charset: None };
+        let of = |logical: &Logical, cell: &[u8]| part(logical).equals(cell).unwrap();
         assert_eq!(of(&Logical::Uint64, &u64::MAX.to_be_bytes()), "k = 18446744073709551615");
         assert_eq!(of(&Logical::Int16, &(-5_i16).to_be_bytes()), "k = -5");
         assert_eq!(of(&Logical::Bytes, &[0, 255]), "k = x'00ff'");
@@ -117,6 +147,14 @@ mod tests {
         assert_eq!(of(&Logical::Time { digits: 0 }, &(-3_600_000_000_i64).to_be_bytes()), "k = '-01:00:00.000000'");
         let text = of(&Logical::Text { length: None }, "it's".as_bytes());
         assert!(text.starts_with("k = 'it''s' AND CONVERT(k USING utf8mb4) COLLATE utf8mb4_bin = 'it''s'"), "{text}");
-        assert_eq!(equals("k", &Logical::Float64, &[0; 8]), None);
+        assert_eq!(part(&Logical::Float64).equals(&[0; 8]), None);
+    }
+    #[test]
+    fn a_text_of_which_a_column_may_have_others_is_looked_for_without_the_index() {
+        let roman = [(vec![0x87, 0x54], 'Ⅰ'), (vec![0xFA, 0x4A], 'Ⅰ'), (vec![0x41], 'A')];
+        let charset = Some(Charset::Told(Arc::new(Tree::of(roman, false))));
+        let part = Part { name: "k".to_owned(), logical: Some(Logical::Text { length: None }), charset };
+        assert!(part.equals(b"A").unwrap().starts_with("k = 'A' AND"));
+        assert!(part.equals("Ⅰ".as_bytes()).unwrap().starts_with("CONVERT(k USING utf8mb4)"));
     }
 }

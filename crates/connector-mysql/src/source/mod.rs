@@ -11,20 +11,22 @@ mod chunks;
 mod counters;
 mod history;
 mod keys;
+mod looker;
 mod resume;
+mod retention;
 mod rows;
 mod state;
 mod touched;
 mod view;
 
 pub(crate) use assess::log as assess_log;
+pub(crate) use looker::Looker;
 pub(crate) use state::files;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::Mutex;
 use wavemark_connector::TaskContext;
 use wavemark_connector::needs::Needs;
 use wavemark_connector::source::{
@@ -35,26 +37,31 @@ use wavemark_domain::{Column, Encoding, Extras, Fault, Logical, Position, Proble
 
 use crate::position::{Memo, Place};
 use crate::settings::Settings;
-use crate::wire::Connection;
 use crate::{client, discover, encoding, log, native};
 
 /// Followed: the log, and one that looks at its state. A load: one that looks at tables, and one reader.
 pub(crate) const NEEDS: Needs = Needs { follow: 2, load: 2, compare: 0 };
 
 use history::History;
+use retention::Retention;
 
 /// A server to read from.
 pub(crate) struct MysqlSource {
     settings: Settings,
-    /// Kept from one look at the log's state to the next.
-    looker: Mutex<Option<Connection>>,
+    looker: Arc<Looker>,
     history: History,
+    retention: Retention,
 }
 
 impl MysqlSource {
     /// A source on these settings. Does no I/O.
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { settings, looker: Mutex::new(None), history: History::default() }
+        Self {
+            looker: Arc::new(Looker::new(settings.clone())),
+            settings,
+            history: History::default(),
+            retention: Retention::default(),
+        }
     }
 }
 
@@ -65,9 +72,7 @@ impl Source for MysqlSource {
     }
 
     async fn rest(&self) {
-        if let Some(connection) = self.looker.lock().await.take() {
-            connection.close().await;
-        }
+        self.looker.rest().await;
     }
 
     async fn tables(&self, wanted: Wanted<'_>) -> Result<Vec<Table>, Problem> {
@@ -164,7 +169,7 @@ impl Source for MysqlSource {
         between: (&Position, &Position),
         _: KeptFor,
     ) -> Result<Vec<Touched>, Problem> {
-        touched::touched((&self.settings, &self.history), task, plan, tables, between).await
+        touched::touched((&self.looker, &self.history), task, plan, tables, between).await
     }
 
     async fn follow(
@@ -175,7 +180,7 @@ impl Source for MysqlSource {
         replan: Arc<dyn Replan>,
     ) -> Result<Box<dyn ChangeReader>, Problem> {
         let start = resume::start(&self.settings, &self.history, from).await?;
-        Ok(Box::new(log::open(&self.settings, task, plan, start, log::Purpose::Follow(replan)).await?))
+        Ok(Box::new(log::open(&self.looker, task, plan, start, log::Purpose::Follow(replan)).await?))
     }
 
     fn as_kept(&self, kept: &Table, _: &str, now: &Table) -> Table {
@@ -187,15 +192,7 @@ impl Source for MysqlSource {
     }
 
     async fn log_state(&self, _: &TaskContext, bookmark: Option<&Position>, _: Duration) -> Result<LogState, Problem> {
-        let mut looker = self.looker.lock().await;
-        let mut connection = match looker.take() {
-            Some(connection) => connection,
-            None => client::open(&self.settings).await?,
-        };
-        let state = state::log_state(&mut connection, &self.settings, &self.history, bookmark).await?;
-        // One that failed is not used again.
-        *looker = Some(connection);
-        Ok(state)
+        self.looker.log_state((&self.history, &self.retention), bookmark).await
     }
 
     async fn let_go(&self, _: &TaskContext, _: u64) -> Result<Option<u64>, Problem> {

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use wavemark_connector::source::{Block, KeySet, RowReader};
-use wavemark_domain::{Batch, ChangeKind, Fault, Logical, Problem, TableId, TableName, TablePlan};
+use wavemark_domain::{Batch, ChangeKind, Column, Fault, Logical, Problem, TableId, TableName, TablePlan};
 
 use super::view::Lent;
+use crate::charset::{self, Charset, Charsets, unreadable};
+use crate::native::ColumnNative;
+use crate::value::Value;
 use crate::wire::{Connection, Rows, WireError};
 use crate::{encoding, error};
 
@@ -20,13 +23,44 @@ pub(super) struct TableReader {
     open: Option<(Rows, Lent)>,
     /// Statements that are still to be run.
     left: VecDeque<String>,
-    logical: Vec<Logical>,
+    columns: Vec<Reading>,
     table: TableId,
     name: TableName,
     key: Vec<usize>,
     /// Rows with these keys are left out.
     without: Option<Arc<KeySet>>,
     scratch: Vec<u8>,
+    text: String,
+}
+
+/// A column that is read.
+struct Reading {
+    name: String,
+    native: ColumnNative,
+    logical: Logical,
+    /// Of a text that comes as the bytes that it is.
+    charset: Option<Charset>,
+}
+
+impl Reading {
+    /// None if it has no type.
+    fn of(column: &Column, charsets: &Charsets) -> Option<Self> {
+        let native = ColumnNative::of(column).ok()?;
+        let charset = charset::of_texts(&native).filter(|name| charset::is_read_as_bytes(name));
+        let charset = charset.and_then(|name| charsets.named(name));
+        Some(Self { name: column.name.clone(), logical: encoding::logical(column)?, charset, native })
+    }
+
+    fn push(&self, batch: &mut Batch, value: Value<'_>, text: &mut String) -> Result<(), Problem> {
+        let value = match (&self.charset, value) {
+            (Some(charset), Value::Bytes(bytes)) => {
+                let text = charset.decode(bytes, text);
+                Value::Bytes(text.ok_or_else(|| unreadable(&self.name, &self.native))?)
+            }
+            (_, value) => value,
+        };
+        encoding::push(batch, &self.logical, value)
+    }
 }
 
 /// Why a row was not read.
@@ -48,20 +82,22 @@ impl TableReader {
         table: &TablePlan,
         statements: impl IntoIterator<Item = String>,
         without: Option<Arc<KeySet>>,
+        charsets: &Charsets,
     ) -> Result<Self, Problem> {
-        let logical = table.columns.iter().map(|column| encoding::logical(&table.source.columns[column.source]));
-        let logical = logical
+        let columns = table.columns.iter().map(|column| Reading::of(&table.source.columns[column.source], charsets));
+        let columns = columns
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| Problem::internal("A column travels that has no type.").table(table.name()))?;
         let mut reader = Self {
             open: None,
             left: statements.into_iter().collect(),
-            logical,
+            columns,
             table: table.id,
             name: table.name().clone(),
             key: table.key.clone(),
             without,
             scratch: Vec::new(),
+            text: String::new(),
         };
         reader.run(connection, lent).await?;
         Ok(reader)
@@ -81,7 +117,7 @@ impl TableReader {
     /// Whether the row that was just written is one to leave out.
     fn is_left_out(&mut self, batch: &Batch) -> bool {
         let Some(without) = &self.without else { return false };
-        let row = batch.last_cells(self.logical.len());
+        let row = batch.last_cells(self.columns.len());
         let key = self.key.iter().filter_map(|at| row.get(*at)).map(|cell| batch.value(*cell).unwrap_or_default());
         without.contains(key, &mut self.scratch)
     }
@@ -109,11 +145,11 @@ impl RowReader for TableReader {
         let mut batch = Batch::default();
         while batch.bytes() < BLOCK {
             let Some((rows, _)) = &mut self.open else { break };
-            let logical = &self.logical;
+            let (columns, text) = (&self.columns, &mut self.text);
             let row = batch.begin_row();
             let read = rows.next(|at, value| {
-                let logical = logical.get(at).ok_or(WireError::Protocol("a row has more cells than columns"))?;
-                encoding::push(&mut batch, logical, value).map_err(Failed::Value)
+                let column = columns.get(at).ok_or(WireError::Protocol("a row has more cells than columns"))?;
+                column.push(&mut batch, value, text).map_err(Failed::Value)
             });
             match read.await {
                 Ok(true) if self.is_left_out(&batch) => {}

@@ -5,6 +5,7 @@ use wavemark_domain::{Fault, Position, Problem};
 
 use super::begin::is_refused;
 use super::history::History;
+use super::retention::Retention;
 use crate::defaults::Dialect;
 use crate::error;
 use crate::gtid::{Domains, Executed, GtidSet};
@@ -114,19 +115,30 @@ pub(crate) async fn files(control: &mut Connection) -> Result<Vec<(String, u64)>
 pub(super) async fn log_state(
     control: &mut Connection,
     settings: &Settings,
-    history: &History,
+    (history, retention): (&History, &Retention),
     bookmark: Option<&Position>,
 ) -> Result<LogState, Problem> {
     let end = end(control).await?.ok_or_else(|| no_log(settings))?;
     let end = history.put(end)?;
     let mut behind_bytes = None;
-    if let Some(place) = bookmark.and_then(Place::from_position).filter(|place| place.server == end.server) {
+    let needed = bookmark.and_then(Place::from_position).filter(|place| place.server == end.server);
+    if let Some(place) = &needed {
         let since = files(control).await?.into_iter().filter(|(file, _)| {
             Place::new(file, 0, "").is_some_and(|other| (place.number..=end.number).contains(&other.number))
         });
         let all: u64 = since.map(|(_, length)| length).sum();
         behind_bytes = Some(all.saturating_sub(place.offset));
     }
+    let drops_in_seconds = match needed {
+        Some(place) => retention.seconds_left(control, settings, &place).await?,
+        None => None,
+    };
     // The server keeps its log by its own settings, whoever reads it.
-    Ok(LogState { end: end.to_position(&Memo::default()), behind_bytes, kept_bytes: None, limit_bytes: None })
+    Ok(LogState {
+        end: end.to_position(&Memo::default()),
+        behind_bytes,
+        kept_bytes: None,
+        limit_bytes: None,
+        drops_in_seconds,
+    })
 }

@@ -1,21 +1,22 @@
 //! Which rows the log touched between two views of a load that was interrupted: a pass of its own over the log.
 
+use std::sync::Arc;
+
 use wavemark_connector::TaskContext;
 use wavemark_connector::source::{ChangeReader, Touched};
 use wavemark_connector::touched::Gathering;
 use wavemark_domain::{Position, Problem, TableId, TablePlan};
 
 use super::history::History;
-use super::{keys, resume};
+use super::{Looker, keys, resume};
 use crate::log::{self, Purpose};
-use crate::settings::Settings;
 
 /// Bytes of changes at once.
 const BATCH: usize = 4 << 20;
 
 /// What the log did to each of `tables` after `from` up to and including `to`.
 pub(super) async fn touched(
-    (settings, history): (&Settings, &History),
+    (looker, history): (&Arc<Looker>, &History),
     task: &TaskContext,
     plan: &[TablePlan],
     tables: &[TableId],
@@ -23,8 +24,8 @@ pub(super) async fn touched(
 ) -> Result<Vec<Touched>, Problem> {
     let mut gathering = Gathering::new(plan, tables);
     if from < to && !gathering.is_over() {
-        let start = resume::start(settings, history, from).await?;
-        let mut reader = log::open(settings, task, plan, start, Purpose::LookBack).await?;
+        let start = resume::start(&looker.settings, history, from).await?;
+        let mut reader = log::open(looker, task, plan, start, Purpose::LookBack).await?;
         // What is at hand goes beyond `to` before the log is silent: there the view was made.
         while !gathering.take(&reader.next(BATCH).await?.batch, |at| Ok(at.cmp(to)))? {}
     }

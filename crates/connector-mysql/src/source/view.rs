@@ -10,6 +10,7 @@ use wavemark_domain::{Fault, Position, Problem, TablePlan};
 
 use super::rows::TableReader;
 use super::{chunks, keys, not_compared};
+use crate::charset::{self, Charsets};
 use crate::error;
 use crate::sql::literal;
 use crate::wire::Connection;
@@ -19,6 +20,8 @@ pub(super) struct SnapshotView {
     position: Position,
     /// Runs short statements, each of which sees what is there now.
     control: Mutex<Connection>,
+    /// What the server said of sets of characters so far.
+    charsets: Mutex<Charsets>,
     readers: Arc<Readers>,
 }
 
@@ -56,7 +59,18 @@ impl SnapshotView {
     pub(super) fn new(position: Position, control: Connection, readers: Vec<Connection>) -> Self {
         let places = Arc::new(Semaphore::new(readers.len()));
         let readers = Arc::new(Readers { free: std::sync::Mutex::new(readers), places });
-        Self { position, control: Mutex::new(control), readers }
+        Self { position, control: Mutex::new(control), charsets: Mutex::default(), readers }
+    }
+
+    /// The sets of characters of a table's texts.
+    async fn charsets(&self, table: &TablePlan) -> Result<Charsets, Problem> {
+        let mut known = self.charsets.lock().await;
+        let columns = table.columns.iter().filter_map(|column| table.source.columns.get(column.source));
+        let lacking = known.lacking(columns);
+        if !lacking.is_empty() {
+            known.extend(charset::ask(&mut *self.control.lock().await, lacking).await?);
+        }
+        Ok(known.clone())
     }
 }
 
@@ -94,12 +108,14 @@ impl View for SnapshotView {
         without: Option<Arc<KeySet>>,
     ) -> Result<Box<dyn RowReader>, Problem> {
         let sql = format!("{}{}", keys::select(table), chunks::condition(table, range)?);
-        Ok(Box::new(TableReader::open(self.readers.lend().await?, table, [sql], without).await?))
+        let charsets = self.charsets(table).await?;
+        Ok(Box::new(TableReader::open(self.readers.lend().await?, table, [sql], without, &charsets).await?))
     }
 
     async fn read_keys(&self, table: &TablePlan, keys: &KeySet, _: BlockFormat) -> Result<Box<dyn RowReader>, Problem> {
-        let statements = keys::statements(table, keys);
-        Ok(Box::new(TableReader::open(self.readers.lend().await?, table, statements, None).await?))
+        let charsets = self.charsets(table).await?;
+        let statements = keys::statements(table, keys, &charsets);
+        Ok(Box::new(TableReader::open(self.readers.lend().await?, table, statements, None, &charsets).await?))
     }
 
     async fn side(&self, _: u16) -> Result<Box<dyn Side>, Problem> {

@@ -36,6 +36,7 @@ impl Waves {
         self.forget(std::iter::once(before.id));
         self.replan(&next.plan);
         self.begin();
+        self.counts_go_by(before, &next.plan);
         for sql in marks::relayout(self.grant.task, before, &next.plan) {
             self.script.add(Task { table: Some(before.id), ..Task::wave("note the layout of") }, &sql);
         }
@@ -231,6 +232,8 @@ mod tests {
             source,
             target_name: (*name).to_owned(),
             encoding: Encoding::named("canonical text"),
+            unfit: wavemark_domain::UnfitPolicy::default(),
+            as_text: None,
         };
         TablePlan {
             id: TableId(0),

@@ -35,7 +35,14 @@ pub(crate) async fn apply(
     waves.begin();
     for (at, change) in segment.changes() {
         waves.execute(SAVEPOINT, Task::wave("set a savepoint")).await?;
-        let mut outcome = one(waves, segment.batch, change).await;
+        let single = Segment { batch: segment.batch, range: at..at + 1, without: None };
+        let altered = waves.altered(&single)?;
+        let (batch, change) = match &altered {
+            Some((batch, _)) => (batch, &batch.changes()[0]),
+            None => (segment.batch, change),
+        };
+        let mut is_left_out = false;
+        let mut outcome = one(waves, batch, change).await;
         let mut settled = 0;
         while let Err(mut problem) = outcome {
             if problem.fault != Fault::Data {
@@ -45,22 +52,23 @@ pub(crate) async fn apply(
                 problem.key_columns = TablePlan::of(plan, change.table)?.key_names();
             }
             waves.execute(GO_BACK, Task::wave("go back to a savepoint")).await?;
-            let conflict = if settled < SETTLED_AGAIN {
-                conflict::found(waves, segment.batch, change, &problem).await?
-            } else {
-                None
-            };
+            let conflict =
+                if settled < SETTLED_AGAIN { conflict::found(waves, batch, change, &problem).await? } else { None };
             match (verdict(Refused { index: at, problem: &problem, conflict }), conflict) {
                 (Verdict::LeaveOut, _) => {
                     note(waves, plan, context, segment.batch, at, &problem).await?;
+                    is_left_out = true;
                     break;
                 }
                 (Verdict::Resolve, Some(conflict)) => {
                     settled += 1;
-                    outcome = conflict::settle(waves, segment.batch, change, conflict).await;
+                    outcome = conflict::settle(waves, batch, change, conflict).await;
                 }
                 (Verdict::Abort | Verdict::Resolve, _) => return Err(problem),
             }
+        }
+        if let Some((_, unfit)) = altered.as_ref().filter(|_| !is_left_out) {
+            waves.count(unfit);
         }
     }
     Ok(())

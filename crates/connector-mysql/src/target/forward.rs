@@ -2,6 +2,7 @@
 
 use wavemark_connector::crash;
 use wavemark_connector::source::{KeySet, RowReader};
+use wavemark_connector::unfit::{Counted, Counts, Tally};
 use wavemark_domain::{Batch, Cell, ChangeKind, Position, Problem, TablePlan};
 
 use super::fault::problem;
@@ -9,6 +10,7 @@ use super::fence::Grant;
 use super::script::{Script, Task};
 use super::statements::{self, FoundBy};
 use super::table::{self, TargetTable};
+use super::unfit::{self, Part};
 use super::{loader, marks};
 use crate::wire::{Connection, WireError};
 
@@ -17,6 +19,8 @@ use crate::wire::{Connection, WireError};
 pub(crate) struct To<'a> {
     pub(crate) position: &'a Position,
     pub(crate) storage: &'a str,
+    /// What is counted of values that had no place.
+    pub(crate) unfit: &'a Tally,
 }
 
 /// Removes the stale keys, adds the rows, and moves the mark, in one commit.
@@ -34,10 +38,12 @@ pub(crate) async fn bring(
     let target = table::read(connection, plan).await?;
     grant.begin(connection, &doing).await?;
     remove(connection, plan, &target, stale).await?;
-    let loaded = loader::copy(connection, loads, plan, &target, rows, &|_| {}).await?;
+    let (loaded, unfit) = loader::copy(connection, loads, plan, &target, rows, &|_| {}).await?;
+    let counted = count(connection, grant, plan, &unfit).await.map_err(failed)?;
     marks::set_position(connection, grant.task, plan.name(), to.position, to.storage).await.map_err(failed)?;
     crash::point("forward.before-commit");
     connection.query("COMMIT").await.map_err(failed)?;
+    to.unfit.add(counted);
     crash::point("forward.committed");
     Ok(loaded.rows)
 }
@@ -50,16 +56,32 @@ pub(crate) async fn replace(
     loads: bool,
     plan: &TablePlan,
     keys: &KeySet,
-    rows: &mut dyn RowReader,
+    (rows, tally): (&mut dyn RowReader, &Tally),
 ) -> Result<u64, Problem> {
     let doing = format!("repair rows of {}", plan.target);
     let failed = |cause: WireError| problem(&cause, &doing).table(plan.name());
     let target = table::read(connection, plan).await?;
     grant.begin(connection, &doing).await?;
     remove(connection, plan, &target, keys).await?;
-    let loaded = loader::copy(connection, loads, plan, &target, rows, &|_| {}).await?;
+    let (loaded, unfit) = loader::copy(connection, loads, plan, &target, rows, &|_| {}).await?;
+    let counted = count(connection, grant, plan, &unfit).await.map_err(failed)?;
     connection.query("COMMIT").await.map_err(failed)?;
+    tally.add(counted);
     Ok(loaded.rows)
+}
+
+/// Adds to the counts what these rows had altered.
+async fn count(
+    connection: &mut Connection,
+    grant: &Grant,
+    plan: &TablePlan,
+    unfit: &Counts,
+) -> Result<Vec<Counted>, WireError> {
+    let counted = unfit.named(std::slice::from_ref(plan));
+    if let Some(sql) = unfit::add(grant.task, Part::Rest, &counted) {
+        connection.query(&sql).await?;
+    }
+    Ok(counted)
 }
 
 /// Keys without a row are all right: they were inserted or deleted in between.

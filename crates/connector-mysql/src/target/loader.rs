@@ -4,12 +4,14 @@ use async_trait::async_trait;
 use wavemark_connector::crash;
 use wavemark_connector::source::{Block, KeySet, RowReader};
 use wavemark_connector::target::{Loaded, Loader, Stage};
+use wavemark_connector::unfit::{Counts, Tally};
 use wavemark_domain::{Position, Problem, TablePlan};
 
 use super::fault::problem;
 use super::feed::{self, Feed};
 use super::fence::Grant;
 use super::table::{self, TargetTable};
+use super::unfit::{self, Part};
 use super::{finish, forward, marks};
 use crate::wire::{Connection, WireError};
 
@@ -18,6 +20,8 @@ pub(crate) struct MysqlLoader {
     pub(crate) connection: Connection,
     pub(crate) grant: Grant,
     pub(crate) loads: bool,
+    /// What is counted of values that had no place.
+    pub(crate) unfit: Tally,
     /// Whether a table that is loaded gets its statistics.
     pub(crate) analyzes: bool,
 }
@@ -43,7 +47,7 @@ impl Loader for MysqlLoader {
         to: &Position,
         storage: &str,
     ) -> Result<u64, Problem> {
-        let to = forward::To { position: to, storage };
+        let to = forward::To { position: to, storage, unfit: &self.unfit };
         let brought = forward::bring(&mut self.connection, &self.grant, self.loads, table, stale, rows, to).await;
         taken_back(&mut self.connection, brought).await
     }
@@ -86,7 +90,7 @@ impl MysqlLoader {
         let connection = &mut self.connection;
         let target = table::read(connection, plan).await?;
         self.grant.begin(connection, &doing).await?;
-        let loaded = copy(connection, self.loads, plan, &target, rows, progress).await?;
+        let (loaded, unfit) = copy(connection, self.loads, plan, &target, rows, progress).await?;
         crash::point("chunk.copied");
         let marked =
             marks::chunk_done(connection, self.grant.task, plan.name(), chunk, loaded).await.map_err(failed)?;
@@ -94,7 +98,12 @@ impl MysqlLoader {
             let text = format!("Chunk {chunk} of {} has no mark, or is done already.", plan.name());
             return Err(Problem::internal(text).table(plan.name()));
         }
+        let counted = unfit.named(std::slice::from_ref(plan));
+        if let Some(sql) = unfit::add(self.grant.task, Part::Chunk(chunk), &counted) {
+            connection.query(&sql).await.map_err(failed)?;
+        }
         connection.query("COMMIT").await.map_err(failed)?;
+        self.unfit.add(counted);
         crash::point("chunk.committed");
         Ok(loaded)
     }
@@ -117,15 +126,15 @@ pub(crate) async fn copy(
     target: &TargetTable,
     rows: &mut dyn RowReader,
     progress: &(dyn Fn(u64) + Sync),
-) -> Result<Loaded, Problem> {
+) -> Result<(Loaded, Counts), Problem> {
     let doing = format!("copy into {}", plan.target);
     let failed = |cause: WireError| problem(&cause, &doing).table(plan.name());
     let mut feed = Feed::begin(connection, target, loads).await.map_err(failed)?;
     match pump(&mut feed, plan, target, rows, progress).await {
-        Ok(loaded) => {
+        Ok((loaded, unfit)) => {
             let done = feed.end().await.map_err(failed)?;
             let judged = feed::judge(connection, done, loaded.rows, &doing).await;
-            judged.map(|()| loaded).map_err(|problem| problem.table(plan.name()))
+            judged.map(|()| (loaded, unfit)).map_err(|problem| problem.table(plan.name()))
         }
         Err(problem) => {
             // The server waits for the end; what it has is taken back with the transaction.
@@ -141,16 +150,17 @@ async fn pump(
     target: &TargetTable,
     rows: &mut dyn RowReader,
     progress: &(dyn Fn(u64) + Sync),
-) -> Result<Loaded, Problem> {
+) -> Result<(Loaded, Counts), Problem> {
     let failed = |cause: WireError| problem(&cause, &format!("copy into {}", plan.target)).table(plan.name());
-    let mut loaded = Loaded { rows: 0, bytes: 0 };
+    let (mut loaded, mut unfit) = (Loaded { rows: 0, bytes: 0 }, Counts::default());
     while let Some(block) = rows.next().await? {
-        let Block::Rows(batch) = block else {
+        let Block::Rows(mut batch) = block else {
             return Err(Problem::internal("A stream of another system's was given to a MySQL target."));
         };
         let bytes = batch.bytes() as u64;
         loaded.bytes += bytes;
         progress(bytes);
+        unfit.add(&target.fitting.alter(plan.id, &mut batch)?);
         for change in batch.changes() {
             let Some(cells) = batch.new_row(change, target.columns.len()) else { continue };
             feed.row(target, &batch, cells).map_err(|problem| problem.table(plan.name()))?;
@@ -158,5 +168,5 @@ async fn pump(
             feed.flush().await.map_err(failed)?;
         }
     }
-    Ok(loaded)
+    Ok((loaded, unfit))
 }

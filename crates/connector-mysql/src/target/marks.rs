@@ -212,7 +212,7 @@ pub(crate) async fn begun(
 
 /// Removes a table's mark and those of its chunks.
 pub(crate) async fn remove(connection: &mut Connection, task: Uuid, table: &TableName) -> Result<(), WireError> {
-    for kept in ["chunks", "tables"] {
+    for kept in ["unfit", "chunks", "tables"] {
         connection.query(&format!("DELETE FROM wavemark.{kept} WHERE {}", of(task, table))).await?;
     }
     Ok(())
@@ -268,6 +268,7 @@ pub(crate) async fn set_stage(
 /// Leaves a table's rows to a later load of its name.
 pub(crate) fn superseded(task: Uuid, table: &TableName) -> Vec<String> {
     vec![
+        format!("DELETE FROM wavemark.unfit WHERE {}", of(task, table)),
         format!("DELETE FROM wavemark.chunks WHERE {}", of(task, table)),
         format!("UPDATE wavemark.tables SET stage = 'superseded', problem = NULL WHERE {}", of(task, table)),
     ]
@@ -275,7 +276,8 @@ pub(crate) fn superseded(task: Uuid, table: &TableName) -> Vec<String> {
 
 /// What forgets a table.
 pub(crate) fn forgotten(task: Uuid, table: &TableName) -> Vec<String> {
-    ["chunks", "tables"].iter().map(|kept| format!("DELETE FROM wavemark.{kept} WHERE {}", of(task, table))).collect()
+    let all = ["unfit", "chunks", "tables"];
+    all.iter().map(|kept| format!("DELETE FROM wavemark.{kept} WHERE {}", of(task, table))).collect()
 }
 
 /// The name of another task that writes a table, if there is one.
@@ -320,6 +322,8 @@ pub(crate) fn relayout(task: Uuid, before: &TablePlan, next: &TablePlan) -> Vec<
         // What an earlier load left under the new name is not ours any more.
         statements.push(format!("DELETE FROM wavemark.tables WHERE {} AND stage = 'superseded'", of(task, to)));
         statements.push(format!("UPDATE wavemark.chunks SET {names} WHERE {}", of(task, from)));
+        statements.push(format!("DELETE FROM wavemark.unfit WHERE {}", of(task, to)));
+        statements.push(format!("UPDATE wavemark.unfit SET {names} WHERE {}", of(task, from)));
     }
     statements.push(format!(
         "UPDATE wavemark.tables SET {names}, target_schema = {}, target_table = {}, columns = {}, layout = {} WHERE {}",
@@ -362,9 +366,10 @@ pub(crate) async fn supersede(connection: &mut Connection, task: Uuid) -> Result
          AND c.source_schema = wavemark.tables.source_schema AND c.source_table = wavemark.tables.source_table)"
     );
     let ours = format!("UPDATE wavemark.tables SET stage = 'superseded', problem = NULL WHERE task = '{task}'");
+    let unfit = format!("DELETE FROM wavemark.unfit WHERE task = '{task}'");
     let chunks = format!("DELETE FROM wavemark.chunks WHERE task = '{task}'");
     let progress = format!("DELETE FROM wavemark.progress WHERE task = '{task}'");
-    for statement in [not_ours, ours, chunks, progress] {
+    for statement in [not_ours, ours, unfit, chunks, progress] {
         connection.query(&statement).await?;
     }
     Ok(())
@@ -372,7 +377,7 @@ pub(crate) async fn supersede(connection: &mut Connection, task: Uuid) -> Result
 
 /// Forgets everything about a task but its fence and its exceptions.
 pub(crate) async fn forget(connection: &mut Connection, task: Uuid) -> Result<(), WireError> {
-    for kept in ["progress", "chunks", "tables"] {
+    for kept in ["progress", "unfit", "chunks", "tables"] {
         connection.query(&format!("DELETE FROM wavemark.{kept} WHERE task = '{task}'")).await?;
     }
     Ok(())

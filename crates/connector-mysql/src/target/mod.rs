@@ -33,6 +33,7 @@ mod sets;
 mod shares;
 mod statements;
 mod table;
+mod unfit;
 pub(crate) mod values;
 mod wave;
 
@@ -44,6 +45,7 @@ use wavemark_connector::TaskContext;
 use wavemark_connector::needs::Needs;
 use wavemark_connector::source::{BlockFormat, LeftBehind};
 use wavemark_connector::target::{Kept, Loader, OpenError, Opened, Target};
+use wavemark_connector::unfit::Tally;
 use wavemark_domain::adopt::KeptTask;
 use wavemark_domain::check::Finding;
 use wavemark_domain::task::Statistics;
@@ -96,13 +98,18 @@ impl MysqlTarget {
         let mut loaders = Vec::with_capacity(count.into());
         for _ in 0..count {
             let connection = self.named(task, &mut names).await?;
-            loaders.push(MysqlLoader { connection, grant, loads, analyzes });
+            loaders.push(MysqlLoader { connection, grant, loads, unfit: Tally::default(), analyzes });
         }
         fence::raise(&mut control, task, &names).await?;
         wait_for_locks(&mut control, task).await?;
         let kept = marks::read(&mut control, task.task.0).await?;
         let last = kept.bookmark.as_ref().map_or(0, |bookmark| bookmark.wave.0);
-        let waves = Waves::new(writer, grant, loads);
+        let failed = |cause: WireError| problem(&cause, "read what the target counts of values that had no place");
+        let tally = unfit::read(&mut control, task.task.0).await.map_err(failed)?;
+        for loader in &mut loaders {
+            loader.unfit = tally.clone();
+        }
+        let waves = Waves::new(writer, grant, loads, tally);
         Ok((kept, MysqlSession { waves, control, task_name: task.name.clone(), loads, last }, loaders))
     }
 
@@ -148,6 +155,10 @@ impl Target for MysqlTarget {
         (source_engine != ENGINE).then(|| declare::table(table, logical, extras))
     }
 
+    fn spells(&self, source_engine: &str, logical: &Logical) -> bool {
+        source_engine != ENGINE && values::is_spelled(logical)
+    }
+
     fn block_formats(&self, _table: &TablePlan) -> Vec<BlockFormat> {
         vec![BlockFormat::Rows]
     }
@@ -159,7 +170,8 @@ impl Target for MysqlTarget {
     async fn open(&self, task: &TaskContext) -> Result<Opened, OpenError> {
         let (kept, session, loaders) = self.open_all(task).await?;
         let loaders = loaders.into_iter().map(|loader| Box::new(loader) as Box<dyn Loader>).collect();
-        Ok(Opened { kept, session: Box::new(session), loaders })
+        let unfit = session.waves.tally.clone();
+        Ok(Opened { kept, unfit, session: Box::new(session), loaders })
     }
 
     async fn kept_tasks(&self) -> Result<Vec<(KeptTask, Kept)>, Problem> {
@@ -169,7 +181,7 @@ impl Target for MysqlTarget {
     async fn clean_up(&self, task: &TaskContext) -> Result<(), LeftBehind> {
         let id = task.task.0;
         self.remove(task).await.map_err(|problem| {
-            let mut statements: Vec<String> = ["progress", "chunks", "tables", "exceptions"]
+            let mut statements: Vec<String> = ["progress", "unfit", "chunks", "tables", "exceptions"]
                 .iter()
                 .map(|kept| format!("DELETE FROM wavemark.{kept} WHERE task = '{id}'"))
                 .collect();

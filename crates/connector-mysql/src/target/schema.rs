@@ -14,7 +14,7 @@ const VERSION: i32 = 1;
 const LOCK: &str = "SELECT GET_LOCK('wavemark schema', 60)";
 const UNLOCK: &str = "SELECT RELEASE_LOCK('wavemark schema')";
 
-const STATEMENTS: [&str; 8] = [
+const STATEMENTS: [&str; 9] = [
     "CREATE DATABASE IF NOT EXISTS wavemark CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
     "CREATE TABLE IF NOT EXISTS wavemark.fence ( \
         task char(36) CHARACTER SET ascii COLLATE ascii_bin PRIMARY KEY, \
@@ -69,6 +69,19 @@ One that is being prepared may not be there yet; a superseded one holds rows of 
         done_at datetime(6), \
         PRIMARY KEY (task, source_schema, source_table, number) \
     ) ENGINE = InnoDB COMMENT 'The parts of a table that is being loaded. done_at is set in the commit of the rows.'",
+    "CREATE TABLE IF NOT EXISTS wavemark.unfit ( \
+        task char(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
+        source_schema varchar(255) NOT NULL, \
+        source_table varchar(255) NOT NULL, \
+        source_column varchar(128) NOT NULL, \
+        way varchar(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
+        part int NOT NULL, \
+        `values` bigint NOT NULL, \
+        since datetime(6) NOT NULL, \
+        PRIMARY KEY (task, source_schema, source_table, source_column, way, part) \
+    ) ENGINE = InnoDB COMMENT 'How many values of a column had no place in the target and were written as NULL (null) or as the \
+nearest value (clamp), each counted in the commit of its row. part is the number of a chunk, or -1 for all that came later; since \
+is when the first came, in UTC by the clock of the worker.'",
     "CREATE TABLE IF NOT EXISTS wavemark.exceptions ( \
         id bigint AUTO_INCREMENT PRIMARY KEY, \
         task char(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
@@ -98,7 +111,11 @@ pub(crate) async fn ensure(connection: &mut Connection) -> Result<(), Problem> {
             .advice("GRANT ALL ON wavemark.* to the endpoint's user, also to make it and its temporary tables.")
     };
     if let Some(version) = version(connection).await.map_err(refused)? {
-        return refuse_newer(version);
+        refuse_newer(version)?;
+        // It came without a version of its own: a program that does not know it goes on without.
+        if has_counts(connection).await.map_err(refused)? {
+            return Ok(());
+        }
     }
     make(connection).await.map_err(refused)
 }
@@ -122,6 +139,12 @@ pub(crate) async fn version(connection: &mut Connection) -> Result<Option<i32>, 
         Err(error) if matches!(error.code(), Some(1044 | 1049 | 1142 | 1146)) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+async fn has_counts(connection: &mut Connection) -> Result<bool, WireError> {
+    const THERE: &str =
+        "SELECT 1 FROM information_schema.tables WHERE table_schema = 'wavemark' AND table_name = 'unfit'";
+    Ok(!connection.query(THERE).await?.is_empty())
 }
 
 async fn make(connection: &mut Connection) -> Result<(), WireError> {

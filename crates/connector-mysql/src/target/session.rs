@@ -52,6 +52,7 @@ impl Session for MysqlSession {
         let grant = self.grant();
         self.waves.forget([table.id].into_iter());
         prepare::table(&mut self.control, &grant, table, preparation, mark).await?;
+        self.waves.tally.forget(table.name());
         crash::point("table.begun");
         Ok(())
     }
@@ -63,7 +64,9 @@ impl Session for MysqlSession {
         must_have_key(table, &target)?;
         grant.begin(&mut self.control, &doing).await?;
         marks::put(&mut self.control, grant.task, table, mark, (false, true)).await.map_err(failed)?;
-        self.commit_control(&doing).await
+        self.commit_control(&doing).await?;
+        self.waves.tally.forget(table.name());
+        Ok(())
     }
 
     async fn park_table(&mut self, table: &TablePlan, at: &Position, reason: &Problem) -> Result<(), Problem> {
@@ -147,7 +150,7 @@ impl Session for MysqlSession {
         rows: &mut dyn RowReader,
     ) -> Result<u64, Problem> {
         let grant = self.grant();
-        forward::replace(&mut self.control, &grant, self.loads, table, keys, rows).await
+        forward::replace(&mut self.control, &grant, self.loads, table, keys, (rows, &self.waves.tally)).await
     }
 
     async fn side(&mut self, _sessions: u16, _position: &Position) -> Result<Box<dyn Side>, Problem> {

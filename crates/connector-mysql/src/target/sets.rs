@@ -5,6 +5,7 @@
 //! row in silence. A unique value that another row of the run still holds fails the statement; then all is taken back, and the
 //! table goes in the source's order.
 
+use wavemark_connector::unfit::Fitting;
 use wavemark_domain::{Batch, Change, Fault, Problem, TableId, TablePlan};
 use wavemark_netting::{Layout, NetRow, NetTable, net};
 
@@ -246,7 +247,8 @@ fn staging_of(target: &TargetTable, number: u32) -> TargetTable {
     let cells = target.columns.iter().enumerate().map(|(at, column)| column.staged(format!("c{at}")));
     let columns = std::iter::once(TargetColumn::group()).chain(keys).chain(cells).collect();
     let name = format!("wavemark.{}", quoted(&format!("staging {number}")));
-    TargetTable { name, columns, key: Vec::new(), has_unique_key: false, dialect: target.dialect }
+    let fitting = Fitting { width: 0, columns: Vec::new() };
+    TargetTable { name, columns, key: Vec::new(), fitting, has_unique_key: false, dialect: target.dialect }
 }
 
 /// The rows of the staging table are read, each with a look at the target by its key. The target has no other name here: a

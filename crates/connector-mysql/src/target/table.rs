@@ -1,9 +1,11 @@
 //! A planned table as it is at the target: names, types and keys, ready to be put into statements.
 
+use wavemark_connector::unfit::Fitting;
 use wavemark_domain::catalog::TableKind;
 use wavemark_domain::{Batch, Cell, Fault, Problem, Table, TableName, TablePlan};
 
 use super::fault::problem;
+use super::unfit::{self, Altered};
 use super::values::{Kind, TargetColumn, Unfit};
 use crate::defaults::Dialect;
 use crate::discover;
@@ -20,6 +22,8 @@ pub(crate) struct TargetTable {
     pub(crate) columns: Vec<TargetColumn>,
     /// Indexes into `columns`.
     pub(crate) key: Vec<usize>,
+    /// Those whose values may be altered.
+    pub(crate) fitting: Fitting<Altered>,
     /// Whether the target keeps rows apart by the plan's key.
     pub(crate) has_unique_key: bool,
     /// Which of the two systems the server is.
@@ -154,6 +158,7 @@ fn fitted(connection: &Connection, plan: &TablePlan, there: &Table) -> Result<Ta
     let key: Vec<&str> = plan.key.iter().map(|at| plan.columns[*at].target_name.as_str()).collect();
     Ok(TargetTable {
         name: quoted_table(&plan.target),
+        fitting: unfit::fitting(plan, there, &columns),
         columns,
         key: plan.key.clone(),
         has_unique_key: is_unique(there, &key),

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wavemark_connector::crash;
 use wavemark_connector::target::{Segment, WaveEnd};
-use wavemark_domain::{Batch, Change, Problem, TableId, TablePlan};
+use wavemark_connector::unfit::{self, Counts, Tally};
+use wavemark_domain::{Batch, Change, Problem, TableId, TableName, TablePlan};
 use wavemark_netting::{Run, runs};
 
 use super::apply::Single;
@@ -15,6 +16,7 @@ use super::fence::Grant;
 use super::marks;
 use super::script::{Expect, Script, Task};
 use super::table::{self, TargetTable};
+use super::unfit::Part;
 use crate::sql::quoted_table;
 use crate::wire::Connection;
 
@@ -36,6 +38,10 @@ pub(super) struct Known {
 struct Open {
     /// Whether it has written exceptions.
     excepted: bool,
+    /// Values that had no place.
+    unfit: Counts,
+    /// What it has changed of the names that counts go by: the table before, and its next name if it goes on.
+    renamed: Vec<(TableName, Option<TableName>)>,
     /// Statements to run once it is committed. The server commits at each of them, and a crash before them loses no more
     /// than that they are done.
     after: Vec<String>,
@@ -54,10 +60,12 @@ pub(crate) struct Waves {
     /// How many staging tables the session has made.
     pub(super) stagings: u32,
     open: Option<Open>,
+    /// What is counted of values that had no place, as far as it is committed.
+    pub(super) tally: Tally,
 }
 
 impl Waves {
-    pub(crate) fn new(connection: Connection, grant: Grant, loads: bool) -> Self {
+    pub(crate) fn new(connection: Connection, grant: Grant, loads: bool, tally: Tally) -> Self {
         Self {
             connection,
             grant,
@@ -68,6 +76,7 @@ impl Waves {
             collides: BTreeSet::new(),
             stagings: 0,
             open: None,
+            tally,
         }
     }
 
@@ -100,15 +109,37 @@ impl Waves {
         changes.extend(segment.changes());
         self.learn(changes.iter().map(|(_, change)| change.table)).await?;
         self.begin();
+        match self.altered(segment)? {
+            None => self.runs(segment.batch, changes).await,
+            Some((batch, unfit)) => {
+                self.count(&unfit);
+                self.runs(&batch, batch.changes().iter().enumerate().collect()).await
+            }
+        }
+    }
+
+    async fn runs(&mut self, batch: &Batch, changes: Vec<(usize, &Change)>) -> Result<(), Problem> {
         for run in runs(changes.into_iter()) {
             match run {
-                Run::Rows(rows) if rows.len() > SINGLES => self.by_sets(segment.batch, &rows).await?,
-                Run::Rows(rows) => self.one_by_one(segment.batch, rows.into_iter().map(|(_, change)| change)).await?,
+                Run::Rows(rows) if rows.len() > SINGLES => self.by_sets(batch, &rows).await?,
+                Run::Rows(rows) => self.one_by_one(batch, rows.into_iter().map(|(_, change)| change)).await?,
                 Run::Truncate(tables) => self.truncate(&tables).await?,
                 Run::Barrier(_) => {}
             }
         }
         Ok(())
+    }
+
+    /// The segment with another value in the place of each that has none, if it has such values. Its tables are known.
+    pub(crate) fn altered(&self, segment: &Segment<'_>) -> Result<Option<(Batch, Counts)>, Problem> {
+        unfit::altered(segment, |table| self.tables.get(&table).map(|known| &known.target.fitting))
+    }
+
+    /// Counts values of the open wave that had no place.
+    pub(crate) fn count(&mut self, unfit: &Counts) {
+        if let Some(open) = &mut self.open {
+            open.unfit.add(unfit);
+        }
     }
 
     /// Reads what tables are at the target.
@@ -150,6 +181,14 @@ impl Waves {
     pub(crate) async fn execute(&mut self, sql: &str, task: Task) -> Result<(), Problem> {
         self.script.add(task, sql);
         self.drain().await
+    }
+
+    /// Counts go by the next name of a table from the open wave on.
+    pub(super) fn counts_go_by(&mut self, before: &TablePlan, next: &TablePlan) {
+        let names = (before.name().clone(), Some(next.name().clone()));
+        if let Some(open) = self.open.as_mut().filter(|_| before.name() != next.name()) {
+            open.renamed.push(names);
+        }
     }
 
     /// The open wave has written exceptions.
@@ -207,6 +246,10 @@ impl Waves {
     /// Ends a table that is gone at the source: with the wave its mark goes, after it the table, if that is asked for.
     pub(crate) async fn end_table(&mut self, table: &TablePlan, drop: bool) -> Result<(), Problem> {
         self.begin();
+        if let Some(open) = &mut self.open {
+            open.unfit.forget(table.id);
+            open.renamed.push((table.name().clone(), None));
+        }
         let statements = if drop {
             marks::forgotten(self.grant.task, table.name())
         } else {
@@ -234,6 +277,10 @@ impl Waves {
             let park = marks::park(task, TablePlan::of(&self.plan, *table)?, position, reason);
             self.script.add(Task { table: Some(*table), ..Task::wave("park") }, &park);
         }
+        let counted = self.open.as_ref().map(|open| open.unfit.named(&self.plan)).unwrap_or_default();
+        if let Some(sql) = super::unfit::add(task, Part::Rest, &counted) {
+            self.script.add(Task::wave("count values that had no place"), &sql);
+        }
         let write = Task::wave("write the bookmark of a wave");
         self.script.add(write, &marks::insert_bookmark(task, self.grant.epoch, end));
         if end.wave.0 % SWEEP == 0 {
@@ -244,7 +291,15 @@ impl Waves {
         crash::point("wave.commit-sent");
         self.execute("COMMIT", Task::wave("commit a wave")).await?;
         crash::point("wave.committed");
-        for sql in self.open.take().map(|open| open.after).unwrap_or_default() {
+        let Open { renamed, after, .. } = self.open.take().unwrap_or_default();
+        self.tally.add(counted);
+        for (from, to) in renamed {
+            match to {
+                Some(to) => self.tally.rename(&from, &to),
+                None => self.tally.forget(&from),
+            }
+        }
+        for sql in after {
             // The wave is there, so nothing may fail any more: a table that somebody keeps in use stays, as an earlier load's.
             drop(self.execute(&sql, Task::wave("drop a table that is gone at the source")).await);
         }

@@ -3,6 +3,7 @@
 mod defaults;
 mod indexes;
 mod keys;
+mod left;
 
 use wavemark_domain::extras::ColumnExtras;
 use wavemark_domain::{Column, Extras, Table};
@@ -16,6 +17,7 @@ pub(crate) fn of(table: &Table) -> Extras {
         columns: table.columns.iter().map(|one| column(one, &native)).collect(),
         indexes: indexes::of(table, &native),
         foreign_keys: native.foreign_keys.iter().filter_map(|key| keys::of(table, key)).collect(),
+        left_out: left::of(table, &native),
         comment: native.comment,
     }
 }
@@ -23,8 +25,13 @@ pub(crate) fn of(table: &Table) -> Extras {
 fn column(of: &Column, table: &TableNative) -> ColumnExtras {
     let Ok(native) = ColumnNative::of(of) else { return ColumnExtras::default() };
     let counted = is_counted(of, &native, table);
-    let default = native.default.as_deref().filter(|_| !counted && !of.generated);
-    ColumnExtras { default: default.and_then(|sql| defaults::of(sql, of)), counted, comment: native.comment }
+    let default = default(of, &native, table).and_then(|sql| defaults::of(sql, of));
+    ColumnExtras { default, counted, comment: native.comment }
+}
+
+/// The default of a column, if it has one that is no counter's.
+fn default<'a>(of: &Column, native: &'a ColumnNative, table: &TableNative) -> Option<&'a str> {
+    native.default.as_deref().filter(|_| !of.generated && !is_counted(of, native, table))
 }
 
 /// Whether an identity or a sequence of its own counts up for the column. A sequence that several tables share gives none of

@@ -69,6 +69,7 @@ impl Log {
             behind_bytes: bookmark.and_then(Place::from_position).map(|bookmark| bytes(bookmark.lsn.0)),
             kept_bytes: kept,
             limit_bytes: kept.zip(safe).map(|(kept, safe)| kept + safe).or(self.most),
+            drops_in_seconds: None,
         }
     }
 

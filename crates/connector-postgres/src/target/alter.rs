@@ -19,6 +19,7 @@ impl Waves {
     pub(crate) async fn alter(&mut self, before: &TablePlan, next: &Relayout) -> Result<(), Problem> {
         self.begin().await?;
         self.drain().await?;
+        self.write_counts().await?;
         self.check_now(&[before.id]).await?;
         let altered = self.try_alter(before, next).await;
         // What the role may not do, or others' objects forbid, concerns this table alone.
@@ -28,6 +29,7 @@ impl Waves {
         });
         altered?;
         self.forget(std::iter::once(before.id)).await?;
+        self.counts_go_by(before, &next.plan);
         self.replan(&next.plan);
         self.leave_unread();
         Ok(())

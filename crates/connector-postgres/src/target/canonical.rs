@@ -1,7 +1,9 @@
 //! Values of other systems, from the form that `domain::logical` gives them to this server's binary form.
 
-use wavemark_domain::Encoding;
+use wavemark_domain::ColumnPlan;
 use wavemark_domain::moment::{DAY, Date, Timestamp};
+
+use super::spelled::Spelled;
 
 /// Days from 1970 to 2000, from which this server counts.
 const EPOCH_DAYS: i64 = 10_957;
@@ -20,7 +22,11 @@ pub(crate) enum Canonical {
     Time,
     Timestamp,
     Json,
-    Bits { length: u16 },
+    Bits {
+        length: u16,
+    },
+    /// As words, into a column that is a text.
+    Spelled(Spelled),
 }
 
 /// Why a value has no place in this system.
@@ -37,10 +43,14 @@ pub(crate) enum Unfit {
 }
 
 impl Canonical {
-    /// What is done to the values of a column; `None` where they are the same in both forms.
-    pub(crate) fn of(encoding: &Encoding, declared: &str) -> Option<Self> {
+    /// What is done to the values of a planned column, whose type at the target is written so; `None` where they are the same in both forms.
+    pub(crate) fn of(planned: &ColumnPlan, declared: &str) -> Option<Self> {
+        let spelled = planned.as_text.as_ref().and_then(Spelled::of);
+        if let Some(spelled) = spelled.filter(|_| declared == "text" || declared.starts_with("character varying")) {
+            return Some(Self::Spelled(spelled));
+        }
         let length = || declared.trim_start_matches("bit(").trim_end_matches(')').parse().unwrap_or(1);
-        match encoding.name() {
+        match planned.encoding.name() {
             "canonical decimal" => Some(Self::Decimal),
             "canonical uint64" => Some(Self::Unsigned),
             "canonical date" => Some(Self::Date),
@@ -77,6 +87,7 @@ impl Canonical {
                 out.extend_from_slice(value);
             }
             Self::Bits { length } => bits(value, length, out)?,
+            Self::Spelled(spelled) => spelled.write(value, out)?,
         }
         Ok(())
     }

@@ -32,7 +32,14 @@ pub(crate) async fn apply(
     }
     for (at, change) in segment.changes() {
         waves.execute("SAVEPOINT wavemark_row", Task::wave("set a savepoint")).await?;
-        let mut outcome = one(waves, segment.batch, change).await;
+        let single = Segment { batch: segment.batch, range: at..at + 1, without: None };
+        let altered = waves.altered(&single)?;
+        let (batch, change) = match &altered {
+            Some((batch, _)) => (batch, &batch.changes()[0]),
+            None => (segment.batch, change),
+        };
+        let mut is_left_out = false;
+        let mut outcome = one(waves, batch, change).await;
         let (mut settled, mut is_anew) = (0, false);
         while let Err(mut problem) = outcome {
             if problem.fault != Fault::Data {
@@ -44,27 +51,28 @@ pub(crate) async fn apply(
             waves.execute("ROLLBACK TO SAVEPOINT wavemark_row", Task::wave("go back to a savepoint")).await?;
             if !std::mem::replace(&mut is_anew, true)
                 && problem.code == "divergence"
-                && let Some(single) = Single::anew(segment.batch, change, waves.target(change.table)?)?
+                && let Some(single) = Single::anew(batch, change, waves.target(change.table)?)?
             {
-                outcome = put_anew(waves, segment.batch, change, &single).await;
+                outcome = put_anew(waves, batch, change, &single).await;
                 continue;
             }
-            let conflict = if settled < SETTLED_AGAIN {
-                conflict::found(waves, segment.batch, change, &problem).await?
-            } else {
-                None
-            };
+            let conflict =
+                if settled < SETTLED_AGAIN { conflict::found(waves, batch, change, &problem).await? } else { None };
             match (verdict(Refused { index: at, problem: &problem, conflict }), conflict) {
                 (Verdict::LeaveOut, _) => {
                     note(waves, plan, context, segment.batch, at, &problem).await?;
+                    is_left_out = true;
                     break;
                 }
                 (Verdict::Resolve, Some(conflict)) => {
                     settled += 1;
-                    outcome = conflict::settle(waves, segment.batch, change, conflict).await;
+                    outcome = conflict::settle(waves, batch, change, conflict).await;
                 }
                 (Verdict::Abort | Verdict::Resolve, _) => return Err(problem),
             }
+        }
+        if let Some((_, unfit)) = altered.as_ref().filter(|_| !is_left_out) {
+            waves.count(unfit);
         }
         waves.execute("RELEASE SAVEPOINT wavemark_row", Task::wave("release a savepoint")).await?;
     }

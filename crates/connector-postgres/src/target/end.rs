@@ -25,6 +25,7 @@ impl Waves {
     pub(crate) async fn end_table(&mut self, table: &TablePlan, drop: bool) -> Result<Option<Vec<String>>, Problem> {
         self.begin().await?;
         self.drain().await?;
+        self.write_counts().await?;
         let client = Arc::clone(&self.client);
         let keys = match try_end(&client, self.grant.task, table, drop).await {
             Ok(keys) => keys,
@@ -39,6 +40,7 @@ impl Waves {
             Err(problem) => return Err(problem),
         };
         self.forget(std::iter::once(table.id)).await?;
+        self.counts_end(table);
         self.leave_unread();
         Ok(Some(keys))
     }

@@ -6,17 +6,27 @@ use tokio_postgres::{Client, CopyInSink, Transaction};
 use wavemark_connector::crash;
 use wavemark_connector::source::{KeySet, RowReader};
 use wavemark_connector::target::Loaded;
+use wavemark_connector::unfit::Tally;
 use wavemark_domain::{Batch, Fault, Position, Problem, TablePlan};
 
 use super::copy::Writer;
 use super::fault::problem;
 use super::fence::Grant;
 use super::table::TargetTable;
+use super::unfit::{self, Part};
 use super::{loader, marks, table};
 use crate::client::Connected;
 
+/// Where a table's mark goes.
+#[derive(Clone, Copy)]
+pub(crate) struct To<'a> {
+    pub(crate) position: &'a Position,
+    pub(crate) storage: &'a str,
+    /// What is counted of values that had no place.
+    pub(crate) unfit: &'a Tally,
+}
+
 /// Removes the stale keys, adds the rows, and moves the mark, in one commit.
-#[expect(clippy::too_many_arguments, reason = "the trait's own arguments and the session's")]
 pub(crate) async fn bring(
     client: &mut Client,
     version: i32,
@@ -24,8 +34,7 @@ pub(crate) async fn bring(
     plan: &TablePlan,
     stale: &KeySet,
     rows: &mut dyn RowReader,
-    to: &Position,
-    storage: &str,
+    to: To<'_>,
 ) -> Result<Loaded, Problem> {
     let failed = |error: tokio_postgres::Error| {
         problem(&error, &format!("bring {} to a later position", plan.target)).table(plan.name())
@@ -36,10 +45,13 @@ pub(crate) async fn bring(
     if !stale.is_empty() {
         remove(&transaction, plan, &target, stale).await?;
     }
-    let loaded = loader::copy(&transaction, plan, &target, rows, &|_| {}).await?;
-    marks::set_position(&transaction, grant.task, plan.name(), to, storage).await.map_err(failed)?;
+    let (loaded, unfit) = loader::copy(&transaction, plan, &target, rows, &|_| {}).await?;
+    let counted = unfit.named(std::slice::from_ref(plan));
+    unfit::add(&transaction, grant.task, Part::Rest, &counted).await.map_err(failed)?;
+    marks::set_position(&transaction, grant.task, plan.name(), to.position, to.storage).await.map_err(failed)?;
     crash::point("forward.before-commit");
     transaction.commit().await.map_err(failed)?;
+    to.unfit.add(counted);
     crash::point("forward.committed");
     Ok(loaded)
 }
@@ -53,7 +65,7 @@ pub(crate) async fn replace(
     grant: &Grant,
     plan: &TablePlan,
     keys: &KeySet,
-    rows: &mut dyn RowReader,
+    (rows, tally): (&mut dyn RowReader, &Tally),
 ) -> Result<u64, Problem> {
     let failed =
         |error: tokio_postgres::Error| problem(&error, &format!("repair rows of {}", plan.target)).table(plan.name());
@@ -72,8 +84,11 @@ pub(crate) async fn replace(
     if !keys.is_empty() {
         remove(&transaction, plan, &target, keys).await?;
     }
-    let loaded = loader::copy(&transaction, plan, &target, rows, &|_| {}).await?;
+    let (loaded, unfit) = loader::copy(&transaction, plan, &target, rows, &|_| {}).await?;
+    let counted = unfit.named(std::slice::from_ref(plan));
+    unfit::add(&transaction, grant.task, Part::Rest, &counted).await.map_err(failed)?;
     transaction.commit().await.map_err(failed)?;
+    tally.add(counted);
     Ok(loaded.rows)
 }
 

@@ -7,12 +7,14 @@ use tokio_postgres::{CopyInSink, Transaction};
 use wavemark_connector::crash;
 use wavemark_connector::source::{Block, KeySet, RowReader};
 use wavemark_connector::target::{Loaded, Loader};
+use wavemark_connector::unfit::{Counts, Tally};
 use wavemark_domain::{Fault, Position, Problem, TablePlan};
 
 use super::copy::{Rewriter, Writer};
 use super::fault::problem;
 use super::fence::Grant;
 use super::table::TargetTable;
+use super::unfit::{self, Part};
 use super::{finish, forward, marks, statements, table};
 use crate::client::Connected;
 
@@ -20,6 +22,8 @@ use crate::client::Connected;
 pub(crate) struct PgLoader {
     pub(crate) connected: Connected,
     pub(crate) grant: Grant,
+    /// What is counted of values that had no place.
+    pub(crate) unfit: Tally,
     /// Whether a table that is loaded gets its statistics.
     pub(crate) analyzes: bool,
 }
@@ -39,7 +43,7 @@ impl Loader for PgLoader {
         let transaction = self.connected.client.transaction().await.map_err(failed)?;
         transaction.batch_execute(&self.grant.share()).await.map_err(failed)?;
         let target = table::read(&transaction, version, plan).await?;
-        let loaded = copy(&transaction, plan, &target, rows, progress).await?;
+        let (loaded, unfit) = copy(&transaction, plan, &target, rows, progress).await?;
         crash::point("chunk.copied");
         let marked =
             marks::chunk_done(&transaction, self.grant.task, plan.name(), chunk, loaded).await.map_err(failed)?;
@@ -47,7 +51,10 @@ impl Loader for PgLoader {
             let text = format!("Chunk {chunk} of {} has no mark, or is done already.", plan.name());
             return Err(Problem::internal(text).table(plan.name()));
         }
+        let counted = unfit.named(std::slice::from_ref(plan));
+        unfit::add(&transaction, self.grant.task, Part::Chunk(chunk), &counted).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
+        self.unfit.add(counted);
         crash::point("chunk.committed");
         Ok(loaded)
     }
@@ -61,7 +68,8 @@ impl Loader for PgLoader {
         storage: &str,
     ) -> Result<u64, Problem> {
         let Connected { client, version, .. } = &mut self.connected;
-        let brought = forward::bring(client, *version, &self.grant, table, stale, rows, to, storage).await?;
+        let to = forward::To { position: to, storage, unfit: &self.unfit };
+        let brought = forward::bring(client, *version, &self.grant, table, stale, rows, to).await?;
         Ok(brought.rows)
     }
 
@@ -85,7 +93,7 @@ pub(crate) async fn copy(
     target: &TargetTable,
     rows: &mut dyn RowReader,
     progress: &(dyn Fn(u64) + Sync),
-) -> Result<Loaded, Problem> {
+) -> Result<(Loaded, Counts), Problem> {
     let failed =
         |error: tokio_postgres::Error| problem(&error, &format!("copy into {}", plan.target)).table(plan.name());
     let sql = if target.casts() {
@@ -96,7 +104,7 @@ pub(crate) async fn copy(
     };
     let sink: CopyInSink<Bytes> = transaction.copy_in(&sql).await.map_err(failed)?;
     pin_mut!(sink);
-    let mut bytes = 0;
+    let (mut bytes, mut unfit) = (0, Counts::default());
     // The server takes a stream that ends between two rows for complete, so its trailer is looked for here.
     let mut tail = [0_u8; 2];
     let mut rewriter = (target.rewrites() || target.swallows).then(|| Rewriter::new(&target.columns));
@@ -107,7 +115,8 @@ pub(crate) async fn copy(
                 Some(rewriter) => rewriter.push(&piece)?,
                 None => piece,
             },
-            Block::Rows(batch) => {
+            Block::Rows(mut batch) => {
+                unfit.add(&target.fitting.alter(plan.id, &mut batch)?);
                 let writer = writer.get_or_insert_with(Writer::new);
                 for change in batch.changes() {
                     let Some(cells) = batch.new_row(change, target.columns.len()) else { continue };
@@ -155,7 +164,7 @@ pub(crate) async fn copy(
     if target.swallows && rows != came {
         return Err(swallowed(plan, came, rows));
     }
-    Ok(Loaded { rows, bytes })
+    Ok((Loaded { rows, bytes }, unfit))
 }
 
 /// A server says of rows that a trigger leaves out only how many it took.

@@ -193,7 +193,7 @@ pub(crate) async fn remove(
     task: Uuid,
     table: &TableName,
 ) -> Result<(), tokio_postgres::Error> {
-    for kept in ["chunks", "tables"] {
+    for kept in ["unfit", "chunks", "tables"] {
         let sql = format!("DELETE FROM wavemark.{kept} WHERE task = $1 AND source_schema = $2 AND source_table = $3");
         client.execute(&sql, &[&task, &table.schema, &table.table]).await?;
     }
@@ -287,6 +287,8 @@ pub(crate) async fn set_superseded(
     const SQL: &str = "UPDATE wavemark.tables SET stage = 'superseded', problem = NULL, \
         changed_at = pg_catalog.clock_timestamp() WHERE task = $1 AND source_schema = $2 AND source_table = $3";
     const CHUNKS: &str = "DELETE FROM wavemark.chunks WHERE task = $1 AND source_schema = $2 AND source_table = $3";
+    const UNFIT: &str = "DELETE FROM wavemark.unfit WHERE task = $1 AND source_schema = $2 AND source_table = $3";
+    client.execute(UNFIT, &[&task, &table.schema, &table.table]).await?;
     client.execute(SQL, &[&task, &table.schema, &table.table]).await?;
     client.execute(CHUNKS, &[&task, &table.schema, &table.table]).await.map(drop)
 }
@@ -317,6 +319,9 @@ pub(crate) async fn rename(
         target_table = $7 WHERE task = $1 AND source_schema = $2 AND source_table = $3";
     const CHUNKS: &str = "UPDATE wavemark.chunks SET source_schema = $4, source_table = $5 \
         WHERE task = $1 AND source_schema = $2 AND source_table = $3";
+    const NO_UNFIT: &str = "DELETE FROM wavemark.unfit WHERE task = $1 AND source_schema = $2 AND source_table = $3";
+    const UNFIT: &str = "UPDATE wavemark.unfit SET source_schema = $4, source_table = $5 \
+        WHERE task = $1 AND source_schema = $2 AND source_table = $3";
     const KEYS: &str = "UPDATE wavemark.foreign_keys SET \
         on_schema = CASE WHEN (on_schema, on_table) = ($2, $3) THEN $4 ELSE on_schema END, \
         on_table = CASE WHEN (on_schema, on_table) = ($2, $3) THEN $5 ELSE on_table END, \
@@ -329,6 +334,8 @@ pub(crate) async fn rename(
         [&task, &from.schema, &from.table, &to.schema, &to.table, &target.schema, &target.table];
     client.execute(TABLES, &names).await?;
     client.execute(CHUNKS, &names[..5]).await?;
+    client.execute(NO_UNFIT, &[&task, &to.schema, &to.table]).await?;
+    client.execute(UNFIT, &names[..5]).await?;
     let (was, is) = (&before.target, &next.target);
     client.execute(KEYS, &[&task, &was.schema, &was.table, &is.schema, &is.table]).await.map(drop)
 }
@@ -368,17 +375,18 @@ pub(crate) async fn supersede(client: &impl GenericClient, task: Uuid) -> Result
         AND NOT EXISTS (SELECT FROM wavemark.chunks c WHERE c.task = t.task \
         AND c.source_schema = t.source_schema AND c.source_table = t.source_table)";
     const OURS: &str = "UPDATE wavemark.tables SET stage = 'superseded', problem = NULL WHERE task = $1";
-    for statement in
-        [NOT_OURS, OURS, "DELETE FROM wavemark.chunks WHERE task = $1", "DELETE FROM wavemark.progress WHERE task = $1"]
-    {
+    for statement in [NOT_OURS, OURS] {
         client.execute(statement, &[&task]).await?;
+    }
+    for kept in ["unfit", "chunks", "progress"] {
+        client.execute(&format!("DELETE FROM wavemark.{kept} WHERE task = $1"), &[&task]).await?;
     }
     Ok(())
 }
 
 /// Forgets everything about a task but its fence and its exceptions.
 pub(crate) async fn forget(client: &impl GenericClient, task: Uuid) -> Result<(), tokio_postgres::Error> {
-    for kept in ["progress", "chunks", "tables", "foreign_keys"] {
+    for kept in ["progress", "unfit", "chunks", "tables", "foreign_keys"] {
         client.execute(&format!("DELETE FROM wavemark.{kept} WHERE task = $1"), &[&task]).await?;
     }
     Ok(())

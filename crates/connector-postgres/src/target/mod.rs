@@ -14,6 +14,7 @@ mod assess;
 mod by_sets;
 mod canonical;
 mod careful;
+mod clamp;
 mod conflict;
 mod copy;
 mod counters;
@@ -38,10 +39,12 @@ mod refresh;
 mod schema;
 mod session;
 mod sets;
+mod spelled;
 mod staged;
 mod statements;
 mod table;
 mod types;
+mod unfit;
 mod wave;
 pub(crate) mod wider;
 
@@ -56,6 +59,7 @@ use wavemark_connector::TaskContext;
 use wavemark_connector::needs::Needs;
 use wavemark_connector::source::{BlockFormat, LeftBehind};
 use wavemark_connector::target::{Durability, Kept, Loader, OpenError, Opened, Target};
+use wavemark_connector::unfit::Tally;
 use wavemark_domain::adopt::KeptTask;
 use wavemark_domain::catalog::{Column, Table};
 use wavemark_domain::check::Finding;
@@ -121,7 +125,7 @@ impl PostgresTarget {
         let analyzes = task.settings.statistics != Statistics::Never;
         for number in 0..count {
             let connected = self.connect(task, &format!("load {number}")).await?;
-            loaders.push(PgLoader { connected, grant: Grant::of(task), analyzes });
+            loaders.push(PgLoader { connected, grant: Grant::of(task), unfit: Tally::default(), analyzes });
         }
         Ok(loaders)
     }
@@ -132,7 +136,7 @@ impl PostgresTarget {
         task: &TaskContext,
     ) -> Result<(wavemark_connector::target::Kept, PgSession, Vec<PgLoader>), OpenError> {
         let mut session = self.session(task).await?;
-        let loaders = self.loaders(task).await?;
+        let mut loaders = self.loaders(task).await?;
         let writers: Vec<Backend> = [session.control.backend.clone(), session.writer.clone()]
             .into_iter()
             .chain(loaders.iter().map(|loader| loader.connected.backend.clone()))
@@ -140,6 +144,13 @@ impl PostgresTarget {
         fence::raise(&mut session.control.client, task, &writers).await?;
         let kept = marks::read(&session.control.client, task.task.0).await?;
         session.last = kept.bookmark.as_ref().map_or(0, |bookmark| bookmark.wave.0);
+        let failed =
+            |error: tokio_postgres::Error| problem(&error, "read what the target counts of values that had no place");
+        let tally = unfit::read(&session.control.client, task.task.0).await.map_err(failed)?;
+        for loader in &mut loaders {
+            loader.unfit = tally.clone();
+        }
+        session.waves.tally = tally;
         Ok((kept, session, loaders))
     }
 }
@@ -163,6 +174,10 @@ impl Target for PostgresTarget {
         if fits { vec![BINARY] } else { Vec::new() }
     }
 
+    fn makes_all(&self) -> bool {
+        true
+    }
+
     fn declare(
         &self,
         source_engine: &str,
@@ -171,6 +186,10 @@ impl Target for PostgresTarget {
         extras: &Extras,
     ) -> Option<Table> {
         (source_engine != ENGINE).then(|| declare::table(table, logical, extras))
+    }
+
+    fn spells(&self, source_engine: &str, logical: &Logical) -> bool {
+        source_engine != ENGINE && spelled::Spelled::of(logical).is_some()
     }
 
     fn block_formats(&self, table: &TablePlan) -> Vec<BlockFormat> {
@@ -188,7 +207,8 @@ impl Target for PostgresTarget {
     async fn open(&self, task: &TaskContext) -> Result<Opened, OpenError> {
         let (kept, session, loaders) = self.open_session(task).await?;
         let loaders = loaders.into_iter().map(|loader| Box::new(loader) as Box<dyn Loader>).collect();
-        Ok(Opened { kept, session: Box::new(session), loaders })
+        let unfit = session.waves.tally.clone();
+        Ok(Opened { kept, unfit, session: Box::new(session), loaders })
     }
 
     fn durability(&self, task: &TaskContext) -> Option<Box<dyn Durability>> {
@@ -203,7 +223,7 @@ impl Target for PostgresTarget {
     async fn clean_up(&self, task: &TaskContext) -> Result<(), LeftBehind> {
         let id = task.task.0;
         self.remove(task).await.map_err(|problem| {
-            let mut statements: Vec<String> = ["progress", "chunks", "tables", "foreign_keys", "exceptions"]
+            let mut statements: Vec<String> = ["progress", "unfit", "chunks", "tables", "foreign_keys", "exceptions"]
                 .iter()
                 .map(|kept| format!("DELETE FROM wavemark.{kept} WHERE task = '{id}'"))
                 .collect();

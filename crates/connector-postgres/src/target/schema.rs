@@ -162,6 +162,13 @@ const MIGRATIONS: [(i32, &str); 1] = [(
 const ADDED: &str = "ALTER TABLE wavemark.tables ADD COLUMN IF NOT EXISTS layout jsonb; \
      COMMENT ON COLUMN wavemark.tables.layout IS 'The table at the source as its rows here have it, as of the bookmark: \
      the log is read on from that.'; \
+     CREATE TABLE IF NOT EXISTS wavemark.unfit (task uuid NOT NULL, source_schema text NOT NULL, \
+         source_table text NOT NULL, source_column text NOT NULL, way text NOT NULL, part integer NOT NULL, \
+         \"values\" bigint NOT NULL, since timestamptz NOT NULL, \
+         PRIMARY KEY (task, source_schema, source_table, source_column, way, part)); \
+     COMMENT ON TABLE wavemark.unfit IS 'How many values of a column had no place here and were written as NULL (null) or \
+     as the nearest value (clamp), each counted in the commit of its row. part is the number of a chunk, or -1 for all that \
+     came later; since is when the first came, by the clock of the worker.'; \
      CREATE OR REPLACE FUNCTION wavemark.mismatch(what text, found bigint, expected bigint) RETURNS bigint \
      LANGUAGE plpgsql AS $$ \
      BEGIN \
@@ -171,6 +178,7 @@ const ADDED: &str = "ALTER TABLE wavemark.tables ADD COLUMN IF NOT EXISTS layout
 /// Whether all of [`ADDED`] is there, or what of it is not this role's to make.
 const HAS_ADDED: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute \
      WHERE attrelid = pg_catalog.to_regclass('wavemark.tables') AND attname = 'layout') \
+     AND pg_catalog.to_regclass('wavemark.unfit') IS NOT NULL \
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc f JOIN pg_catalog.pg_namespace n ON n.oid = f.pronamespace \
      WHERE n.nspname = 'wavemark' AND f.proname = 'mismatch' AND pg_catalog.pg_has_role(f.proowner, 'USAGE') \
      AND pg_catalog.strpos(f.prosrc, '$2') = 0)";

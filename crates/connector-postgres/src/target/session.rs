@@ -104,8 +104,9 @@ impl Session for PgSession {
     ) -> Result<(), Problem> {
         let (grant, version) = (self.grant(), self.control.version);
         self.waves.forget([table.id].into_iter()).await?;
-        let table = (table, self.drops_columns);
-        begin_table(&mut self.control.client, version, grant, table, preparation, mark).await?;
+        let dropping = (table, self.drops_columns);
+        begin_table(&mut self.control.client, version, grant, dropping, preparation, mark).await?;
+        self.waves.tally.forget(table.name());
         crash::point("table.begun");
         Ok(())
     }
@@ -121,7 +122,9 @@ impl Session for PgSession {
         let target = table::read(&transaction, version, table).await?;
         must_have_key(table, &target)?;
         marks::put(&transaction, grant.task, table, mark, false).await.map_err(failed)?;
-        transaction.commit().await.map_err(failed)
+        transaction.commit().await.map_err(failed)?;
+        self.waves.tally.forget(table.name());
+        Ok(())
     }
 
     async fn park_table(&mut self, table: &TablePlan, at: &Position, reason: &Problem) -> Result<(), Problem> {
@@ -223,7 +226,7 @@ impl Session for PgSession {
         rows: &mut dyn RowReader,
     ) -> Result<u64, Problem> {
         let grant = self.grant();
-        forward::replace(&mut self.control, &grant, table, keys, rows).await
+        forward::replace(&mut self.control, &grant, table, keys, (rows, &self.waves.tally)).await
     }
 
     async fn side(&mut self, sessions: u16, position: &Position) -> Result<Box<dyn Side>, Problem> {

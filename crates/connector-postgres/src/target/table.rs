@@ -1,12 +1,14 @@
 //! A planned table as it is at the target: names, types and keys, ready to be put into statements.
 
 use tokio_postgres::GenericClient;
+use wavemark_connector::unfit::Fitting;
 use wavemark_domain::catalog::TableName;
 use wavemark_domain::{ColumnPlan, Fault, Problem, TablePlan};
 
 use super::canonical::Canonical;
 use super::fault::problem;
 use super::types::{Shape, Types};
+use super::unfit::{self, Altered};
 use super::wider;
 use crate::encoding::BINARY;
 use crate::error;
@@ -36,6 +38,8 @@ pub(crate) struct TargetTable {
     pub(crate) partitioned: bool,
     /// In the order of the plan's columns.
     pub(crate) columns: Vec<TargetColumn>,
+    /// Those whose values may be altered.
+    pub(crate) fitting: Fitting<Altered>,
     /// Whether it has columns that the plan doesn't give: an update must leave their values, so it can't be a delete
     /// and an insert.
     pub(crate) has_more: bool,
@@ -85,11 +89,13 @@ pub(crate) enum Rewrite {
     Canonical(Canonical),
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the column")]
 struct Found {
     name: String,
     oid: u32,
     declared: String,
     generated: bool,
+    not_null: bool,
     /// Whether a row that gives it no value is accepted.
     fills_itself: bool,
     always: bool,
@@ -115,7 +121,7 @@ pub(crate) async fn look(
         c.relrowsecurity AND pg_catalog.row_security_active(c.oid) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
     const COLUMNS: &str = "SELECT a.attname::text, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod), \
         a.attgenerated::text <> '', NOT a.attnotnull OR a.atthasdef OR a.attidentity::text <> '', \
-        a.attidentity = 'a' \
+        a.attidentity = 'a', a.attnotnull \
         FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
     let Some(row) = client.query_opt(RELATION, &[&name.schema, &name.table]).await? else { return Ok(None) };
     let oid: u32 = row.get(0);
@@ -132,6 +138,7 @@ fn found(row: &tokio_postgres::Row) -> Found {
         generated: row.get(3),
         fills_itself: row.get(4),
         always: row.get(5),
+        not_null: row.get(6),
     }
 }
 
@@ -228,10 +235,13 @@ pub(crate) async fn read(client: &impl GenericClient, version: i32, plan: &Table
     let oids: Vec<u32> = relation.columns.iter().map(|column| column.oid).collect();
     let types = Types::read(client, version, oids.into_iter().chain(wider::oids())).await.map_err(failed)?;
     let (referenced, related) = foreign_keys(client, relation.oid).await.map_err(failed)?;
+    let columns: Vec<TargetColumn> =
+        plan.columns.iter().filter_map(|column| self::column(&relation, &types, plan, column)).collect();
     Ok(TargetTable {
+        fitting: fitting(client, &relation, plan, &columns).await.map_err(failed)?,
         name: quote_table(&plan.target),
         partitioned: relation.is_partitioned(),
-        columns: plan.columns.iter().filter_map(|column| self::column(&relation, &types, plan, column)).collect(),
+        columns,
         has_more: relation
             .columns
             .iter()
@@ -266,10 +276,25 @@ fn column(relation: &Relation, types: &Types, plan: &TablePlan, planned: &Column
         rewrite: if planned.encoding == BINARY {
             types.rewrite(found.oid).map(Rewrite::Oids)
         } else {
-            Canonical::of(&planned.encoding, &found.declared).map(Rewrite::Canonical)
+            Canonical::of(planned, &found.declared).map(Rewrite::Canonical)
         },
         equals,
     })
+}
+
+async fn fitting(
+    client: &impl GenericClient,
+    relation: &Relation,
+    plan: &TablePlan,
+    columns: &[TargetColumn],
+) -> Result<Fitting<Altered>, tokio_postgres::Error> {
+    let alters = plan.columns.iter().any(|column| column.unfit.alters());
+    let kept_apart = if alters { unfit::kept_apart(client, relation.oid).await? } else { Vec::new() };
+    let found = plan.columns.iter().zip(columns).enumerate().map(|(at, (planned, column))| {
+        let found = relation.columns.iter().find(|found| found.name == planned.target_name);
+        unfit::Found { at, planned, column, not_null: found.is_some_and(|found| found.not_null) }
+    });
+    Ok(unfit::fitting(plan, &kept_apart, found))
 }
 
 async fn foreign_keys(client: &impl GenericClient, oid: u32) -> Result<(bool, bool), tokio_postgres::Error> {

@@ -13,7 +13,8 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio_postgres::{Client, Statement};
 use wavemark_connector::crash;
 use wavemark_connector::target::{Segment, WaveEnd};
-use wavemark_domain::{Batch, Change, ChangeKind, Problem, TableId, TablePlan};
+use wavemark_connector::unfit::{self, Counted, Counts, Tally};
+use wavemark_domain::{Batch, Change, ChangeKind, Problem, TableId, TableName, TablePlan};
 use wavemark_netting::{Run, runs};
 
 use super::apply::{Prepared, Single, Verb, single_task};
@@ -23,6 +24,7 @@ use super::pipeline::{Param, Pipeline, Task};
 use super::sets::{LARGE, Method, SCANS};
 use super::statements;
 use super::table::{self, TargetTable};
+use super::unfit::Part;
 
 /// Up to how many changes go one by one in the source's order.
 const SINGLES: usize = 100;
@@ -50,12 +52,23 @@ struct Open {
     unread: bool,
     /// Whether it has written exceptions.
     excepted: bool,
+    /// Values that had no place and are not counted yet.
+    unfit: Counts,
+    /// Those that are, and tables that got other names or ended, in order.
+    counted: Vec<Count>,
     /// Whether constraints are checked at once, though they may be put off.
     at_once: bool,
     /// Tables whose staging was made in it.
     fresh: Vec<TableId>,
     /// Tables whose staging may have rows.
     staged: BTreeSet<TableId>,
+}
+
+/// What becomes of counts with the wave.
+enum Count {
+    Add(Vec<Counted>),
+    Rename(TableName, TableName),
+    Forget(TableName),
 }
 
 /// The statements that every wave has.
@@ -88,6 +101,8 @@ pub(crate) struct Waves {
     pub(super) collides: BTreeSet<TableId>,
     /// How many staging tables the session has made.
     stagings: u32,
+    /// What is counted of values that had no place, as far as it is committed.
+    pub(crate) tally: Tally,
     /// Method chosen by hand, for tests and measurements.
     pub(crate) force: Option<Method>,
 }
@@ -108,6 +123,7 @@ impl Waves {
             open: None,
             collides: BTreeSet::new(),
             stagings: 0,
+            tally: Tally::default(),
             force: None,
         }
     }
@@ -135,16 +151,26 @@ impl Waves {
         let mut changes: Vec<(usize, &Change)> = Vec::with_capacity(segment.range.len());
         changes.extend(segment.changes());
         self.learn(changes.iter().map(|(_, change)| change.table)).await?;
-        let mut first = self.open.is_none();
+        let first = self.open.is_none();
         self.begin().await?;
+        match self.altered(segment)? {
+            None => self.runs(segment.batch, changes, first).await,
+            Some((batch, unfit)) => {
+                self.count(&unfit);
+                self.runs(&batch, batch.changes().iter().enumerate().collect(), first).await
+            }
+        }
+    }
+
+    async fn runs(&mut self, batch: &Batch, changes: Vec<(usize, &Change)>, mut first: bool) -> Result<(), Problem> {
         for run in runs(changes.into_iter()) {
             match run {
-                Run::Rows(rows) if self.goes_by_sets(segment.batch, &rows) => {
-                    self.by_sets(segment.batch, rows, first).await?;
+                Run::Rows(rows) if self.goes_by_sets(batch, &rows) => {
+                    self.by_sets(batch, rows, first).await?;
                 }
                 Run::Rows(rows) => {
                     let guarded = rows.len() <= GUARDED;
-                    self.one_by_one(segment.batch, rows.into_iter().map(|(_, change)| change), guarded).await?;
+                    self.one_by_one(batch, rows.into_iter().map(|(_, change)| change), guarded).await?;
                 }
                 Run::Truncate(tables) => self.truncate(&tables).await?,
                 Run::Barrier(_) => {}
@@ -152,6 +178,60 @@ impl Waves {
             first = false;
         }
         Ok(())
+    }
+
+    /// The segment with another value in the place of each that has none, if it has such values. Its tables are known.
+    pub(crate) fn altered(&self, segment: &Segment<'_>) -> Result<Option<(Batch, Counts)>, Problem> {
+        unfit::altered(segment, |table| self.tables.get(&table).map(|known| &known.target.fitting))
+    }
+
+    /// Counts values of the open wave that had no place.
+    pub(crate) fn count(&mut self, unfit: &Counts) {
+        if let Some(open) = &mut self.open {
+            open.unfit.add(unfit);
+        }
+    }
+
+    /// Writes what the open wave has counted so far, under the names that tables and columns have until now.
+    pub(super) async fn write_counts(&mut self) -> Result<(), Problem> {
+        let unfit = self.open.as_mut().map(|open| std::mem::take(&mut open.unfit)).unwrap_or_default();
+        if unfit.is_empty() {
+            return Ok(());
+        }
+        self.drain().await?;
+        let (counted, task) = (unfit.named(&self.plan), Task::wave("count values that had no place"));
+        let added = super::unfit::add(&*self.client, self.grant.task, Part::Rest, &counted).await;
+        added.map_err(|error| task.failed(&error, &self.plan))?;
+        self.note_count(Count::Add(counted));
+        Ok(())
+    }
+
+    /// Counts go by the next name of a table from here on.
+    pub(super) fn counts_go_by(&mut self, before: &TablePlan, next: &TablePlan) {
+        if before.name() != next.name() {
+            self.note_count(Count::Rename(before.name().clone(), next.name().clone()));
+        }
+    }
+
+    /// A table has ended, and its counts with it.
+    pub(super) fn counts_end(&mut self, table: &TablePlan) {
+        self.note_count(Count::Forget(table.name().clone()));
+    }
+
+    fn note_count(&mut self, count: Count) {
+        if let Some(open) = &mut self.open {
+            open.counted.push(count);
+        }
+    }
+
+    fn tell_counts(&self, counted: Vec<Count>) {
+        for count in counted {
+            match count {
+                Count::Add(counted) => self.tally.add(counted),
+                Count::Rename(from, to) => self.tally.rename(&from, &to),
+                Count::Forget(table) => self.tally.forget(&table),
+            }
+        }
     }
 
     /// Without the right to switch foreign keys off, the source's order is the only one that they allow. Tables that are
@@ -390,6 +470,7 @@ impl Waves {
     /// Commits the open wave with its end.
     pub(crate) async fn commit(&mut self, end: &WaveEnd<'_>) -> Result<(), Problem> {
         self.begin().await?;
+        self.write_counts().await?;
         let (unread, excepted) = self.open.as_ref().map_or((false, false), |open| (open.unread, open.excepted));
         if unread || excepted || !end.parked.is_empty() {
             self.drain().await?;
@@ -419,8 +500,9 @@ impl Waves {
         if done.is_err() {
             self.forget_staging(0);
         }
-        self.open = None;
+        let open = self.open.take();
         done?;
+        self.tell_counts(open.map(|open| open.counted).unwrap_or_default());
         crash::point("wave.committed");
         Ok(())
     }

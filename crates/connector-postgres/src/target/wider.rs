@@ -6,6 +6,7 @@
 
 use wavemark_domain::{ColumnPlan, TablePlan};
 
+use super::declare;
 use crate::native::{ColumnNative, TableNative, TypeCategory, TypeShape};
 
 /// A pair of types, without modifiers, that hold the same in two binary forms.
@@ -116,6 +117,11 @@ pub(crate) fn fit(plan: &TablePlan, column: &ColumnPlan, there: &str) -> Option<
     let source = &plan.in_target().columns[column.source];
     if source.declared == there {
         return Some(Fit::default());
+    }
+    // A table that is there already may have the type that holds but most of them.
+    let own = column.as_text.as_ref().map(declare::declared);
+    if let Some(fit) = own.filter(|own| own == there).map(|_| Fit::default()) {
+        return Some(fit);
     }
     let native = ColumnNative::of(source).ok()?;
     let (category, declared) = base(plan, &native, &source.declared)?;

@@ -215,7 +215,13 @@ impl Source for SimulatedSource {
     async fn log_state(&self, _: &TaskContext, _: Option<&Position>, _: Duration) -> Result<LogState, Problem> {
         let state = self.state();
         let kept_bytes = state.slot.and(state.kept);
-        Ok(LogState { end: position(state.end), behind_bytes: None, kept_bytes, limit_bytes: state.limit })
+        Ok(LogState {
+            end: position(state.end),
+            behind_bytes: None,
+            kept_bytes,
+            limit_bytes: state.limit,
+            drops_in_seconds: None,
+        })
     }
 
     async fn let_go(&self, _task: &TaskContext, more_than: u64) -> Result<Option<u64>, Problem> {

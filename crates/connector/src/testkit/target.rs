@@ -21,6 +21,7 @@ use crate::TaskContext;
 use crate::needs::Needs;
 use crate::source::{BlockFormat, LeftBehind};
 use crate::target::{Bookmark, Durability, Kept, Loader, OpenError, Opened, Stage, TableMark, Target};
+use crate::unfit::Tally;
 
 /// A mark and how it came to be.
 #[derive(Clone, Debug)]
@@ -226,6 +227,7 @@ impl Target for SimulatedTarget {
         let loader = |backend: &u64| Box::new(SimulatedLoader::new(connection(*backend))) as Box<dyn Loader>;
         Ok(Opened {
             kept,
+            unfit: Tally::default(),
             session: Box::new(SimulatedSession::new(connection(backends[0]))),
             loaders: backends[1..].iter().map(loader).collect(),
         })

@@ -10,6 +10,9 @@
 //! 4. Source filters limit the rows of their rule's tables. A table that several rules select must have the same filters in
 //!    each, else it is not known which of its rows are meant.
 //!
+//! 5. `unfit-values` rules say of columns what is done about a value that the target's column can't hold; of several on
+//!    one column the lowest rule-id wins. AWS DMS has no such rule.
+//!
 //! What this program does not do yet (expressions, other rule types …) is refused with the rule's id and
 //! the field, never ignored.
 
@@ -26,7 +29,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::filter::RowFilter;
-use crate::{Table, TableName};
+use crate::{Table, TableName, UnfitPolicy};
 
 /// Parsed table mappings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +77,8 @@ enum ColumnAction {
     Rename(Rename),
     Include,
     Remove,
+    /// What is done about values that the target's column can't hold.
+    Unfit(UnfitPolicy),
 }
 
 /// Why mappings can't be accepted.
@@ -191,12 +196,23 @@ impl Mappings {
         }
     }
 
+    /// What the rules say about values of a column that the target can't hold; `None` if none does.
+    #[must_use]
+    pub fn unfit(&self, table: &TableName, column: &str) -> Option<UnfitPolicy> {
+        let mut rules = self.columns.iter().filter(|rule| rule.is_for(table) && rule.column.matches(column));
+        rules.find_map(|rule| match rule.action {
+            ColumnAction::Unfit(policy) => Some(policy),
+            _ => None,
+        })
+    }
+
     fn column(&self, table: &TableName, column: &str, limited: bool) -> Option<String> {
         let matching: Vec<&ColumnAction> = self
             .columns
             .iter()
             .filter(|rule| rule.is_for(table) && rule.column.matches(column))
             .map(|rule| &rule.action)
+            .filter(|action| !matches!(action, ColumnAction::Unfit(_)))
             .collect();
         let included = matching.contains(&&ColumnAction::Include);
         if matching.first() == Some(&&ColumnAction::Remove) || (limited && !included) {
@@ -204,7 +220,7 @@ impl Mappings {
         }
         let rename = matching.iter().find_map(|action| match action {
             ColumnAction::Rename(rename) => Some(rename),
-            ColumnAction::Include | ColumnAction::Remove => None,
+            _ => None,
         });
         Some(rename.map_or_else(|| column.to_owned(), |rename| rename.apply(column)))
     }

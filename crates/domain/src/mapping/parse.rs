@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
+use crate::UnfitPolicy;
+
 use super::{ColumnAction, ColumnRule, MappingError, Mappings, Pattern, Rename, SchemaRule, Selection, TableRule};
 
 pub(super) type Parsed<T> = Result<T, MappingError>;
@@ -143,10 +145,18 @@ impl<'a> Rule<'a> {
         let action = match self.word(self.fields, "", "rule-action")? {
             "include-column" => ColumnAction::Include,
             "remove-column" => ColumnAction::Remove,
+            "unfit-values" => return self.unfit(),
             _ => return self.rename().map(ColumnAction::Rename),
         };
         self.no_values(&["value", "old-value"])?;
         Ok(action)
+    }
+
+    fn unfit(&self) -> Parsed<ColumnAction> {
+        self.no_values(&["old-value"])?;
+        let word = self.text("value")?;
+        let policy = UnfitPolicy::from_word(&word);
+        policy.map(ColumnAction::Unfit).ok_or_else(|| self.wrong("value", "must be as-data-error, null, clamp or text"))
     }
 
     fn rename(&self) -> Parsed<Rename> {
@@ -163,7 +173,7 @@ impl<'a> Rule<'a> {
             "add-suffix" => Rename::AddSuffix(value()?),
             "remove-suffix" => Rename::RemoveSuffix(value()?),
             "replace-suffix" => Rename::ReplaceSuffix { old: old()?, new: value()? },
-            "include-column" | "remove-column" => {
+            "include-column" | "remove-column" | "unfit-values" => {
                 return Err(self.wrong("rule-action", format!("\"{action}\" needs the rule-target \"column\"")));
             }
             other => return Err(self.wrong("rule-action", format!("\"{other}\" is not supported"))),

@@ -234,3 +234,32 @@ proptest! {
         prop_assert_eq!(mapped.target, TableName::new("S", "a_t"));
     }
 }
+
+#[test]
+fn what_is_done_about_unfit_values_is_said_column_by_column() {
+    let at = |column: &str| json!({"schema-name": "shop", "table-name": "%", "column-name": column});
+    let mappings = parse(&[
+        include(1, "shop", "%"),
+        change(2, "column", "unfit-values", &at("born"), Some("null"), None),
+        change(3, "column", "unfit-values", &at("%"), Some("clamp"), None),
+        change(4, "column", "remove-column", &at("born"), None, None),
+    ])
+    .unwrap();
+    let orders = table("shop", "orders", &["born", "paid"]);
+    assert_eq!(mappings.unfit(&orders.name, "born"), Some(UnfitPolicy::Null));
+    assert_eq!(mappings.unfit(&orders.name, "paid"), Some(UnfitPolicy::Clamp));
+    assert_eq!(mappings.unfit(&TableName::new("hr", "orders"), "paid"), None);
+    // It is no rule about whether or under which name a column travels.
+    assert_eq!(mappings.apply(&orders).unwrap().columns, [(1, "paid".to_owned())]);
+}
+
+#[test]
+fn a_rule_about_unfit_values_says_what_it_lacks() {
+    let rule = |target: &str, value: Option<&str>, old: Option<&str>| {
+        let at = json!({"schema-name": "shop", "table-name": "%", "column-name": "born"});
+        refused(&[include(1, "shop", "%"), change(2, target, "unfit-values", &at, value, old)])
+    };
+    assert_eq!(rule("column", None, None), "rule 2: value must be given, as text");
+    assert_eq!(rule("column", Some("nil"), None), "rule 2: value must be as-data-error, null, clamp or text");
+    assert_eq!(rule("column", Some("null"), Some("x")), "rule 2: old-value is not used by this rule-action");
+}

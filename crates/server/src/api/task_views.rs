@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use wavemark_domain::progress::{Drained, Phase, TaskProgress};
 use wavemark_domain::state::TableState;
-use wavemark_domain::{TableName, TableWish, TaskId};
+use wavemark_domain::{TableName, TableWish, TaskId, UnfitCount, UnfitPolicy};
 use wavemark_store::samples::{self, Sample};
 use wavemark_store::task_tables::{self, TaskTable};
 use wavemark_store::{events, tasks};
@@ -204,11 +204,34 @@ pub struct TaskTableBody {
     pub exceptions: u64,
     /// Changes that found the target's row otherwise than expected, decided about as `conflicts` says.
     pub conflicts: u64,
+    /// Values that the target's columns can't hold and that were written otherwise, as `unfit_values` or a mapping rule says.
+    pub unfit: Vec<UnfitBody>,
     /// When the source committed its newest applied change.
     #[serde(with = "time::serde::rfc3339::option")]
     pub applied_commit_at: Option<OffsetDateTime>,
     /// Why it is parked.
     pub problem: Option<TaskProblem>,
+}
+
+/// How many values of a column had no place in the target.
+#[derive(Serialize, ToSchema)]
+pub struct UnfitBody {
+    /// The column's name in the source.
+    pub column: String,
+    /// What was written: `null`, or with `clamp` the nearest value that the column holds.
+    #[schema(value_type = String)]
+    pub way: UnfitPolicy,
+    /// How many, since the table's load began: counted with each row that brings one.
+    pub values: u64,
+    /// When the first was written.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub since: Option<OffsetDateTime>,
+}
+
+impl From<UnfitCount> for UnfitBody {
+    fn from(UnfitCount { column, way, values, since }: UnfitCount) -> Self {
+        Self { column, way, values, since: from_micros(since) }
+    }
 }
 
 impl From<TaskTable> for TaskTableBody {
@@ -232,6 +255,7 @@ impl From<TaskTable> for TaskTableBody {
             truncates: table.truncates,
             exceptions: table.exceptions,
             conflicts: table.conflicts,
+            unfit: table.unfit.into_iter().map(UnfitBody::from).collect(),
             applied_commit_at: table.applied_commit_at.and_then(from_micros),
             problem: table.problem.map(TaskProblem::from),
         }

@@ -113,6 +113,7 @@ async fn job_message(state: &AppState, connection: &mut PgConnection, id: JobId,
                 kind: config.kind,
                 source: endpoint(state, connection, config.source).await?,
                 let_go_above: kept_log::budget(&config.settings).filter(|_| drops),
+                bookmark: task.progress.and_then(|progress| progress.bookmark_key),
                 settings: config.settings,
             }
         }

@@ -122,12 +122,16 @@ async fn job_done(
         (jobs::JobKind::Discover(endpoint), JobOutcome::Discovered { tables }) => {
             endpoints::set_discovery(&mut transaction, endpoint, tables).await?;
         }
-        (jobs::JobKind::LookAtLog(task), JobOutcome::LookedAtLog { position, kept_bytes, limit_bytes, let_go }) => {
+        (
+            jobs::JobKind::LookAtLog(task),
+            JobOutcome::LookedAtLog { position, kept_bytes, limit_bytes, let_go, drops_in_seconds },
+        ) => {
             let found = kept_log::Looked {
                 position: Some(position.clone()),
                 kept_bytes: *kept_bytes,
                 limit_bytes: *limit_bytes,
                 let_go: *let_go,
+                drops_in_seconds: *drops_in_seconds,
             };
             kept_log::looked(&mut transaction, task, &found).await?;
         }

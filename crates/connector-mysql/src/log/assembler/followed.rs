@@ -1,9 +1,10 @@
 //! The task's tables, by their numbers and names.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use wavemark_domain::{TableId, TableName, TablePlan};
+use wavemark_domain::{Column, TableId, TableName, TablePlan};
 
+use crate::charset::Charsets;
 use crate::log::columns::LogColumn;
 use crate::native::TableNative;
 use crate::position::{Place, noted};
@@ -24,10 +25,10 @@ pub(super) struct Followed {
 }
 
 impl Followed {
-    fn of(plan: &TablePlan) -> Self {
+    fn of(plan: &TablePlan, charsets: &Charsets) -> Self {
         Self {
             id: plan.id,
-            columns: LogColumn::all(plan),
+            columns: LogColumn::all(plan, charsets),
             width: plan.columns.len(),
             key: plan.key.clone(),
             since: TableNative::of(&plan.source).since.as_deref().and_then(noted),
@@ -52,11 +53,18 @@ pub(super) struct Tables {
     by_name: HashMap<TableName, usize>,
     /// Whether names are the same in upper and lower case.
     folds_names: bool,
+    /// What the server said of sets of characters.
+    charsets: Charsets,
+    /// Sets of which it has to be asked before a row is read.
+    lacking: BTreeSet<String>,
 }
 
 impl Tables {
     pub(super) fn of(plan: &[TablePlan], folds_names: bool) -> Self {
-        let mut tables = Self { all: plan.iter().map(Followed::of).collect(), by_name: HashMap::new(), folds_names };
+        let charsets = Charsets::default();
+        let all = plan.iter().map(|table| Followed::of(table, &charsets)).collect();
+        let lacking = plan.iter().flat_map(|table| charsets.lacking(travelling(table))).collect();
+        let mut tables = Self { all, by_name: HashMap::new(), folds_names, charsets, lacking };
         for (at, table) in tables.all.iter().enumerate() {
             tables.by_name.insert(tables.key(table.name()), at);
         }
@@ -104,6 +112,26 @@ impl Tables {
             self.by_name.remove(&before);
         }
         self.by_name.insert(self.key(plan.name()), at);
-        self.all[at] = Followed::of(plan);
+        self.lacking.extend(self.charsets.lacking(travelling(plan)));
+        self.all[at] = Followed::of(plan, &self.charsets);
     }
+
+    /// Sets of which the server has to be asked.
+    pub(super) fn lacking(&self) -> &BTreeSet<String> {
+        &self.lacking
+    }
+
+    /// Takes up what the server said of them.
+    pub(super) fn learn(&mut self, told: Charsets) {
+        self.charsets.extend(told);
+        self.lacking.clear();
+        for table in &mut self.all {
+            table.columns = LogColumn::all(&table.plan, &self.charsets);
+        }
+    }
+}
+
+/// The columns of a table that travel.
+fn travelling(table: &TablePlan) -> impl Iterator<Item = &Column> {
+    table.columns.iter().filter_map(|column| table.source.columns.get(column.source))
 }

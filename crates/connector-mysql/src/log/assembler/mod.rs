@@ -9,7 +9,7 @@ mod prepared;
 mod rows;
 mod transactions;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,7 +19,8 @@ use super::columns::Scratch;
 use super::layout::Rules;
 use super::start::Start;
 use super::{end_of, malformed};
-use crate::binlog::{Checksum, Event, Events, Follows, LoggedColumn};
+use crate::binlog::{Checksum, Event, Events, Follows, LoggedColumn, Pieces};
+use crate::charset::Charsets;
 use crate::fields::Malformed;
 use crate::position::Place;
 use followed::Tables;
@@ -76,6 +77,8 @@ pub(super) struct Assembler {
     is_announced: bool,
     open: Option<Open>,
     packed: Option<Packed>,
+    /// Of an event of rows that stands in several.
+    pieces: Option<Pieces>,
     tables_came: bool,
     /// Up to where in the file marks were given; nothing before the first, which says that the log is read.
     marked: Option<u64>,
@@ -125,6 +128,7 @@ impl Assembler {
             is_announced: false,
             open: None,
             packed: None,
+            pieces: None,
             tables_came: false,
             scratch: Scratch::default(),
         }
@@ -143,6 +147,16 @@ impl Assembler {
     /// Whether what it holds is to be given out before anything else is taken.
     pub(super) fn is_full(&self) -> bool {
         !self.layouts_behind.is_empty()
+    }
+
+    /// Sets of characters of which the server has to be asked before another event is taken.
+    pub(super) fn lacking(&self) -> &BTreeSet<String> {
+        self.tables.lacking()
+    }
+
+    /// Takes up what the server said of them.
+    pub(super) fn learn(&mut self, told: Charsets) {
+        self.tables.learn(told);
     }
 
     /// Whether it is in the middle of a transaction.
@@ -223,6 +237,9 @@ impl Assembler {
         if self.branches.is_open() && self.branch_event(&event, raw, &begin, at)? {
             return Ok(());
         }
+        if self.pieces.is_some() && !matches!(event, Event::Piece(_) | Event::Other) {
+            return Err(malformed(Malformed("rows in several events are not finished"), &begin));
+        }
         match event {
             Event::Format(checksum) => {
                 self.numbers.file_is(&self.place, timestamp)?;
@@ -245,6 +262,13 @@ impl Assembler {
             Event::Xid => self.end(at),
             Event::TableMap(map) => self.announce(&map),
             Event::Rows(rows) => self.rows(rows)?,
+            Event::Piece(piece) => {
+                let whole = piece.put(&mut self.pieces).map_err(|cause| malformed(cause, &begin))?;
+                if let Some(whole) = whole {
+                    let event = whole.event().map_err(|cause| malformed(cause, &begin))?;
+                    self.take_event(event, raw, timestamp, begin)?;
+                }
+            }
             Event::Compressed(compressed) => {
                 let body = compressed.body().map_err(|cause| malformed(cause, &self.place))?;
                 let event = compressed.event(&body).map_err(|cause| malformed(cause, &self.place))?;

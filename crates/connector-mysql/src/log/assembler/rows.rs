@@ -73,6 +73,9 @@ impl Assembler {
             if kind == RowKind::Update && !new.read(&mut rows, true, columns)? {
                 return Err(Malformed("an update has no new row").into());
             }
+            if kind == RowKind::Update {
+                new.take_what_changed(&old);
+            }
             match kind {
                 RowKind::Write => {
                     let row = new.push(table, batch, scratch, Part::Whole)?;
@@ -146,6 +149,15 @@ impl<'a> Image<'a> {
             self.cells[at] = value;
             Ok(())
         })
+    }
+
+    /// Of a JSON value the new row may have only what changed since the old one.
+    fn take_what_changed(&mut self, old: &Self) {
+        for (new, old) in self.cells.iter_mut().zip(&old.cells) {
+            if let (Some(Value::Changes(changes)), Some(Value::Bytes(before))) = (*new, *old) {
+                *new = Some(if changes.is_empty() { Value::Bytes(before) } else { Value::Changed(before, changes) });
+            }
+        }
     }
 
     fn cell(&self, cell: usize) -> Option<Value<'a>> {

@@ -42,7 +42,13 @@ pub(super) fn plan() -> TablePlan {
         source: Arc::new(table),
         declared: None,
         target: TableName::new("shop", "t"),
-        columns: vec![ColumnPlan { source: 0, target_name: "id".to_owned(), encoding: Encoding::named("x") }],
+        columns: vec![ColumnPlan {
+            source: 0,
+            target_name: "id".to_owned(),
+            encoding: Encoding::named("x"),
+            unfit: wavemark_domain::UnfitPolicy::default(),
+            as_text: None,
+        }],
         key: vec![0],
         rows: None,
         schema_version: 1,
@@ -60,6 +66,8 @@ impl Replan for Whole {
                 source,
                 target_name: column.name.clone(),
                 encoding: Encoding::named("x"),
+                unfit: wavemark_domain::UnfitPolicy::default(),
+                as_text: None,
             })
             .collect();
         let at = |name: &String| columns.iter().position(|column| column.target_name == *name).unwrap();

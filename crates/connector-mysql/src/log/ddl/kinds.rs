@@ -81,6 +81,10 @@ fn named(word: &str, rest: &mut Rest<'_>, modes: Modes) -> Option<Kind> {
         "SET" => labelled("set", rest),
         "JSON" => Some(Kind { is_json: true, ..kind("json", "json") }),
         "UUID" => Some(kind("uuid", "uuid")),
+        "VECTOR" => {
+            let dimensions = length(rest, 2_048)?;
+            Some(kind("vector", &format!("vector({dimensions})")))
+        }
         _ => large(word).filter(|_| !rest.is_sign('(')),
     }
 }
@@ -94,7 +98,7 @@ fn large(word: &str) -> Option<Kind> {
         "MEDIUMTEXT" | "MEDIUMBLOB" => 16_777_215,
         "LONGTEXT" | "LONGBLOB" => u32::MAX,
         "INET4" | "INET6" | "GEOMETRY" | "POINT" | "LINESTRING" | "POLYGON" | "MULTIPOINT" | "MULTILINESTRING"
-        | "MULTIPOLYGON" | "GEOMETRYCOLLECTION" => return Some(kind(&name, &name)),
+        | "MULTIPOLYGON" | "GEOMETRYCOLLECTION" | "GEOMCOLLECTION" => return Some(kind(&name, &name)),
         _ => return None,
     };
     Some(with(kind(&name, &name), |native| native.length = Some(length)))

@@ -124,6 +124,8 @@ fn characters(text: &str, native: &ColumnNative) -> Option<String> {
     let has_them = match native.charset.as_deref() {
         Some("utf8mb4") => true,
         Some("utf8mb3" | "utf8") => text.chars().all(|c| u32::from(c) <= 0xFFFF),
+        // Other letters are where ASCII has brackets.
+        Some("swe7") => text.bytes().all(|byte| byte.is_ascii_digit()),
         _ => text.is_ascii(),
     };
     (fits && has_them && !text.contains('\0')).then(|| text.to_owned())

@@ -19,6 +19,8 @@ impl Replan for Mapping {
                 source,
                 target_name: column.name.clone(),
                 encoding: Encoding::named("x"),
+                unfit: wavemark_domain::UnfitPolicy::default(),
+                as_text: None,
             })
             .collect();
         let at = |name: &String| columns.iter().position(|column| column.target_name == *name).unwrap();

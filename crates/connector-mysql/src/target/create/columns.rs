@@ -7,6 +7,7 @@ use super::collations;
 use super::server::Server;
 use super::target_name;
 use crate::defaults::Dialect;
+use crate::encoding::is_shape;
 use crate::native::{ColumnNative, TableNative};
 use crate::sql::{literal, quoted};
 use crate::target::shares::{INDEX, divide};
@@ -79,7 +80,7 @@ impl Definition {
 pub(super) fn existing(plan: &TablePlan, planned: &ColumnPlan, text: &str, server: &Server) -> Result<String, Problem> {
     let name = &planned.target_name;
     let column = &plan.in_target().columns[planned.source];
-    let written = TargetColumn::new(name, column, &planned.encoding, server.dialect);
+    let written = TargetColumn::planned(name, column, planned, server.dialect);
     let written = written.ok_or_else(|| unwritable(plan, name, "its type does not hold it"))?.literal_of(text);
     let written = written.map_err(|unfit| unwritable(plan, name, &unfit.to_string()))?;
     let written = String::from_utf8(written).map_err(|_| unwritable(plan, name, "it is no text"))?;
@@ -129,6 +130,10 @@ fn other_dialect(native: &ColumnNative, server: &Server) -> Option<String> {
     let mariadb_from = |version| server.dialect == Dialect::Mariadb && server.version >= version;
     let ascii = |declared: &str| Some(format!("{declared} CHARACTER SET ascii COLLATE ascii_bin"));
     match native.data_type.as_str() {
+        "vector" if !mariadb_from((11, 7)) && (server.dialect != Dialect::Mysql || server.version < (9, 0)) => {
+            Some("longblob".to_owned())
+        }
+        "geomcollection" => Some("geometrycollection".to_owned()),
         "uuid" if !mariadb_from((10, 7)) => ascii("char(36)"),
         "inet4" if !mariadb_from((10, 10)) => ascii("varchar(15)"),
         "inet6" if !mariadb_from((10, 5)) => ascii("varchar(45)"),
@@ -178,7 +183,8 @@ fn constant(text: &str, native: &ColumnNative, server: &Server) -> Option<String
             None => Some(literal(text)),
         },
         long if server.dialect == Dialect::Mysql && (long.ends_with("text") || long.ends_with("blob")) => None,
-        "json" | "geometry" => None,
+        "json" | "vector" => None,
+        shape if is_shape(shape) => None,
         _ => Some(literal(text)),
     }
 }

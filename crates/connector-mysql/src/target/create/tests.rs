@@ -33,6 +33,8 @@ fn plan(columns: Vec<Column>, key: &[&str]) -> TablePlan {
         source,
         target_name: format!("t`{}", column.name),
         encoding: Encoding::named("canonical text"),
+        unfit: wavemark_domain::UnfitPolicy::default(),
+        as_text: None,
     };
     TablePlan {
         id: TableId(0),

@@ -47,7 +47,28 @@ fn each_type_stands_in_the_manual_as_what_it_is_declared() {
     const MANUAL: &str = include_str!("../../../../../docs/FIDELITY.md");
     let section = MANUAL.split("## Into MySQL and MariaDB").nth(1).unwrap().split("\n## ").next().unwrap();
     let table = section.split("\nNot a number").next().unwrap();
-    let all = [
+    let all = all();
+    for logical in &all {
+        let row = format!("| {logical} | `{}` |", of(logical, Room::Own).declared);
+        assert!(table.contains(&row), "{row}");
+    }
+    assert_eq!(table.lines().filter(|line| line.starts_with("| ") && line.contains('`')).count(), all.len());
+}
+
+/// Those that are not in the table always have their place, or none in a text either.
+#[test]
+fn what_can_be_a_text_stands_in_the_manual() {
+    const MANUAL: &str = include_str!("../../../../../docs/FIDELITY.md");
+    let section = MANUAL.split("\nInto MySQL and MariaDB:").nth(1).unwrap().split("\nWhat holds").next().unwrap();
+    for logical in all() {
+        let row = section.lines().find(|line| line.starts_with(&format!("| {logical} |")));
+        let is_spelled = row.is_some_and(|row| row.ends_with("| yes |"));
+        assert_eq!(crate::target::values::is_spelled(&logical), is_spelled, "{logical}");
+    }
+}
+
+fn all() -> [Logical; 19] {
+    [
         Logical::Boolean,
         Logical::Int16,
         Logical::Int32,
@@ -67,12 +88,7 @@ fn each_type_stands_in_the_manual_as_what_it_is_declared() {
         Logical::Enum { labels: Vec::new() },
         Logical::Set { labels: Vec::new() },
         Logical::Bits { length: 10 },
-    ];
-    for logical in &all {
-        let row = format!("| {logical} | `{}` |", of(logical, Room::Own).declared);
-        assert!(table.contains(&row), "{row}");
-    }
-    assert_eq!(table.lines().filter(|line| line.starts_with("| ") && line.contains('`')).count(), all.len());
+    ]
 }
 
 #[test]
@@ -175,6 +191,7 @@ fn what_hangs_on_a_column_that_is_none_here_is_left_out() {
     let all: Vec<String> = (0..17).map(|at| format!("c{at}")).collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     let extras = Extras {
+        left_out: Vec::new(),
         columns: vec![
             ColumnExtras::default(),
             ColumnExtras::default(),

@@ -41,6 +41,8 @@ fn plan(id: u32, database: &str, name: &str, columns: &[(&str, Logical)], key: &
         source: at,
         target_name: format!("t_{name}"),
         encoding: declare::accepts(&source.columns[at], Some(logical)).remove(0),
+        unfit: wavemark_domain::UnfitPolicy::default(),
+        as_text: None,
     };
     TablePlan {
         id: TableId(id),
@@ -58,7 +60,13 @@ fn plan(id: u32, database: &str, name: &str, columns: &[(&str, Logical)], key: &
 fn own_plan(source: Table, database: &str) -> TablePlan {
     let planned = |(at, column): (usize, &Column)| {
         let encoding = declare::accepts(column, encoding::logical(column).as_ref()).remove(0);
-        (!column.generated).then(|| ColumnPlan { source: at, target_name: column.name.clone(), encoding })
+        (!column.generated).then(|| ColumnPlan {
+            source: at,
+            target_name: column.name.clone(),
+            encoding,
+            unfit: wavemark_domain::UnfitPolicy::default(),
+            as_text: None,
+        })
     };
     TablePlan {
         id: TableId(0),
@@ -229,6 +237,7 @@ async fn indexes_and_keys_come_after_the_rows<P: Shared>() {
         ..ColumnExtras::default()
     };
     let extras = Extras {
+        left_out: Vec::new(),
         columns: vec![
             ColumnExtras { counted: true, comment: Some("it's a \\ number".into()), ..ColumnExtras::default() },
             default("a\\b'c"),

@@ -2,6 +2,7 @@
 
 use super::write::Form;
 use crate::defaults::Dialect;
+use crate::encoding::is_shape;
 use crate::native::ColumnNative;
 
 /// What may be in a column.
@@ -133,6 +134,9 @@ impl Holds {
             "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
                 Some(Self::Bytes { most: length, fixed: false })
             }
+            // What is none of the type, or of another length, the server refuses.
+            "vector" => Some(Self::Bytes { most: usize::MAX, fixed: false }),
+            shape if is_shape(shape) => Some(Self::Bytes { most: usize::MAX, fixed: false }),
             "date" => Some(Self::Date),
             "datetime" => Some(Self::Datetime { digits: native.digits }),
             "timestamp" => Some(Self::Timestamp { digits: native.digits, dialect }),

@@ -6,7 +6,7 @@ use wavemark_domain::moment::{DAY, Date, Timestamp};
 use super::unfit::Unfit;
 use crate::defaults::Dialect;
 
-const SECOND: i64 = 1_000_000;
+pub(super) const SECOND: i64 = 1_000_000;
 /// The longest time.
 const LONGEST: i64 = ((838 * 60 + 59) * 60 + 59) * SECOND;
 /// `0000-00-00 00:00:00` stands for itself also among moments.
@@ -41,10 +41,7 @@ pub(super) fn datetime(moment: Timestamp, digits: u8, out: &mut Vec<u8>) -> Resu
 
 /// A time of day or a span: `-838:59:59.000000`.
 pub(super) fn time(micros: i64, digits: u8, dialect: Dialect, out: &mut Vec<u8>) -> Result<(), Unfit> {
-    let longest = match dialect {
-        Dialect::Mysql => LONGEST,
-        Dialect::Mariadb => LONGEST + SECOND - 1,
-    };
+    let longest = longest(dialect);
     if !(-longest..=longest).contains(&micros) {
         return Err(Unfit::OutOfRange);
     }
@@ -52,6 +49,14 @@ pub(super) fn time(micros: i64, digits: u8, dialect: Dialect, out: &mut Vec<u8>)
         out.push(b'-');
     }
     clock(micros.abs(), digits, out)
+}
+
+/// The longest time of a server.
+pub(super) const fn longest(dialect: Dialect) -> i64 {
+    match dialect {
+        Dialect::Mysql => LONGEST,
+        Dialect::Mariadb => LONGEST + SECOND - 1,
+    }
 }
 
 /// What a `timestamp` can be: the zero, and moments of 31 bits of seconds, of which MySQL has not the first. MariaDB has 32

@@ -2,6 +2,7 @@
 
 use super::escape::Style;
 use super::holds::{Charset, Text};
+use super::spelled;
 use super::unfit::Unfit;
 use super::write::{Form, array};
 
@@ -15,6 +16,8 @@ pub(super) fn write(form: Form, value: &[u8], limits: Text, style: Style, out: &
         }
         return style.plain(|out| uuid(value, out), out);
     }
+    let words = spelled::has_words(form).then(|| spelled::text(form, value)).transpose()?;
+    let value = words.as_deref().unwrap_or(value);
     let text = std::str::from_utf8(value).map_err(|_| Unfit::Misshapen)?;
     limits.hold(text)?;
     style.text(value, out);

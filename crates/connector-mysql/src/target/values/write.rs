@@ -230,7 +230,7 @@ mod tests {
     use crate::defaults::Dialect;
     use crate::native::ColumnNative;
 
-    const TYPES: [&str; 30] = [
+    const TYPES: [&str; 31] = [
         "tinyint",
         "smallint",
         "mediumint",
@@ -261,6 +261,7 @@ mod tests {
         "inet4",
         "inet6",
         "geometry",
+        "vector",
     ];
     const FORMS: [&str; 19] = [
         "boolean",

@@ -28,7 +28,8 @@ use wavemark_domain::catalog::{Column, Table, TableKind};
 use wavemark_domain::ids::Generation;
 use wavemark_domain::task::{TaskKind, TaskSettings};
 use wavemark_domain::{
-    Batch, Cell, ChangeKind, ColumnPlan, Epoch, Position, Problem, TableId, TableName, TablePlan, TaskId, WaveNumber,
+    Batch, Cell, ChangeKind, ColumnPlan, Epoch, Position, Problem, TableId, TableName, TablePlan, TaskId, UnfitPolicy,
+    WaveNumber,
 };
 
 use super::PostgresTarget;
@@ -163,7 +164,13 @@ pub(super) fn plan_with(id: u32, table: &str, columns: &[(&str, &str)], native: 
         columns: columns
             .iter()
             .enumerate()
-            .map(|(at, (name, _))| ColumnPlan { source: at, target_name: plain(name), encoding: BINARY })
+            .map(|(at, (name, _))| ColumnPlan {
+                source: at,
+                target_name: plain(name),
+                encoding: BINARY,
+                unfit: UnfitPolicy::default(),
+                as_text: None,
+            })
             .collect(),
         key,
         rows: None,

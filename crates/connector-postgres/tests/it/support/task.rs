@@ -103,6 +103,8 @@ pub(crate) fn planned(at: usize, table: Table) -> TablePlan {
             source: *source,
             target_name: table.columns[*source].name.clone(),
             encoding: wavemark_connector_postgres::encoding::BINARY,
+            unfit: wavemark_domain::UnfitPolicy::default(),
+            as_text: None,
         })
         .collect();
     let key =

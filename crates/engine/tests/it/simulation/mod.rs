@@ -24,8 +24,8 @@ use wavemark_connector::testkit::model::SourceState;
 use wavemark_connector::testkit::source::SimulatedSource;
 use wavemark_connector::testkit::target::{SimulatedTarget, TargetState};
 use wavemark_connector::testkit::{Chance, Odds, Sabotage};
-use wavemark_domain::Relayout;
 use wavemark_domain::task::TaskSettings;
+use wavemark_domain::{Relayout, UnfitPolicy};
 use world::{Outcome, carry_out, simulate};
 
 /// Seeds in which every fault must have met tables in every state so many times.
@@ -209,7 +209,9 @@ async fn the_simulated_target_keeps_the_contract_of_targets() {
         let target = SimulatedTarget::new(TargetState::new(1, Chance::new(seed, odds)), None);
         let source = SimulatedSource::new(SourceState::new(2, 0, Chance::new(seed, odds)), None);
         let catalog = source.state().catalog();
-        let planned = wavemark_engine::plan::make(catalog, &mappings("t0"), "simulated", &source, &target, true);
+        let mappings = mappings("t0");
+        let rules = wavemark_engine::plan::Rules { mappings: &mappings, follows: true, unfit: UnfitPolicy::default() };
+        let planned = wavemark_engine::plan::make(catalog, rules, "simulated", &source, &target);
         let task = task(1, TaskSettings::default());
         let plan = planned.tables[0].clone();
         let mut next = plan.clone();

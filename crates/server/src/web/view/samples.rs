@@ -11,7 +11,9 @@ use wavemark_domain::ids::{ConfigVersion, Generation};
 use wavemark_domain::progress::{Phase, TableProgress, TaskProgress};
 use wavemark_domain::state::{TableState, TaskStatus};
 use wavemark_domain::task::TaskKind;
-use wavemark_domain::{Column, EndpointId, Epoch, Fault, Problem, Table, TableName, TableWish, TaskId, WorkerId};
+use wavemark_domain::{
+    Column, EndpointId, Epoch, Fault, Problem, Table, TableName, TableWish, TaskId, UnfitCount, UnfitPolicy, WorkerId,
+};
 use wavemark_store::endpoints::{Endpoint, EndpointRole};
 use wavemark_store::events::Event;
 use wavemark_store::pages::Figures;
@@ -260,9 +262,14 @@ fn table(
         truncates: 0,
         exceptions: 0,
         conflicts: 0,
+        unfit: Vec::new(),
         applied_commit_at: newest.map(|seconds| micros(ago(seconds))),
         problem: None,
     }
+}
+
+fn unfit(column: &str, way: UnfitPolicy, values: u64) -> UnfitCount {
+    UnfitCount { column: column.to_owned(), way, values, since: micros(ago(364)) }
 }
 
 pub(super) fn tables() -> Vec<TaskTable> {
@@ -286,6 +293,7 @@ pub(super) fn tables() -> Vec<TaskTable> {
         table("refunds", TableState::CatchingUp, 210_334, (2, 2), (8_110, 70, 1), Some(12)),
         TableProgress {
             exceptions: 3,
+            unfit: vec![unfit("moved_in", UnfitPolicy::Null, 1_204), unfit("street", UnfitPolicy::Clamp, 1)],
             ..table("addresses", TableState::Live, 902_118, (9, 9), (22_840, 9_001, 118), Some(41))
         },
         audit,

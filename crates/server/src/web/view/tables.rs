@@ -1,9 +1,9 @@
 //! The tables of a task, worst first.
 
 use time::OffsetDateTime;
-use wavemark_domain::TableWish;
 use wavemark_domain::progress::TableProgress;
 use wavemark_domain::state::TableState;
+use wavemark_domain::{TableWish, UnfitCount, UnfitPolicy};
 use wavemark_store::task_tables::TaskTable;
 use wavemark_store::tasks::Task;
 
@@ -62,6 +62,36 @@ pub struct TableRow {
     pub error: String,
     /// What can be asked of it.
     pub actions: Vec<Action>,
+}
+
+/// Values of a column that had no place in the target.
+#[derive(Clone, Debug)]
+pub struct Unfit {
+    /// The source's table.
+    pub table: String,
+    /// Its column.
+    pub column: String,
+    /// What was written in their place.
+    pub written: &'static str,
+    /// How many.
+    pub values: String,
+    /// For sorting.
+    pub values_sort: u64,
+    /// Since when.
+    pub since: Option<When>,
+    /// For sorting.
+    pub since_sort: i64,
+}
+
+/// Values that were written otherwise than they are at the source, by table and column.
+#[must_use]
+pub fn unfit(tables: &[TaskTable], now: OffsetDateTime) -> Vec<Unfit> {
+    let of = |table: &TaskTable| {
+        let name = table.progress.table.to_string();
+        let counts = table.progress.unfit.clone();
+        counts.into_iter().map(move |count| Unfit::new(name.clone(), count, now))
+    };
+    tables.iter().flat_map(of).collect()
 }
 
 fn rank(state: TableState) -> u8 {
@@ -139,6 +169,25 @@ impl TableRow {
     }
 }
 
+impl Unfit {
+    fn new(table: String, UnfitCount { column, way, values, since }: UnfitCount, now: OffsetDateTime) -> Self {
+        let written = match way {
+            UnfitPolicy::Null => "NULL",
+            UnfitPolicy::Clamp => "the nearest value that fits",
+            UnfitPolicy::Text | UnfitPolicy::AsDataError => UNKNOWN,
+        };
+        Self {
+            table,
+            column,
+            written,
+            values: format::count(values),
+            values_sort: values,
+            since: when::from_micros(since).map(|at| When::new(at, now)),
+            since_sort: since,
+        }
+    }
+}
+
 fn rows_note(table: &TableProgress) -> String {
     match table.rows_estimated {
         Some(rows) if table.chunks_done < table.chunks && rows > table.rows_loaded => {
@@ -195,6 +244,20 @@ mod tests {
         assert_eq!(rows[0].name, "public.audit_log");
         assert_eq!(rows[0].error, "a row to insert is already in the target");
         assert_eq!(rows.last().unwrap().chip, Chip::table(TableState::Live));
+    }
+
+    #[test]
+    fn values_that_did_not_fit_stand_by_table_and_column() {
+        let unfit = unfit(&samples::tables(), samples::NOW);
+        let told: Vec<_> = (unfit.iter())
+            .map(|one| (one.table.as_str(), one.column.as_str(), one.written, one.values.as_str()))
+            .collect();
+        let expected = [
+            ("public.addresses", "moved_in", "NULL", "1\u{202f}204"),
+            ("public.addresses", "street", "the nearest value that fits", "1"),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(unfit[0].since.as_ref().unwrap().relative, "6\u{202f}min ago");
     }
 
     #[test]

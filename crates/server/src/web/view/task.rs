@@ -21,7 +21,7 @@ use super::format;
 use super::preview::Preview;
 use super::problem::{self, Eye, ProblemCard};
 use super::shell::{Area, Notice, Shell};
-use super::tables::{self, TableRow};
+use super::tables::{self, TableRow, Unfit};
 use super::task_row::Standing;
 use super::when::When;
 
@@ -141,6 +141,8 @@ pub enum TaskBody {
         charts: Vec<Chart>,
         /// The tables.
         tables: Vec<TableRow>,
+        /// Values that had no place in the target.
+        unfit: Vec<Unfit>,
         /// Where all of them are.
         more: Option<Link>,
     },
@@ -148,6 +150,8 @@ pub enum TaskBody {
     Tables {
         /// The tables.
         tables: Vec<TableRow>,
+        /// Values that had no place in the target.
+        unfit: Vec<Unfit>,
         /// Where more of them are.
         more: Option<Link>,
     },
@@ -236,14 +240,19 @@ pub fn now(material: Material<'_>, samples: &[Sample]) -> TaskBody {
         href: format!("/tasks/{}?tab=tables", task.id),
         label: format!("All {}", format::counted(all as u64, "table", "tables")),
     });
-    TaskBody::Now { charts: chart::of_task(&format!("/tasks/{}/points", task.id), samples), tables, more }
+    TaskBody::Now {
+        charts: chart::of_task(&format!("/tasks/{}/points", task.id), samples),
+        tables,
+        unfit: tables::unfit(material.tables, material.now),
+        more,
+    }
 }
 
 /// What *Tables* shows.
 #[must_use]
 pub fn all_tables(material: Material<'_>) -> TaskBody {
     let tables = tables::rows(&material.standing.task, material.tables, material.may_edit, material.now);
-    TaskBody::Tables { tables, more: None }
+    TaskBody::Tables { tables, unfit: tables::unfit(material.tables, material.now), more: None }
 }
 
 /// What *Compare* shows.

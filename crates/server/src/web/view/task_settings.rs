@@ -34,7 +34,7 @@ const fn text(name: &'static str, label: &'static str, hint: &'static str) -> Se
 }
 
 /// Those that matter most.
-const FIRST: [Setting; 3] = [
+const FIRST: [Setting; 4] = [
     choice(
         "preparation",
         "Target tables before the load",
@@ -53,6 +53,17 @@ const FIRST: [Setting; 3] = [
             ("park-table", "Park its table, the others go on"),
             ("stop-task", "Stop the task before the transaction"),
             ("log-error", "Leave the row out, write it to wavemark.exceptions"),
+        ],
+    ),
+    choice(
+        "unfit_values",
+        "When a value does not fit its column",
+        "A date or a number that the target's type does not have. What is altered is counted by column. Never keys, unique columns or \
+         foreign keys. A mapping rule may say otherwise of a column.",
+        &[
+            ("as-data-error", "As a row that can't be applied"),
+            ("null", "Write NULL and count it"),
+            ("clamp", "Write the nearest value that fits and count it"),
         ],
     ),
     number("load_parallelism", "Chunks copied at once", "More loads faster and weighs more on the source.", 1, 32),

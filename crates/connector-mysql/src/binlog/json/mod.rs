@@ -4,12 +4,17 @@
 //! An array or an object points at what it holds, and a hostile one at the same place again and again: the text is held
 //! to what so many bytes can be, and the time with it, for whatever is read is written.
 
+mod diff;
+mod path;
+
 use std::fmt::Write as _;
 
 use wavemark_domain::moment::Date;
 
 use crate::fields::{Fields, Malformed};
 use crate::value::Packed;
+
+pub(crate) use diff::write_changed;
 
 /// Arrays and objects within each other: the server's own limit.
 const DEEPEST: u8 = 100;
@@ -29,8 +34,7 @@ pub(crate) fn write(bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
         return Ok(());
     };
     let begin = out.len();
-    let limit = begin.saturating_add(bytes.len().saturating_mul(LONGEST)).saturating_add(BESIDE);
-    let written = Text { out, limit, depth: 0 }.value(*kind, value);
+    let written = Text::new(out, bytes.len()).value(*kind, value);
     if written.is_err() {
         out.truncate(begin);
     }
@@ -44,7 +48,13 @@ struct Text<'o> {
     depth: u8,
 }
 
-impl Text<'_> {
+impl<'o> Text<'o> {
+    /// Of so many bytes.
+    fn new(out: &'o mut String, length: usize) -> Self {
+        let limit = out.len().saturating_add(length.saturating_mul(LONGEST)).saturating_add(BESIDE);
+        Self { out, limit, depth: 0 }
+    }
+
     /// Whatever lies behind a value is not looked at, as the server does not.
     fn value(&mut self, kind: u8, bytes: &[u8]) -> Result<(), Malformed> {
         let mut fields = Fields(bytes);
@@ -75,27 +85,44 @@ impl Text<'_> {
     }
 
     fn container(&mut self, mut container: Container<'_>) -> Result<(), Malformed> {
+        let (open, close) = if container.is_object { ('{', '}') } else { ('[', ']') };
+        self.held(open, 0..container.count, close, |text, _| {
+            if container.is_object {
+                text.name(container.key()?)?;
+            }
+            let (kind, bytes) = container.value()?;
+            text.value(kind, bytes)
+        })
+    }
+
+    /// What an array or an object holds, one after the other.
+    fn held<T>(
+        &mut self,
+        open: char,
+        held: impl IntoIterator<Item = T>,
+        close: char,
+        mut write: impl FnMut(&mut Self, T) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
         if self.depth == DEEPEST {
             return Err(Malformed("a JSON value is too deep"));
         }
         self.depth += 1;
-        let (open, close) = if container.is_object { ('{', '}') } else { ('[', ']') };
         self.out.push(open);
-        for at in 0..container.count {
+        for (at, one) in held.into_iter().enumerate() {
             if at > 0 {
                 self.out.push_str(", ");
             }
-            if container.is_object {
-                self.string(container.key()?)?;
-                self.out.push_str(": ");
-                self.within_limit()?;
-            }
-            let (kind, bytes) = container.value()?;
-            self.value(kind, bytes)?;
+            write(self, one)?;
         }
         self.out.push(close);
         self.depth -= 1;
         Ok(())
+    }
+
+    fn name(&mut self, name: &[u8]) -> Result<(), Malformed> {
+        self.string(name)?;
+        self.out.push_str(": ");
+        self.within_limit()
     }
 
     /// With an exponent where the server has one, else with a point.

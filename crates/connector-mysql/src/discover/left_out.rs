@@ -1,0 +1,91 @@
+//! What tables have that has no word of ours, with the statements that make it.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use wavemark_domain::extras::LeftOut;
+use wavemark_domain::{Column, Problem, Table, TableName};
+
+use super::query;
+use crate::defaults::Dialect;
+use crate::native::{ColumnNative, TableNative};
+use crate::sql::{quoted, quoted_table};
+use crate::wire::{Connection, Row};
+
+/// Notes more of it with a table.
+pub(super) fn note(table: &mut Table, more: Vec<LeftOut>) {
+    if more.is_empty() {
+        return;
+    }
+    let mut native = TableNative::of(table);
+    native.left_out.extend(more);
+    table.native = json!(native);
+}
+
+/// What a column has, a row of `columns`.
+pub(super) fn of_column(table: &TableName, column: &Column, row: &Row) -> Vec<LeftOut> {
+    let alter = format!("ALTER TABLE {} ", quoted_table(table));
+    let name = quoted(&column.name);
+    if column.generated {
+        let expression = row.text(15).unwrap_or_default();
+        return vec![LeftOut {
+            what: format!("that column {} is computed", column.name),
+            statement: format!("{alter}MODIFY COLUMN {name} {} AS ({expression}) STORED;", column.declared),
+        }];
+    }
+    let mut left = Vec::new();
+    if row.text(5).is_some_and(|extra| extra.to_lowercase().contains("on update")) {
+        left.push(LeftOut {
+            what: format!("that each update sets column {}", column.name),
+            statement: format!("{alter}MODIFY COLUMN {name} {} ON UPDATE CURRENT_TIMESTAMP;", column.declared),
+        });
+    }
+    let is_known = ColumnNative::of(column).is_ok_and(|native| native.default.is_some() || native.auto_increment);
+    // MariaDB says NULL in so many letters.
+    let default = row.text(13).filter(|text| !is_known && !text.eq_ignore_ascii_case("NULL"));
+    left.extend(default.map(|text| LeftOut {
+        what: format!("the default of column {}", column.name),
+        statement: format!("{alter}ALTER COLUMN {name} SET DEFAULT ({text});"),
+    }));
+    left
+}
+
+/// Check constraints, those of columns too.
+pub(super) async fn checks(
+    connection: &mut Connection,
+    schemas: &str,
+    tables: &mut BTreeMap<TableName, Table>,
+) -> Result<(), Problem> {
+    let sql = match Dialect::of(&connection.version) {
+        Dialect::Mariadb => format!(
+            "SELECT constraint_schema, table_name, constraint_name, check_clause FROM \
+             information_schema.check_constraints WHERE constraint_schema IN ({schemas}) ORDER BY 1, 2, 3"
+        ),
+        Dialect::Mysql => format!(
+            "SELECT c.constraint_schema, t.table_name, c.constraint_name, c.check_clause FROM \
+             information_schema.check_constraints c JOIN information_schema.table_constraints t \
+             ON t.constraint_schema = c.constraint_schema AND t.constraint_name = c.constraint_name \
+             WHERE t.constraint_type = 'CHECK' AND c.constraint_schema IN ({schemas}) ORDER BY 1, 2, 3"
+        ),
+    };
+    // MySQL knows no checks before version 8.0.16, nor a view of them.
+    if connection.query("SELECT 1 FROM information_schema.check_constraints LIMIT 0").await.is_err() {
+        return Ok(());
+    }
+    for (name, rows) in super::by_table(query(connection, &sql).await?) {
+        let Some(table) = tables.get_mut(&name) else { continue };
+        // MariaDB checks of its own that what is called JSON is some.
+        let is_own = |row: &&Row| row.text(3).is_some_and(|clause| clause.starts_with("json_valid("));
+        let left = rows.iter().filter(|row| !is_own(row)).map(|row| check(&name, row)).collect();
+        note(table, left);
+    }
+    Ok(())
+}
+
+fn check(table: &TableName, row: &Row) -> LeftOut {
+    let (name, clause) = (row.text(2).unwrap_or_default(), row.text(3).unwrap_or_default());
+    LeftOut {
+        statement: format!("ALTER TABLE {} ADD CONSTRAINT {} CHECK ({clause});", quoted_table(table), quoted(&name)),
+        what: format!("check {name}"),
+    }
+}
