@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_set_comes_back_with_its_tags() {
-        for text in ["".to_owned(), format!("{A}:1-5:7"), format!("{A}:1,{A}:blue:1-2,{B}:3")] {
+        for text in [String::new(), format!("{A}:1-5:7"), format!("{A}:1,{A}:blue:1-2,{B}:3")] {
             let mut bytes = Vec::new();
             set(&text).encode(&mut bytes);
             assert_eq!(GtidSet::decode(&mut Fields(&bytes)).unwrap().to_string(), text);

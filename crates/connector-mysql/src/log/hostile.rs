@@ -132,7 +132,13 @@ impl Replan for Whole {
 fn whole(id: TableId, table: &Arc<Table>) -> TablePlan {
     let travelling = table.columns.iter().enumerate().filter(|(_, column)| !column.generated);
     let columns: Vec<ColumnPlan> = travelling
-        .map(|(source, column)| ColumnPlan { source, target_name: column.name.clone(), encoding: Encoding::named("x") })
+        .map(|(source, column)| ColumnPlan {
+            source,
+            target_name: column.name.clone(),
+            encoding: Encoding::named("x"),
+            unfit: wavemark_domain::UnfitPolicy::default(),
+            as_text: None,
+        })
         .collect();
     let at = |name: &String| columns.iter().position(|column| column.target_name == *name);
     TablePlan {
