@@ -1,7 +1,6 @@
 //! MySQL as a source and as a target, by `make test-mysql`; what the tests do stands in `mysql_family` and its neighbours.
 
 use wavemark_tests::mariadb::Installed;
-use wavemark_tests::mysql::Unpacked;
 use wavemark_tests::mysql::{Unpacked, WithKeyring};
 use wavemark_tests::system::Kind;
 

@@ -106,6 +106,16 @@ impl Dialect for WithKeyring {
     const LOGS_ACTIONS: bool = Unpacked::LOGS_ACTIONS;
     const COMPRESSED: &[&str] = Unpacked::COMPRESSED;
     const COMPRESSED_EVENT: &str = Unpacked::COMPRESSED_EVENT;
+    const NUMBERED: &[&str] = Unpacked::NUMBERED;
+    const COPY: &str = Unpacked::COPY;
+    const PROMOTE: &str = Unpacked::PROMOTE;
+    const HOLD: &str = Unpacked::HOLD;
+    const GO_ON: &str = Unpacked::GO_ON;
+    const RESET: &str = Unpacked::RESET;
+
+    fn numbered_apart(sql: &str) -> String {
+        Unpacked::numbered_apart(sql)
+    }
 
     fn words(sql: &str) -> String {
         Unpacked::words(sql)
