@@ -95,7 +95,9 @@ pub(crate) async fn every_character_of_every_set_is_what_the_server_says<P: Dial
     let source = source::<P>(&[], "CREATE DATABASE shop");
     let sets = sets(&source);
     assert!(sets.len() > 30, "{sets:?}");
-    sets.iter().for_each(|(set, most)| fill(&source, set, *most));
+    for (set, most) in &sets {
+        fill(&source, set, *most);
+    }
     let world = World::start().await;
     let task = task(&world, &source, "full-load-and-cdc", &json!({})).await;
     world.installation.api.act(task, "start").await.unwrap();
@@ -104,7 +106,9 @@ pub(crate) async fn every_character_of_every_set_is_what_the_server_says<P: Dial
         let (there, here) = written(set);
         becomes(&world, set, &here, &source.rows(&there).unwrap()).await;
     }
-    sets.iter().for_each(|(set, _)| change(&source, set));
+    for (set, _) in &sets {
+        change(&source, set);
+    }
     for (set, _) in &sets {
         let (there, here) = written(set);
         becomes(&world, set, &here, &source.rows(&there).unwrap()).await;
@@ -116,14 +120,18 @@ pub(crate) async fn every_character_of_every_set_is_what_the_server_says<P: Dial
 pub(crate) async fn every_character_of_every_set_goes_to_a_server_of_its_kind<P: Dialect>() {
     let (from, to) = (source::<P>(&[], "CREATE DATABASE shop"), target::<P>(&["--local-infile=ON"]));
     let sets = sets(&from);
-    sets.iter().for_each(|(set, most)| fill(&from, set, *most));
+    for (set, most) in &sets {
+        fill(&from, set, *most);
+    }
     let world = World::start().await;
     let task = from_its_kind(&world, &from, &to, &json!({})).await;
     world.live(task).await;
     let rows: Vec<String> = sets.iter().map(|(set, _)| written(set).0).collect();
     let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
     becomes_equal(&from, &to, &rows).await;
-    sets.iter().for_each(|(set, _)| change(&from, set));
+    for (set, _) in &sets {
+        change(&from, set);
+    }
     becomes_equal(&from, &to, &rows).await;
     no_table_is_parked(&world, task).await;
     let declared = "SELECT table_name, column_name, column_type, character_set_name, collation_name \
