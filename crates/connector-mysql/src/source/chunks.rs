@@ -39,7 +39,9 @@ fn columns(table: &TablePlan) -> Option<Vec<(&Column, Logical)>> {
         let column = table.source.columns.iter().find(|column| column.name == *name)?;
         let logical = encoding::logical(column)?;
         let is_exact = !matches!(logical, Logical::Float32 | Logical::Float64 | Logical::Bits { .. } | Logical::Json);
-        is_exact.then_some((column, logical))
+        // Labels stand in the order of their numbers, and are compared as texts: ranges of them would overlap.
+        let is_ordered = !matches!(logical, Logical::Enum { .. } | Logical::Set { .. });
+        (is_exact && is_ordered).then_some((column, logical))
     };
     let columns: Vec<_> = table.source.key.iter().map(of).collect::<Option<_>>()?;
     (!columns.is_empty()).then_some(columns)
@@ -118,7 +120,7 @@ fn literal(column: &Column, logical: &Logical) -> String {
         Logical::Text { .. } if charset::is_read_as_bytes(&charset) => {
             format!("CONCAT('_{charset} x''', HEX({name}), '''')")
         }
-        Logical::Text { .. } | Logical::Enum { .. } | Logical::Set { .. } => {
+        Logical::Text { .. } => {
             format!("CONCAT('_utf8mb4 x''', HEX(CONVERT({name} USING utf8mb4)), '''')")
         }
         _ => format!("QUOTE({name})"),
@@ -156,6 +158,12 @@ pub(super) fn condition(table: &TablePlan, range: &ChunkRange) -> Result<String,
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+    use wavemark_domain::catalog::TableKind;
+    use wavemark_domain::{Table, TableId, TableName};
+
     use super::*;
 
     #[test]
@@ -170,6 +178,45 @@ mod tests {
             }
         }
         assert_eq!(borders(1, 10, 3), [["5"], ["9"]]);
+    }
+
+    fn column(name: &str, native: serde_json::Value) -> Column {
+        Column { name: name.to_owned(), declared: String::new(), not_null: true, generated: false, native }
+    }
+
+    fn plan(key: &[&str]) -> TablePlan {
+        let labels = ["b", "a"];
+        let table = Table {
+            name: TableName::new("shop", "t"),
+            kind: TableKind::Table,
+            columns: vec![
+                column("id", json!({"data_type": "int"})),
+                column("kind", json!({"data_type": "enum", "labels": labels, "charset": "utf8mb4"})),
+                column("marks", json!({"data_type": "set", "labels": labels, "charset": "utf8mb4"})),
+            ],
+            key: key.iter().map(|name| (*name).to_owned()).collect(),
+            rows_estimated: None,
+            bytes_estimated: None,
+            native: serde_json::Value::Null,
+        };
+        TablePlan {
+            id: TableId(0),
+            target: table.name.clone(),
+            source: Arc::new(table),
+            declared: None,
+            columns: Vec::new(),
+            key: Vec::new(),
+            rows: None,
+            schema_version: 1,
+        }
+    }
+
+    #[test]
+    fn keys_of_labels_are_not_cut_by() {
+        assert!(columns(&plan(&["id"])).is_some());
+        for key in [&["kind"][..], &["id", "kind"], &["marks", "id"]] {
+            assert!(columns(&plan(key)).is_none(), "{key:?}");
+        }
     }
 
     #[test]
