@@ -86,7 +86,7 @@ mod tests {
     fn what_has_no_word_is_named_with_its_statement() {
         let columns = vec![
             column("id", "int4", -1, &json!({})),
-            column("placed", "timestamptz", -1, &json!({"default": "clock_timestamp()"})),
+            column("placed", "timestamptz", -1, &json!({"default": "lower(current_user)"})),
             column("sum", "int4", -1, &json!({"generated": "a + b"})),
             column("plain", "int4", -1, &json!({"default": "7"})),
         ];
@@ -105,7 +105,7 @@ mod tests {
             [
                 (
                     "the default of column placed",
-                    r#"ALTER TABLE "shop"."orders" ALTER COLUMN "placed" SET DEFAULT clock_timestamp();"#
+                    r#"ALTER TABLE "shop"."orders" ALTER COLUMN "placed" SET DEFAULT lower(current_user);"#
                 ),
                 (
                     "that column sum is computed",
