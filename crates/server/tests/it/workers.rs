@@ -13,7 +13,7 @@ async fn a_worker_of_another_protocol_version_is_refused_in_words() {
         let answer = ask(other).await;
         assert_eq!((answer.status.as_u16(), answer.code()), (426, "protocol-version"), "{other}");
         let detail = answer.body["detail"].as_str().unwrap();
-        assert!(detail.contains("version 2.2") && detail.contains(&format!("version {other}")), "{detail}");
+        assert!(detail.contains("version 2.3") && detail.contains(&format!("version {other}")), "{detail}");
     }
     // A newer or older minor version is heard; what it says is wrong for another reason.
     for same in ["2.0", "2.9"] {
