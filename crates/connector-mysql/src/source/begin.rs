@@ -59,15 +59,16 @@ pub(super) async fn view(
     if place.is_none() && task.kind.follows() {
         return Err(if locked == Locked::Nothing { may_not_lock(settings) } else { state::no_log(settings) });
     }
-    let mut executed = Executed::Unknown;
-    if let Some(place) = place.as_ref().filter(|_| task.kind.follows()) {
-        executed = state::executed(&mut control, place, locked == Locked::Everything).await?;
-    }
+    let is_still = locked == Locked::Everything && task.kind.follows();
+    let mut executed = if is_still { state::executed_by_now(&mut control).await? } else { Executed::Unknown };
     let go_on = if locked == Locked::Nothing { "COMMIT" } else { "UNLOCK TABLES" };
     run(&mut control, go_on, "let others go on").await?;
     as_planned(&mut control, tables).await?;
     let position = match place {
         Some(place) if task.kind.follows() => {
+            if executed == Executed::Unknown {
+                executed = state::executed(&mut control, &place).await?;
+            }
             place.to_position(&Memo::new(begun_at(settings, &place).await?, &executed))
         }
         // A load needs no place in the log.

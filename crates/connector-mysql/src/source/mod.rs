@@ -131,7 +131,7 @@ impl Source for MysqlSource {
         let end = state::end(&mut control).await?;
         begin::as_planned(&mut control, plan).await?;
         let place = self.history.put(end.ok_or_else(|| state::no_log(&self.settings))?)?;
-        let executed = state::executed(&mut control, &place, false).await?;
+        let executed = state::executed(&mut control, &place).await?;
         let begun_at = log::begun_at(&self.settings, &place).await?;
         Ok(place.to_position(&Memo::new(begun_at, &executed)))
     }

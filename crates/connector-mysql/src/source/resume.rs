@@ -70,7 +70,7 @@ pub(super) async fn checked(control: &mut Connection, history: &History, from: &
 /// The start at a place of this server's own log, with what was executed before it.
 async fn by_place(control: &mut Connection, mut start: Start) -> Result<Start, Problem> {
     if start.executed == Executed::Unknown {
-        start.executed = state::executed(control, &start.place, false).await?;
+        start.executed = state::executed(control, &start.place).await?;
     }
     let is_unknown = start.executed == Executed::Unknown && state::numbers(control).await?;
     if is_unknown || u32::try_from(start.place.offset).is_err() {

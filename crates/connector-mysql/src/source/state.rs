@@ -50,20 +50,21 @@ pub(super) async fn of_snapshot(reader: &mut Connection) -> Result<Option<Place>
     Ok(offset.parse().ok().and_then(|offset| Place::new(&file, offset, server)))
 }
 
-/// What was executed before a place, if the server can say that exactly. `is_still`: nothing is committed meanwhile, and the
-/// place is the log's end. Elsewhere MySQL tells its set and the end of its log at two moments.
-pub(super) async fn executed(control: &mut Connection, place: &Place, is_still: bool) -> Result<Executed, Problem> {
-    let text = match Dialect::of(&control.version) {
-        Dialect::Mariadb => {
-            let sql = format!("SELECT BINLOG_GTID_POS({}, {})", literal(&place.file), place.offset);
-            let text = ask(control, &sql).await?;
-            return Ok(text.as_deref().and_then(Domains::parse).map_or(Executed::Unknown, Executed::Mariadb));
-        }
-        Dialect::Mysql if is_still && numbers(control).await? => {
-            status(control).await?.and_then(|row| row.text(4)).map(|text| text.replace('\n', ""))
-        }
-        Dialect::Mysql => None,
-    };
+/// What was executed before a place, as MariaDB computes it from the place's file, which takes a while; MySQL can't.
+pub(super) async fn executed(control: &mut Connection, place: &Place) -> Result<Executed, Problem> {
+    if Dialect::of(&control.version) == Dialect::Mysql {
+        return Ok(Executed::Unknown);
+    }
+    let text = ask(control, &format!("SELECT BINLOG_GTID_POS({}, {})", literal(&place.file), place.offset)).await?;
+    Ok(text.as_deref().and_then(Domains::parse).map_or(Executed::Unknown, Executed::Mariadb))
+}
+
+/// What MySQL has executed, while nothing is committed: at other times its set and the end of its log are of two moments.
+pub(super) async fn executed_by_now(control: &mut Connection) -> Result<Executed, Problem> {
+    if !numbers(control).await? {
+        return Ok(Executed::Unknown);
+    }
+    let text = status(control).await?.and_then(|row| row.text(4)).map(|text| text.replace('\n', ""));
     Ok(text.as_deref().and_then(GtidSet::parse).map_or(Executed::Unknown, Executed::Mysql))
 }
 
