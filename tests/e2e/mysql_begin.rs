@@ -57,8 +57,8 @@ fn was_asked<P: Dialect>(source: &Server<P>, beginning: &str) -> bool {
 
 /// Loads again and again while others write, to the task's tables and beside them; each time it follows from where the load
 /// stands, without a gap and with nothing twice, which would park a table.
-async fn begins_exactly<P: Dialect>(rights: &[&str]) -> (World, Server<P>) {
-    let source = source::<P>(&[], TABLES);
+async fn begins_exactly<P: Dialect>(options: &[&str], rights: &[&str]) -> (World, Server<P>) {
+    let source = source::<P>(options, TABLES);
     let world = World::start().await;
     let task = task_of(&world, &source, rights).await;
     let stop = AtomicBool::new(false);
@@ -111,26 +111,34 @@ async fn loaded_thrice(world: &World, task: Uuid) {
 
 pub(crate) async fn writers_are_stopped_by_who_may_flush<P: Dialect>() {
     let rights = ["SELECT, RELOAD, REPLICATION SLAVE, MONITOR ON *.*".replace("MONITOR", P::MONITOR)];
-    let (_world, source) = begins_exactly::<P>(&[&rights[0]]).await;
+    let (_world, source) = begins_exactly::<P>(&[], &[&rights[0]]).await;
     assert!(was_asked(&source, "FLUSH TABLES WITH READ LOCK") && !was_asked(&source, "LOCK TABLES"));
 }
 
 /// As on RDS and Aurora, where nobody gets `RELOAD`.
 pub(crate) async fn writers_of_the_tables_are_stopped_by_who_may_lock_them<P: Dialect>() {
     let rights = "REPLICATION SLAVE, MONITOR ON *.*".replace("MONITOR", P::MONITOR);
-    let (_world, source) = begins_exactly::<P>(&[&rights, "SELECT, LOCK TABLES ON shop.*"]).await;
+    let (_world, source) = begins_exactly::<P>(&[], &[&rights, "SELECT, LOCK TABLES ON shop.*"]).await;
     assert!(was_asked(&source, "LOCK TABLES"));
 }
 
 /// Nobody is stopped: MariaDB notes the place of a snapshot.
 pub(crate) async fn who_may_lock_nothing_begins_where_the_snapshot_stands<P: Dialect>() {
     let rights = "REPLICATION SLAVE, MONITOR ON *.*".replace("MONITOR", P::MONITOR);
-    let (_world, source) = begins_exactly::<P>(&[&rights, "SELECT ON shop.*"]).await;
+    let (_world, source) = begins_exactly::<P>(&[], &[&rights, "SELECT ON shop.*"]).await;
     assert!(was_asked(&source, "SHOW STATUS LIKE \\'binlog_snapshot"));
 }
 
-/// Elsewhere there is no place to follow from.
-pub(crate) async fn who_may_lock_nothing_follows_nothing<P: Dialect>() {
+/// Nobody is stopped, and each reader begins at a moment of its own: the log of MySQL says what happened in between.
+pub(crate) async fn who_may_lock_nothing_begins_between_two_places<P: Dialect>() {
+    let rights = "REPLICATION SLAVE, MONITOR ON *.*".replace("MONITOR", P::MONITOR);
+    let numbered = ["--gtid-mode=ON", "--enforce-gtid-consistency=ON"];
+    let (_world, source) = begins_exactly::<P>(&numbered, &[&rights, "SELECT ON shop.*"]).await;
+    assert!(was_asked(&source, "SELECT @@global.gtid_owned"));
+}
+
+/// A server that does not number its transactions does not say which of them can't be seen yet.
+pub(crate) async fn who_may_lock_nothing_follows_nothing_without_numbers<P: Dialect>() {
     let source = source::<P>(&[], TABLES);
     let world = World::start().await;
     let rights = "REPLICATION SLAVE, MONITOR ON *.*".replace("MONITOR", P::MONITOR);

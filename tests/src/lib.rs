@@ -19,4 +19,5 @@ pub mod proxy;
 pub mod shop;
 pub mod signal;
 pub mod system;
+mod template;
 pub mod trade;

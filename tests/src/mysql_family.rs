@@ -1,17 +1,20 @@
 //! Private servers of MySQL's family: own data folder, a free port on loopback, gone at the end.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::process::CommandExt as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
-use crate::cluster::{Owner, free_port};
+use crate::cluster::{Owner, as_owner, free_port};
 use crate::guard::Guard;
+use crate::template::Template;
 
 /// What sets one system of the family apart. Each command begins with `--no-defaults`, and has no option yet that
 /// says where the server's files are or where it listens.
@@ -59,9 +62,8 @@ impl<P: Programs> Server<P> {
     pub fn start(more: &[&str]) -> Result<Self> {
         let programs = P::find()?;
         let folder = tempfile::Builder::new().prefix(&format!("wavemark-{}-", P::SYSTEM)).tempdir()?;
-        let owner = Owner::find()?;
-        owner.map_or(Ok(()), |owner| owner.take(folder.path()))?;
-        initialize(&programs, folder.path(), owner)?;
+        Owner::find()?.map_or(Ok(()), |owner| owner.take(folder.path()))?;
+        copy(&programs, &data(folder.path()))?;
         let port = free_port()?;
         let options: Vec<String> = more.iter().map(|option| (*option).to_owned()).collect();
         let (process, guard) = launch(&programs, folder.path(), port, &options)?;
@@ -182,11 +184,26 @@ impl<P> Drop for Server<P> {
     }
 }
 
-fn initialize<P: Programs>(programs: &P, folder: &Path, owner: Option<Owner>) -> Result<()> {
+/// A data folder of the system's.
+fn copy<P: Programs>(programs: &P, to: &Path) -> Result<()> {
+    static MADE: Mutex<BTreeMap<&str, Arc<Template>>> = Mutex::new(BTreeMap::new());
+    let template = match MADE.lock().unwrap_or_else(PoisonError::into_inner).entry(P::SYSTEM) {
+        Entry::Occupied(made) => Arc::clone(made.get()),
+        Entry::Vacant(free) => Arc::clone(free.insert(Arc::new(Template::make(|data| initialize(programs, data))?))),
+    };
+    template.copy(to)?;
+    // What MySQL calls a server: a copy gets another name when it is started.
+    fs::remove_file(to.join("auto.cnf")).or_else(|error| match error.kind() {
+        ErrorKind::NotFound => Ok(()),
+        _ => Err(error.into()),
+    })
+}
+
+fn initialize<P: Programs>(programs: &P, data: &Path) -> Result<()> {
     let mut command = programs.initialize();
-    as_owner(&mut command, owner);
-    command.arg(format!("--tmpdir={}", folder.display()));
-    command.arg(format!("--datadir={}", data(folder).display()));
+    as_owner(&mut command, Owner::find()?);
+    command.arg(format!("--tmpdir={}", data.with_file_name("").display()));
+    command.arg(format!("--datadir={}", data.display()));
     let output = command.output().with_context(|| starting::<P>(&command))?;
     ensure!(
         output.status.success(),
@@ -223,14 +240,6 @@ fn data(folder: &Path) -> PathBuf {
 
 fn socket(folder: &Path) -> String {
     folder.join("socket").display().to_string()
-}
-
-/// A program as an ordinary user, out of reach of the terminal's Ctrl-C.
-fn as_owner(command: &mut Command, owner: Option<Owner>) {
-    command.current_dir("/").env("LC_ALL", "C.UTF-8").stdin(Stdio::null()).process_group(0);
-    if let Some(owner) = owner {
-        command.uid(owner.user).gid(owner.group);
-    }
 }
 
 fn starting<P: Programs>(command: &Command) -> String {

@@ -9,6 +9,8 @@ mod defaults;
 mod discover;
 mod encoding;
 mod error;
+#[cfg(test)]
+mod examples;
 mod fields;
 mod gtid;
 mod indexes;

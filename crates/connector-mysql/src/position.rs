@@ -84,8 +84,10 @@ pub(crate) fn noted(mark: &str) -> Option<(u64, u64)> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Memo(Vec<u8>);
 
-/// The first byte, should more ever have to be said.
+/// The first byte.
 const FORM: u8 = 1;
+/// The same, of a view whose readers began one after the other while others wrote: then comes the place before the first one.
+const BEGUN_OVER: u8 = 2;
 
 impl Memo {
     /// `made` is when the place's file was begun, as the file says it (seconds since 1970): a log that was begun anew
@@ -104,6 +106,20 @@ impl Memo {
         executed.write(&mut self.0);
     }
 
+    /// The memo of a view at a place beyond `before`, between which and there its readers began.
+    pub(crate) fn begun_over(made: u32, before: &Place) -> Self {
+        let mut memo = vec![BEGUN_OVER];
+        memo.extend(made.to_le_bytes());
+        memo.extend(before.to_position(&Self::default()).as_bytes());
+        Self(memo)
+    }
+
+    /// From where what the log touched since a view has to be gathered.
+    pub(crate) fn since(view: &Position) -> Position {
+        let before = view.memo().strip_prefix(&[BEGUN_OVER]).and_then(|rest| rest.split_first_chunk::<4>());
+        before.map_or_else(|| view.clone(), |(_, place)| Position::new(place))
+    }
+
     /// What was noted with a position: when its file was begun, and what was executed before it. Neither is known of a position
     /// that an earlier version noted.
     pub(crate) fn of(position: &Position) -> Result<(Option<u32>, Executed), Malformed> {
@@ -111,11 +127,13 @@ impl Memo {
         if fields.0.is_empty() {
             return Ok((None, Executed::Unknown));
         }
-        if fields.u8()? != FORM {
-            return Err(Malformed("a position was noted by a later version"));
-        }
+        let form = fields.u8()?;
         let made = Some(fields.u32()?).filter(|made| *made != 0);
-        Ok((made, Executed::read(fields.0)?))
+        match form {
+            FORM => Ok((made, Executed::read(fields.0)?)),
+            BEGUN_OVER => Ok((made, Executed::Unknown)),
+            _ => Err(Malformed("a position was noted by a later version")),
+        }
     }
 }
 
@@ -170,6 +188,17 @@ mod tests {
         assert_eq!(Memo::of(&stored).unwrap(), (Some(1_700_000_000), executed));
         assert_eq!(Place::from_position(&Position::new(vec![1, 2, 3])), None);
         assert_eq!(Place::new("binlog", 4, ""), None);
+    }
+
+    #[test]
+    fn a_view_that_began_while_others_wrote_says_since_when() {
+        let before = place("bin.000009", 900);
+        let view = place("bin.000010", 157).to_position(&Memo::begun_over(1_700_000_000, &before));
+        let stored = Position::new(view.as_bytes());
+        assert_eq!(Place::from_position(&Memo::since(&stored)), Some(before));
+        assert_eq!(Memo::of(&stored).unwrap(), (Some(1_700_000_000), Executed::Unknown));
+        let other = place("bin.000010", 157).to_position(&Memo::new(7, &Executed::Unknown));
+        assert_eq!(Memo::since(&other), other);
     }
 
     #[test]

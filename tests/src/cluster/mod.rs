@@ -6,17 +6,16 @@
 
 mod programs;
 mod standby;
+mod template;
 mod tls;
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use rand::distr::{Alphanumeric, SampleString as _};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
@@ -24,7 +23,16 @@ use crate::guard::Guard;
 use crate::signal::{self, Signal};
 
 pub use programs::Owner;
+pub(crate) use programs::{as_owner, succeed};
 pub use tls::{Authority, Validity};
+
+/// Makes a data folder; returns the password of its superuser, `postgres`.
+///
+/// # Errors
+/// PostgreSQL's programs are missing or fail.
+pub fn initialize(data: &Path) -> Result<String> {
+    template::copy(data)
+}
 
 /// How a cluster is made.
 #[derive(Default)]
@@ -80,9 +88,9 @@ impl Cluster {
         let folder = tempfile::Builder::new().prefix(&format!("wavemark-{name}-")).tempdir()?;
         let bin = programs::folder()?;
         let guard = guard(folder.path())?;
-        let password = Alphanumeric.sample_string(&mut rand::rng(), 24);
-        let mut cluster = Self { bin, owner: Owner::find()?, port: free_port()?, password, folder, _guard: guard };
-        cluster.initialize(options)?;
+        let (owner, port, password) = (Owner::find()?, free_port()?, String::new());
+        let mut cluster = Self { bin, owner, port, password, folder, _guard: guard };
+        cluster.make(options)?;
         cluster.first_start()?;
         Ok(cluster)
     }
@@ -216,16 +224,9 @@ impl Cluster {
         self.launch()
     }
 
-    fn initialize(&self, options: &Options<'_>) -> Result<()> {
-        let password_file = self.folder.path().join("password");
-        fs::write(&password_file, &self.password)?;
+    fn make(&mut self, options: &Options<'_>) -> Result<()> {
         self.give(self.folder.path())?;
-        self.give(&password_file)?;
-        let mut initdb = self.as_owner("initdb");
-        initdb.arg("-D").arg(self.data()).arg(format!("--pwfile={}", password_file.display()));
-        initdb.args(["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]);
-        programs::succeed(&mut initdb)?;
-        fs::remove_file(password_file)?;
+        self.password = initialize(&self.data())?;
         self.configure(options)
     }
 
@@ -284,10 +285,7 @@ impl Cluster {
     /// A program of PostgreSQL as the cluster's owner, out of reach of the terminal's Ctrl-C.
     fn as_owner(&self, name: &str) -> Command {
         let mut command = Command::new(self.bin.join(name));
-        command.current_dir("/").env("LC_ALL", "C.UTF-8").stdin(Stdio::null()).process_group(0);
-        if let Some(owner) = self.owner {
-            command.uid(owner.user).gid(owner.group);
-        }
+        programs::as_owner(&mut command, self.owner);
         command
     }
 

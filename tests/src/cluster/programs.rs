@@ -1,8 +1,9 @@
 //! Where PostgreSQL's programs are, and which user they run as.
 
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -65,11 +66,19 @@ impl Owner {
     }
 }
 
+/// Has a program run as an ordinary user, out of reach of the terminal's Ctrl-C.
+pub(crate) fn as_owner(command: &mut Command, owner: Option<Owner>) {
+    command.current_dir("/").env("LC_ALL", "C.UTF-8").stdin(Stdio::null()).process_group(0);
+    if let Some(owner) = owner {
+        command.uid(owner.user).gid(owner.group);
+    }
+}
+
 /// The output of a program that must succeed.
 ///
 /// # Errors
 /// It can't be started or fails; the text holds what it said.
-pub(super) fn succeed(command: &mut Command) -> Result<Output> {
+pub(crate) fn succeed(command: &mut Command) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().with_context(|| format!("starting {name}"))?;
     if !output.status.success() {

@@ -28,9 +28,17 @@ pub(crate) enum By {
     Transactions,
 }
 
+impl By {
+    /// The way by the place itself, which no other asks for less than, where numbers of transactions are not wanted.
+    pub(crate) fn without_numbers(self, place: &Place) -> Self {
+        if self == Self::File && u32::try_from(place.offset).is_ok() { Self::Place } else { self }
+    }
+}
+
 impl Start {
     /// A place as it is.
     pub(crate) fn at(place: Place) -> Self {
-        Self { place, executed: Executed::Unknown, file: None, by: By::Place }
+        let by = By::File.without_numbers(&place);
+        Self { place, executed: Executed::Unknown, file: None, by }
     }
 }

@@ -6,19 +6,22 @@
 //! 1. `FLUSH TABLES WITH READ LOCK` stops all writers; it takes the right RELOAD (or `FLUSH_TABLES`).
 //! 2. Without it, as on RDS and Aurora, `LOCK TABLES … READ` stops writers of the task's tables, and waits for the
 //!    transactions that have written to them.
-//! 3. Without either there is one reader. MariaDB notes with its snapshot the place of the log at which that stands
-//!    (`binlog_snapshot_file`), as Percona's servers do, so that the log can be followed from there. Nobody is stopped.
-//! 4. Elsewhere one reader has no place, and there is a load alone.
+//! 3. Without either nobody is stopped. At a MySQL that numbers its transactions readers begin one after the other, and the log
+//!    says what happened between them: `between`.
+//! 4. MariaDB notes with a snapshot the place of the log at which that stands (`binlog_snapshot_file`), as Percona's servers
+//!    do, so that the log can be followed from there: by one reader.
+//! 5. Elsewhere one reader has no place, and there is a load alone.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use wavemark_connector::TaskContext;
 use wavemark_domain::{Fault, Position, Problem, TableName, TablePlan};
 
 use super::history::History;
-use super::state;
 use super::view::SnapshotView;
+use super::{Looker, between, state};
 use crate::gtid::Executed;
 use crate::log::begun_at;
 use crate::position::Memo;
@@ -29,18 +32,21 @@ use crate::{client, error};
 
 /// A view as of now, with as many readers as the task may have.
 pub(super) async fn view(
-    settings: &Settings,
-    history: &History,
+    (looker, history): (&Arc<Looker>, &History),
     task: &TaskContext,
     tables: &[TablePlan],
 ) -> Result<SnapshotView, Problem> {
+    let settings = &looker.settings;
     let mut control = client::open(settings).await?;
     let mut readers = Vec::new();
     for _ in 0..task.settings.load_parallelism.max(1) {
         readers.push(client::open(settings).await?);
     }
-    let patience = Duration::from_secs(task.settings.lock_timeout_seconds.into());
+    let patience = patience(task);
     let locked = lock(&mut control, tables, patience).await?;
+    if locked == Locked::Nothing && task.kind.follows() && state::numbers(&mut control).await? {
+        return between::view((looker, history), task, tables, (control, readers)).await;
+    }
     if locked == Locked::Nothing {
         readers.truncate(1);
         // Nothing stops those who alter tables, so these are held before the snapshot is there.
@@ -74,7 +80,12 @@ pub(super) async fn view(
         // A load needs no place in the log.
         _ => Position::new(Vec::new()),
     };
-    Ok(SnapshotView::new(position, control, readers))
+    Ok(SnapshotView::new(position, control, readers, HashMap::new()))
+}
+
+/// How long others are waited for.
+pub(super) fn patience(task: &TaskContext) -> Duration {
+    Duration::from_secs(task.settings.lock_timeout_seconds.into())
 }
 
 /// Tables at once: what is asked of each is nothing.
@@ -82,7 +93,7 @@ const AT_ONCE: usize = 50;
 
 /// Keeps tables from being altered for as long as the reader's transaction lasts. What it reads is as of its beginning, and the
 /// names of columns are as of now: two that change names in between would be taken for each other, without an error.
-async fn hold(reader: &mut Connection, tables: &[TablePlan], patience: Duration) -> Result<(), Problem> {
+pub(super) async fn hold(reader: &mut Connection, tables: &[TablePlan], patience: Duration) -> Result<(), Problem> {
     let set = format!("SET SESSION lock_wait_timeout = {}", patience.as_secs().max(1));
     run(reader, &set, "set up a session").await?;
     for some in tables.chunks(AT_ONCE) {
@@ -132,7 +143,7 @@ pub(super) async fn as_planned(control: &mut Connection, plan: &[TablePlan]) -> 
     })
 }
 
-async fn run(connection: &mut Connection, sql: &str, doing: &str) -> Result<(), Problem> {
+pub(super) async fn run(connection: &mut Connection, sql: &str, doing: &str) -> Result<(), Problem> {
     connection.query(sql).await.map(drop).map_err(|cause| error::problem(&cause, doing))
 }
 
@@ -172,11 +183,17 @@ const LOCK_WAIT: u16 = 1_205;
 fn may_not_lock(settings: &Settings) -> Problem {
     let user = &settings.user;
     let text = format!(
-        "User {user} may neither FLUSH TABLES nor LOCK TABLES, so that the load's place in the log can't be told."
+        "User {user} may neither FLUSH TABLES nor LOCK TABLES, and the server does not number its transactions, so that the load's place \
+         in the log can't be told."
     );
-    Problem::new(Fault::Settings, "right-missing", text).advice(format!(
-        "GRANT RELOAD ON *.* TO `{user}`; or, where that is not given: GRANT LOCK TABLES ON *.* TO `{user}`;"
-    ))
+    Problem::new(Fault::Settings, "right-missing", text)
+        .advice(format!("{} Or set gtid_mode = ON: then nobody has to be stopped.", grants(settings)))
+}
+
+/// What lets the user stop writers for a moment.
+pub(super) fn grants(settings: &Settings) -> String {
+    let user = &settings.user;
+    format!("GRANT RELOAD ON *.* TO `{user}`; or, where that is not given: GRANT LOCK TABLES ON *.* TO `{user}`;")
 }
 
 /// The user lacks the right, or the service gives it to nobody.
@@ -192,7 +209,7 @@ fn busy(patience: Duration) -> Problem {
     Problem::new(Fault::Transient, "lock-timeout", text).advice("It is tried again; SHOW PROCESSLIST tells what runs.")
 }
 
-async fn begin(reader: &mut Connection) -> Result<(), Problem> {
+pub(super) async fn begin(reader: &mut Connection) -> Result<(), Problem> {
     let isolation = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
     run(reader, isolation, "begin a snapshot").await?;
     run(reader, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", "begin a snapshot").await

@@ -158,13 +158,10 @@ pub(super) fn condition(table: &TablePlan, range: &ChunkRange) -> Result<String,
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::json;
-    use wavemark_domain::catalog::TableKind;
-    use wavemark_domain::{Table, TableId, TableName};
 
     use super::*;
+    use crate::examples::{self, column, int};
 
     #[test]
     fn ranges_have_every_key_once() {
@@ -180,35 +177,10 @@ mod tests {
         assert_eq!(borders(1, 10, 3), [["5"], ["9"]]);
     }
 
-    fn column(name: &str, native: serde_json::Value) -> Column {
-        Column { name: name.to_owned(), declared: String::new(), not_null: true, generated: false, native }
-    }
-
     fn plan(key: &[&str]) -> TablePlan {
-        let labels = ["b", "a"];
-        let table = Table {
-            name: TableName::new("shop", "t"),
-            kind: TableKind::Table,
-            columns: vec![
-                column("id", json!({"data_type": "int"})),
-                column("kind", json!({"data_type": "enum", "labels": labels, "charset": "utf8mb4"})),
-                column("marks", json!({"data_type": "set", "labels": labels, "charset": "utf8mb4"})),
-            ],
-            key: key.iter().map(|name| (*name).to_owned()).collect(),
-            rows_estimated: None,
-            bytes_estimated: None,
-            native: serde_json::Value::Null,
-        };
-        TablePlan {
-            id: TableId(0),
-            target: table.name.clone(),
-            source: Arc::new(table),
-            declared: None,
-            columns: Vec::new(),
-            key: Vec::new(),
-            rows: None,
-            schema_version: 1,
-        }
+        let labels = |data_type| json!({"data_type": data_type, "labels": ["b", "a"], "charset": "utf8mb4"});
+        let (kind, marks) = (column("kind", labels("enum")), column("marks", labels("set")));
+        examples::plan(vec![int("id"), kind, marks], key)
     }
 
     #[test]

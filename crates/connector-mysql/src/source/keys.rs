@@ -12,15 +12,16 @@ use crate::sql::{literal, quoted, quoted_table};
 /// How many rows are asked for at once.
 const KEYS: usize = 200;
 
+/// Whether rows can be asked for exactly by their keys.
+pub(super) fn are_findable(table: &TablePlan) -> bool {
+    let is_exact = |logical| !matches!(logical, None | Some(Logical::Float32 | Logical::Float64));
+    !table.is_keyless() && key_of(table).map(encoding::logical).all(is_exact)
+}
+
 /// Keys whose rows can't be asked for exactly have the table start over.
 pub(super) fn fetched(touched: Touched, table: Option<&TablePlan>) -> Touched {
-    let is_float = |table: &TablePlan| {
-        key_of(table)
-            .map(encoding::logical)
-            .any(|logical| matches!(logical, None | Some(Logical::Float32 | Logical::Float64)))
-    };
     match (touched, table) {
-        (Touched::Keys(_), Some(table)) if is_float(table) => {
+        (Touched::Keys(_), Some(table)) if !are_findable(table) => {
             Touched::StartOver(format!("table {} has a key of floating numbers", table.name()))
         }
         (touched, _) => touched,

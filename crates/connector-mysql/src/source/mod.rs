@@ -1,12 +1,14 @@
 //! MySQL and MariaDB as a source.
 //!
-//! 1. `begin` has every reader see the tables as of one moment, by the shortest lock that the user's rights allow.
+//! 1. `begin` has every reader see the tables as of one moment, by the shortest lock that the user's rights allow; `between`
+//!    does it without one.
 //! 2. `view` keeps these readers; `chunks` cuts tables, `rows` reads them.
 //! 3. The log is followed by `crate::log`; `state` says where it ends, `resume` whether and how it is gone on with from a
 //!    position, `history` what a position is where one server took over from another.
 
 mod assess;
 mod begin;
+mod between;
 mod chunks;
 mod counters;
 mod history;
@@ -123,7 +125,7 @@ impl Source for MysqlSource {
     }
 
     async fn begin(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
-        Ok(Box::new(begin::view(&self.settings, &self.history, task, plan).await?))
+        Ok(Box::new(begin::view((&self.looker, &self.history), task, plan).await?))
     }
 
     async fn begin_following(&self, _: &TaskContext, plan: &[TablePlan]) -> Result<Position, Problem> {
@@ -137,12 +139,12 @@ impl Source for MysqlSource {
     }
 
     async fn view_again(&self, task: &TaskContext, tables: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
-        Ok(Box::new(begin::view(&self.settings, &self.history, task, tables).await?))
+        Ok(Box::new(begin::view((&self.looker, &self.history), task, tables).await?))
     }
 
     /// The server keeps its log by its own settings, so there is nothing to make.
     async fn begin_aside(&self, task: &TaskContext, tables: &[TablePlan]) -> Result<Box<dyn View>, Problem> {
-        Ok(Box::new(begin::view(&self.settings, &self.history, task, tables).await?))
+        Ok(Box::new(begin::view((&self.looker, &self.history), task, tables).await?))
     }
 
     async fn keeps_aside(&self, _: &TaskContext, since: &Position) -> Result<bool, Problem> {

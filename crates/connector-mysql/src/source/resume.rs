@@ -22,7 +22,7 @@ pub(super) async fn start(settings: &Settings, history: &History, from: &Positio
 }
 
 /// What has to be known of the server to read its log.
-async fn server(control: &mut Connection) -> Result<Server, Problem> {
+pub(super) async fn server(control: &mut Connection) -> Result<Server, Problem> {
     let rows = control.query("SELECT @@lower_case_table_names").await;
     let rows = rows.map_err(|cause| error::problem(&cause, "ask how the server compares names"))?;
     let folds: u8 = rows.first().and_then(|row| row.number(0)).unwrap_or_default();

@@ -28,7 +28,9 @@ pub(super) struct TableReader {
     name: TableName,
     key: Vec<usize>,
     /// Rows with these keys are left out.
-    without: Option<Arc<KeySet>>,
+    without: Vec<Arc<KeySet>>,
+    /// Rows that come before what is read.
+    first: Option<Batch>,
     scratch: Vec<u8>,
     text: String,
 }
@@ -76,12 +78,13 @@ impl From<WireError> for Failed {
 }
 
 impl TableReader {
-    /// Runs the first statement; `lent` is the connection's place in the view.
+    /// Runs the first statement; `lent` is the connection's place in the view. `first` rows come first, and those whose keys are in one
+    /// of the sets are left out of what is read.
     pub(super) async fn open(
         (connection, lent): (Connection, Lent),
         table: &TablePlan,
         statements: impl IntoIterator<Item = String>,
-        without: Option<Arc<KeySet>>,
+        (first, without): (Option<Batch>, Vec<Arc<KeySet>>),
         charsets: &Charsets,
     ) -> Result<Self, Problem> {
         let columns = table.columns.iter().map(|column| Reading::of(&table.source.columns[column.source], charsets));
@@ -96,6 +99,7 @@ impl TableReader {
             name: table.name().clone(),
             key: table.key.clone(),
             without,
+            first: first.filter(|rows| !rows.is_empty()),
             scratch: Vec::new(),
             text: String::new(),
         };
@@ -116,10 +120,9 @@ impl TableReader {
 
     /// Whether the row that was just written is one to leave out.
     fn is_left_out(&mut self, batch: &Batch) -> bool {
-        let Some(without) = &self.without else { return false };
         let row = batch.last_cells(self.columns.len());
-        let key = self.key.iter().filter_map(|at| row.get(*at)).map(|cell| batch.value(*cell).unwrap_or_default());
-        without.contains(key, &mut self.scratch)
+        let key = || self.key.iter().filter_map(|at| row.get(*at)).map(|cell| batch.value(*cell).unwrap_or_default());
+        self.without.iter().any(|without| without.contains(key(), &mut self.scratch))
     }
 
     fn unread(&self, failed: Failed) -> Problem {
@@ -142,7 +145,7 @@ fn failed(cause: &WireError, name: &TableName) -> Problem {
 #[async_trait]
 impl RowReader for TableReader {
     async fn next(&mut self) -> Result<Option<Block>, Problem> {
-        let mut batch = Batch::default();
+        let mut batch = self.first.take().unwrap_or_default();
         while batch.bytes() < BLOCK {
             let Some((rows, _)) = &mut self.open else { break };
             let (columns, text) = (&self.columns, &mut self.text);

@@ -1,5 +1,7 @@
 //! Where the log stands.
 
+use std::collections::BTreeSet;
+
 use wavemark_connector::source::LogState;
 use wavemark_domain::{Fault, Position, Problem};
 
@@ -76,6 +78,22 @@ pub(super) async fn numbers(control: &mut Connection) -> Result<bool, Problem> {
     Ok(ask(control, "SELECT @@global.gtid_mode").await?.is_some_and(|mode| mode == "ON"))
 }
 
+/// The transactions of MySQL whose numbers are in use: what stands in the log is one of them until all who look can see it.
+pub(super) async fn in_commit(control: &mut Connection) -> Result<BTreeSet<String>, Problem> {
+    Ok(owned(&ask(control, "SELECT @@global.gtid_owned").await?.unwrap_or_default()))
+}
+
+/// `uuid:23#8:24#9,uuid:tag:7#10`, each with the session that has it.
+fn owned(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for origin in text.split(',') {
+        let (numbers, names): (Vec<&str>, Vec<&str>) = origin.trim().split(':').partition(|part| part.contains('#'));
+        let number = |number: &str| format!("{}:{}", names.join(":"), number.split('#').next().unwrap_or_default());
+        found.extend(numbers.into_iter().map(number));
+    }
+    found
+}
+
 /// One text that the server says; `None` for NULL.
 pub(super) async fn ask(control: &mut Connection, sql: &str) -> Result<Option<String>, Problem> {
     let rows = control.query(sql).await.map_err(|cause| error::problem(&cause, "ask for the state of the log"))?;
@@ -142,4 +160,16 @@ pub(super) async fn log_state(
         limit_bytes: None,
         drops_in_seconds,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_use_are_told_one_by_one() {
+        let found = owned("3e11:23#8:24#9,\n4f22:blue:7#10#11");
+        assert_eq!(found, ["3e11:23", "3e11:24", "4f22:blue:7"].map(str::to_owned).into());
+        assert_eq!(owned(""), BTreeSet::new());
+    }
 }

@@ -9,7 +9,8 @@ use wavemark_domain::{Position, Problem, TableId, TablePlan};
 
 use super::history::History;
 use super::{Looker, keys, resume};
-use crate::log::{self, Purpose};
+use crate::log::{self, Purpose, Start};
+use crate::position::Memo;
 
 /// Bytes of changes at once.
 const BATCH: usize = 4 << 20;
@@ -23,8 +24,11 @@ pub(super) async fn touched(
     (from, to): (&Position, &Position),
 ) -> Result<Vec<Touched>, Problem> {
     let mut gathering = Gathering::new(plan, tables);
+    let from = &Memo::since(from);
     if from < to && !gathering.is_over() {
-        let start = resume::start(&looker.settings, history, from).await?;
+        let (start, server) = resume::start(&looker.settings, history, from).await?;
+        // What was executed before there is of no interest.
+        let start = (Start { by: start.by.without_numbers(&start.place), ..start }, server);
         let mut reader = log::open(looker, task, plan, start, Purpose::LookBack).await?;
         // What is at hand goes beyond `to` before the log is silent: there the view was made.
         while !gathering.take(&reader.next(BATCH).await?.batch, |at| Ok(at.cmp(to)))? {}

@@ -1,13 +1,15 @@
 //! A consistent view: readers whose transactions began at one moment, lent to one chunk at a time.
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use wavemark_connector::compare::Side;
 use wavemark_connector::source::{BlockFormat, ChunkRange, DROPPED_IN_LOAD, Entered, KeySet, RowReader, View};
-use wavemark_domain::{Fault, Position, Problem, TablePlan};
+use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
 
+use super::between::LateByTable;
 use super::rows::TableReader;
 use super::{chunks, keys, not_compared};
 use crate::charset::{self, Charsets};
@@ -23,6 +25,10 @@ pub(super) struct SnapshotView {
     /// What the server said of sets of characters so far.
     charsets: Mutex<Charsets>,
     readers: Arc<Readers>,
+    /// Rows that are as the log says, whatever the readers see.
+    late: LateByTable,
+    /// The first chunks of tables that began in this view, which have those rows.
+    firsts: std::sync::Mutex<HashMap<TableId, ChunkRange>>,
 }
 
 /// Readers that are free.
@@ -56,10 +62,15 @@ impl Lent {
 }
 
 impl SnapshotView {
-    pub(super) fn new(position: Position, control: Connection, readers: Vec<Connection>) -> Self {
+    pub(super) fn new(position: Position, control: Connection, readers: Vec<Connection>, late: LateByTable) -> Self {
         let places = Arc::new(Semaphore::new(readers.len()));
         let readers = Arc::new(Readers { free: std::sync::Mutex::new(readers), places });
-        Self { position, control: Mutex::new(control), charsets: Mutex::default(), readers }
+        let (control, firsts) = (Mutex::new(control), std::sync::Mutex::default());
+        Self { position, control, charsets: Mutex::default(), readers, late, firsts }
+    }
+
+    fn is_first(&self, table: TableId, range: &ChunkRange) -> bool {
+        self.firsts.lock().unwrap_or_else(PoisonError::into_inner).get(&table) == Some(range)
     }
 
     /// The sets of characters of a table's texts.
@@ -97,7 +108,10 @@ impl View for SnapshotView {
     }
 
     async fn chunks(&self, table: &TablePlan, bytes: u64) -> Result<Vec<ChunkRange>, Problem> {
-        chunks::cut(&mut *self.control.lock().await, table, bytes).await
+        let ranges = chunks::cut(&mut *self.control.lock().await, table, bytes).await?;
+        let mut firsts = self.firsts.lock().unwrap_or_else(PoisonError::into_inner);
+        firsts.extend(ranges.first().map(|range| (table.id, range.clone())));
+        Ok(ranges)
     }
 
     async fn read(
@@ -109,13 +123,23 @@ impl View for SnapshotView {
     ) -> Result<Box<dyn RowReader>, Problem> {
         let sql = format!("{}{}", keys::select(table), chunks::condition(table, range)?);
         let charsets = self.charsets(table).await?;
-        Ok(Box::new(TableReader::open(self.readers.lend().await?, table, [sql], without, &charsets).await?))
+        let mut left_out: Vec<_> = without.iter().cloned().collect();
+        let late = self.late.get(&table.id);
+        left_out.extend(late.map(|late| Arc::clone(&late.touched)));
+        let without = without.unwrap_or_default();
+        let late = late.filter(|_| self.is_first(table.id, range)).map(|late| late.rows(table.id, &without, false));
+        let lent = self.readers.lend().await?;
+        Ok(Box::new(TableReader::open(lent, table, [sql], (late, left_out), &charsets).await?))
     }
 
     async fn read_keys(&self, table: &TablePlan, keys: &KeySet, _: BlockFormat) -> Result<Box<dyn RowReader>, Problem> {
         let charsets = self.charsets(table).await?;
         let statements = keys::statements(table, keys, &charsets);
-        Ok(Box::new(TableReader::open(self.readers.lend().await?, table, statements, None, &charsets).await?))
+        let late = self.late.get(&table.id);
+        let rows = late.map(|late| late.rows(table.id, keys, true));
+        let without = late.map(|late| Arc::clone(&late.touched)).into_iter().collect();
+        let lent = self.readers.lend().await?;
+        Ok(Box::new(TableReader::open(lent, table, statements, (rows, without), &charsets).await?))
     }
 
     async fn side(&self, _: u16) -> Result<Box<dyn Side>, Problem> {

@@ -268,7 +268,8 @@ impl Work {
         // What a table whose chunks are all done lacks is what was touched since it was last brought forward.
         let since = |mark: &TableMark| {
             let from = if resume::has_open_chunks(mark) { &mark.began } else { &mark.position };
-            (from < view.position()).then(|| from.clone())
+            // Another view may be at the same place, and have come there in another way.
+            (from.as_bytes() != view.position().as_bytes()).then(|| from.clone())
         };
         let loader = self.loaders.first_mut().ok_or_else(no_loader)?;
         let (run, plan, kept) = (&self.run, &self.plan, KeptFor::Aside);

@@ -94,13 +94,15 @@ async fn touched_since(
     if !run.task.kind.follows() {
         return Ok(touched);
     }
-    let mut by_beginning: BTreeMap<Position, Vec<TableId>> = BTreeMap::new();
+    // By what is kept of them: two views at one place may have come to be in different ways.
+    let mut by_beginning: BTreeMap<Box<[u8]>, Vec<TableId>> = BTreeMap::new();
     for (index, mark) in marks.iter().enumerate() {
         if let Some(from) = mark.as_ref().filter(|mark| mark.stage == Stage::Loading).and_then(&since) {
-            by_beginning.entry(from).or_default().push(plan[index].id);
+            by_beginning.entry(from.as_bytes().into()).or_default().push(plan[index].id);
         }
     }
     for (from, tables) in by_beginning {
+        let from = Position::new(from);
         let found = run.source.touched(&run.task, plan, &tables, (&from, to), kept).await?;
         touched.extend(tables.into_iter().map(TableId::index).zip(found));
     }

@@ -2,13 +2,13 @@
 
 use proptest::prelude::*;
 use wavemark_connector::source::Replan;
-use wavemark_domain::catalog::TableKind;
 use wavemark_domain::layout::RenamedTablePolicy;
 use wavemark_domain::task::TaskSettings;
-use wavemark_domain::{ChangeKind, Column, ColumnPlan, Encoding, LayoutStep, Table, TableName};
+use wavemark_domain::{ChangeKind, ColumnPlan, Encoding, LayoutStep, Table, TableName};
 
 use super::*;
 use crate::defaults::Dialect;
+use crate::examples;
 use crate::log::Server;
 use crate::position::Memo;
 
@@ -21,38 +21,7 @@ const PAYLOAD: u8 = 40;
 
 /// `shop.t (id int PRIMARY KEY)`.
 pub(super) fn plan() -> TablePlan {
-    let id = Column {
-        name: "id".to_owned(),
-        declared: "int".to_owned(),
-        not_null: true,
-        generated: false,
-        native: serde_json::json!({"data_type": "int"}),
-    };
-    let table = Table {
-        name: TableName::new("shop", "t"),
-        kind: TableKind::Table,
-        columns: vec![id],
-        key: vec!["id".to_owned()],
-        rows_estimated: None,
-        bytes_estimated: None,
-        native: serde_json::Value::Null,
-    };
-    TablePlan {
-        id: TableId(0),
-        source: Arc::new(table),
-        declared: None,
-        target: TableName::new("shop", "t"),
-        columns: vec![ColumnPlan {
-            source: 0,
-            target_name: "id".to_owned(),
-            encoding: Encoding::named("x"),
-            unfit: wavemark_domain::UnfitPolicy::default(),
-            as_text: None,
-        }],
-        key: vec![0],
-        rows: None,
-        schema_version: 1,
-    }
+    examples::plan(vec![examples::int("id")], &["id"])
 }
 
 /// A plan in which every column travels.

@@ -39,8 +39,7 @@ impl Cluster {
         let mut cluster = Self { bin: programs(), user: ordinary_user(), folder, port: free_port() };
         cluster.own(cluster.folder.path());
         let data = cluster.data();
-        cluster
-            .run("initdb", &["-D", data.to_str().unwrap(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]);
+        wavemark_tests::cluster::initialize(&data).unwrap();
         prepare(&data);
         let defaults = [
             ("wal_level", "logical"),
@@ -79,7 +78,7 @@ impl Cluster {
         let lines: Vec<_> = own.iter().chain(settings).map(|(name, value)| format!("\n{name} = '{value}'")).collect();
         let file = data.join("postgresql.auto.conf");
         let before = fs::read_to_string(&file).unwrap();
-        fs::write(&file, before + &lines.concat()).unwrap();
+        fs::write(&file, format!("{before}{}", lines.concat())).unwrap();
         standby.write("data/standby.signal", "");
         standby.launch();
         standby

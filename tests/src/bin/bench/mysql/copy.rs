@@ -1,4 +1,5 @@
-//! A load between two servers of the kind, against the system's own dump piped into its client.
+//! A load between two servers of the kind, against the system's own dump piped into its client, and against one stream of
+//! rows from client to client into `LOAD DATA`.
 
 use std::process::Stdio;
 
@@ -6,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::orders::{self, SCHEMA, TABLE};
+use super::orders::{self, COLUMNS, SCHEMA, TABLE};
 use super::{Instance, System};
 use crate::Rounds;
 use crate::arena::{Arena, succeed};
@@ -18,16 +19,17 @@ pub(crate) async fn measure<P: System>(arena: &Arena, millions: u32, rounds: Rou
     let (source, target) = (Instance::<P>::start()?, Instance::<P>::start()?);
     orders::fill(&source, millions)?;
     let expected = orders::digest(&source)?;
-    let mut contestants = [Contestant::new("wavemark"), Contestant::new("dump | client")];
+    let mut contestants = ["wavemark", "dump | client", "LOAD DATA"].map(Contestant::new);
     let mut peak = 0;
     for round in 0..rounds.discarded + rounds.counted {
-        for turn in 0..2 {
-            let at = (round + turn) % 2;
+        for turn in 0..contestants.len() {
+            let at = (round + turn) % contestants.len();
             // The log of the round before would fill the disk.
             target.execute(&format!("DROP DATABASE IF EXISTS {SCHEMA}; PURGE BINARY LOGS BEFORE now()"))?;
             let usage = match at {
                 0 => wavemark(arena, &source, &target).await?,
-                _ => dump(arena, &source, &target)?,
+                1 => dump(arena, &source, &target)?,
+                _ => stream(arena, &source, &target)?,
             };
             let found = orders::digest(&target)?;
             ensure!(found == expected, "{} made another table: {found}, not {expected}", contestants[at].name);
@@ -46,7 +48,10 @@ pub(crate) async fn measure<P: System>(arena: &Arena, millions: u32, rounds: Rou
         unit: Unit::Rows,
         count: rows,
         contestants: contestants.into(),
-        wanted: vec![Wanted { against: 1, at_most_time: Some(0.6), at_least_rate: None }],
+        wanted: vec![
+            Wanted { against: 1, at_most_time: Some(0.6), at_least_rate: None },
+            Wanted { against: 2, at_most_time: None, at_least_rate: None },
+        ],
         worker_peak_bytes: peak,
         stages: Vec::new(),
     })
@@ -83,5 +88,21 @@ fn dump<P: System>(arena: &Arena, source: &Instance<P>, target: &Instance<P>) ->
     let output = dump.stdout.take().context("a dump has an output")?;
     succeed(target.client().stdin(output))?;
     ensure!(dump.wait()?.success(), "the dump failed");
+    meter.stop()
+}
+
+/// What a careful person does by hand. No text has anything in it that would have to be escaped.
+fn stream<P: System>(arena: &Arena, source: &Instance<P>, target: &Instance<P>) -> Result<Usage> {
+    let meter = Meter::start(roots(arena, source, target)?)?;
+    target
+        .execute(&format!("CREATE DATABASE {SCHEMA} CHARACTER SET utf8mb4; CREATE TABLE {SCHEMA}.{TABLE} {COLUMNS}"))?;
+    let rows = format!("SELECT id, customer, status, amount, placed, IFNULL(note, '\\\\N') FROM {SCHEMA}.{TABLE}");
+    let mut from = source.client();
+    from.args(["--quick", "--batch", "--raw", "--skip-column-names", "--execute", &rows]);
+    let mut from = from.stdout(Stdio::piped()).spawn().context("starting the client that reads")?;
+    let output = from.stdout.take().context("a client has an output")?;
+    let load = format!("LOAD DATA LOCAL INFILE '/dev/stdin' INTO TABLE {SCHEMA}.{TABLE}");
+    succeed(target.client().args(["--local-infile=1", "--execute", &load]).stdin(output))?;
+    ensure!(from.wait()?.success(), "the client failed to read the source");
     meter.stop()
 }

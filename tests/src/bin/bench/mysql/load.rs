@@ -1,4 +1,5 @@
-//! A load into PostgreSQL: the table with its key by Wavemark, by Sling, and by the client piped into `COPY`.
+//! A load into PostgreSQL: the table with its key by Wavemark, by Sling, by the client piped into `COPY`, and by pgloader from
+//! MariaDB, which is what it can read.
 
 use std::process::{Command, Stdio};
 
@@ -23,6 +24,7 @@ enum Way {
     Wavemark,
     Pipe,
     Sling,
+    Pgloader,
 }
 
 impl Way {
@@ -31,14 +33,16 @@ impl Way {
             Self::Wavemark => "wavemark",
             Self::Pipe => "client | COPY",
             Self::Sling => "sling",
+            Self::Pgloader => "pgloader",
         }
     }
 }
 
 /// Who takes part: Sling only where it is.
-fn ways() -> &'static [Way] {
-    let all = &[Way::Wavemark, Way::Pipe, Way::Sling];
-    if std::env::var_os(SLING).is_some() { all } else { &all[..2] }
+fn ways<P: System>() -> Vec<Way> {
+    let sling = std::env::var_os(SLING).is_some().then_some(Way::Sling);
+    let pgloader = P::READ_BY_PGLOADER.then_some(Way::Pgloader);
+    [Way::Wavemark, Way::Pipe].into_iter().chain(sling).chain(pgloader).collect()
 }
 
 /// The load as a whole, and its rows alone.
@@ -47,19 +51,20 @@ pub(crate) async fn measure<P: System>(arena: &Arena, millions: u32, rounds: Rou
     let source = Instance::<P>::start()?;
     orders::fill(&source, millions)?;
     let expected = orders::digest(&source)?;
-    let mut contestants: Vec<_> = ways().iter().map(|way| Contestant::new(way.name())).collect();
+    let ways = ways::<P>();
+    let mut contestants: Vec<_> = ways.iter().map(|way| Contestant::new(way.name())).collect();
     let mut rows_alone = [Contestant::new(Way::Wavemark.name()), Contestant::new(Way::Pipe.name())];
     let mut peak = 0;
     for round in 0..rounds.discarded + rounds.counted {
-        for turn in 0..ways().len() {
-            let at = (round + turn) % ways().len();
+        for turn in 0..ways.len() {
+            let at = (round + turn) % ways.len();
             arena.fresh_database(&arena.target, TO).await?;
             arena.settle(&[], &[]).await?;
             usage::forget_peak(arena.worker()?)?;
-            let load = run(arena, &source, ways()[at]).await?;
+            let load = run(arena, &source, ways[at]).await?;
             let found = orders::digest_of_copy(&arena.target.connect(TO).await?).await?;
-            ensure!(found == expected, "{} made another table: {found}, not {expected}", ways()[at].name());
-            if ways()[at] == Way::Wavemark {
+            ensure!(found == expected, "{} made another table: {found}, not {expected}", ways[at].name());
+            if ways[at] == Way::Wavemark {
                 peak = peak.max(usage::peak(arena.worker()?)?);
             }
             if round >= rounds.discarded {
@@ -91,12 +96,11 @@ fn sections<P: System>(
         worker_peak_bytes: peak,
         stages: Vec::new(),
     };
-    let mut whole = vec![Wanted { against: 1, at_most_time: None, at_least_rate: None }];
-    whole.extend((contestants.len() > 2).then_some(Wanted {
-        against: 2,
-        at_most_time: Some(0.5),
-        at_least_rate: None,
-    }));
+    let at_most = |name: &str| (name == Way::Sling.name()).then_some(0.5);
+    let others = contestants.iter().enumerate().skip(1);
+    let whole =
+        others.map(|(against, other)| Wanted { against, at_most_time: at_most(other.name), at_least_rate: None });
+    let whole = whole.collect();
     let pipe = vec![Wanted { against: 1, at_most_time: None, at_least_rate: Some(0.8) }];
     Ok([
         section("mysql-load", "with primary key", contestants, whole),
@@ -109,6 +113,7 @@ async fn run<P: System>(arena: &Arena, source: &Instance<P>, way: Way) -> Result
         Way::Wavemark => wavemark(arena, source).await,
         Way::Pipe => pipe(arena, source),
         Way::Sling => sling(arena, source).map(|whole| Load { whole, rows: None }),
+        Way::Pgloader => pgloader(arena, source).map(|whole| Load { whole, rows: None }),
     }
 }
 
@@ -155,5 +160,16 @@ fn sling<P: System>(arena: &Arena, source: &Instance<P>) -> Result<Usage> {
     sling.args(["--tgt-options", r#"{"table_keys": {"primary": ["id"]}}"#]);
     let meter = Meter::start(source.as_source(arena)?)?;
     succeed(&mut sling)?;
+    meter.stop()
+}
+
+/// With its own defaults, which are the tables, then the rows, then the keys, of the whole database.
+fn pgloader<P: System>(arena: &Arena, source: &Instance<P>) -> Result<Usage> {
+    let home = tempfile::tempdir()?;
+    let mut pgloader = Command::new("pgloader");
+    pgloader.env("HOME", home.path()).arg("--root-dir").arg(home.path());
+    pgloader.args(["--no-ssl-cert-verification", &source.url(SCHEMA).replacen(":@", "@", 1), &arena.target.url(TO)]);
+    let meter = Meter::start(source.as_source(arena)?)?;
+    succeed(&mut pgloader)?;
     meter.stop()
 }

@@ -43,6 +43,8 @@ pub(crate) trait System: Programs {
     const PLAIN: &str;
     /// Room for what a load writes ahead.
     const REDO: &str;
+    /// Whether pgloader can read from it: its client is older than how MySQL asks for passwords.
+    const READ_BY_PGLOADER: bool;
     /// Waits for the disk at each commit.
     const DURABLE: &str = "SET GLOBAL sync_binlog = 1; SET GLOBAL innodb_flush_log_at_trx_commit = 1";
     const START_COPYING: &str;
@@ -55,6 +57,7 @@ impl System for Unpacked {
     const TITLE: &str = "MySQL";
     const PLAIN: &str = "--ssl-mode=DISABLED";
     const REDO: &str = "--innodb-redo-log-capacity=2G";
+    const READ_BY_PGLOADER: bool = false;
     const START_COPYING: &str = "START REPLICA";
     const STOP_COPYING: &str = "STOP REPLICA";
 
@@ -70,6 +73,7 @@ impl System for Installed {
     const TITLE: &str = "MariaDB";
     const PLAIN: &str = "--skip-ssl";
     const REDO: &str = "--innodb-log-file-size=2G";
+    const READ_BY_PGLOADER: bool = true;
     const START_COPYING: &str = "START SLAVE";
     const STOP_COPYING: &str = "STOP SLAVE";
 

@@ -16,6 +16,10 @@ const POSTGRES_DIGEST: &str = "select count(*) || ' ' || coalesce(sum(('x' || le
      amount, to_char(placed, 'YYYY-MM-DD HH24:MI:SS.US'), note), 'UTF8')), 'hex'), 8))::bit(32)::bigint), 0) \
      from bench_load.orders";
 
+/// The table as its maker has it at MySQL and MariaDB.
+pub(super) const COLUMNS: &str = "(id bigint PRIMARY KEY, customer int NOT NULL, status varchar(12) NOT NULL, \
+     amount decimal(12,2) NOT NULL, placed datetime(6) NOT NULL, note varchar(120))";
+
 /// Makes the table with so many million rows. The log has nothing of it, for a load does not read that.
 pub(super) fn fill<P: System>(source: &Instance<P>, millions: u32) -> Result<()> {
     let digits =
@@ -24,8 +28,7 @@ pub(super) fn fill<P: System>(source: &Instance<P>, millions: u32) -> Result<()>
     let crossed = "digits f JOIN digits e JOIN digits d JOIN digits c JOIN digits b JOIN digits a";
     let mut sql = format!(
         "SET sql_log_bin = 0; CREATE DATABASE {SCHEMA} CHARACTER SET utf8mb4; USE {SCHEMA}; {digits} \
-         CREATE TABLE {TABLE} (id bigint PRIMARY KEY, customer int NOT NULL, status varchar(12) NOT NULL, \
-         amount decimal(12,2) NOT NULL, placed datetime(6) NOT NULL, note varchar(120));"
+         CREATE TABLE {TABLE} {COLUMNS};"
     );
     for million in 0..millions {
         let insert = format!(
