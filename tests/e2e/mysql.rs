@@ -347,6 +347,12 @@ async fn who_may_lock_nothing_begins_between_two_places() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "wants MySQL 9: make test-mysql"]
+async fn who_may_lock_nothing_goes_on_with_a_load() {
+    begin::who_may_lock_nothing_goes_on_with_a_load::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
 async fn who_may_lock_nothing_follows_nothing_without_numbers() {
     begin::who_may_lock_nothing_follows_nothing_without_numbers::<Unpacked>().await;
 }

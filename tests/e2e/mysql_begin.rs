@@ -1,7 +1,7 @@
 //! The ways to begin a load at MySQL and MariaDB, each by a user who has the rights for that way alone, while others write.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use uuid::Uuid;
@@ -57,9 +57,9 @@ fn was_asked<P: Dialect>(source: &Server<P>, beginning: &str) -> bool {
 
 /// Loads again and again while others write, to the task's tables and beside them; each time it follows from where the load
 /// stands, without a gap and with nothing twice, which would park a table.
-async fn begins_exactly<P: Dialect>(options: &[&str], rights: &[&str]) -> (World, Server<P>) {
+async fn begins_exactly<P: Dialect>(options: &[&str], rights: &[&str], ends: Ends) -> (World, Server<P>) {
     let source = source::<P>(options, TABLES);
-    let world = World::start().await;
+    let mut world = World::start().await;
     let task = task_of(&world, &source, rights).await;
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -81,7 +81,7 @@ async fn begins_exactly<P: Dialect>(options: &[&str], rights: &[&str]) -> (World
             }
         });
         let runtime = tokio::runtime::Handle::current();
-        tokio::task::block_in_place(|| runtime.block_on(loaded_thrice(&world, task)));
+        tokio::task::block_in_place(|| runtime.block_on(loaded_thrice(&mut world, task, ends)));
         stop.store(true, Ordering::Relaxed);
     });
     for sql in ROWS {
@@ -93,39 +93,65 @@ async fn begins_exactly<P: Dialect>(options: &[&str], rights: &[&str]) -> (World
     (world, source)
 }
 
-async fn loaded_thrice(world: &World, task: Uuid) {
-    let api = &world.installation.api;
-    for action in ["start", "reload", "reload"] {
+/// How a load ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    Whole,
+    /// Its worker dies when it has some chunks, and another goes on with it in a view of its own.
+    Half,
+}
+
+async fn loaded_thrice(world: &mut World, task: Uuid, ends: Ends) {
+    for (number, action) in ["start", "reload", "reload"].into_iter().enumerate() {
         if action == "reload" {
-            api.act(task, "stop").await.unwrap();
+            world.installation.api.act(task, "stop").await.unwrap();
             world.status(task, "stopped").await;
         }
-        api.act(task, action).await.unwrap();
+        if ends == Ends::Half {
+            dies_half_way(world, task, action, 1 + 2 * number).await;
+        } else {
+            world.installation.api.act(task, action).await.unwrap();
+        }
         let runs = |task: &Task| task.status == "running";
-        api.wait_task(task, Duration::from_mins(1), "the task to run", runs).await.unwrap();
+        world.installation.api.wait_task(task, Duration::from_mins(1), "the task to run", runs).await.unwrap();
         world.live(task).await;
         assert_eq!(target_rows(world, SUM).await, ["40002000"], "a transaction is torn");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
+/// Has a worker of its own begin the load, which dies when it has so many chunks; the other comes back then.
+async fn dies_half_way(world: &mut World, task: Uuid, action: &str, chunks: usize) {
+    world.installation.workers[0].kill().unwrap();
+    let crash = format!("chunk.committed:{chunks}");
+    let armed = world.installation.add_worker_with(&[("WAVEMARK_CRASH", &crash)]).unwrap();
+    world.installation.api.act(task, action).await.unwrap();
+    let end = Instant::now() + Duration::from_mins(1);
+    while world.installation.workers[armed].is_running() {
+        assert!(Instant::now() < end, "{chunks} chunks were not loaded in a minute");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(world.installation.workers[armed].log_end(5).contains("crash point chunk.committed reached: aborting"));
+    world.installation.workers[0].start().unwrap();
+}
+
 pub(crate) async fn writers_are_stopped_by_who_may_flush<P: Dialect>() {
     let rights = ["SELECT, RELOAD, REPLICATION SLAVE, MONITOR ON *.*".replace("MONITOR", P::MONITOR)];
-    let (_world, source) = begins_exactly::<P>(&[], &[&rights[0]]).await;
+    let (_world, source) = begins_exactly::<P>(&[], &[&rights[0]], Ends::Whole).await;
     assert!(was_asked(&source, "FLUSH TABLES WITH READ LOCK") && !was_asked(&source, "LOCK TABLES"));
 }
 
 /// As on RDS and Aurora, where nobody gets `RELOAD`.
 pub(crate) async fn writers_of_the_tables_are_stopped_by_who_may_lock_them<P: Dialect>() {
     let rights = "REPLICATION SLAVE, MONITOR ON *.*".replace("MONITOR", P::MONITOR);
-    let (_world, source) = begins_exactly::<P>(&[], &[&rights, "SELECT, LOCK TABLES ON shop.*"]).await;
+    let (_world, source) = begins_exactly::<P>(&[], &[&rights, "SELECT, LOCK TABLES ON shop.*"], Ends::Whole).await;
     assert!(was_asked(&source, "LOCK TABLES"));
 }
 
 /// Nobody is stopped: MariaDB notes the place of a snapshot.
 pub(crate) async fn who_may_lock_nothing_begins_where_the_snapshot_stands<P: Dialect>() {
     let rights = "REPLICATION SLAVE, MONITOR ON *.*".replace("MONITOR", P::MONITOR);
-    let (_world, source) = begins_exactly::<P>(&[], &[&rights, "SELECT ON shop.*"]).await;
+    let (_world, source) = begins_exactly::<P>(&[], &[&rights, "SELECT ON shop.*"], Ends::Whole).await;
     assert!(was_asked(&source, "SHOW STATUS LIKE \\'binlog_snapshot"));
 }
 
@@ -133,8 +159,15 @@ pub(crate) async fn who_may_lock_nothing_begins_where_the_snapshot_stands<P: Dia
 pub(crate) async fn who_may_lock_nothing_begins_between_two_places<P: Dialect>() {
     let rights = "REPLICATION SLAVE, MONITOR ON *.*".replace("MONITOR", P::MONITOR);
     let numbered = ["--gtid-mode=ON", "--enforce-gtid-consistency=ON"];
-    let (_world, source) = begins_exactly::<P>(&numbered, &[&rights, "SELECT ON shop.*"]).await;
+    let (_world, source) = begins_exactly::<P>(&numbered, &[&rights, "SELECT ON shop.*"], Ends::Whole).await;
     assert!(was_asked(&source, "SELECT @@global.gtid_owned"));
+}
+
+/// As above; what was touched between the two places of a view whose worker died is fetched again in the next one.
+pub(crate) async fn who_may_lock_nothing_goes_on_with_a_load<P: Dialect>() {
+    let rights = "REPLICATION SLAVE, MONITOR ON *.*".replace("MONITOR", P::MONITOR);
+    let numbered = ["--gtid-mode=ON", "--enforce-gtid-consistency=ON"];
+    begins_exactly::<P>(&numbered, &[&rights, "SELECT ON shop.*"], Ends::Half).await;
 }
 
 /// A server that does not number its transactions does not say which of them can't be seen yet.
