@@ -76,8 +76,16 @@ async fn begins_exactly<P: Dialect>(options: &[&str], rights: &[&str], ends: End
             });
         }
         scope.spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                source.execute(&"INSERT INTO beside.others (n) VALUES (1);".repeat(20)).unwrap();
+            // Each row once in a long while, anywhere in the table.
+            for number in (0..).step_by(20) {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                let statements = (number..number + 20).map(|number: u32| {
+                    let id = number.wrapping_mul(7_919) % 20_000;
+                    format!("INSERT INTO beside.others (n) VALUES (1); UPDATE shop.left_side SET filler = '{number}' WHERE id = {id};")
+                });
+                source.execute(&statements.collect::<String>()).unwrap();
             }
         });
         let runtime = tokio::runtime::Handle::current();
