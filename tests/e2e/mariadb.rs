@@ -327,3 +327,8 @@ async fn a_task_is_loaded_again() {
 async fn what_is_not_carried_over_and_a_log_that_is_kept_short_are_told() {
     tables::what_is_not_carried_over_and_a_log_that_is_kept_short_are_told::<Installed>().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_carried_over_can_be_made_by_hand() {
+    tables::what_is_not_carried_over_can_be_made_by_hand::<Installed>().await;
+}

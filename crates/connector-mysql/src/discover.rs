@@ -74,7 +74,7 @@ async fn columns(
     for row in query(connection, &sql).await? {
         if let Some(table) = tables.get_mut(&name(&row)) {
             let column = column(&row, dialect);
-            left_out::note(table, left_out::of_column(&table.name, &column, &row));
+            left_out::note(table, left_out::of_column(dialect, &table.name, &column, &row));
             table.columns.push(column);
         }
     }
@@ -86,8 +86,9 @@ async fn keys_and_indexes(
     there: &str,
     tables: &mut BTreeMap<TableName, Table>,
 ) -> Result<(), Problem> {
+    let dialect = Dialect::of(&connection.version);
     // MariaDB has no indexes over expressions, and no column for them.
-    let expression = if Dialect::of(&connection.version) == Dialect::Mysql { "expression" } else { "NULL" };
+    let expression = if dialect == Dialect::Mysql { "expression" } else { "NULL" };
     let sql = format!(
         "SELECT table_schema, table_name, index_name, column_name, non_unique, sub_part, collation, index_type, \
          {expression} FROM information_schema.statistics WHERE {there} \
@@ -95,7 +96,7 @@ async fn keys_and_indexes(
     );
     for (name, rows) in by_table(query(connection, &sql).await?) {
         let Some(table) = tables.get_mut(&name) else { continue };
-        let parts: Vec<Part> = rows.iter().map(part).collect();
+        let parts: Vec<Part> = rows.iter().map(|row| part(dialect, row)).collect();
         let key: Vec<&Part> = parts.iter().filter(|part| part.index == PRIMARY).collect();
         table.key = key.iter().filter_map(|part| part.column.clone()).collect();
         let is_whole = key.iter().all(|part| part.beginning.is_none());
@@ -194,7 +195,7 @@ fn table(row: &Row) -> Table {
     }
 }
 
-fn part(row: &Row) -> Part {
+fn part(dialect: Dialect, row: &Row) -> Part {
     Part {
         index: row.text(2).unwrap_or_default(),
         column: row.text(3),
@@ -202,7 +203,7 @@ fn part(row: &Row) -> Part {
         beginning: row.number(5),
         descending: row.text(6).as_deref() == Some("D"),
         kind: row.text(7).unwrap_or_default(),
-        expression: row.text(8),
+        expression: row.text(8).map(|text| left_out::expression(dialect, text)),
     }
 }
 

@@ -22,15 +22,33 @@ pub(super) fn note(table: &mut Table, more: Vec<LeftOut>) {
     table.native = json!(native);
 }
 
+/// An expression as statements have it: MySQL's catalog escapes it once more, as a text.
+pub(super) fn expression(dialect: Dialect, text: String) -> String {
+    if dialect == Dialect::Mariadb {
+        return text;
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\\' => plain.extend(rest.next()),
+            c => plain.push(c),
+        }
+    }
+    plain
+}
+
 /// What a column has, a row of `columns`.
-pub(super) fn of_column(table: &TableName, column: &Column, row: &Row) -> Vec<LeftOut> {
+pub(super) fn of_column(dialect: Dialect, table: &TableName, column: &Column, row: &Row) -> Vec<LeftOut> {
     let alter = format!("ALTER TABLE {} ", quoted_table(table));
     let name = quoted(&column.name);
     if column.generated {
-        let expression = row.text(15).unwrap_or_default();
+        let expression = expression(dialect, row.text(15).unwrap_or_default());
+        let is_virtual = row.text(5).is_some_and(|extra| extra.to_uppercase().contains("VIRTUAL"));
+        let kind = if is_virtual { "VIRTUAL" } else { "STORED" };
         return vec![LeftOut {
-            what: format!("that column {} is computed", column.name),
-            statement: format!("{alter}MODIFY COLUMN {name} {} AS ({expression}) STORED;", column.declared),
+            what: format!("column {}, which is computed", column.name),
+            statement: format!("{alter}ADD COLUMN {name} {} AS ({expression}) {kind};", column.declared),
         }];
     }
     let mut left = Vec::new();
@@ -45,7 +63,7 @@ pub(super) fn of_column(table: &TableName, column: &Column, row: &Row) -> Vec<Le
     let default = row.text(13).filter(|text| !is_known && !text.eq_ignore_ascii_case("NULL"));
     left.extend(default.map(|text| LeftOut {
         what: format!("the default of column {}", column.name),
-        statement: format!("{alter}ALTER COLUMN {name} SET DEFAULT ({text});"),
+        statement: format!("{alter}ALTER COLUMN {name} SET DEFAULT ({});", expression(dialect, text)),
     }));
     left
 }
@@ -56,13 +74,14 @@ pub(super) async fn checks(
     schemas: &str,
     tables: &mut BTreeMap<TableName, Table>,
 ) -> Result<(), Problem> {
-    let sql = match Dialect::of(&connection.version) {
+    let dialect = Dialect::of(&connection.version);
+    let sql = match dialect {
         Dialect::Mariadb => format!(
-            "SELECT constraint_schema, table_name, constraint_name, check_clause FROM \
+            "SELECT constraint_schema, table_name, constraint_name, check_clause, 'YES' FROM \
              information_schema.check_constraints WHERE constraint_schema IN ({schemas}) ORDER BY 1, 2, 3"
         ),
         Dialect::Mysql => format!(
-            "SELECT c.constraint_schema, t.table_name, c.constraint_name, c.check_clause FROM \
+            "SELECT c.constraint_schema, t.table_name, c.constraint_name, c.check_clause, t.enforced FROM \
              information_schema.check_constraints c JOIN information_schema.table_constraints t \
              ON t.constraint_schema = c.constraint_schema AND t.constraint_name = c.constraint_name \
              WHERE t.constraint_type = 'CHECK' AND c.constraint_schema IN ({schemas}) ORDER BY 1, 2, 3"
@@ -76,16 +95,32 @@ pub(super) async fn checks(
         let Some(table) = tables.get_mut(&name) else { continue };
         // MariaDB checks of its own that what is called JSON is some.
         let is_own = |row: &&Row| row.text(3).is_some_and(|clause| clause.starts_with("json_valid("));
-        let left = rows.iter().filter(|row| !is_own(row)).map(|row| check(&name, row)).collect();
+        let left = rows.iter().filter(|row| !is_own(row)).map(|row| check(dialect, &name, row)).collect();
         note(table, left);
     }
     Ok(())
 }
 
-fn check(table: &TableName, row: &Row) -> LeftOut {
-    let (name, clause) = (row.text(2).unwrap_or_default(), row.text(3).unwrap_or_default());
+fn check(dialect: Dialect, table: &TableName, row: &Row) -> LeftOut {
+    let name = row.text(2).unwrap_or_default();
+    let clause = expression(dialect, row.text(3).unwrap_or_default());
+    let is_enforced = row.text(4).is_none_or(|enforced| enforced != "NO");
+    let enforced = if is_enforced { "" } else { " NOT ENFORCED" };
+    let table = quoted_table(table);
     LeftOut {
-        statement: format!("ALTER TABLE {} ADD CONSTRAINT {} CHECK ({clause});", quoted_table(table), quoted(&name)),
+        statement: format!("ALTER TABLE {table} ADD CONSTRAINT {} CHECK ({clause}){enforced};", quoted(&name)),
         what: format!("check {name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expression_of_mysqls_catalog_is_one_that_its_server_takes() {
+        let told = r#"concat(`a`,_utf8mb4\'it\\\'s \\\\ "q"\')"#;
+        assert_eq!(expression(Dialect::Mysql, told.to_owned()), r#"concat(`a`,_utf8mb4'it\'s \\ "q"')"#);
+        assert_eq!(expression(Dialect::Mariadb, r"`a` <> '\\'".to_owned()), r"`a` <> '\\'");
     }
 }
