@@ -126,6 +126,9 @@ async fn loaded_thrice(world: &mut World, task: Uuid, ends: Ends) {
         assert_eq!(target_rows(world, SUM).await, ["40002000"], "a transaction is torn");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
+    // One of the tables alone, beside the others.
+    world.installation.api.ask_of_tables(task, "reload", &[("shop", "right_side")]).await.unwrap();
+    world.live(task).await;
 }
 
 /// Has a worker of its own begin the load, which dies when it has so many chunks; the other comes back then.

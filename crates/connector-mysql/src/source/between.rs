@@ -160,7 +160,7 @@ async fn late(
 ) -> Result<Result<LateByTable, String>, Problem> {
     let mut gathering = Gathering::of(tables);
     if start.0.place != *place {
-        let mut reader = log::open(looker, task, tables, start, Purpose::LookBack).await?;
+        let mut reader = log::open(looker, task, &numbered(tables), start, Purpose::LookBack).await?;
         let place = place.to_position(&Memo::default());
         loop {
             match gathering.take(&reader.next(BATCH).await?.batch, &place) {
@@ -173,15 +173,22 @@ async fn late(
     Ok(Ok(gathering.late()))
 }
 
+/// The tables under the numbers of their places: a reader of the log has a plan of all its tables, which may be some of the task's.
+fn numbered(tables: &[TablePlan]) -> Vec<TablePlan> {
+    let numbered = (0..).zip(tables).map(|(at, table)| TablePlan { id: TableId(at), ..table.clone() });
+    numbered.collect()
+}
+
 /// Rows by their keys, as the log has them last; none where it has them deleted.
 struct Gathering<'a> {
-    tables: HashMap<TableId, (&'a TablePlan, BTreeMap<Key, Option<Row>>)>,
+    /// As they are [`numbered`].
+    tables: Vec<(&'a TablePlan, BTreeMap<Key, Option<Row>>)>,
     count: usize,
 }
 
 impl<'a> Gathering<'a> {
     fn of(tables: &'a [TablePlan]) -> Self {
-        Self { tables: tables.iter().map(|table| (table.id, (table, BTreeMap::new()))).collect(), count: 0 }
+        Self { tables: tables.iter().map(|table| (table, BTreeMap::new())).collect(), count: 0 }
     }
 
     /// Takes what ends up to the place; true once that is reached. What is open at the end of a batch is closed by a later one,
@@ -200,7 +207,7 @@ impl<'a> Gathering<'a> {
     }
 
     fn change(&mut self, batch: &Batch, change: &Change) -> Result<(), String> {
-        let Some((table, rows)) = self.tables.get_mut(&change.table) else { return Ok(()) };
+        let Some((table, rows)) = self.tables.get_mut(change.table.index()) else { return Ok(()) };
         let name = table.name();
         if !keys::are_findable(table) {
             return Err(format!("{name}, whose rows have no key to find them by, was written to"));
@@ -228,8 +235,8 @@ impl<'a> Gathering<'a> {
     }
 
     fn late(self) -> LateByTable {
-        let written = self.tables.into_iter().filter(|(_, (_, rows))| !rows.is_empty());
-        written.map(|(id, (_, rows))| (id, Late::of(rows))).collect()
+        let written = self.tables.into_iter().filter(|(_, rows)| !rows.is_empty());
+        written.map(|(table, rows)| (table.id, Late::of(rows))).collect()
     }
 }
 
@@ -242,8 +249,9 @@ mod tests {
         Place::new("bin.000001", offset, "s").unwrap().to_position(&Memo::default())
     }
 
+    /// The ninth of the task's tables.
     fn table(key: &[&str]) -> [TablePlan; 1] {
-        [plan(vec![int("id"), int("n")], key)]
+        [TablePlan { id: TableId(8), ..plan(vec![int("id"), int("n")], key) }]
     }
 
     fn push(batch: &mut Batch, cells: [Option<&[u8]>; 2]) {
@@ -296,11 +304,11 @@ mod tests {
         batch.end_transaction(at(300), 0);
         let mut gathering = Gathering::of(&tables);
         assert_eq!(gathering.take(&batch, &at(200)), Ok(true));
-        let late = &gathering.late()[&TableId(0)];
+        let late = &gathering.late()[&TableId(8)];
         assert_eq!(*late.touched, keys(&[b"a", b"b", b"c"]));
-        assert_eq!(rows(&late.rows(TableId(0), &keys(&[]), false)), [[b"b", b"2"], [b"c", b"3"]]);
-        assert_eq!(rows(&late.rows(TableId(0), &keys(&[b"c", b"a"]), false)), [[b"b", b"2"]]);
-        assert_eq!(rows(&late.rows(TableId(0), &keys(&[b"c", b"a"]), true)), [[b"c", b"3"]]);
+        assert_eq!(rows(&late.rows(TableId(8), &keys(&[]), false)), [[b"b", b"2"], [b"c", b"3"]]);
+        assert_eq!(rows(&late.rows(TableId(8), &keys(&[b"c", b"a"]), false)), [[b"b", b"2"]]);
+        assert_eq!(rows(&late.rows(TableId(8), &keys(&[b"c", b"a"]), true)), [[b"c", b"3"]]);
     }
 
     #[test]
@@ -317,9 +325,9 @@ mod tests {
         let mut silent = Batch::default();
         silent.end_transaction(at(150), 0);
         assert_eq!(gathering.take(&silent, &at(150)), Ok(true));
-        let late = &gathering.late()[&TableId(0)];
+        let late = &gathering.late()[&TableId(8)];
         assert_eq!(*late.touched, keys(&[b"a", b"b"]));
-        assert_eq!(rows(&late.rows(TableId(0), &keys(&[]), false)), [[b"b", b"1"]]);
+        assert_eq!(rows(&late.rows(TableId(8), &keys(&[]), false)), [[b"b", b"1"]]);
     }
 
     #[test]
