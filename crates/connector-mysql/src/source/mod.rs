@@ -1,7 +1,7 @@
 //! MySQL and MariaDB as a source.
 //!
 //! 1. `begin` has every reader see the tables as of one moment, by the shortest lock that the user's rights allow; `between`
-//!    does it without one.
+//!    does it without one, with `late` rows out of the log.
 //! 2. `view` keeps these readers; `chunks` cuts tables, `rows` reads them.
 //! 3. The log is followed by `crate::log`; `state` says where it ends, `resume` whether and how it is gone on with from a
 //!    position, `history` what a position is where one server took over from another.
@@ -13,6 +13,7 @@ mod chunks;
 mod counters;
 mod history;
 mod keys;
+mod late;
 mod looker;
 mod resume;
 mod retention;

@@ -9,7 +9,7 @@ use wavemark_connector::compare::Side;
 use wavemark_connector::source::{BlockFormat, ChunkRange, DROPPED_IN_LOAD, Entered, KeySet, RowReader, View};
 use wavemark_domain::{Fault, Position, Problem, TableId, TablePlan};
 
-use super::between::LateByTable;
+use super::late::LateByTable;
 use super::rows::TableReader;
 use super::{chunks, keys, not_compared};
 use crate::charset::{self, Charsets};
