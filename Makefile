@@ -16,10 +16,10 @@ demo: ## a source that changes, a copy that follows; ARGS=--once ends by itself 
 	cargo build --release --locked --package wavemark --bin wavemark --package wavemark-tests --bin demo
 	@$(TARGET)/release/demo $(ARGS)
 
-test: ## every test, on servers of its own, seven at once, for most wait most of their time; ARGS=… goes to the test programs
+test: ## every test, on servers of its own, five at once, for most wait most of their time; ARGS=… goes to the test programs
 	@.ci/install test
 	cargo build --workspace --locked --bins
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-7} cargo test --workspace --locked --no-fail-fast -- $(ARGS)
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-5} cargo test --workspace --locked --no-fail-fast -- $(ARGS)
 
 test-18: ## the tests that need PostgreSQL, on version 18 from Debian's unstable packages (wants patchelf); ARGS=… to the programs
 	bin=$$(.ci/postgres-18) && WAVEMARK_TEST_PG_BIN=$$bin cargo test --locked --no-fail-fast \

@@ -156,8 +156,6 @@ pub struct Outcome {
     pub fired: BTreeMap<&'static str, u32>,
     /// What must never be, in words: a torn state, a lost or doubled transaction, an old epoch after a newer one.
     pub violations: Vec<String>,
-    /// Workers that went on later than is promised, in words: of how busy the machine is, too, so a matter of long runs.
-    pub late: Vec<String>,
     /// What the writers committed.
     pub transactions: u64,
 }
@@ -191,7 +189,6 @@ pub struct Arena {
     ordered: u64,
     unordered: Vec<Look>,
     violations: Vec<String>,
-    late: Vec<String>,
     fired: BTreeMap<&'static str, u32>,
 }
 
@@ -234,7 +231,6 @@ impl Arena {
             ordered: 0,
             unordered: Vec::new(),
             violations: Vec::new(),
-            late: Vec::new(),
             fired: BTreeMap::new(),
         };
         arena.live_again().await.with_context(|| arena.installation.log_ends(20))?;
@@ -288,8 +284,8 @@ impl Arena {
         self.violations.extend(self.order.judge_all(&mut source, looks, RECOVERY).await?);
         let report = scene::compare(&self.source, &self.target).await?;
         let transactions = self.writers.counts().transactions;
-        let Self { looks, ordered, fired, violations, late, .. } = self;
-        Ok(Outcome { report, looks, ordered, fired, violations, late, transactions })
+        let Self { looks, ordered, fired, violations, .. } = self;
+        Ok(Outcome { report, looks, ordered, fired, violations, transactions })
     }
 
     /// Waits until the target has everything of a source that nobody else writes to, as the bookmark says and as a last row

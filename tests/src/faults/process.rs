@@ -104,10 +104,10 @@ impl Arena {
         Ok(self.noted_takeover(struck.at.elapsed()))
     }
 
-    /// A worker that goes on too late is told, and no reason to end what else can be seen.
+    /// A worker that goes on too late is a violation, and no reason to end what else can be seen.
     pub(super) fn noted_takeover(&mut self, took: Duration) -> Duration {
         if took > TAKEOVER {
-            self.late.push(format!("another worker went on only after {took:.1?}"));
+            self.violations.push(format!("another worker went on only after {took:.1?}"));
         }
         took
     }

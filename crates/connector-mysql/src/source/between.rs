@@ -33,6 +33,7 @@ const TRIES: u32 = 20;
 const LOOK: Duration = Duration::from_millis(2);
 /// Bytes of changes at once.
 const BATCH: usize = 4 << 20;
+
 /// A view by these readers, which begin again if the log does not say enough of what happened meanwhile.
 pub(super) async fn view(
     (looker, history): (&Arc<Looker>, &History),

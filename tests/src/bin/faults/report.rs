@@ -24,10 +24,8 @@ impl Sum {
         let failure = match lived.end {
             Some(Ok(outcome)) => {
                 outcome.violations.iter().for_each(|violation| println!("VIOLATION in world {world}: {violation}"));
-                outcome.late.iter().for_each(|late| println!("LATE in world {world}: {late}"));
-                let (wrong, late) = (outcome.violations.len(), outcome.late.len());
-                let is_clean = outcome.is_clean() && late == 0;
-                let unclean = (!is_clean).then(|| format!("{wrong} violations, {late} late; {}", outcome.report));
+                let unclean = (!outcome.is_clean())
+                    .then(|| format!("{} violations; {}", outcome.violations.len(), outcome.report));
                 self.outcomes.push(outcome);
                 unclean
             }
