@@ -19,7 +19,7 @@ fn is_clean(outcome: &Outcome) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_survives_every_strike_with_nothing_lost_doubled_or_torn() {
-    let mut arena = Arena::start(POSTGRES, SIZE, Pace { sessions: 2, per_second: 80.0, seed: 11 }).await.unwrap();
+    let mut arena = Arena::start(POSTGRES, SIZE, Pace { sessions: 2, per_second: 80.0, seed: 11 }, &[]).await.unwrap();
     for strike in [Strike::KillTarget, Strike::KillSource, Strike::KillServer, Strike::FreezeWorker] {
         arena.cycle(Fault::Process(strike, Phase::Following)).await.unwrap();
     }
@@ -31,7 +31,7 @@ async fn a_task_survives_every_strike_with_nothing_lost_doubled_or_torn() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_survives_trouble_in_the_network_with_nothing_lost_doubled_or_torn() {
-    let mut arena = Arena::start(POSTGRES, SIZE, Pace { sessions: 2, per_second: 80.0, seed: 12 }).await.unwrap();
+    let mut arena = Arena::start(POSTGRES, SIZE, Pace { sessions: 2, per_second: 80.0, seed: 12 }, &[]).await.unwrap();
     for (place, trouble) in [
         (Place::Target, Trouble::SwallowCommit),
         (Place::Target, Trouble::HalfOpen(Way::Down)),
@@ -47,7 +47,7 @@ async fn a_task_survives_trouble_in_the_network_with_nothing_lost_doubled_or_tor
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wave_that_deadlocks_or_whose_commit_is_cut_off_is_made_again() {
-    let mut arena = Arena::start(POSTGRES, SIZE, Pace { sessions: 2, per_second: 80.0, seed: 13 }).await.unwrap();
+    let mut arena = Arena::start(POSTGRES, SIZE, Pace { sessions: 2, per_second: 80.0, seed: 13 }, &[]).await.unwrap();
     for fault in [Fault::Deadlock, Fault::StopInCommit] {
         arena.cycle(fault).await.unwrap();
     }
@@ -57,7 +57,7 @@ async fn a_wave_that_deadlocks_or_whose_commit_is_cut_off_is_made_again() {
 /// What is special about each pair: what is killed, and when, is drawn for all of them by `make faults`.
 async fn survives(from: Kind, to: Kind, faults: &[Fault]) {
     let pace = Pace { sessions: 2, per_second: 60.0, seed: 14 };
-    let mut arena = Arena::start(Ways { from, to }, SIZE, pace).await.unwrap();
+    let mut arena = Arena::start(Ways { from, to }, SIZE, pace, faults).await.unwrap();
     for fault in faults {
         arena.cycle(*fault).await.unwrap();
     }
@@ -66,9 +66,10 @@ async fn survives(from: Kind, to: Kind, faults: &[Fault]) {
     assert_eq!(outcome.report.tables, 14);
 }
 
-const FROM_FAMILY: [Fault; 3] = [
+const FROM_FAMILY: [Fault; 4] = [
     Fault::Process(Strike::KillSource, Phase::Loading),
     Fault::Process(Strike::FreezeWorker, Phase::Following),
+    Fault::Failover,
     Fault::PurgedLog,
 ];
 const TO_FAMILY: [Fault; 4] = [

@@ -8,7 +8,7 @@ use wavemark_tests::bank::{self, Watch};
 use wavemark_tests::cluster::{Authority, Cluster, Mode, Options};
 use wavemark_tests::order::{self, Look, Order};
 use wavemark_tests::shop::{self, Pace, Size, Writers};
-use wavemark_tests::system::Session;
+use wavemark_tests::system::{Place, Session};
 use wavemark_tests::{compare, signal};
 
 /// A source with a small shop, and an exact copy of it made by PostgreSQL's own programs.
@@ -176,8 +176,7 @@ async fn the_order_of_the_source_tells_what_a_bookmark_must_show() {
     let seqs: Vec<i64> = hist.iter().map(|row| row.get(0)).collect();
     assert!(seqs.len() > 100, "the writers made {} transactions", seqs.len());
     let copy = target.connect("postgres").await.unwrap();
-    let bookmarks =
-        "create schema wavemark; create table wavemark.progress (task uuid, wave bigint, position_text text)";
+    let bookmarks = "create schema wavemark; create table wavemark.progress (task uuid, wave bigint, position_text text, position bytea)";
     copy.batch_execute(bookmarks).await.unwrap();
     let sql = "insert into shop.hist (seq, client, n, kind, ops, checksum)
         select seq, seq::text, 1, '', '{}', '' from unnest($1::bigint[]) seq";
@@ -185,7 +184,7 @@ async fn the_order_of_the_source_tells_what_a_bookmark_must_show() {
     let mut looks: Session = target.connect("postgres").await.unwrap().into();
     assert_eq!(order::look(&mut looks, task).await.unwrap(), None, "there is no bookmark");
     let end: String = source.query_one("select pg_current_wal_insert_lsn()::text", &[]).await.unwrap().get(0);
-    copy.execute("insert into wavemark.progress values ($1, 1, $2)", &[&task, &end]).await.unwrap();
+    copy.execute("insert into wavemark.progress values ($1, 1, $2, '\\x2a')", &[&task, &end]).await.unwrap();
 
     let mut source: Session = source.into();
     let whole = order::look(&mut looks, task).await.unwrap().unwrap();
@@ -193,7 +192,7 @@ async fn the_order_of_the_source_tells_what_a_bookmark_must_show() {
     let lost = seqs[seqs.len() / 2];
     copy.execute("delete from shop.hist where seq = $1", &[&lost]).await.unwrap();
     let torn = order::look(&mut looks, task).await.unwrap().unwrap();
-    let early = Look { bookmark: 1, ..whole };
+    let early = Look { bookmark: Place { at: 1, ..whole.bookmark }, ..whole };
     let violations = order.judge_all(&mut source, vec![torn, early], patience).await.unwrap();
     assert_eq!(violations.len(), 2, "{violations:?}");
     assert!(violations[0].contains("no prefix of the source's order"), "{violations:?}");

@@ -20,26 +20,15 @@ const SHOP: &str = "CREATE DATABASE shop; USE shop; CREATE TABLE left_side (id i
 /// A server that others can copy from, whose transactions are numbered.
 fn primary<P: Dialect>() -> Server<P> {
     let server = source::<P>(&[P::NUMBERED, &["--server-id=1"]].concat(), SHOP);
-    server.execute("CREATE USER copier@'127.0.0.1'; GRANT REPLICATION SLAVE ON *.* TO copier@'127.0.0.1'").unwrap();
+    server.let_copy().unwrap();
     server
 }
 
 /// A server that copies all of another.
 fn replica<P: Dialect>(of: &Server<P>) -> Server<P> {
     let server = Server::<P>::start(&[P::NUMBERED, &["--server-id=2"]].concat()).unwrap();
-    copy(&server, of);
+    server.copy(of).unwrap();
     server
-}
-
-fn copy<P: Dialect>(server: &Server<P>, of: &Server<P>) {
-    server.execute(&P::COPY.replace("{port}", &of.port().to_string())).unwrap();
-}
-
-/// Waits until the replica has everything.
-async fn has_all<P: Dialect>(replica: &Server<P>, of: &Server<P>) {
-    let last = "SELECT (SELECT coalesce(max(id), 0) FROM shop.moved), (SELECT sum(n) FROM shop.left_side)";
-    let wanted = of.rows(last).unwrap();
-    until_within(PATIENCE, || async { replica.rows(last).is_ok_and(|rows| rows == wanted) }).await;
 }
 
 /// Points the source at a server; the task stands still meanwhile.
@@ -87,9 +76,9 @@ pub(crate) async fn a_task_goes_on_at_the_server_that_took_over<P: Dialect>() {
     // What the target does not have yet when the first server is gone comes from the second one.
     world.installation.workers[0].kill().unwrap();
     first.execute(&transfers(3, 100)).unwrap();
-    has_all(&second, &first).await;
+    second.wait_for_all(&first).unwrap();
     first.kill().unwrap();
-    second.execute(P::PROMOTE).unwrap();
+    second.promote().unwrap();
     second.execute(&transfers(4, 100)).unwrap();
     world.installation.workers[0].start().unwrap();
     point_at(&world, task, &second).await;
@@ -103,11 +92,11 @@ pub(crate) async fn a_task_goes_on_at_the_server_that_took_over<P: Dialect>() {
 
     // And back, to the server whose files had higher numbers.
     first.restart().unwrap();
-    copy(&first, &second);
+    first.copy(&second).unwrap();
     second.execute(&transfers(7, 50)).unwrap();
-    has_all(&first, &second).await;
+    first.wait_for_all(&second).unwrap();
     second.kill().unwrap();
-    first.execute(P::PROMOTE).unwrap();
+    first.promote().unwrap();
     first.execute(&transfers(8, 50)).unwrap();
     point_at(&world, task, &first).await;
     world.installation.api.act(task, "resume").await.unwrap();
@@ -125,7 +114,7 @@ pub(crate) async fn a_server_that_lacks_what_the_target_has_is_waited_for_or_ref
     let api = &world.installation.api;
     api.act(task, "start").await.unwrap();
     world.live(task).await;
-    has_all(&second, &first).await;
+    second.wait_for_all(&first).unwrap();
     second.execute(P::HOLD).unwrap();
     first.execute(&transfers(1, 50)).unwrap();
     equal(&world, task, &first).await;
@@ -137,9 +126,9 @@ pub(crate) async fn a_server_that_lacks_what_the_target_has_is_waited_for_or_ref
     };
     api.wait_task(task, PATIENCE, "the reason", waits).await.unwrap();
     second.execute(P::GO_ON).unwrap();
-    has_all(&second, &first).await;
+    second.wait_for_all(&first).unwrap();
     first.execute(&transfers(2, 50)).unwrap();
-    has_all(&second, &first).await;
+    second.wait_for_all(&first).unwrap();
     equal(&world, task, &first).await;
 
     // What only the target has when a server takes over is not taken for something else.
@@ -148,7 +137,7 @@ pub(crate) async fn a_server_that_lacks_what_the_target_has_is_waited_for_or_ref
     point_at(&world, task, &first).await;
     api.act(task, "resume").await.unwrap();
     equal(&world, task, &first).await;
-    second.execute(P::PROMOTE).unwrap();
+    second.promote().unwrap();
     second.execute("INSERT INTO shop.moved (by_how_much) VALUES (78)").unwrap();
     point_at(&world, task, &second).await;
     api.act(task, "resume").await.unwrap();

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use wavemark_tests::api::Task;
 use wavemark_tests::mariadb::Installed;
 use wavemark_tests::mysql::{Unpacked, WithKeyring};
-use wavemark_tests::mysql_family::{Programs, Server};
+use wavemark_tests::mysql_family::{Copies, Server};
 use wavemark_tests::pair::{self, TARGET};
 
 use crate::world::World;
@@ -16,7 +16,7 @@ use crate::world::World;
 pub(crate) const PASSWORD: &str = "it's a secret";
 
 /// What the two systems call otherwise.
-pub(crate) trait Dialect: Programs + Send + Sync {
+pub(crate) trait Dialect: Copies + Send + Sync {
     /// A right by its name.
     const MONITOR: &str;
     /// How its servers are reached without a certificate that could be checked.
@@ -26,11 +26,7 @@ pub(crate) trait Dialect: Programs + Send + Sync {
     const COMPRESSED_EVENT: &str;
     /// Whether the log has what foreign keys do to rows by themselves.
     const LOGS_ACTIONS: bool;
-    /// What has a server number its transactions and log those that it copies.
-    const NUMBERED: &[&str];
-    /// Has a server copy from the one that listens at `{port}`; no longer; get transactions without executing them; go on.
-    const COPY: &str;
-    const PROMOTE: &str;
+    /// Has a server that copies another get transactions without executing them; go on.
     const HOLD: &str;
     const GO_ON: &str;
     /// Begins the log anew.
@@ -51,10 +47,6 @@ impl Dialect for Installed {
     const LOGS_ACTIONS: bool = false;
     const COMPRESSED: &[&str] = &["--log-bin-compress=ON", "--log-bin-compress-min-len=10"];
     const COMPRESSED_EVENT: &str = "Write_rows_compressed";
-    const NUMBERED: &[&str] = &["--log-slave-updates=ON"];
-    const COPY: &str = "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, MASTER_USER = 'copier', \
-        MASTER_USE_GTID = current_pos; START SLAVE";
-    const PROMOTE: &str = "STOP SLAVE; RESET SLAVE ALL";
     const HOLD: &str = "STOP SLAVE SQL_THREAD";
     const GO_ON: &str = "START SLAVE SQL_THREAD";
     const RESET: &str = "RESET MASTER";
@@ -70,10 +62,6 @@ impl Dialect for Unpacked {
     const LOGS_ACTIONS: bool = true;
     const COMPRESSED: &[&str] = &["--binlog-transaction-compression=ON"];
     const COMPRESSED_EVENT: &str = "Transaction_payload";
-    const NUMBERED: &[&str] = &["--gtid-mode=ON", "--enforce-gtid-consistency=ON"];
-    const COPY: &str = "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, \
-        SOURCE_USER = 'copier', SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1; START REPLICA";
-    const PROMOTE: &str = "STOP REPLICA; RESET REPLICA ALL";
     const HOLD: &str = "STOP REPLICA SQL_THREAD";
     const GO_ON: &str = "START REPLICA SQL_THREAD";
     const RESET: &str = "RESET BINARY LOGS AND GTIDS";
@@ -106,9 +94,6 @@ impl Dialect for WithKeyring {
     const LOGS_ACTIONS: bool = Unpacked::LOGS_ACTIONS;
     const COMPRESSED: &[&str] = Unpacked::COMPRESSED;
     const COMPRESSED_EVENT: &str = Unpacked::COMPRESSED_EVENT;
-    const NUMBERED: &[&str] = Unpacked::NUMBERED;
-    const COPY: &str = Unpacked::COPY;
-    const PROMOTE: &str = Unpacked::PROMOTE;
     const HOLD: &str = Unpacked::HOLD;
     const GO_ON: &str = Unpacked::GO_ON;
     const RESET: &str = Unpacked::RESET;

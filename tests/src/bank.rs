@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::order::{self, Look, Order};
 use crate::shop::{ACCOUNTS, BALANCE};
-use crate::system::{Door, Refused, Session};
+use crate::system::{Door, Place, Refused, Session};
 
 const LOOK: &str = "select (select count(*) from shop.accounts), (select sum(balance) from shop.accounts),
     (select sum(moves) from shop.accounts), (select count(*) from shop.transfers)";
@@ -54,7 +54,7 @@ impl Watch {
     /// The same, and every fifth look is compared with the source's order.
     #[must_use]
     pub fn start_with_order(door: Door, pause: Duration, task: Uuid, order: Arc<Order>) -> Self {
-        Self::run(door, pause, Some(Prefix { task, order, bookmark: 0, waiting: Vec::new() }))
+        Self::run(door, pause, Some(Prefix { task, order, bookmark: Place::default(), waiting: Vec::new() }))
     }
 
     fn run(door: Door, pause: Duration, mut prefix: Option<Prefix>) -> Self {
@@ -154,7 +154,7 @@ struct Prefix {
     task: Uuid,
     order: Arc<Order>,
     /// The newest bookmark that was seen.
-    bookmark: u64,
+    bookmark: Place,
     /// Looks that are not judged yet.
     waiting: Vec<Look>,
 }
@@ -164,8 +164,8 @@ impl Prefix {
         // A target that gives no answer is noted by the look at the accounts.
         let Ok(Some(look)) = order::look(session, self.task).await else { return };
         let mut violations = Vec::new();
-        if look.bookmark < self.bookmark {
-            violations.push(format!("the bookmark went back from {:X} to {:X}", self.bookmark, look.bookmark));
+        if look.bookmark.is_before(self.bookmark) {
+            violations.push(format!("the bookmark went back from {} to {}", self.bookmark, look.bookmark));
         }
         self.bookmark = look.bookmark;
         self.waiting.push(look);

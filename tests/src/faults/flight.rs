@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 use uuid::Uuid;
 
 use super::{Arena, Phase};
-use crate::system::{Session, System, place};
+use crate::order::newest_bookmark;
+use crate::system::{Place, Session, System};
 
 /// The lag of a task that is well.
 const LAG: Duration = Duration::from_secs(2);
@@ -25,7 +26,7 @@ pub struct State {
     /// The epoch of the newest wave.
     pub wave_epoch: i64,
     /// The newest bookmark as a place in the source's log.
-    pub bookmark: u64,
+    pub bookmark: Place,
     /// Chunks of all tables.
     pub chunks: i64,
     /// Those that are done.
@@ -62,8 +63,8 @@ pub(super) async fn state(target: &System, session: &mut Session, task: Uuid) ->
          coalesce((select max(wave) from wavemark.progress where task = '{task}'), 0), \
          coalesce((select epoch from wavemark.progress where task = '{task}' order by wave desc limit 1), 0), \
          (select count(*) from wavemark.chunks where task = '{task}'), \
-         (select count(done_at) from wavemark.chunks where task = '{task}'), \
-         (select position_text from wavemark.progress where task = '{task}' order by wave desc limit 1)"
+         (select count(done_at) from wavemark.chunks where task = '{task}'), {}",
+        newest_bookmark(session, task)
     );
     let row = session.row(&sql).await?;
     let number = |at: usize| row.get(at).and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -73,7 +74,11 @@ pub(super) async fn state(target: &System, session: &mut Session, task: Uuid) ->
         wave_epoch: number(2),
         chunks: number(3),
         chunks_done: number(4),
-        bookmark: row.get(5).and_then(|text| place(text)).unwrap_or(0),
+        bookmark: row
+            .get(5)
+            .zip(row.get(6))
+            .and_then(|(text, bytes)| Place::of_bookmark(text, bytes))
+            .unwrap_or_default(),
         open: open(target, session).await?,
     })
 }
@@ -150,7 +155,7 @@ impl Arena {
         let end = Instant::now() + limit;
         loop {
             let now = self.source.end().await?;
-            let reached = self.until_target("the source's end", LAG, |state| state.bookmark >= now).await;
+            let reached = self.until_target("the source's end", LAG, |state| state.bookmark.reaches(now)).await;
             match reached {
                 Ok(_) => return Ok(()),
                 Err(error) if Instant::now() > end => {

@@ -10,6 +10,7 @@
 
 mod crash;
 mod deadlock;
+mod failover;
 mod flight;
 mod network;
 mod others;
@@ -65,6 +66,9 @@ pub enum Fault {
     StopInCommit,
     /// The source's log is removed beyond the bookmark while the task stands: the position is lost, and a reload mends it.
     PurgedLog,
+    /// The source dies, and the server that copied it goes on at its address: the task follows the other log by the numbers of
+    /// transactions. Only of MySQL's family, and only where the arena was told of it.
+    Failover,
 }
 
 /// What is done to a process.
@@ -95,7 +99,9 @@ impl Fault {
         match self {
             Self::Process(_, phase) => phase,
             Self::Crash(point) => crash::life(point).phase(),
-            Self::Network(_) | Self::Deadlock | Self::StopInCommit | Self::PurgedLog => Phase::Following,
+            Self::Network(_) | Self::Deadlock | Self::StopInCommit | Self::PurgedLog | Self::Failover => {
+                Phase::Following
+            }
         }
     }
 }
@@ -115,6 +121,7 @@ impl fmt::Display for Fault {
             Self::Deadlock => f.pad("deadlock at the target"),
             Self::StopInCommit => f.pad("target stopped in COMMIT"),
             Self::PurgedLog => f.pad("log of the source purged"),
+            Self::Failover => f.pad("failover of the source"),
         }
     }
 }
@@ -193,13 +200,18 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// Starts everything; the writers write and every table is live. The seed draws what the writers do and every
-    /// pause between the steps of a fault.
+    /// Starts everything that these faults need; the writers write and every table is live. The seed draws what the writers do
+    /// and every pause between the steps of a fault.
     ///
     /// # Errors
     /// Something does not start, or the first load does not end.
-    pub async fn start(ways: Ways, size: Size, pace: Pace) -> Result<Self> {
-        let (source, target) = (System::source(ways.from).await?, System::target(ways.to).await?);
+    pub async fn start(ways: Ways, size: Size, pace: Pace, faults: &[Fault]) -> Result<Self> {
+        let source = if faults.contains(&Fault::Failover) {
+            System::source_with_copy(ways.from)?
+        } else {
+            System::source(ways.from).await?
+        };
+        let target = System::target(ways.to).await?;
         let mut installation = Installation::start_with_metadata_link().await?;
         scene::fill(&source, &target, size).await?;
         let order = Arc::new(Order::of(&source).await?);
@@ -259,6 +271,7 @@ impl Arena {
             Fault::Deadlock => self.deadlock().await?,
             Fault::StopInCommit => self.stop_in_commit().await?,
             Fault::PurgedLog => self.purged_log().await?,
+            Fault::Failover => self.failover().await?,
         };
         self.note_epochs().await?;
         self.installation.all_running()?;
@@ -295,7 +308,7 @@ impl Arena {
         // A transaction behind that place, so that there is something to wait for.
         let last = format!("drain-{}", Uuid::new_v4());
         self.source.session().await?.rows(&scene::last_row(&self.source, &self.target, &last)).await?;
-        self.until_target("everything of the source", RECOVERY, |now| now.bookmark >= end).await?;
+        self.until_target("everything of the source", RECOVERY, |now| now.bookmark.reaches(end)).await?;
         let sql = format!("select 1 from shop.hist where client = '{last}'");
         let (mut target, deadline) = (self.target.session().await?, Instant::now() + RECOVERY);
         while target.rows(&sql).await?.is_empty() {

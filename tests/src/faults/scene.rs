@@ -61,6 +61,14 @@ impl Writers {
         }
     }
 
+    /// Has them go on at the server that took the source's place.
+    pub(super) fn lead_to(&self, source: &System) {
+        match self {
+            Self::Shop(_) => {}
+            Self::Trade(writers) => writers.lead_to(source),
+        }
+    }
+
     pub(super) fn allow_truncates(&self, allowed: bool) {
         match self {
             Self::Shop(writers) => writers.allow_truncates(allowed),

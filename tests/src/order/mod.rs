@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::cluster::Cluster;
-use crate::system::{Refused, Session, System, place};
+use crate::system::{self, Place, Refused, Server, Session, System};
 use pgoutput::Message;
 
 /// The name of slot and publication.
@@ -49,9 +49,17 @@ impl Digest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
     /// The newest bookmark.
-    pub bookmark: u64,
+    pub bookmark: Place,
     /// The rows of `hist`.
     pub present: Digest,
+}
+
+/// Two columns that are a task's newest bookmark in the target, for [`Place::of_bookmark`].
+#[must_use]
+pub fn newest_bookmark(session: &Session, task: Uuid) -> String {
+    let newest =
+        |column| format!("(select {column} from wavemark.progress where task = '{task}' order by wave desc limit 1)");
+    format!("{}, {}", newest("position_text"), newest(&session.hex("position")))
 }
 
 /// Looks at bookmark and `hist` in one statement; `None` without a bookmark.
@@ -60,12 +68,12 @@ pub struct Look {
 /// The target gives no answer.
 pub async fn look(session: &mut Session, task: Uuid) -> Result<Option<Look>, Refused> {
     let sql = format!(
-        "select (select position_text from wavemark.progress where task = '{task}' order by wave desc limit 1), count(*), \
-         coalesce(sum(seq), 0), coalesce(sum(cast(seq as decimal(38, 0)) * seq), 0) from shop.hist"
+        "select {}, count(*), coalesce(sum(seq), 0), coalesce(sum(cast(seq as decimal(38, 0)) * seq), 0) from shop.hist",
+        newest_bookmark(session, task)
     );
     let rows = session.rows(&sql).await?;
     let mut fields = rows.iter().flat_map(|row| row.split('\t'));
-    let bookmark = fields.next().and_then(place);
+    let bookmark = fields.next().zip(fields.next()).and_then(|(text, bytes)| Place::of_bookmark(text, bytes));
     let mut number = || fields.next().and_then(|text| text.parse::<i128>().ok()).unwrap_or(-1);
     let (rows, sum, squares) = (number(), number(), number());
     let present = Digest { rows: i64::try_from(rows).unwrap_or(-1), sum, squares };
@@ -95,24 +103,22 @@ impl Known {
 
     /// What is wrong with a look, in words.
     fn judge(&self, look: &Look) -> Option<String> {
-        let within = self.commits.partition_point(|(end, _)| *end <= look.bookmark);
+        let within = self.commits.partition_point(|(end, _)| *end <= look.bookmark.at);
         let expected = if within == 0 { Digest::default() } else { self.commits[within - 1].1 };
         if look.present == expected {
             return None;
         }
         let (Look { bookmark, present }, rows) = (look, expected.rows);
-        let place = format!("{:X}/{:X}", bookmark >> 32, bookmark & 0xffff_ffff);
         let prefix = self.commits.iter().find(|(_, digest)| digest == present);
         Some(match prefix {
             Some((end, _)) => format!(
-                "at bookmark {place} the target has the {} first rows of the source's order, which ended at {:X}/{:X}, \
-                 where {rows} must be",
+                "at bookmark {bookmark} the target has the {} first rows of the source's order, which ended at {}, where \
+                 {rows} must be",
                 present.rows,
-                end >> 32,
-                end & 0xffff_ffff
+                Place { at: *end, ..*bookmark }
             ),
             None => format!(
-                "at bookmark {place} the target has {} rows that are no prefix of the source's order, where {rows} \
+                "at bookmark {bookmark} the target has {} rows that are no prefix of the source's order, where {rows} \
                  must be",
                 present.rows
             ),
@@ -120,8 +126,13 @@ impl Known {
     }
 }
 
-/// The order while it is read.
+/// The order while it is read: in the log of each server that may be the source, for each has places of its own.
 pub struct Order {
+    logs: Vec<Log>,
+}
+
+struct Log {
+    server: Server,
     known: Arc<Mutex<Known>>,
     task: JoinHandle<()>,
 }
@@ -136,10 +147,12 @@ impl Order {
         if let Some(cluster) = source.cluster() {
             return Self::start(cluster, source.user()).await;
         }
-        let (program, folder) = source.log_reader().context("the source has no log that a program reads")?;
-        let known = Arc::default();
-        let reader = binlog::Reader::new(&program, folder, Arc::clone(&known));
-        Ok(Self { known, task: tokio::spawn(reader.run()) })
+        let read = |log: system::Log| {
+            let known = Arc::default();
+            let reader = binlog::Reader::new(&log.reader, log.folder, Arc::clone(&known));
+            Log { server: log.server, known, task: tokio::spawn(reader.run()) }
+        };
+        Ok(Self { logs: source.logs().into_iter().map(read).collect() })
     }
 
     /// The same at PostgreSQL. The slot and the publication are named [`NAME`].
@@ -160,16 +173,15 @@ impl Order {
             database: database.to_owned(),
             known: Arc::default(),
         };
-        Ok(Self { known: Arc::clone(&reader.known), task: tokio::spawn(reader.run()) })
+        Ok(Self { logs: vec![Log { server: 0, known: Arc::clone(&reader.known), task: tokio::spawn(reader.run()) }] })
     }
 
     /// Judges the looks whose bookmark lies within what is known and takes them off the list: how many these were,
     /// and what is wrong with them.
     pub fn judge(&self, looks: &mut Vec<Look>) -> (u64, Vec<String>) {
-        let known = self.known();
-        let end = known.end();
-        let judged: Vec<_> = looks.extract_if(.., |look| look.bookmark <= end).collect();
-        (judged.len() as u64, judged.iter().filter_map(|look| known.judge(look)).collect())
+        let is_known = |look: &mut Look| self.log(look).is_none_or(|log| look.bookmark.at <= log.known().end());
+        let judged: Vec<_> = looks.extract_if(.., is_known).collect();
+        (judged.len() as u64, judged.iter().filter_map(|look| self.judge_one(look)).collect())
     }
 
     /// Judges all of the looks once everything is known of a source that nobody writes to any more.
@@ -178,7 +190,7 @@ impl Order {
     /// The reader doesn't get everything in time.
     pub async fn judge_all(&self, source: &mut Session, looks: Vec<Look>, limit: Duration) -> Result<Vec<String>> {
         self.complete(source, limit).await?;
-        Ok(looks.iter().filter_map(|look| self.known().judge(look)).collect())
+        Ok(looks.iter().filter_map(|look| self.judge_one(look)).collect())
     }
 
     /// Waits until everything is known that the source has now.
@@ -188,6 +200,27 @@ impl Order {
     pub async fn complete(&self, source: &mut Session, limit: Duration) -> Result<()> {
         let rows = source.number("select count(*) from shop.hist").await?;
         let end = Instant::now() + limit;
+        for log in &self.logs {
+            log.complete(rows, end).await?;
+        }
+        Ok(())
+    }
+
+    fn judge_one(&self, look: &Look) -> Option<String> {
+        let Some(log) = self.log(look) else {
+            return Some(format!("bookmark {} is in a stranger's log", look.bookmark));
+        };
+        log.known().judge(look)
+    }
+
+    /// The log that a look's bookmark is a place in.
+    fn log(&self, look: &Look) -> Option<&Log> {
+        self.logs.iter().find(|log| log.server == look.bookmark.server)
+    }
+}
+
+impl Log {
+    async fn complete(&self, rows: i64, end: Instant) -> Result<()> {
         loop {
             let has = self.known().commits.last().map_or(0, |(_, digest)| digest.rows);
             if has >= rows {
@@ -195,7 +228,7 @@ impl Order {
             }
             if Instant::now() > end {
                 let broken = self.known().broken.clone().unwrap_or_default();
-                bail!("the reader of the log gave {has} rows of {rows} after {limit:?}. {broken}");
+                bail!("the reader of the log gave {has} rows of {rows} in time. {broken}");
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -206,7 +239,7 @@ impl Order {
     }
 }
 
-impl Drop for Order {
+impl Drop for Log {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -274,8 +307,8 @@ mod tests {
         known
     }
 
-    fn look(bookmark: u64, rows: i64, sum: i128, squares: i128) -> Look {
-        Look { bookmark, present: Digest { rows, sum, squares } }
+    fn look(at: u64, rows: i64, sum: i128, squares: i128) -> Look {
+        Look { bookmark: Place { at, ..Place::default() }, present: Digest { rows, sum, squares } }
     }
 
     #[test]

@@ -14,8 +14,8 @@ mod reply;
 mod tests;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ pub struct Proxy {
 }
 
 struct Shared {
-    server: SocketAddr,
+    server_port: AtomicU16,
     listener: TcpListener,
     trouble: watch::Sender<Option<Trouble>>,
     links: Mutex<HashMap<u64, Arc<Link>>>,
@@ -103,7 +103,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("listening for a proxy")?;
         let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared {
-            server: SocketAddr::from(([127, 0, 0, 1], server_port)),
+            server_port: server_port.into(),
             listener,
             trouble: watch::Sender::new(None),
             links: Mutex::default(),
@@ -118,6 +118,11 @@ impl Proxy {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Passes new connections on to another port. Those that are open stay where they lead.
+    pub fn lead_to(&self, server_port: u16) {
+        self.shared.server_port.store(server_port, Ordering::Relaxed);
     }
 
     /// Makes trouble, in place of what there was before. Holes are there when this returns; ends follow at once.
@@ -162,6 +167,10 @@ impl Drop for Proxy {
 }
 
 impl Shared {
+    async fn connect(&self) -> std::io::Result<TcpStream> {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, self.server_port.load(Ordering::Relaxed))).await
+    }
+
     fn set(&self, trouble: Option<Trouble>) {
         let links = self.links();
         self.trouble.send_replace(trouble);
@@ -218,7 +227,7 @@ async fn connection(shared: Arc<Shared>, client: TcpStream, number: u64) {
         return;
     }
     let close = trouble.borrow().and_then(Trouble::close);
-    let server = if close.is_some() { None } else { TcpStream::connect(shared.server).await.ok() };
+    let server = if close.is_some() { None } else { shared.connect().await.ok() };
     let Some(server) = server else {
         // Where nobody listens, the client hears of it as if it had connected there.
         close.unwrap_or(Close::Reset).prepare(&client);

@@ -1,12 +1,12 @@
 //! A server of any system as one side of a pair: started with the roles that a careful administrator would make, killed,
 //! restarted, asked.
 
+mod host;
+mod place;
 mod session;
 mod slow;
 
 use std::fmt;
-use std::path::PathBuf;
-use std::process::Command;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -14,19 +14,23 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::api::{Api, lsn};
+use crate::api::Api;
 use crate::cluster::{Cluster, Mode};
-use crate::mariadb::Mariadb;
-use crate::mysql::Mysql;
-use crate::mysql_family::{Programs, Server};
+use crate::mysql_family::Copies;
 use crate::order::Order;
 use crate::pair::{self, SOURCE, TARGET};
+use host::{Host, Twins};
 
+pub use host::Log;
+pub use place::{Place, Server};
 pub use session::{Door, Refused, Session};
 
 /// Users of the family's servers. They have no password, so that they can log in without TLS, which a proxy can't look into.
 const READER: &str = "wavemark";
 const WRITER: &str = "writer";
+/// By what rights a reader may see where logs end, in MySQL and in MariaDB.
+const MONITOR: &str = "REPLICATION CLIENT";
+const MONITORS: &str = "BINLOG MONITOR, SLAVE MONITOR";
 
 /// Which system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,16 +87,6 @@ impl FromStr for Ways {
     }
 }
 
-/// What runs.
-pub enum Host {
-    /// A cluster of PostgreSQL.
-    Postgres(Cluster),
-    /// A server of MariaDB.
-    Mariadb(Mariadb),
-    /// A server of MySQL.
-    Mysql(Mysql),
-}
-
 /// One side of a pair.
 pub struct System {
     host: Host,
@@ -112,17 +106,35 @@ impl System {
     /// # Errors
     /// Its programs are missing, or it does not start.
     pub async fn source(kind: Kind) -> Result<Self> {
-        let rights = |monitor: &str| {
-            format!(
-                "CREATE USER {READER}@'127.0.0.1'; \
-                 GRANT SELECT, RELOAD, REPLICATION SLAVE, {monitor} ON *.* TO {READER}@'127.0.0.1';"
-            )
-        };
         match kind {
             Kind::Postgres => Ok(Self::of_postgres(pair::start_source().await?, SOURCE)),
-            Kind::Mariadb => Self::of_family(Server::start(&[])?, Host::Mariadb, READER, &rights("BINLOG MONITOR")),
-            Kind::Mysql => Self::of_family(Server::start(&[])?, Host::Mysql, READER, &rights("REPLICATION CLIENT")),
+            Kind::Mariadb => Self::source_of_family(Twins::alone(&[])?, Host::Mariadb, MONITORS),
+            Kind::Mysql => Self::source_of_family(Twins::alone(&[])?, Host::Mysql, MONITOR),
         }
+    }
+
+    /// Starts a source of MySQL's family beside which another server has a copy and can take its place.
+    ///
+    /// # Errors
+    /// The same; there is none of PostgreSQL.
+    pub fn source_with_copy(kind: Kind) -> Result<Self> {
+        match kind {
+            Kind::Postgres => bail!("no server of PostgreSQL has a copy here"),
+            Kind::Mariadb => Self::source_of_family(Twins::both()?, Host::Mariadb, MONITORS),
+            Kind::Mysql => Self::source_of_family(Twins::both()?, Host::Mysql, MONITOR),
+        }
+    }
+
+    fn source_of_family<P: Copies>(
+        twins: Twins<P>,
+        host: impl FnOnce(Twins<P>) -> Host,
+        monitor: &str,
+    ) -> Result<Self> {
+        let rights = format!(
+            "CREATE USER {READER}@'127.0.0.1'; \
+             GRANT SELECT, RELOAD, REPLICATION SLAVE, {monitor} ON *.* TO {READER}@'127.0.0.1';"
+        );
+        Self::of_family(twins, host, READER, &rights)
     }
 
     /// Starts a target.
@@ -137,28 +149,24 @@ impl System {
         );
         match kind {
             Kind::Postgres => Ok(Self::of_postgres(pair::start_target().await?, TARGET)),
-            Kind::Mariadb => Self::of_family(Server::start(OPTIONS)?, Host::Mariadb, WRITER, &rights),
-            Kind::Mysql => Self::of_family(Server::start(OPTIONS)?, Host::Mysql, WRITER, &rights),
+            Kind::Mariadb => Self::of_family(Twins::alone(OPTIONS)?, Host::Mariadb, WRITER, &rights),
+            Kind::Mysql => Self::of_family(Twins::alone(OPTIONS)?, Host::Mysql, WRITER, &rights),
         }
     }
 
-    fn of_family<P: Programs>(
-        server: Server<P>,
-        host: impl FnOnce(Server<P>) -> Host,
+    fn of_family<P: Copies>(
+        twins: Twins<P>,
+        host: impl FnOnce(Twins<P>) -> Host,
         user: &'static str,
         rights: &str,
     ) -> Result<Self> {
-        server.execute(rights)?;
-        Ok(Self { host: host(server), user })
+        twins.execute(rights)?;
+        Ok(Self { host: host(twins), user })
     }
 
     /// Which system it is.
     pub fn kind(&self) -> Kind {
-        match &self.host {
-            Host::Postgres(_) => Kind::Postgres,
-            Host::Mariadb(_) => Kind::Mariadb,
-            Host::Mysql(_) => Kind::Mysql,
-        }
+        self.host.kind()
     }
 
     /// The user by whom tasks come here.
@@ -176,11 +184,7 @@ impl System {
 
     /// Where it listens on loopback.
     pub fn port(&self) -> u16 {
-        match &self.host {
-            Host::Postgres(cluster) => cluster.port(),
-            Host::Mariadb(server) => server.port(),
-            Host::Mysql(server) => server.port(),
-        }
+        self.host.port()
     }
 
     /// Kills it as when the machine dies, but for what the kernel has in its page cache.
@@ -188,11 +192,7 @@ impl System {
     /// # Errors
     /// It does not run.
     pub fn kill(&mut self) -> Result<()> {
-        match &mut self.host {
-            Host::Postgres(cluster) => cluster.kill(),
-            Host::Mariadb(server) => server.kill(),
-            Host::Mysql(server) => server.kill(),
-        }
+        self.host.kill()
     }
 
     /// Stops it without giving it the time to end anything.
@@ -211,20 +211,12 @@ impl System {
     /// # Errors
     /// It does not start.
     pub fn restart(&mut self) -> Result<()> {
-        match &mut self.host {
-            Host::Postgres(cluster) => cluster.restart(),
-            Host::Mariadb(server) => server.restart(),
-            Host::Mysql(server) => server.restart(),
-        }
+        self.host.restart()
     }
 
     /// How the owner of its tables comes in: at the family's servers root.
     pub fn door(&self) -> Door {
-        match &self.host {
-            Host::Postgres(cluster) => cluster.config_of(self.user, cluster.password(), self.user).into(),
-            Host::Mariadb(server) => Door::of_family(&server.root()),
-            Host::Mysql(server) => Door::of_family(&server.root()),
-        }
+        self.host.door(self.user)
     }
 
     /// The same for who may see and set everything.
@@ -261,7 +253,7 @@ impl System {
     ///
     /// # Errors
     /// It does not say so.
-    pub async fn end(&self) -> Result<u64> {
+    pub async fn end(&self) -> Result<Place> {
         let sql = match self.kind() {
             Kind::Postgres => "select pg_current_wal_insert_lsn()",
             Kind::Mariadb => "SHOW MASTER STATUS",
@@ -275,7 +267,8 @@ impl System {
             (_, Some(file), Some(offset)) => format!("{file}:{offset}"),
             _ => bail!("the source tells no place in its log: {row}"),
         };
-        place(&text).with_context(|| format!("the source's place in its log is unreadable: {text}"))
+        let server = self.logs().first().map_or(0, |log| log.server);
+        Place::of(&text, server).with_context(|| format!("the source's place in its log is unreadable: {text}"))
     }
 
     /// Begins a new file of its log, waits until somebody else has read those before it, and removes them.
@@ -301,37 +294,35 @@ impl System {
         }
     }
 
-    /// A program that writes what is in files of the log, and the folder where they are.
-    pub fn log_reader(&self) -> Option<(Command, PathBuf)> {
-        match &self.host {
-            Host::Postgres(_) => None,
-            Host::Mariadb(server) => Some((server.log_reader(), server.data())),
-            Host::Mysql(server) => Some((server.log_reader(), server.data())),
-        }
+    /// The server dies in the middle of what is written to it, and the one that copied it goes on in its place with all that was
+    /// committed.
+    ///
+    /// # Errors
+    /// There is no other one, or it does not get everything in time.
+    pub async fn fail_over(&mut self) -> Result<()> {
+        let mut holder = self.session().await?;
+        // No commit is between two servers when the first one dies. Whoever is in the middle of a transaction loses it.
+        holder.rows("FLUSH TABLES WITH READ LOCK").await?;
+        self.host.fail_over()
     }
-}
 
-/// A place in a log as a number that grows as the log does: PostgreSQL's as it is, of MySQL and MariaDB the number of the
-/// file and the offset in it, which both fit.
-#[must_use]
-pub fn place(text: &str) -> Option<u64> {
-    let Some((file, offset)) = text.split_once(':') else { return lsn(text) };
-    let (_, number) = file.rsplit_once('.')?;
-    let offset: u32 = offset.trim().parse().ok()?;
-    Some(u64::from(number.parse::<u32>().ok()?) << 32 | u64::from(offset))
+    /// The server that died comes back, as the copy of the one in its place.
+    ///
+    /// # Errors
+    /// It does not start, or refuses.
+    pub fn copy_again(&mut self) -> Result<()> {
+        self.host.copy_again()
+    }
+
+    /// The logs of the server of MySQL's family and of its copy; none of PostgreSQL.
+    pub fn logs(&self) -> Vec<Log> {
+        self.host.logs()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn places_order_as_their_log_does() {
-        assert_eq!(place("0/2A"), Some(42));
-        assert_eq!(place("bin.000002:7"), Some(2 << 32 | 7));
-        assert!(place("bin.000009:4000000") < place("bin.000010:4"));
-        assert_eq!(place("nowhere"), None);
-    }
 
     #[test]
     fn pairs_are_named_by_their_systems() {

@@ -108,6 +108,14 @@ impl Session {
         row[0].parse().with_context(|| format!("{} is no number, of: {sql}", row[0]))
     }
 
+    /// How the bytes of a column are asked for in hexadecimal.
+    pub fn hex(&self, column: &str) -> String {
+        match self {
+            Self::Postgres(_) => format!("encode({column}, 'hex')"),
+            Self::Family(_) => format!("hex({column})"),
+        }
+    }
+
     /// Whether nobody answers any more.
     pub fn is_lost(&self) -> bool {
         match self {

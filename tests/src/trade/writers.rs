@@ -15,8 +15,9 @@ use super::{Kind, Size, Transaction, in_words_of};
 use crate::shop::{Counts, Pace};
 use crate::system::{Door, Refused, Session, System};
 
-#[derive(Default)]
 struct Shared {
+    /// Where sessions that begin come in.
+    door: Mutex<Door>,
     truncates: AtomicBool,
     sessions_made: AtomicU64,
     counts: Mutex<Counts>,
@@ -25,7 +26,6 @@ struct Shared {
 
 /// The writers. Dropping them stops them without waiting.
 pub struct Writers {
-    door: Door,
     kind: Kind,
     size: Size,
     shared: Arc<Shared>,
@@ -37,8 +37,23 @@ impl Writers {
     /// Makes writers that don't write yet.
     #[must_use]
     pub fn new(source: &System, size: Size) -> Self {
-        let (door, kind) = (source.door(), source.kind());
-        Self { door, kind, size, shared: Arc::default(), stop: watch::Sender::new(false), sessions: JoinSet::new() }
+        let shared = Shared {
+            door: Mutex::new(source.door()),
+            truncates: AtomicBool::default(),
+            sessions_made: AtomicU64::default(),
+            counts: Mutex::default(),
+            failure: Mutex::default(),
+        };
+        let (stop, sessions) = (watch::Sender::new(false), JoinSet::new());
+        Self { kind: source.kind(), size, shared: Arc::new(shared), stop, sessions }
+    }
+
+    /// Has sessions that begin come to the server that took over. Those of the one before end with it.
+    ///
+    /// # Panics
+    /// Never: nothing panics with the door.
+    pub fn lead_to(&self, source: &System) {
+        *self.shared.door.lock().expect("nothing panics with the door") = source.door();
     }
 
     /// Lets a small table be truncated now and then, or not.
@@ -52,7 +67,6 @@ impl Writers {
         let pause = Duration::from_secs_f64(f64::from(pace.sessions) / pace.per_second);
         for number in 0..pace.sessions {
             let writer = Writer {
-                door: self.door.clone(),
                 kind: self.kind,
                 size: self.size,
                 shared: Arc::clone(&self.shared),
@@ -97,7 +111,6 @@ impl Writers {
 }
 
 struct Writer {
-    door: Door,
     kind: Kind,
     size: Size,
     shared: Arc<Shared>,
@@ -140,7 +153,8 @@ impl Writer {
 
     /// A new name, for after a lost connection nobody knows whether the last transaction was committed.
     async fn connect(&mut self) -> Option<Session> {
-        let mut session = self.door.open().await.ok()?;
+        let door = self.shared.door.lock().expect("nothing panics with the door").clone();
+        let mut session = door.open().await.ok()?;
         if self.kind.is_family() {
             // Else what a statement reads would be locked.
             session.rows("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await.ok()?;

@@ -60,7 +60,8 @@ enum Kind {
     Network,
     /// A worker dies at each named point
     Crashes,
-    /// Deadlocks with others at the target, its stop in the middle of a COMMIT, and a log that the source removed
+    /// Deadlocks with others at the target, its stop in the middle of a COMMIT, a log that the source removed, and another
+    /// server in the source's place
     Others,
     /// The metadata database is away for ten minutes
     MetadataAway,

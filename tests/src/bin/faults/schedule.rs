@@ -34,7 +34,9 @@ pub(crate) fn draw(options: &Options, seed: u64) -> Vec<Fault> {
         }
         if options.kinds.contains(&Kind::Others) {
             all.extend([Fault::Deadlock, Fault::StopInCommit, Fault::StopInCommit]);
-            all.extend(options.pair.from.is_family().then_some(Fault::PurgedLog));
+            if options.pair.from.is_family() {
+                all.extend([Fault::PurgedLog, Fault::Failover, Fault::Failover]);
+            }
         }
     }
     if options.kinds.contains(&Kind::MetadataAway) {

@@ -64,7 +64,7 @@ pub(crate) fn start(
 async fn live(part: &Part, pair: Ways, pace: Pace, survived: &mut Vec<Cycle>) -> Result<Outcome> {
     let (world, begun) = (part.world, Instant::now());
     let pace = Pace { seed: pace.seed + u64::from(world) - 1, ..pace };
-    let mut arena = Arena::start(pair, SHOP, pace).await?;
+    let mut arena = Arena::start(pair, SHOP, pace, &part.faults).await?;
     println!("World {world}: every table is live after {:.0?}; {} faults follow.", begun.elapsed(), part.faults.len());
     for fault in &part.faults {
         let cycle = arena.cycle(*fault).await?;

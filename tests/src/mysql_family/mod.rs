@@ -1,5 +1,7 @@
 //! Private servers of MySQL's family: own data folder, a free port on loopback, gone at the end.
 
+mod copies;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs;
@@ -15,6 +17,8 @@ use tempfile::TempDir;
 use crate::cluster::{Owner, as_owner, free_port};
 use crate::guard::Guard;
 use crate::template::Template;
+
+pub use copies::Copies;
 
 /// What sets one system of the family apart. Each command begins with `--no-defaults`, and has no option yet that
 /// says where the server's files are or where it listens.
