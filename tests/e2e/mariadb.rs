@@ -329,6 +329,11 @@ async fn what_is_not_carried_over_and_a_log_that_is_kept_short_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_only_its_own_kind_has_is_carried_over() {
+    tables::what_only_its_own_kind_has_is_carried_over::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_carried_over_can_be_made_by_hand() {
     tables::what_is_not_carried_over_can_be_made_by_hand::<Installed>().await;
 }

@@ -35,11 +35,22 @@ pub(crate) async fn from_its_kind<P: Dialect, Q: Dialect>(
     to: &Server<Q>,
     settings: &Value,
 ) -> Uuid {
+    mapped_from_its_kind(world, from, to, &pair::whole_schema("shop"), settings).await
+}
+
+/// The same by other rules.
+pub(crate) async fn mapped_from_its_kind<P: Dialect, Q: Dialect>(
+    world: &World,
+    from: &Server<P>,
+    to: &Server<Q>,
+    rules: &Value,
+    settings: &Value,
+) -> Uuid {
     let endpoints = (
         endpoint::<P>(world, "The shop", "source", from.port(), "wavemark").await,
         endpoint::<Q>(world, "The copy", "target", to.port(), "writer").await,
     );
-    begun(world, endpoints, settings).await
+    begun(world, endpoints, rules, settings).await
 }
 
 /// A task from PostgreSQL, begun.
@@ -50,13 +61,12 @@ async fn from_postgresql<P: Dialect>(world: &World, to: &Server<P>, settings: &V
         api.create_endpoint("The shop", "source", &from, world.pair.source.password()).await.unwrap(),
         endpoint::<P>(world, "The copy", "target", to.port(), "writer").await,
     );
-    begun(world, endpoints, settings).await
+    begun(world, endpoints, &pair::whole_schema("shop"), settings).await
 }
 
-async fn begun(world: &World, endpoints: (Uuid, Uuid), settings: &Value) -> Uuid {
+async fn begun(world: &World, endpoints: (Uuid, Uuid), rules: &Value, settings: &Value) -> Uuid {
     let api = &world.installation.api;
-    let rules = pair::whole_schema("shop");
-    let task = api.create_task("Copy shop", "full-load-and-cdc", endpoints, &rules, settings).await.unwrap();
+    let task = api.create_task("Copy shop", "full-load-and-cdc", endpoints, rules, settings).await.unwrap();
     api.act(task, "start").await.unwrap();
     task
 }

@@ -1,11 +1,13 @@
 //! What `information_schema.columns` says of defaults: MySQL and MariaDB (from 10.2.7 on) write them differently.
 
+use serde::{Deserialize, Serialize};
 use wavemark_domain::extras::DefaultValue;
 
 use crate::native::unquoted;
 
 /// Which system wrote it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Dialect {
     Mysql,
     Mariadb,

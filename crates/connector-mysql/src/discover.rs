@@ -1,6 +1,6 @@
 //! Tables with all that they have from `information_schema`, in a fixed number of queries but for `declared_actions`.
 
-mod left_out;
+mod own;
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ pub(crate) async fn tables(connection: &mut Connection, wanted: Wanted<'_>) -> R
     columns(connection, &there, &mut tables).await?;
     keys_and_indexes(connection, &there, &mut tables).await?;
     foreign_keys(connection, &schemas, &mut tables).await?;
-    left_out::checks(connection, &schemas, &mut tables).await?;
+    own::checks(connection, &schemas, &mut tables).await?;
     Ok(tables.into_values().collect())
 }
 
@@ -56,7 +56,8 @@ async fn named(connection: &mut Connection, there: &str) -> Result<BTreeMap<Tabl
          AND table_type IN ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED') ORDER BY table_schema, table_name"
     );
     let rows = query(connection, &sql).await?;
-    Ok(rows.iter().map(table).map(|table| (table.name.clone(), table)).collect())
+    let dialect = Dialect::of(&connection.version);
+    Ok(rows.iter().map(|row| table(row, dialect)).map(|table| (table.name.clone(), table)).collect())
 }
 
 async fn columns(
@@ -74,7 +75,7 @@ async fn columns(
     for row in query(connection, &sql).await? {
         if let Some(table) = tables.get_mut(&name(&row)) {
             let column = column(&row, dialect);
-            left_out::note(table, left_out::of_column(dialect, &table.name, &column, &row));
+            own::note(table, own::of_column(dialect, &column, &row));
             table.columns.push(column);
         }
     }
@@ -102,7 +103,7 @@ async fn keys_and_indexes(
         let is_whole = key.iter().all(|part| part.beginning.is_none());
         let key_beginnings = if is_whole { Vec::new() } else { key.iter().map(|part| part.beginning).collect() };
         let found = indexes::indexes(table, &parts);
-        left_out::note(table, indexes::left_out(table, &parts));
+        own::note(table, indexes::own(table, &parts));
         table.native = json!(TableNative { indexes: found, key_beginnings, ..TableNative::of(table) });
     }
     Ok(())
@@ -180,7 +181,7 @@ fn name(row: &Row) -> TableName {
     TableName::new(row.text(0).unwrap_or_default(), row.text(1).unwrap_or_default())
 }
 
-fn table(row: &Row) -> Table {
+fn table(row: &Row, dialect: Dialect) -> Table {
     let kind = if row.text(2).as_deref() == Some("VIEW") { TableKind::View } else { TableKind::Table };
     // Of a view it says that it is one.
     let comment = row.text(5).filter(|text| !text.is_empty() && kind != TableKind::View);
@@ -191,7 +192,12 @@ fn table(row: &Row) -> Table {
         key: Vec::new(),
         rows_estimated: row.number(3),
         bytes_estimated: row.number(4),
-        native: json!(TableNative { comment, collation: row.text(6), ..TableNative::default() }),
+        native: json!(TableNative {
+            comment,
+            collation: row.text(6),
+            dialect: Some(dialect),
+            ..TableNative::default()
+        }),
     }
 }
 
@@ -203,7 +209,7 @@ fn part(dialect: Dialect, row: &Row) -> Part {
         beginning: row.number(5),
         descending: row.text(6).as_deref() == Some("D"),
         kind: row.text(7).unwrap_or_default(),
-        expression: row.text(8).map(|text| left_out::expression(dialect, text)),
+        expression: row.text(8).map(|text| own::expression(dialect, text)),
     }
 }
 

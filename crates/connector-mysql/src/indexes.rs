@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use wavemark_domain::extras::{Action, ForeignKey, Index, IndexPart, LeftOut};
+use wavemark_domain::extras::{Action, ForeignKey, Index, IndexPart};
 use wavemark_domain::{Column, Table, TableName};
 
 use crate::native::{ColumnNative, TableNative};
-use crate::sql::{quoted, quoted_table};
+use crate::own::{Own, OwnKind};
+use crate::sql::quoted;
 
 /// The name of every primary key.
 pub(crate) const PRIMARY: &str = "PRIMARY";
@@ -42,32 +43,35 @@ pub(crate) fn indexes(table: &Table, parts: &[Part]) -> Vec<Index> {
     secondary.filter_map(|parts| index(table, parts)).collect()
 }
 
-/// Those that are left out.
-pub(crate) fn left_out(table: &Table, parts: &[Part]) -> Vec<LeftOut> {
+/// The others, which only a server of the same system can have.
+pub(crate) fn own(table: &Table, parts: &[Part]) -> Vec<Own> {
     let secondary = parts.chunk_by(|a, b| a.index == b.index).filter(|parts| parts[0].index != PRIMARY);
-    let left = secondary.filter(|parts| index(table, parts).is_none());
-    left.map(|parts| LeftOut { what: format!("index {}", parts[0].index), statement: statement(table, parts) })
-        .collect()
+    let others = secondary.filter(|parts| index(table, parts).is_none());
+    let kind = |parts: &[Part]| {
+        let has_expression = parts.iter().any(|part| part.column.is_none());
+        if has_expression { OwnKind::IndexOfExpression } else { OwnKind::Index }
+    };
+    others.map(|parts| Own { kind: kind(parts), name: parts[0].index.clone(), alteration: alteration(parts) }).collect()
 }
 
-/// How an index is made.
-fn statement(table: &Table, parts: &[Part]) -> String {
+/// How an index is made. One of full texts or of places has no beginnings, whatever the catalog says.
+fn alteration(parts: &[Part]) -> String {
+    let (kind, has_beginnings) = match parts[0].kind.as_str() {
+        kind @ ("FULLTEXT" | "SPATIAL") => (format!("{kind} "), false),
+        _ if parts[0].unique => ("UNIQUE ".to_owned(), true),
+        _ => (String::new(), true),
+    };
+    let column = |part: &Part, name: &str| {
+        let beginning = part.beginning.filter(|_| has_beginnings);
+        format!("{}{}", quoted(name), beginning.map_or_else(String::new, |length| format!("({length})")))
+    };
+    let expression = |part: &Part| format!("({})", part.expression.as_deref().unwrap_or("…"));
     let part = |part: &Part| {
-        let what = part.column.as_deref().map_or_else(
-            || format!("({})", part.expression.as_deref().unwrap_or("…")),
-            |column| {
-                format!("{}{}", quoted(column), part.beginning.map_or_else(String::new, |length| format!("({length})")))
-            },
-        );
+        let what = part.column.as_deref().map_or_else(|| expression(part), |name| column(part, name));
         if part.descending { format!("{what} DESC") } else { what }
     };
-    let kind = match parts[0].kind.as_str() {
-        "FULLTEXT" | "SPATIAL" => format!("{} ", parts[0].kind),
-        _ if parts[0].unique => "UNIQUE ".to_owned(),
-        _ => String::new(),
-    };
     let columns: Vec<String> = parts.iter().map(part).collect();
-    format!("CREATE {kind}INDEX {} ON {} ({});", quoted(&parts[0].index), quoted_table(&table.name), columns.join(", "))
+    format!("ADD {kind}INDEX {} ({})", quoted(&parts[0].index), columns.join(", "))
 }
 
 fn index(table: &Table, from: &[Part]) -> Option<Index> {
@@ -75,7 +79,11 @@ fn index(table: &Table, from: &[Part]) -> Option<Index> {
     let mut most_bytes = Some(0_u32);
     for part in from {
         let column = part.column.clone().filter(|_| part.exact())?;
-        let bytes = table.column(&column).and_then(|at| most(&table.columns[at]));
+        let described = table.column(&column).map(|at| &table.columns[at]);
+        if described.is_some_and(|described| described.generated) {
+            return None;
+        }
+        let bytes = described.and_then(most);
         most_bytes = most_bytes.zip(bytes).map(|(all, own)| all.saturating_add(own));
         parts.push(IndexPart { column, descending: part.descending });
     }
@@ -230,7 +238,7 @@ mod tests {
             index: index.into(),
             unique: index.starts_with('u'),
             column: column.map(str::to_owned),
-            beginning: index.ends_with("prefix").then_some(5),
+            beginning: (index.ends_with("prefix") || kind == "SPATIAL").then_some(5),
             descending: false,
             kind: kind.into(),
             expression: column.is_none().then(|| "lower(`word`)".to_owned()),
@@ -253,15 +261,15 @@ mod tests {
         let indexes = indexes(&table("orders", &TableNative::default()), &parts);
         let found: Vec<_> = indexes.iter().map(|one| (one.name.as_str(), one.parts.len(), one.most_bytes)).collect();
         assert_eq!(found, [("both", 2, Some(70)), ("in_memory", 1, Some(40))]);
-        let left = left_out(&table("orders", &TableNative::default()), &parts);
-        let found: Vec<_> = left.iter().map(|left| (left.what.as_str(), left.statement.as_str())).collect();
+        let own = own(&table("orders", &TableNative::default()), &parts);
+        let found: Vec<_> = own.iter().map(|own| (own.what(), own.alteration.as_str())).collect();
         assert_eq!(
             found,
             [
-                ("index expression", "CREATE INDEX `expression` ON `shop`.`orders` (`id`, (lower(`word`)));"),
-                ("index words", "CREATE FULLTEXT INDEX `words` ON `shop`.`orders` (`code`);"),
-                ("index u_prefix", "CREATE UNIQUE INDEX `u_prefix` ON `shop`.`orders` (`code`(5));"),
-                ("index where", "CREATE SPATIAL INDEX `where` ON `shop`.`orders` (`code`);"),
+                ("index expression".to_owned(), "ADD INDEX `expression` (`id`, (lower(`word`)))"),
+                ("index words".to_owned(), "ADD FULLTEXT INDEX `words` (`code`)"),
+                ("index u_prefix".to_owned(), "ADD UNIQUE INDEX `u_prefix` (`code`(5))"),
+                ("index where".to_owned(), "ADD SPATIAL INDEX `where` (`code`)"),
             ]
         );
     }

@@ -16,6 +16,7 @@ mod gtid;
 mod indexes;
 mod log;
 mod native;
+mod own;
 mod position;
 mod settings;
 mod source;

@@ -6,7 +6,10 @@ use std::str::Chars;
 
 use serde::{Deserialize, Serialize};
 use wavemark_domain::Table;
-use wavemark_domain::extras::{ColumnExtras, DefaultValue, Extras, ForeignKey, Index, LeftOut};
+use wavemark_domain::extras::{ColumnExtras, DefaultValue, Extras, ForeignKey, Index};
+
+use crate::defaults::Dialect;
+use crate::own::Own;
 
 /// The `native` part of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,9 +26,12 @@ pub(crate) struct TableNative {
     /// Names of foreign keys by which the server deletes or changes rows of this table, and says nothing of it in its log.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) silent_keys: Vec<String>,
-    /// What has no word of ours, with the statements that make it.
+    /// Whose words those in `own` are; none of a table that another system has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dialect: Option<Dialect>,
+    /// What only a server of the same system can have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) left_out: Vec<LeftOut>,
+    pub(crate) own: Vec<Own>,
     /// `TABLE_COMMENT`.
     pub(crate) comment: Option<String>,
     /// How texts are compared where a column that comes says nothing of it; its character set alone if no more is known.
@@ -58,7 +64,8 @@ pub(crate) fn extras(table: &Table) -> Extras {
         let native = ColumnNative::of(column).unwrap_or_default();
         ColumnExtras { default: native.default, counted: native.auto_increment, comment: native.comment }
     };
-    let TableNative { indexes, foreign_keys, comment, left_out, .. } = TableNative::of(table);
+    let TableNative { indexes, foreign_keys, comment, own, .. } = TableNative::of(table);
+    let left_out = own.iter().map(|own| own.left_out(&table.name)).collect();
     Extras { columns: table.columns.iter().map(column).collect(), indexes, foreign_keys, comment, left_out }
 }
 

@@ -72,12 +72,8 @@ pub trait Target: Send + Sync {
     /// The forms in which it takes the rows of a planned table in the load. No I/O.
     fn block_formats(&self, table: &TablePlan) -> Vec<BlockFormat>;
 
-    /// Whether a table that comes from a system like this one gets all that it has there. No I/O.
-    fn makes_all(&self) -> bool {
-        false
-    }
-
-    /// What would stand in the way of writing these tables.
+    /// What would stand in the way of writing these tables, and what those that come from a system like this one have there and
+    /// will not have here ([`Finding::not_carried_over`]).
     async fn assess(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Vec<Finding>, Problem>;
 
     /// Opens the target under the task's epoch.
@@ -248,7 +244,8 @@ pub trait Session: Send {
     /// source, in a commit of its own.
     async fn leave_behind(&mut self, table: &TableName, at: &Position, problem: &Problem) -> Result<(), Problem>;
 
-    /// Makes the foreign keys between loaded tables, validated. What can't be made is returned; the rest is there.
+    /// Makes the foreign keys between loaded tables, validated, and what else they have once all rows are there. What can't be
+    /// made is returned; the rest is there.
     /// Safe to repeat.
     async fn finish_load(&mut self, plan: &[TablePlan]) -> Result<Vec<Problem>, Problem>;
 

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Problem;
+use crate::extras::LeftOut;
+use crate::{Problem, TableName};
 
 /// One step of an endpoint's test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,19 @@ pub struct Step {
     /// The statement or setting that mends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mend: Option<String>,
+}
+
+impl Finding {
+    /// That a table's copy will not have something, with the statement that a person can go by.
+    #[must_use]
+    pub fn not_carried_over(table: &TableName, left: LeftOut) -> Self {
+        Self {
+            weight: Weight::Note,
+            code: "not-carried-over".to_owned(),
+            text: format!("Not carried over of {table}: {}. Make it at the target if it is wanted there.", left.what),
+            mend: Some(left.statement),
+        }
+    }
 }
 
 impl Step {

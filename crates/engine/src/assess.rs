@@ -1,7 +1,6 @@
 //! What stands in the way of a task: asked for by a person, and told when a task starts for the first time.
 
 use wavemark_domain::check::{Finding, Weight};
-use wavemark_domain::extras::LeftOut;
 use wavemark_domain::progress::{Severity, TaskEventRecord};
 use wavemark_domain::{Problem, TablePlan};
 
@@ -26,7 +25,7 @@ async fn findings(run: &Run, planned: &Planned) -> Result<Vec<Finding>, Problem>
         mend: problem.advice.clone(),
     }));
     if run.task.kind.loads() {
-        findings.extend(planned.tables.iter().flat_map(|table| left_out(run, table)));
+        findings.extend(planned.tables.iter().flat_map(|table| not_carried_over(run, table)));
     }
     if planned.tables.is_empty() {
         findings.push(no_tables(planned));
@@ -35,22 +34,13 @@ async fn findings(run: &Run, planned: &Planned) -> Result<Vec<Finding>, Problem>
     Ok(findings)
 }
 
-/// What a table has at the source that its copy will not have, each with the statement that a person can go by.
-fn left_out(run: &Run, table: &TablePlan) -> Vec<Finding> {
-    if table.declared.is_none() && run.target.makes_all() {
+/// What a table has at the source that its copy at another system will not have. Of a system like its own, the target knows.
+fn not_carried_over(run: &Run, table: &TablePlan) -> Vec<Finding> {
+    if table.declared.is_none() {
         return Vec::new();
     }
-    let note = |left: LeftOut| Finding {
-        weight: Weight::Note,
-        code: "not-carried-over".to_owned(),
-        text: format!(
-            "Not carried over of {}: {}. Make it at the target if it is wanted there.",
-            table.name(),
-            left.what
-        ),
-        mend: Some(left.statement),
-    };
-    run.source.extras(&table.source).left_out.into_iter().map(note).collect()
+    let left = run.source.extras(&table.source).left_out.into_iter();
+    left.map(|left| Finding::not_carried_over(table.name(), left)).collect()
 }
 
 /// Tells what was found as events. The start goes on: what truly stands in its way ends it with the same reason, or

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use super::flight::transactions;
 use super::{Arena, Cycle, Fault, Phase, RECOVERY};
-use crate::system::{Kind, Session, System};
+use crate::system::{Kind, Refused, Session, System};
 
 /// Tables whose rows the writers update.
 const UPDATED: [&str; 8] =
@@ -68,7 +68,10 @@ impl Arena {
         session.rows("begin; select 1 from shop.accounts for update").await?;
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         let weigh = if is_family { WEIGH } else { "" };
-        session.rows(&format!("rollback; begin; {weigh} select 1 from shop.{table} for update")).await?;
+        let lock = format!("rollback; begin; {weigh} select 1 from shop.{table} for update");
+        if gave_way(session.rows(&lock).await)? {
+            return Ok(Met::WeGaveWay);
+        }
         if !wave_waits(&self.target, &mut session).await? {
             session.rows("rollback").await?;
             return Ok(Met::Missed);
@@ -83,11 +86,8 @@ impl Arena {
         let locked = session.rows(&all.join("; ")).await;
         // A client of the family's is gone after an error, and its transaction with it.
         drop(session.rows("rollback").await);
-        match locked {
-            Err(refused) if refused.code.as_deref().is_some_and(|code| CODES.contains(&code)) => {
-                return Ok(Met::WeGaveWay);
-            }
-            other => other.map(drop)?,
+        if gave_way(locked)? {
+            return Ok(Met::WeGaveWay);
         }
         // A server process of PostgreSQL tells its counts a second later at most.
         let end = Instant::now() + Duration::from_secs(3);
@@ -109,6 +109,14 @@ impl Arena {
             Kind::Mysql => "SELECT `count` FROM information_schema.innodb_metrics WHERE name = 'lock_deadlocks'",
         };
         self.target.back_door().open().await?.number(sql).await
+    }
+}
+
+/// Whether a statement of ours was a deadlock's victim.
+fn gave_way(answer: Result<Vec<String>, Refused>) -> Result<bool> {
+    match answer {
+        Err(refused) if refused.code.as_deref().is_some_and(|code| CODES.contains(&code)) => Ok(true),
+        other => Ok(other.map(|_| false)?),
     }
 }
 

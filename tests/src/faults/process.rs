@@ -57,15 +57,17 @@ impl Arena {
         Ok(Struck { at, before, in_flight: before.in_words(phase), place })
     }
 
-    /// Freezes the holder at a moment when its transaction stays open.
+    /// Freezes the holder at a moment when its transaction stays open. A small wave is sent as a whole, and ends without it: the
+    /// longer it stands still, the larger is the wave of all that was written meanwhile.
     async fn freeze_in_flight(&self, place: usize, phase: Phase) -> Result<State> {
         let worker = &self.installation.workers[place];
-        for _ in 0..400 {
+        for tried in 0..400 {
             self.in_flight(phase).await?;
             worker.signal(Signal::Stop)?;
             if let Some(state) = self.still_in_flight(phase).await? {
                 return Ok(state);
             }
+            tokio::time::sleep(Duration::from_millis(10 * (tried % 100))).await;
             worker.signal(Signal::Continue)?;
         }
         bail!("no transaction stayed open when the worker was frozen")

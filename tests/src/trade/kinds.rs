@@ -335,7 +335,7 @@ fn keyless(draw: &mut Draw<'_>) -> Vec<String> {
     let one = format!("where {{one of}}code = {code}{{alone}}");
     vec![
         format!("insert into shop.audit_log values (null, 'writer', {code}), (null, 'writer', {code})"),
-        format!("update shop.audit_log set who = concat('seen by ', who) {one}"),
+        format!("update shop.audit_log set who = left(concat('seen by ', who), 40) {one}"),
         format!("delete from shop.audit_log {one}"),
         format!("delete from shop.audit_log {one}"),
     ]

@@ -8,13 +8,16 @@
 //! table with its next shape: then nothing is altered. Where the two shapes can't be told apart (columns that change places
 //! by name) the change is refused.
 
+use wavemark_domain::extras::Index;
 use wavemark_domain::{Fault, LayoutStep, Problem, Relayout, Table, TablePlan};
 
 use super::create::{self, Server};
 use super::fault::problem;
 use super::script::Task;
 use super::wave::Waves;
-use super::{marks, table};
+use super::{marks, own, table};
+use crate::defaults::Dialect;
+use crate::native::TableNative;
 use crate::sql::{quoted, quoted_table};
 use crate::wire::WireError;
 
@@ -52,7 +55,8 @@ impl Waves {
             return Ok(());
         }
         let server = Server::of(&mut self.connection).await?;
-        for sql in statements(before, next, &there, &server)? {
+        let in_the_way = own::in_the_way(&mut self.connection, before, next).await?;
+        for sql in statements(before, next, &there, &server, in_the_way)? {
             self.change(before, &sql).await?;
         }
         Ok(())
@@ -123,9 +127,15 @@ fn name_in<'a>(plan: &'a TablePlan, column: &str) -> Option<&'a str> {
     planned.map(|planned| planned.target_name.as_str())
 }
 
-fn statements(before: &TablePlan, next: &Relayout, there: &Table, server: &Server) -> Result<Vec<String>, Problem> {
+/// `parts` is what the first of them has before all else.
+fn statements(
+    before: &TablePlan,
+    next: &Relayout,
+    there: &Table,
+    server: &Server,
+    mut parts: Vec<String>,
+) -> Result<Vec<String>, Problem> {
     must_be_told_apart(before, next)?;
-    let mut parts = Vec::new();
     let mut after = Vec::new();
     for step in &next.steps {
         let lacks = |column: &str| Problem::internal(format!("A step names column {column}, which is not planned."));
@@ -133,6 +143,11 @@ fn statements(before: &TablePlan, next: &Relayout, there: &Table, server: &Serve
             _ if is_done(before, next, step, there) => {}
             LayoutStep::Drop { column } => {
                 let name = name_in(before, column).ok_or_else(|| lacks(column))?;
+                for part in with_its_column(there, name, server.dialect) {
+                    if !parts.contains(&part) {
+                        parts.push(part);
+                    }
+                }
                 parts.push(format!("DROP COLUMN {}", quoted(name)));
             }
             LayoutStep::Leave { column } => {
@@ -172,6 +187,14 @@ fn statements(before: &TablePlan, next: &Relayout, there: &Table, server: &Serve
     let name = quoted_table(&next.plan.target);
     let altered = (!parts.is_empty()).then(|| format!("ALTER TABLE {name} {}", parts.join(", ")));
     Ok(altered.into_iter().chain(after.into_iter().map(|last| format!("ALTER TABLE {name} {last}"))).collect())
+}
+
+/// MariaDB drops no column of a unique index that has others, so at a source of it the index is gone already.
+fn with_its_column(there: &Table, column: &str, dialect: Dialect) -> Vec<String> {
+    let is_of = |index: &Index| index.parts.iter().any(|part| part.column.eq_ignore_ascii_case(column));
+    let mut indexes = TableNative::of(there).indexes;
+    indexes.retain(|index| dialect == Dialect::Mariadb && index.unique && index.parts.len() > 1 && is_of(index));
+    indexes.iter().map(|index| format!("DROP INDEX {}", quoted(&index.name))).collect()
 }
 
 /// A name that a column leaves and another takes says nothing of whether it was done.

@@ -8,6 +8,7 @@ use wavemark_domain::task::Preparation;
 use wavemark_domain::{Problem, TableName, TablePlan};
 
 use super::fault::problem;
+use super::own;
 use super::table::{self, must_have_key};
 use crate::wire::{Connection, WireError};
 
@@ -23,7 +24,13 @@ pub(crate) async fn assess(
     let mut findings = server(connection).await?;
     findings.extend(names(plan));
     for one in plan {
-        findings.extend(existing(connection, task, one).await?);
+        let keeps = keeps(connection, task, one).await?;
+        if keeps {
+            findings.extend(existing(connection, one).await);
+        }
+        if task.kind.loads() {
+            findings.extend(own::not_carried_over(connection, one, keeps).await?);
+        }
     }
     Ok(findings)
 }
@@ -97,18 +104,19 @@ fn names(plan: &[TablePlan]) -> Vec<Finding> {
     findings
 }
 
-/// What there is of a table already, for the two ways of preparing it that keep it.
-async fn existing(connection: &mut Connection, task: &TaskContext, plan: &TablePlan) -> Result<Vec<Finding>, Problem> {
+/// Whether the table is there, and the task keeps it.
+async fn keeps(connection: &mut Connection, task: &TaskContext, plan: &TablePlan) -> Result<bool, Problem> {
     let keeps = !task.kind.loads() || task.settings.preparation != Preparation::DropAndCreate;
-    if !keeps || table::look(connection, &plan.target).await?.is_none() {
-        return Ok(Vec::new());
-    }
+    Ok(keeps && table::look(connection, &plan.target).await?.is_some())
+}
+
+/// What is wrong with a table that is kept.
+async fn existing(connection: &mut Connection, plan: &TablePlan) -> Option<Finding> {
     let fits = table::read(connection, plan).await.and_then(|target| must_have_key(plan, &target));
-    let found = fits.err().map(|problem| Finding {
+    fits.err().map(|problem| Finding {
         weight: Weight::Blocker,
         code: problem.code,
         text: problem.text,
         mend: problem.advice,
-    });
-    Ok(found.into_iter().collect())
+    })
 }

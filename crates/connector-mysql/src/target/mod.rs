@@ -25,6 +25,7 @@ mod forward;
 mod kept;
 mod loader;
 mod marks;
+mod own;
 mod prepare;
 mod schema;
 mod script;

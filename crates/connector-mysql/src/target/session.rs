@@ -12,7 +12,7 @@ use super::fault::problem;
 use super::fence::Grant;
 use super::table::must_have_key;
 use super::wave::Waves;
-use super::{careful, counters, foreign_keys, forward, marks, prepare, table};
+use super::{careful, counters, foreign_keys, forward, marks, own, prepare, table};
 use crate::wire::{Connection, WireError};
 
 /// Two connections: one whose transactions are waves, one for everything else.
@@ -89,7 +89,9 @@ impl Session for MysqlSession {
 
     async fn finish_load(&mut self, plan: &[TablePlan]) -> Result<Vec<Problem>, Problem> {
         let grant = self.grant();
-        foreign_keys::make(&mut self.control, &grant, plan).await
+        let mut left = foreign_keys::make(&mut self.control, &grant, plan).await?;
+        left.extend(own::make(&mut self.control, &grant, plan).await?);
+        Ok(left)
     }
 
     /// Foreign keys are off in every session of ours, so none is in the way of anything.

@@ -174,10 +174,6 @@ impl Target for PostgresTarget {
         if fits { vec![BINARY] } else { Vec::new() }
     }
 
-    fn makes_all(&self) -> bool {
-        true
-    }
-
     fn declare(
         &self,
         source_engine: &str,

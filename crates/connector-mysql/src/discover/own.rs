@@ -1,24 +1,24 @@
-//! What tables have that has no word of ours, with the statements that make it.
+//! What tables have that only their own system has.
 
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use wavemark_domain::extras::LeftOut;
 use wavemark_domain::{Column, Problem, Table, TableName};
 
 use super::query;
 use crate::defaults::Dialect;
 use crate::native::{ColumnNative, TableNative};
-use crate::sql::{quoted, quoted_table};
+use crate::own::{Own, OwnKind};
+use crate::sql::quoted;
 use crate::wire::{Connection, Row};
 
 /// Notes more of it with a table.
-pub(super) fn note(table: &mut Table, more: Vec<LeftOut>) {
+pub(super) fn note(table: &mut Table, more: Vec<Own>) {
     if more.is_empty() {
         return;
     }
     let mut native = TableNative::of(table);
-    native.left_out.extend(more);
+    native.own.extend(more);
     table.native = json!(native);
 }
 
@@ -39,33 +39,27 @@ pub(super) fn expression(dialect: Dialect, text: String) -> String {
 }
 
 /// What a column has, a row of `columns`.
-pub(super) fn of_column(dialect: Dialect, table: &TableName, column: &Column, row: &Row) -> Vec<LeftOut> {
-    let alter = format!("ALTER TABLE {} ", quoted_table(table));
+pub(super) fn of_column(dialect: Dialect, column: &Column, row: &Row) -> Vec<Own> {
+    let own = |kind, alteration| Own { kind, name: column.name.clone(), alteration };
     let name = quoted(&column.name);
     if column.generated {
         let expression = expression(dialect, row.text(15).unwrap_or_default());
         let is_virtual = row.text(5).is_some_and(|extra| extra.to_uppercase().contains("VIRTUAL"));
         let kind = if is_virtual { "VIRTUAL" } else { "STORED" };
-        return vec![LeftOut {
-            what: format!("column {}, which is computed", column.name),
-            statement: format!("{alter}ADD COLUMN {name} {} AS ({expression}) {kind};", column.declared),
-        }];
+        let alteration = format!("ADD COLUMN {name} {} AS ({expression}) {kind}", column.declared);
+        return vec![own(OwnKind::Computed, alteration)];
     }
-    let mut left = Vec::new();
+    let mut all = Vec::new();
     if row.text(5).is_some_and(|extra| extra.to_lowercase().contains("on update")) {
-        left.push(LeftOut {
-            what: format!("that each update sets column {}", column.name),
-            statement: format!("{alter}MODIFY COLUMN {name} {} ON UPDATE CURRENT_TIMESTAMP;", column.declared),
-        });
+        let alteration = format!("MODIFY COLUMN {name} {} ON UPDATE CURRENT_TIMESTAMP", column.declared);
+        all.push(own(OwnKind::OnUpdate, alteration));
     }
     let is_known = ColumnNative::of(column).is_ok_and(|native| native.default.is_some() || native.auto_increment);
     // MariaDB says NULL in so many letters.
     let default = row.text(13).filter(|text| !is_known && !text.eq_ignore_ascii_case("NULL"));
-    left.extend(default.map(|text| LeftOut {
-        what: format!("the default of column {}", column.name),
-        statement: format!("{alter}ALTER COLUMN {name} SET DEFAULT ({});", expression(dialect, text)),
-    }));
-    left
+    let set = |text| format!("ALTER COLUMN {name} SET DEFAULT ({})", expression(dialect, text));
+    all.extend(default.map(|text| own(OwnKind::Default, set(text))));
+    all
 }
 
 /// Check constraints, those of columns too.
@@ -95,22 +89,18 @@ pub(super) async fn checks(
         let Some(table) = tables.get_mut(&name) else { continue };
         // MariaDB checks of its own that what is called JSON is some.
         let is_own = |row: &&Row| row.text(3).is_some_and(|clause| clause.starts_with("json_valid("));
-        let left = rows.iter().filter(|row| !is_own(row)).map(|row| check(dialect, &name, row)).collect();
-        note(table, left);
+        note(table, rows.iter().filter(|row| !is_own(row)).map(|row| check(dialect, row)).collect());
     }
     Ok(())
 }
 
-fn check(dialect: Dialect, table: &TableName, row: &Row) -> LeftOut {
+fn check(dialect: Dialect, row: &Row) -> Own {
     let name = row.text(2).unwrap_or_default();
     let clause = expression(dialect, row.text(3).unwrap_or_default());
     let is_enforced = row.text(4).is_none_or(|enforced| enforced != "NO");
     let enforced = if is_enforced { "" } else { " NOT ENFORCED" };
-    let table = quoted_table(table);
-    LeftOut {
-        statement: format!("ALTER TABLE {table} ADD CONSTRAINT {} CHECK ({clause}){enforced};", quoted(&name)),
-        what: format!("check {name}"),
-    }
+    let alteration = format!("ADD CONSTRAINT {} CHECK ({clause}){enforced}", quoted(&name));
+    Own { kind: OwnKind::Check, name, alteration }
 }
 
 #[cfg(test)]

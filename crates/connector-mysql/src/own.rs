@@ -1,0 +1,66 @@
+//! What a table has that only a server of the same system can have as it is: in the server's own words, which a target of that
+//! system goes by and a person where the target is another's.
+
+use serde::{Deserialize, Serialize};
+use wavemark_domain::TableName;
+use wavemark_domain::extras::LeftOut;
+
+use crate::sql::{quoted, quoted_table};
+
+/// What it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OwnKind {
+    /// A column that is computed from others.
+    Computed,
+    /// A column's default that is an expression.
+    Default,
+    /// That each update sets a column to the present moment.
+    OnUpdate,
+    /// An index over beginnings, of full texts or of places, or over what is computed.
+    Index,
+    /// An index with an expression among its parts.
+    IndexOfExpression,
+    /// A check constraint.
+    Check,
+}
+
+/// One such thing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Own {
+    pub(crate) kind: OwnKind,
+    /// Of the column, the index or the constraint.
+    pub(crate) name: String,
+    /// What `ALTER TABLE` has behind the table's name to make it.
+    pub(crate) alteration: String,
+}
+
+impl Own {
+    /// For who makes it by hand.
+    pub(crate) fn left_out(&self, table: &TableName) -> LeftOut {
+        LeftOut { what: self.what(), statement: format!("ALTER TABLE {} {};", quoted_table(table), self.alteration) }
+    }
+
+    /// In words, with its name.
+    pub(crate) fn what(&self) -> String {
+        let name = &self.name;
+        match self.kind {
+            OwnKind::Computed => format!("column {name}, which is computed"),
+            OwnKind::Default => format!("the default of column {name}"),
+            OwnKind::OnUpdate => format!("that each update sets column {name}"),
+            OwnKind::Index | OwnKind::IndexOfExpression => format!("index {name}"),
+            OwnKind::Check => format!("check {name}"),
+        }
+    }
+
+    /// Whether a copy has it, too. What acts at an update would act at those by which the copy is kept: a column that the
+    /// source's update did not set is not set by ours.
+    pub(crate) fn is_copied(&self) -> bool {
+        self.kind != OwnKind::OnUpdate
+    }
+
+    /// Whether it has this column in it.
+    pub(crate) fn is_of(&self, column: &str) -> bool {
+        self.alteration.to_lowercase().contains(&quoted(column).to_lowercase())
+    }
+}
