@@ -1,6 +1,8 @@
 # Every command of the project. `make` alone lists them. Programs are built with the whole workspace: a single package
 # has other features of the same dependencies, and they would be compiled once more.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+# With the tests: else those of their dependencies that tests want more of would be compiled twice.
+PROGRAMS = cargo build --workspace --locked --bins --tests
 ARGS ?=
 # What the benchmark's parts of MySQL need besides.
 MYSQL_BENCH = mysql=$$(.ci/mysql-9) && sling=$$(.ci/sling) && WAVEMARK_TEST_MYSQL_BIN=$$mysql WAVEMARK_BENCH_SLING=$$sling
@@ -18,7 +20,7 @@ demo: ## a source that changes, a copy that follows; ARGS=--once ends by itself 
 
 test: ## every test, on servers of its own, five at once, for most wait most of their time; ARGS=… goes to the test programs
 	@.ci/install test
-	cargo build --workspace --locked --bins
+	$(PROGRAMS)
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-5} cargo test --workspace --locked --no-fail-fast -- $(ARGS)
 
 test-18: ## the tests that need PostgreSQL, on version 18 from Debian's unstable packages (wants patchelf); ARGS=… to the programs
@@ -49,7 +51,7 @@ faults: ## every kind of harm to running tasks in several worlds at once, then m
 
 sysbench: ## all writers of sysbench at MariaDB while it is followed; SECONDS=… how long (60)
 	@.ci/install test
-	cargo build --workspace --locked --bins
+	$(PROGRAMS)
 	WAVEMARK_SYSBENCH_SECONDS=$(or $(SECONDS),60) cargo test --workspace --locked --test e2e -- sysbench
 
 sim: ## the engine on simulated systems, 100,000 seeds on every core; SEEDS=… how many, FIRST=… with which to begin
@@ -66,7 +68,7 @@ mutants: ## changes of the code that keeps rows exact, one at a time: does a tes
 
 security: ## the API by generated requests in every role (schemathesis, from PyPI); EXAMPLES=… of each kind
 	@.ci/install test
-	cargo build --locked --workspace --bins
+	$(PROGRAMS)
 	@$(TARGET)/debug/stage tests/security/schemathesis.sh
 
 fuzz: ## coverage-guided fuzzing of each decoder of foreign bytes; FUZZ_SECONDS=… each (600)
@@ -74,24 +76,24 @@ fuzz: ## coverage-guided fuzzing of each decoder of foreign bytes; FUZZ_SECONDS=
 
 many: ## many tasks on one worker; TASKS=… how many (200)
 	@.ci/install test
-	cargo build --workspace --locked --bins
+	$(PROGRAMS)
 	WAVEMARK_TEST_TASKS=$(or $(TASKS),200) cargo test --workspace --locked --test e2e -- many_tasks
 
 test-mysql: ## the tests of MySQL, on version 9 from Debian's unstable packages (wants patchelf); ARGS=… to the programs
 	@.ci/install test
-	cargo build --workspace --locked --bins
+	$(PROGRAMS)
 	bin=$$(.ci/mysql-9) && WAVEMARK_TEST_MYSQL_BIN=$$bin cargo test --locked --no-fail-fast \
 		--package wavemark-tests --package wavemark-connector-mysql --test e2e --lib -- --ignored mysql:: $(ARGS)
 
 test-mariadb-11: ## the tests of MariaDB, on version 11 from Debian's unstable packages (wants patchelf); ARGS=… to the programs
 	@.ci/install test
-	cargo build --workspace --locked --bins
+	$(PROGRAMS)
 	bin=$$(.ci/mariadb-11) && WAVEMARK_TEST_MARIADB_BIN=$$bin cargo test --locked --no-fail-fast --workspace \
 		--test e2e -- --include-ignored mariadb $(ARGS)
 
 upgrade: ## the program before this one with this one, server and workers in turn; PREVIOUS=… another commit
 	@.ci/install test
-	cargo build --workspace --locked --bins
+	$(PROGRAMS)
 	previous=$$(.ci/previous $(PREVIOUS)) && WAVEMARK_PREVIOUS=$$previous \
 		cargo test --workspace --locked --test e2e -- --ignored --nocapture upgrade::
 
@@ -103,19 +105,19 @@ lint: ## the lints, as CI has them
 
 sqlx: ## write .sqlx anew, after a change of a query or a migration
 	@# With a query that is not in .sqlx nothing can be built: then the program from before does.
-	@cargo build --quiet --workspace --locked --bins || [ -x $(TARGET)/debug/queries ]
+	@$(PROGRAMS) --quiet || [ -x $(TARGET)/debug/queries ]
 	@$(TARGET)/debug/queries
 
 sqlx-check: ## whether .sqlx is what the queries are
-	@cargo build --quiet --workspace --locked --bins
+	@$(PROGRAMS) --quiet
 	@$(TARGET)/debug/queries --check
 
 openapi: ## write openapi/openapi.json anew, after a change of the API
-	cargo build --quiet --workspace --locked --bins
+	$(PROGRAMS) --quiet
 	$(TARGET)/debug/wavemark openapi > openapi/openapi.json
 
 openapi-check: ## whether openapi/openapi.json is the router's
-	@cargo build --quiet --workspace --locked --bins
+	@$(PROGRAMS) --quiet
 	@$(TARGET)/debug/wavemark openapi | diff -u openapi/openapi.json - || { echo "run make openapi" >&2; exit 1; }
 
 deny: ## licences, bans and sources of every dependency
