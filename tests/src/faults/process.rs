@@ -61,13 +61,13 @@ impl Arena {
     /// longer it stands still, the larger is the wave of all that was written meanwhile.
     async fn freeze_in_flight(&self, place: usize, phase: Phase) -> Result<State> {
         let worker = &self.installation.workers[place];
-        for tried in 0..400 {
+        for tried in 0..300 {
             self.in_flight(phase).await?;
             worker.signal(Signal::Stop)?;
             if let Some(state) = self.still_in_flight(phase).await? {
                 return Ok(state);
             }
-            tokio::time::sleep(Duration::from_millis(10 * (tried % 100))).await;
+            tokio::time::sleep(Duration::from_millis(20 * (tried % 150))).await;
             worker.signal(Signal::Continue)?;
         }
         bail!("no transaction stayed open when the worker was frozen")
