@@ -65,7 +65,9 @@ impl Arena {
             session.rows(&format!("set deadlock_timeout = '{patience}'")).await?;
         }
         // While a wave waits here, the next one grows to changes of many tables.
-        session.rows("begin; select 1 from shop.accounts for update").await?;
+        if gave_way(session.rows("begin; select 1 from shop.accounts for update").await)? {
+            return Ok(Met::WeGaveWay);
+        }
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         let weigh = if is_family { WEIGH } else { "" };
         let lock = format!("rollback; begin; {weigh} select 1 from shop.{table} for update");
