@@ -13,6 +13,7 @@ use crate::defaults::{self, Dialect};
 use crate::error;
 use crate::indexes::{self, Actions, PRIMARY, Part, Pointer};
 use crate::native::{ColumnNative, TableNative, labels};
+use crate::own::Own;
 use crate::sql::{literal, quoted_table};
 use crate::wire::{Connection, Row};
 
@@ -31,7 +32,7 @@ pub(crate) async fn tables(connection: &mut Connection, wanted: Wanted<'_>) -> R
     columns(connection, &there, &mut tables).await?;
     keys_and_indexes(connection, &there, &mut tables).await?;
     foreign_keys(connection, &schemas, &mut tables).await?;
-    own::checks(connection, &schemas, &mut tables).await?;
+    own::checks(connection, &format!("t.constraint_schema IN ({schemas})"), &mut tables).await?;
     Ok(tables.into_values().collect())
 }
 
@@ -46,6 +47,15 @@ pub(crate) async fn table_named(connection: &mut Connection, name: &TableName) -
         keys_and_indexes(connection, &there, &mut tables).await?;
     }
     Ok(tables.remove(name))
+}
+
+/// What one table has that only this system has; nothing if it is not there.
+pub(crate) async fn own_of(connection: &mut Connection, name: &TableName) -> Result<Vec<Own>, Problem> {
+    let Some(table) = table_named(connection, name).await? else { return Ok(Vec::new()) };
+    let there = format!("t.constraint_schema = {} AND t.table_name = {}", literal(&name.schema), literal(&name.table));
+    let mut tables = BTreeMap::from([(name.clone(), table)]);
+    own::checks(connection, &there, &mut tables).await?;
+    Ok(tables.values().flat_map(|table| TableNative::of(table).own).collect())
 }
 
 /// The tables of which a condition holds, with nothing in them yet.

@@ -62,23 +62,23 @@ pub(super) fn of_column(dialect: Dialect, column: &Column, row: &Row) -> Vec<Own
     all
 }
 
-/// Check constraints, those of columns too.
+/// Check constraints of which a condition on `t` holds, those of columns too.
 pub(super) async fn checks(
     connection: &mut Connection,
-    schemas: &str,
+    there: &str,
     tables: &mut BTreeMap<TableName, Table>,
 ) -> Result<(), Problem> {
     let dialect = Dialect::of(&connection.version);
     let sql = match dialect {
         Dialect::Mariadb => format!(
             "SELECT constraint_schema, table_name, constraint_name, check_clause, 'YES' FROM \
-             information_schema.check_constraints WHERE constraint_schema IN ({schemas}) ORDER BY 1, 2, 3"
+             information_schema.check_constraints t WHERE {there} ORDER BY 1, 2, 3"
         ),
         Dialect::Mysql => format!(
             "SELECT c.constraint_schema, t.table_name, c.constraint_name, c.check_clause, t.enforced FROM \
              information_schema.check_constraints c JOIN information_schema.table_constraints t \
              ON t.constraint_schema = c.constraint_schema AND t.constraint_name = c.constraint_name \
-             WHERE t.constraint_type = 'CHECK' AND c.constraint_schema IN ({schemas}) ORDER BY 1, 2, 3"
+             WHERE t.constraint_type = 'CHECK' AND {there} ORDER BY 1, 2, 3"
         ),
     };
     // MySQL knows no checks before version 8.0.16, nor a view of them.

@@ -51,11 +51,11 @@ impl Waves {
         self.rename(before, &next.plan).await?;
         let there = table::look(&mut self.connection, &next.plan.target).await?;
         let there = there.ok_or_else(|| refused(before, "the target's table is not there"))?;
-        if next.steps.iter().all(|step| is_done(before, next, step, &there)) {
+        let in_the_way = own::in_the_way(&mut self.connection, before, next).await?;
+        if in_the_way.is_empty() && next.steps.iter().all(|step| is_done(before, next, step, &there)) {
             return Ok(());
         }
         let server = Server::of(&mut self.connection).await?;
-        let in_the_way = own::in_the_way(&mut self.connection, before, next).await?;
         for sql in statements(before, next, &there, &server, in_the_way)? {
             self.change(before, &sql).await?;
         }
@@ -116,7 +116,10 @@ fn is_done(before: &TablePlan, next: &Relayout, step: &LayoutStep, there: &Table
         LayoutStep::Loosen { column: name } => {
             name_in(&next.plan, name).and_then(column).is_some_and(|one| !one.not_null)
         }
-        LayoutStep::Add { column: name, .. } => name_in(&next.plan, name).and_then(column).is_some(),
+        // One that is computed is another, which goes.
+        LayoutStep::Add { column: name, .. } => {
+            name_in(&next.plan, name).and_then(column).is_some_and(|one| !one.generated)
+        }
         LayoutStep::Move { .. } => true,
     }
 }

@@ -2,28 +2,23 @@
 
 use wavemark_domain::{Fault, Problem, TablePlan};
 
+use super::create;
 use super::fault::problem;
-use super::fence::Grant;
-use super::{create, marks};
+use super::marks::Complete;
 use crate::sql::literal;
 use crate::wire::{Connection, WireError};
 
 /// Makes those that are missing of tables that the task made, with a look at the rows. What can't be made is returned.
-pub(crate) async fn make(
+pub(super) async fn make(
     connection: &mut Connection,
-    grant: &Grant,
     plan: &[TablePlan],
+    loaded: &[Complete<'_>],
 ) -> Result<Vec<Problem>, Problem> {
     let failed = |cause: WireError| problem(&cause, "make foreign keys in the target");
-    let mut loaded = Vec::new();
-    for table in plan {
-        let begun = marks::begun(connection, grant.task, table).await.map_err(failed)?;
-        loaded.extend(begun.filter(|begun| begun.stage == "loaded").map(|begun| (table, begun.made)));
-    }
-    let is_loaded = |table: &TablePlan| loaded.iter().any(|(one, _)| one.id == table.id);
+    let is_loaded = |table: &TablePlan| loaded.iter().any(|one| one.plan.id == table.id);
     let mut left = Vec::new();
     connection.query("SET SESSION foreign_key_checks = 1").await.map_err(failed)?;
-    for (table, _) in loaded.iter().filter(|(_, made)| *made) {
+    for table in loaded.iter().filter(|table| table.made).map(|table| table.plan) {
         let there = names(connection, table).await.map_err(failed)?;
         for (name, sql) in create::add_foreign_keys(table, plan, &is_loaded) {
             if there.iter().any(|one| one.eq_ignore_ascii_case(&name)) {

@@ -210,6 +210,27 @@ pub(crate) async fn begun(
     Ok(rows.first().map(|row| Begun { stage: row.text(0).unwrap_or_default(), made: row.number::<i32>(1) == Some(1) }))
 }
 
+/// A table whose rows are all there.
+pub(crate) struct Complete<'a> {
+    pub(crate) plan: &'a TablePlan,
+    /// Whether we made it.
+    pub(crate) made: bool,
+}
+
+/// Those of the plan that are loaded.
+pub(crate) async fn complete<'a>(
+    connection: &mut Connection,
+    task: Uuid,
+    plan: &'a [TablePlan],
+) -> Result<Vec<Complete<'a>>, WireError> {
+    let mut complete = Vec::new();
+    for table in plan {
+        let begun = begun(connection, task, table).await?.filter(|begun| begun.stage == "loaded");
+        complete.extend(begun.map(|begun| Complete { plan: table, made: begun.made }));
+    }
+    Ok(complete)
+}
+
 /// Removes a table's mark and those of its chunks.
 pub(crate) async fn remove(connection: &mut Connection, task: Uuid, table: &TableName) -> Result<(), WireError> {
     for kept in ["unfit", "chunks", "tables"] {

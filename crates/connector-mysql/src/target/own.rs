@@ -5,16 +5,16 @@ use wavemark_domain::check::Finding;
 use wavemark_domain::{Fault, LayoutStep, Problem, Relayout, TablePlan};
 
 use super::fault::problem;
-use super::fence::Grant;
-use super::marks;
+use super::marks::Complete;
 use crate::defaults::Dialect;
+use crate::discover;
 use crate::native::TableNative;
 use crate::own::{Own, OwnKind};
-use crate::sql::{literal, quoted, quoted_table};
-use crate::wire::{Connection, WireError};
+use crate::sql::{quoted, quoted_table};
+use crate::wire::Connection;
 
 /// What a table's copy gets: of the same system, and where every column that has values goes by its own name.
-pub(super) fn copied(plan: &TablePlan, dialect: Dialect) -> Vec<Own> {
+fn copied(plan: &TablePlan, dialect: Dialect) -> Vec<Own> {
     let native = TableNative::of(&plan.source);
     let goes_as_it_is =
         |at: usize, name: &str| plan.columns.iter().any(|planned| planned.source == at && planned.target_name == name);
@@ -39,8 +39,8 @@ pub(super) async fn not_carried_over(
         return Ok(Vec::new());
     }
     if is_kept {
-        let there = There::look(connection, plan).await?;
-        left.retain(|own| !there.has(own));
+        let there = discover::own_of(connection, &plan.target).await?;
+        left.retain(|own| !is_among(own, &there));
     } else {
         let copied = copied(plan, Dialect::of(&connection.version));
         left.retain(|own| !copied.contains(own));
@@ -48,27 +48,23 @@ pub(super) async fn not_carried_over(
     Ok(left.iter().map(|own| Finding::not_carried_over(plan.name(), own.left_out(plan.name()))).collect())
 }
 
-/// Makes what is missing of tables that the task made. What can't be made is returned.
-pub(super) async fn make(
-    connection: &mut Connection,
-    grant: &Grant,
-    plan: &[TablePlan],
-) -> Result<Vec<Problem>, Problem> {
-    let failed = |cause: WireError| problem(&cause, "make what hangs on columns in the target");
+/// Makes what is missing of loaded tables that the task made. What can't be made is returned.
+pub(super) async fn make(connection: &mut Connection, loaded: &[Complete<'_>]) -> Result<Vec<Problem>, Problem> {
     let mut left = Vec::new();
-    for table in plan {
+    for table in loaded.iter().filter(|table| table.made).map(|table| table.plan) {
         let mut missing = copied(table, Dialect::of(&connection.version));
-        if missing.is_empty() {
-            continue;
-        }
-        let begun = marks::begun(connection, grant.task, table).await.map_err(failed)?;
-        if begun.is_some_and(|begun| begun.made && begun.stage == "loaded") {
-            let there = There::look(connection, table).await?;
-            missing.retain(|own| !there.has(own));
+        if !missing.is_empty() {
+            let there = discover::own_of(connection, &table.target).await?;
+            missing.retain(|own| !is_among(own, &there));
             left.extend(add(connection, table, &missing).await?);
         }
     }
     Ok(left)
+}
+
+/// Whether there is something of its kind and name: servers of two versions may write the same in two ways.
+fn is_among(own: &Own, there: &[Own]) -> bool {
+    there.iter().any(|other| other.kind == own.kind && other.name.eq_ignore_ascii_case(&own.name))
 }
 
 /// All by one statement, for each may write the table anew; where one can't be made, the others by one each.
@@ -92,7 +88,7 @@ async fn add(connection: &mut Connection, plan: &TablePlan, missing: &[Own]) -> 
     Ok(left)
 }
 
-/// The parts of an alteration that take away what holds columns which go or get another name.
+/// The parts of an alteration that take away what the source has no more, and what holds columns which go or get another name.
 pub(super) async fn in_the_way(
     connection: &mut Connection,
     before: &TablePlan,
@@ -103,20 +99,25 @@ pub(super) async fn in_the_way(
         _ => None,
     };
     let mut leaving: Vec<String> = next.steps.iter().filter_map(leaves).collect();
+    let stored = leaving.len();
     let dialect = Dialect::of(&connection.version);
-    let holding = holding(copied(before, dialect), &mut leaving);
-    if holding.is_empty() {
+    let mut copied = copied(before, dialect);
+    let kept = TableNative::of(&next.plan.source).own;
+    let mut going: Vec<Own> = copied.extract_if(.., |own| !kept.contains(own)).collect();
+    leaving.extend(going.iter().filter(|own| own.kind == OwnKind::Computed).map(|own| own.name.clone()));
+    going.extend(holding(copied, &mut leaving, stored));
+    if going.is_empty() {
         return Ok(Vec::new());
     }
-    let there = There::look(connection, &next.plan).await?;
+    let there = discover::own_of(connection, &next.plan.target).await?;
     // A default goes with its column.
-    let is_left = |own: &&Own| there.has(own) && !(own.kind == OwnKind::Default && leaving.contains(&own.name));
-    Ok(holding.iter().filter(is_left).map(|own| removal(own, dialect)).collect())
+    let is_left = |own: &&Own| is_among(own, &there) && !(own.kind == OwnKind::Default && leaving.contains(&own.name));
+    Ok(going.iter().filter(is_left).map(|own| removal(own, dialect)).collect())
 }
 
-/// What holds columns that leave, and what holds those that go with it.
-fn holding(mut own: Vec<Own>, leaving: &mut Vec<String>) -> Vec<Own> {
-    let (mut holding, stored) = (Vec::new(), leaving.len());
+/// What holds columns that leave, of which the first have values of their own, and what holds those that go with it.
+fn holding(mut own: Vec<Own>, leaving: &mut Vec<String>, stored: usize) -> Vec<Own> {
+    let mut holding = Vec::new();
     let mut at = 0;
     while at < leaving.len() {
         let column = leaving[at].clone();
@@ -146,48 +147,6 @@ fn removal(own: &Own, dialect: Dialect) -> String {
     }
 }
 
-/// The names of what a table of the target has.
-struct There {
-    columns: Vec<String>,
-    /// Columns with a default, and those that each update sets.
-    defaults: Vec<String>,
-    updated: Vec<String>,
-    indexes: Vec<String>,
-    checks: Vec<String>,
-}
-
-impl There {
-    async fn look(connection: &mut Connection, plan: &TablePlan) -> Result<Self, Problem> {
-        let (schema, table) = (literal(&plan.target.schema), literal(&plan.target.table));
-        let there = format!("table_schema = {schema} AND table_name = {table}");
-        let mut names = async |name: &str, from: &str, which: &str| {
-            let sql = format!("SELECT DISTINCT {name} FROM information_schema.{from} WHERE {there} AND {which}");
-            let rows = connection.query(&sql).await;
-            let rows = rows.map_err(|cause| problem(&cause, &format!("look at {}", plan.target)).table(plan.name()))?;
-            Ok::<_, Problem>(rows.iter().filter_map(|row| row.text(0)).collect())
-        };
-        Ok(Self {
-            columns: names("column_name", "columns", "1").await?,
-            // MariaDB says NULL in so many letters.
-            defaults: names("column_name", "columns", "coalesce(column_default, 'NULL') <> 'NULL'").await?,
-            updated: names("column_name", "columns", "extra LIKE '%on update%'").await?,
-            indexes: names("index_name", "statistics", "1").await?,
-            checks: names("constraint_name", "table_constraints", "constraint_type = 'CHECK'").await?,
-        })
-    }
-
-    fn has(&self, own: &Own) -> bool {
-        let names = match own.kind {
-            OwnKind::Computed => &self.columns,
-            OwnKind::Default => &self.defaults,
-            OwnKind::OnUpdate => &self.updated,
-            OwnKind::Index | OwnKind::IndexOfExpression => &self.indexes,
-            OwnKind::Check => &self.checks,
-        };
-        names.iter().any(|name| name.eq_ignore_ascii_case(&own.name))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,7 +166,7 @@ mod tests {
             own(OwnKind::Check, "even", "ADD CONSTRAINT `even` CHECK (`twice` > 0)"),
         ];
         let mut leaving = vec!["n".to_owned()];
-        let names: Vec<String> = holding(all, &mut leaving).into_iter().map(|own| own.name).collect();
+        let names: Vec<String> = holding(all, &mut leaving, 1).into_iter().map(|own| own.name).collect();
         assert_eq!(names, ["twice", "sum", "by_twice", "even"]);
     }
 

@@ -89,8 +89,10 @@ impl Session for MysqlSession {
 
     async fn finish_load(&mut self, plan: &[TablePlan]) -> Result<Vec<Problem>, Problem> {
         let grant = self.grant();
-        let mut left = foreign_keys::make(&mut self.control, &grant, plan).await?;
-        left.extend(own::make(&mut self.control, &grant, plan).await?);
+        let loaded = marks::complete(&mut self.control, grant.task, plan).await;
+        let loaded = loaded.map_err(|cause| problem(&cause, "read which tables of the target are loaded"))?;
+        let mut left = foreign_keys::make(&mut self.control, plan, &loaded).await?;
+        left.extend(own::make(&mut self.control, &loaded).await?);
         Ok(left)
     }
 

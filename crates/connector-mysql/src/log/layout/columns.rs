@@ -10,6 +10,7 @@ use super::Context;
 use crate::defaults::Dialect;
 use crate::log::ddl::{ColumnDefinition, Given, Place, Spec};
 use crate::native::{ColumnNative, TableNative};
+use crate::own::OwnKind;
 
 /// A column of the next layout.
 pub(super) struct Draft<'a> {
@@ -36,7 +37,8 @@ enum Fate<'a> {
     Defined(&'a ColumnDefinition, &'a Place),
 }
 
-/// The table's own part, with what texts are in where nothing is said.
+/// The table's own part, with what texts are in where nothing is said. A computed column of which the statement says something
+/// is not the one that a copy has.
 pub(super) fn table_native(context: &Context<'_>) -> Result<TableNative, Problem> {
     let mut native = TableNative::of(&context.plan.source);
     for spec in &context.alter.specs {
@@ -49,6 +51,14 @@ pub(super) fn table_native(context: &Context<'_>) -> Result<TableNative, Problem
             _ => {}
         }
     }
+    let names = |spec: &Spec, name: &str| match spec {
+        Spec::Drop { column, .. } | Spec::Change { column, .. } | Spec::RenameColumn { from: column, .. } => {
+            is_name(column, name)
+        }
+        _ => false,
+    };
+    let specs = context.alter.specs.iter();
+    native.own.retain(|own| own.kind != OwnKind::Computed || !specs.clone().any(|spec| names(spec, &own.name)));
     Ok(native)
 }
 

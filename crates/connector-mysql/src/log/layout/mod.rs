@@ -72,7 +72,9 @@ impl Context<'_> {
         let drafts = columns::all(self, &native)?;
         let is_same = name == self.plan.name()
             && drafts.iter().map(|draft| draft.from).eq((0..self.plan.source.columns.len()).map(Some));
-        if is_same && drafts.iter().all(|draft| !self.differs(draft)) && native.collation == self.native().collation {
+        let before = self.native();
+        let is_as_before = native.collation == before.collation && native.own == before.own;
+        if is_same && is_as_before && drafts.iter().all(|draft| !self.differs(draft)) {
             return Ok(None);
         }
         self.relayout(name, native, drafts).map(Some)
