@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn what_a_server_has_is_behind_all_of_the_one_before_it() {
-        let bytes = format!("FF00220001{}{}00{}", "00".repeat(14), hex::encode("bin.000001"), hex::encode("seven"));
+        let bytes = format!("FF00200001{}{}00{}", "00".repeat(14), hex::encode("bin.000001"), hex::encode("seven"));
         let second = Place::of_bookmark("bin.000001:4", &bytes).unwrap();
         assert_eq!(second, Place { server: server("seven"), era: 1, at: 1 << 32 | 4 });
         let first = Place::of("bin.000999:4", server("six")).unwrap();
