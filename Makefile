@@ -82,8 +82,8 @@ many: ## many tasks on one worker; TASKS=… how many (200)
 test-mysql: ## the tests of MySQL, on version 9 from Debian's unstable packages (wants patchelf); ARGS=… to the programs
 	@.ci/install test
 	$(PROGRAMS)
-	bin=$$(.ci/mysql-9) && WAVEMARK_TEST_MYSQL_BIN=$$bin cargo test --locked --no-fail-fast \
-		--package wavemark-tests --package wavemark-connector-mysql --test e2e --lib -- --ignored mysql:: $(ARGS)
+	bin=$$(.ci/mysql-9) && WAVEMARK_TEST_MYSQL_BIN=$$bin cargo test --locked --no-fail-fast --workspace \
+		--test e2e --lib -- --ignored mysql:: $(ARGS)
 
 test-mariadb-11: ## the tests of MariaDB, on version 11 from Debian's unstable packages (wants patchelf); ARGS=… to the programs
 	@.ci/install test
