@@ -211,6 +211,30 @@ async fn a_target_table_of_another_shape_parks_that_table_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_takes_no_rows_that_are_not_the_tasks() {
+    let world = World::start().await;
+    world.source("create table orders (id int primary key); insert into orders values (1)").await;
+    world.target("create table orders (id int primary key); insert into orders values (99)").await;
+    let task = world.make_task("public", &json!({})).await;
+    let api = &world.installation.api;
+    api.act(task, "start").await.unwrap();
+    world.status(task, "degraded").await;
+    let ids = "select string_agg(id::text, ',' order by id) from orders";
+    for _ in 0..2 {
+        api.ask_of_tables(task, "reload", &[("public", "orders")]).await.unwrap();
+        crate::world::until(async || {
+            let tables = api.tables(task).await.unwrap_or_default();
+            tables.iter().all(|table| table.asked.is_none() && table.state == "parked")
+        })
+        .await;
+        assert_eq!(world.target_value(ids).await.as_deref(), Some("99"));
+    }
+    world.target("delete from orders").await;
+    api.ask_of_tables(task, "reload", &[("public", "orders")]).await.unwrap();
+    crate::world::until(async || world.target_value(ids).await.as_deref() == Some("1")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_tasks_into_one_table_are_warned_of_and_refused_where_rows_would_be_lost() {
     let world = World::start().await;
     world.source("create table t (id int primary key); insert into t values (1)").await;

@@ -15,6 +15,7 @@ mod mariadb;
 mod mysql;
 mod mysql_begin;
 mod mysql_charsets;
+mod mysql_exact;
 mod mysql_failover;
 mod mysql_family;
 mod mysql_log;

@@ -6,6 +6,7 @@ use wavemark_tests::system::Kind;
 use crate::faults;
 use crate::mysql_begin as begin;
 use crate::mysql_charsets as charsets;
+use crate::mysql_exact as exact;
 use crate::mysql_failover as failover;
 use crate::mysql_family as family;
 use crate::mysql_log as log;
@@ -336,4 +337,34 @@ async fn what_only_its_own_kind_has_is_carried_over() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_carried_over_can_be_made_by_hand() {
     tables::what_is_not_carried_over_can_be_made_by_hand::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_without_a_key_is_found_by_its_very_document() {
+    exact::a_row_without_a_key_is_found_by_its_very_document::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kept_table_that_takes_keys_for_others_is_refused() {
+    exact::a_kept_table_that_takes_keys_for_others_is_refused::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_takes_no_rows_that_are_not_the_tasks() {
+    exact::a_reload_takes_no_rows_that_are_not_the_tasks::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kept_column_does_not_set_itself() {
+    exact::a_kept_column_does_not_set_itself::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_without_snapshots_is_refused_by_name() {
+    exact::a_table_without_snapshots_is_refused_by_name::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expressions_and_defaults_keep_their_letters() {
+    exact::expressions_and_defaults_keep_their_letters::<Installed>().await;
 }

@@ -1,5 +1,7 @@
 //! Tables with all that they have from `information_schema`, in a fixed number of queries but for `declared_actions`.
 
+mod declared;
+mod expression;
 mod own;
 
 use std::collections::BTreeMap;
@@ -14,7 +16,8 @@ use crate::error;
 use crate::indexes::{self, Actions, PRIMARY, Part, Pointer};
 use crate::native::{ColumnNative, TableNative, labels};
 use crate::own::Own;
-use crate::sql::{literal, quoted_table};
+use crate::sql::literal;
+use crate::version;
 use crate::wire::{Connection, Row};
 
 /// The system's own, and where a target of this system keeps its bookmarks.
@@ -61,7 +64,7 @@ pub(crate) async fn own_of(connection: &mut Connection, name: &TableName) -> Res
 /// The tables of which a condition holds, with nothing in them yet.
 async fn named(connection: &mut Connection, there: &str) -> Result<BTreeMap<TableName, Table>, Problem> {
     let sql = format!(
-        "SELECT table_schema, table_name, table_type, table_rows, data_length, table_comment, table_collation \
+        "SELECT table_schema, table_name, table_type, table_rows, data_length, table_comment, table_collation, engine \
          FROM information_schema.tables WHERE {there} \
          AND table_type IN ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED') ORDER BY table_schema, table_name"
     );
@@ -82,12 +85,20 @@ async fn columns(
          WHERE {there} ORDER BY table_schema, table_name, ordinal_position"
     );
     let dialect = Dialect::of(&connection.version);
+    let mut garbled: BTreeMap<TableName, Vec<String>> = BTreeMap::new();
     for row in query(connection, &sql).await? {
-        if let Some(table) = tables.get_mut(&name(&row)) {
-            let column = column(&row, dialect);
-            own::note(table, own::of_column(dialect, &column, &row));
-            table.columns.push(column);
+        let Some(table) = tables.get_mut(&name(&row)) else { continue };
+        let column = column(&row, dialect);
+        own::note(table, own::of_column(dialect, &column, &row));
+        if dialect == Dialect::Mysql && is_garbled(&row, &column, dialect) {
+            garbled.entry(table.name.clone()).or_default().push(column.name.clone());
         }
+        table.columns.push(column);
+    }
+    for (name, columns) in garbled {
+        let declaration = declared::of(connection, &name).await;
+        let Some(table) = tables.get_mut(&name) else { continue };
+        columns.iter().for_each(|column| declared::give_default(&declaration, table, column));
     }
     Ok(())
 }
@@ -98,8 +109,9 @@ async fn keys_and_indexes(
     tables: &mut BTreeMap<TableName, Table>,
 ) -> Result<(), Problem> {
     let dialect = Dialect::of(&connection.version);
-    // MariaDB has no indexes over expressions, and no column for them.
-    let expression = if dialect == Dialect::Mysql { "expression" } else { "NULL" };
+    // MariaDB has no indexes over expressions, MySQL has them from 8.0.13 on; before, there is no column for them.
+    let has_expressions = dialect == Dialect::Mysql && version::of(&connection.version) >= (8, 0, 13);
+    let expression = if has_expressions { "expression" } else { "NULL" };
     let sql = format!(
         "SELECT table_schema, table_name, index_name, column_name, non_unique, sub_part, collation, index_type, \
          {expression} FROM information_schema.statistics WHERE {there} \
@@ -107,7 +119,11 @@ async fn keys_and_indexes(
     );
     for (name, rows) in by_table(query(connection, &sql).await?) {
         let Some(table) = tables.get_mut(&name) else { continue };
-        let parts: Vec<Part> = rows.iter().map(|row| part(dialect, row)).collect();
+        let mut parts: Vec<Part> = rows.iter().map(|row| part(dialect, row)).collect();
+        if parts.iter().any(|part| part.kind == "FULLTEXT") {
+            let declaration = declared::of(connection, &name).await;
+            parts.iter_mut().for_each(|part| part.parser = declared::parser(&declaration, &part.index));
+        }
         let key: Vec<&Part> = parts.iter().filter(|part| part.index == PRIMARY).collect();
         table.key = key.iter().filter_map(|part| part.column.clone()).collect();
         let is_whole = key.iter().all(|part| part.beginning.is_none());
@@ -161,10 +177,8 @@ pub(crate) async fn logs_actions(connection: &mut Connection) -> bool {
 
 /// From the table's declaration: MariaDB has nothing in `referential_constraints` for who may do no more than read.
 async fn declared_actions(connection: &mut Connection, table: &TableName) -> Actions {
-    let show = format!("SHOW CREATE TABLE {}", quoted_table(table));
-    // A table that is gone meanwhile, or is hidden from the user, has none; a lost connection fails the next question.
-    let declared = connection.query(&show).await.ok().and_then(|rows| rows.first()?.text(1)).unwrap_or_default();
-    indexes::declared(&declared).map(|(key, actions)| ((table.clone(), key), actions)).collect()
+    let declaration = declared::of(connection, table).await;
+    indexes::declared(&declaration).map(|(key, actions)| ((table.clone(), key), actions)).collect()
 }
 
 async fn query(connection: &mut Connection, sql: &str) -> Result<Vec<Row>, Problem> {
@@ -205,10 +219,17 @@ fn table(row: &Row, dialect: Dialect) -> Table {
         native: json!(TableNative {
             comment,
             collation: row.text(6),
+            engine: row.text(7),
             dialect: Some(dialect),
             ..TableNative::default()
         }),
     }
+}
+
+fn is_garbled(row: &Row, column: &Column, dialect: Dialect) -> bool {
+    let native = ColumnNative::of(column).unwrap_or_default();
+    let extra = row.text(5).unwrap_or_default();
+    !column.generated && row.text(13).is_some_and(|text| defaults::is_garbled(dialect, &text, &native, &extra))
 }
 
 fn part(dialect: Dialect, row: &Row) -> Part {
@@ -219,7 +240,8 @@ fn part(dialect: Dialect, row: &Row) -> Part {
         beginning: row.number(5),
         descending: row.text(6).as_deref() == Some("D"),
         kind: row.text(7).unwrap_or_default(),
-        expression: row.text(8).map(|text| own::expression(dialect, text)),
+        expression: row.text(8).and_then(|text| expression::of(dialect, &text)),
+        parser: None,
     }
 }
 
@@ -237,8 +259,7 @@ fn column(row: &Row, dialect: Dialect) -> Column {
     let extra = row.text(5).unwrap_or_default().to_uppercase();
     let data_type = row.text(6).unwrap_or_default().to_lowercase();
     let native = ColumnNative {
-        default: defaults::of(dialect, row.text(13).as_deref(), &data_type, &extra),
-        data_type,
+        data_type: data_type.clone(),
         unsigned: declared.contains(" unsigned") || declared.contains(" zerofill"),
         length: row.number(7),
         precision: row.number(8),
@@ -253,8 +274,11 @@ fn column(row: &Row, dialect: Dialect) -> Column {
         collation: row.text(12),
         auto_increment: extra.contains("AUTO_INCREMENT"),
         comment: row.text(14).filter(|text| !text.is_empty()),
-        ignored: false,
+        ..ColumnNative::default()
     };
+    let told = row.text(13).filter(|text| !defaults::is_garbled(dialect, text, &native, &extra));
+    let default = defaults::of(dialect, told.as_deref(), &data_type, &extra);
+    let native = ColumnNative { default, ..native };
     Column {
         name: row.text(2).unwrap_or_default(),
         declared,

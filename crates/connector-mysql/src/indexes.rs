@@ -28,6 +28,8 @@ pub(crate) struct Part {
     pub(crate) kind: String,
     /// What it is over instead of a column, if the server says so.
     pub(crate) expression: Option<String>,
+    /// What takes texts apart for it, other than the server's own.
+    pub(crate) parser: Option<String>,
 }
 
 impl Part {
@@ -51,7 +53,14 @@ pub(crate) fn own(table: &Table, parts: &[Part]) -> Vec<Own> {
         let has_expression = parts.iter().any(|part| part.column.is_none());
         if has_expression { OwnKind::IndexOfExpression } else { OwnKind::Index }
     };
-    others.map(|parts| Own { kind: kind(parts), name: parts[0].index.clone(), alteration: alteration(parts) }).collect()
+    let is_unread = |parts: &[Part]| parts.iter().any(|part| part.column.is_none() && part.expression.is_none());
+    let own = |parts: &[Part]| Own {
+        kind: kind(parts),
+        name: parts[0].index.clone(),
+        alteration: alteration(parts),
+        unread: is_unread(parts),
+    };
+    others.map(own).collect()
 }
 
 /// How an index is made. One of full texts or of places has no beginnings, whatever the catalog says.
@@ -71,7 +80,8 @@ fn alteration(parts: &[Part]) -> String {
         if part.descending { format!("{what} DESC") } else { what }
     };
     let columns: Vec<String> = parts.iter().map(part).collect();
-    format!("ADD {kind}INDEX {} ({})", quoted(&parts[0].index), columns.join(", "))
+    let parser = parts[0].parser.as_ref().map_or_else(String::new, |parser| format!(" WITH PARSER {}", quoted(parser)));
+    format!("ADD {kind}INDEX {} ({}){parser}", quoted(&parts[0].index), columns.join(", "))
 }
 
 fn index(table: &Table, from: &[Part]) -> Option<Index> {
@@ -242,6 +252,7 @@ mod tests {
             descending: false,
             kind: kind.into(),
             expression: column.is_none().then(|| "lower(`word`)".to_owned()),
+            parser: None,
         }
     }
 

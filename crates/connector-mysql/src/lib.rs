@@ -23,6 +23,7 @@ mod source;
 mod sql;
 mod target;
 mod value;
+mod version;
 mod wire;
 
 #[cfg(any(test, fuzzing))]

@@ -32,6 +32,9 @@ pub(crate) struct TableNative {
     /// What only a server of the same system can have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) own: Vec<Own>,
+    /// What keeps the rows, as `ENGINE` names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) engine: Option<String>,
     /// `TABLE_COMMENT`.
     pub(crate) comment: Option<String>,
     /// How texts are compared where a column that comes says nothing of it; its character set alone if no more is known.

@@ -33,6 +33,9 @@ pub(crate) struct Own {
     pub(crate) name: String,
     /// What `ALTER TABLE` has behind the table's name to make it.
     pub(crate) alteration: String,
+    /// Whether the server's catalog does not tell all of it: `…` stands for that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) unread: bool,
 }
 
 impl Own {
@@ -44,19 +47,31 @@ impl Own {
     /// In words, with its name.
     pub(crate) fn what(&self) -> String {
         let name = &self.name;
-        match self.kind {
+        let what = match self.kind {
             OwnKind::Computed => format!("column {name}, which is computed"),
             OwnKind::Default => format!("the default of column {name}"),
             OwnKind::OnUpdate => format!("that each update sets column {name}"),
             OwnKind::Index | OwnKind::IndexOfExpression => format!("index {name}"),
             OwnKind::Check => format!("check {name}"),
-        }
+        };
+        if self.unread { format!("{what} (its … the server's catalog does not tell exactly)") } else { what }
+    }
+
+    /// What is made by an alteration, of which the catalog may not tell an expression.
+    pub(crate) fn new(
+        kind: OwnKind,
+        name: &str,
+        expression: Option<&str>,
+        alteration: impl Fn(&str) -> String,
+    ) -> Self {
+        let unread = expression.is_none();
+        Self { kind, name: name.to_owned(), alteration: alteration(expression.unwrap_or("…")), unread }
     }
 
     /// Whether a copy has it, too. What acts at an update would act at those by which the copy is kept: a column that the
     /// source's update did not set is not set by ours.
     pub(crate) fn is_copied(&self) -> bool {
-        self.kind != OwnKind::OnUpdate
+        self.kind != OwnKind::OnUpdate && !self.unread
     }
 
     /// Whether it has this column in it.

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use wavemark_domain::{Column, Problem, Table, TableName};
 
-use super::query;
-use crate::defaults::Dialect;
+use super::{expression, query};
+use crate::defaults::{self, Dialect};
 use crate::native::{ColumnNative, TableNative};
 use crate::own::{Own, OwnKind};
-use crate::sql::quoted;
+use crate::sql::{literal, quoted};
 use crate::wire::{Connection, Row};
 
 /// Notes more of it with a table.
@@ -22,44 +22,48 @@ pub(super) fn note(table: &mut Table, more: Vec<Own>) {
     table.native = json!(native);
 }
 
-/// An expression as statements have it: MySQL's catalog escapes it once more, as a text.
-pub(super) fn expression(dialect: Dialect, text: String) -> String {
-    if dialect == Dialect::Mariadb {
-        return text;
-    }
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text.chars();
-    while let Some(c) = rest.next() {
-        match c {
-            '\\' => plain.extend(rest.next()),
-            c => plain.push(c),
-        }
-    }
-    plain
-}
-
 /// What a column has, a row of `columns`.
 pub(super) fn of_column(dialect: Dialect, column: &Column, row: &Row) -> Vec<Own> {
-    let own = |kind, alteration| Own { kind, name: column.name.clone(), alteration };
+    let native = ColumnNative::of(column).unwrap_or_default();
+    let own = |kind, expression: Option<String>, alteration: &dyn Fn(&str) -> String| {
+        Own::new(kind, &column.name, expression.as_deref(), alteration)
+    };
     let name = quoted(&column.name);
     if column.generated {
-        let expression = expression(dialect, row.text(15).unwrap_or_default());
+        let expression = expression::of(dialect, &row.text(15).unwrap_or_default());
         let is_virtual = row.text(5).is_some_and(|extra| extra.to_uppercase().contains("VIRTUAL"));
-        let kind = if is_virtual { "VIRTUAL" } else { "STORED" };
-        let alteration = format!("ADD COLUMN {name} {} AS ({expression}) {kind}", column.declared);
-        return vec![own(OwnKind::Computed, alteration)];
+        let computed = |text: &str| format!("ADD COLUMN {name} {}", computed(column, &native, text, is_virtual));
+        return vec![own(OwnKind::Computed, expression, &computed)];
     }
     let mut all = Vec::new();
     if row.text(5).is_some_and(|extra| extra.to_lowercase().contains("on update")) {
-        let alteration = format!("MODIFY COLUMN {name} {} ON UPDATE CURRENT_TIMESTAMP", column.declared);
-        all.push(own(OwnKind::OnUpdate, alteration));
+        let alteration = |_: &str| format!("MODIFY COLUMN {name} {} ON UPDATE CURRENT_TIMESTAMP", column.declared);
+        all.push(own(OwnKind::OnUpdate, Some(String::new()), &alteration));
     }
-    let is_known = ColumnNative::of(column).is_ok_and(|native| native.default.is_some() || native.auto_increment);
+    let is_known = native.default.is_some() || native.auto_increment;
     // MariaDB says NULL in so many letters.
     let default = row.text(13).filter(|text| !is_known && !text.eq_ignore_ascii_case("NULL"));
-    let set = |text| format!("ALTER COLUMN {name} SET DEFAULT ({})", expression(dialect, text));
-    all.extend(default.map(|text| own(OwnKind::Default, set(text))));
+    let set = |text: &str| format!("ALTER COLUMN {name} SET DEFAULT ({text})");
+    let is_told = |text: &String| !defaults::is_garbled(dialect, text, &native, &row.text(5).unwrap_or_default());
+    let told = |text: String| Some(text).filter(is_told).and_then(|text| expression::of(dialect, &text));
+    all.extend(default.map(|text| own(OwnKind::Default, told(text), &set)));
     all
+}
+
+/// A computed column as a statement that adds it has it, behind its name.
+fn computed(column: &Column, native: &ColumnNative, expression: &str, is_virtual: bool) -> String {
+    let mut text = column.declared.clone();
+    if let (Some(charset), Some(collation)) = (&native.charset, &native.collation) {
+        text.push_str(&format!(" CHARACTER SET {charset} COLLATE {collation}"));
+    }
+    text.push_str(&format!(" AS ({expression}) {}", if is_virtual { "VIRTUAL" } else { "STORED" }));
+    if column.not_null {
+        text.push_str(" NOT NULL");
+    }
+    if let Some(comment) = &native.comment {
+        text.push_str(&format!(" COMMENT {}", literal(comment)));
+    }
+    text
 }
 
 /// Check constraints of which a condition on `t` holds, those of columns too.
@@ -88,7 +92,10 @@ pub(super) async fn checks(
     for (name, rows) in super::by_table(query(connection, &sql).await?) {
         let Some(table) = tables.get_mut(&name) else { continue };
         // MariaDB checks of its own that what is called JSON is some.
-        let is_own = |row: &&Row| row.text(3).is_some_and(|clause| clause.starts_with("json_valid("));
+        let is_own = |row: &&Row| {
+            let of_name = row.text(2).map(|name| format!("json_valid({})", quoted(&name)));
+            row.text(3).is_some() && row.text(3) == of_name
+        };
         note(table, rows.iter().filter(|row| !is_own(row)).map(|row| check(dialect, row)).collect());
     }
     Ok(())
@@ -96,21 +103,9 @@ pub(super) async fn checks(
 
 fn check(dialect: Dialect, row: &Row) -> Own {
     let name = row.text(2).unwrap_or_default();
-    let clause = expression(dialect, row.text(3).unwrap_or_default());
+    let clause = expression::of(dialect, &row.text(3).unwrap_or_default());
     let is_enforced = row.text(4).is_none_or(|enforced| enforced != "NO");
     let enforced = if is_enforced { "" } else { " NOT ENFORCED" };
-    let alteration = format!("ADD CONSTRAINT {} CHECK ({clause}){enforced}", quoted(&name));
-    Own { kind: OwnKind::Check, name, alteration }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_expression_of_mysqls_catalog_is_one_that_its_server_takes() {
-        let told = r#"concat(`a`,_utf8mb4\'it\\\'s \\\\ "q"\')"#;
-        assert_eq!(expression(Dialect::Mysql, told.to_owned()), r#"concat(`a`,_utf8mb4'it\'s \\ "q"')"#);
-        assert_eq!(expression(Dialect::Mariadb, r"`a` <> '\\'".to_owned()), r"`a` <> '\\'");
-    }
+    let alteration = |clause: &str| format!("ADD CONSTRAINT {} CHECK ({clause}){enforced}", quoted(&name));
+    Own::new(OwnKind::Check, &name, clause.as_deref(), alteration)
 }

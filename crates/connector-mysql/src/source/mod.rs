@@ -15,6 +15,7 @@ mod history;
 mod keys;
 mod late;
 mod looker;
+mod refusals;
 mod resume;
 mod retention;
 mod rows;
@@ -102,7 +103,7 @@ impl Source for MysqlSource {
     }
 
     fn refuses_to_follow(&self, table: &Table) -> Option<Problem> {
-        log::refuse(table)
+        refusals::of(table)
     }
 
     fn block_formats(&self, _: &TablePlan) -> Vec<BlockFormat> {

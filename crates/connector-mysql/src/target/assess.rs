@@ -8,8 +8,8 @@ use wavemark_domain::task::Preparation;
 use wavemark_domain::{Problem, TableName, TablePlan};
 
 use super::fault::problem;
-use super::own;
 use super::table::{self, must_have_key};
+use super::{own, prepare};
 use crate::wire::{Connection, WireError};
 
 /// The most characters that a name has.
@@ -26,7 +26,7 @@ pub(crate) async fn assess(
     for one in plan {
         let keeps = keeps(connection, task, one).await?;
         if keeps {
-            findings.extend(existing(connection, one).await);
+            findings.extend(existing(connection, task, one).await);
         }
         if task.kind.loads() {
             findings.extend(own::not_carried_over(connection, one, keeps).await?);
@@ -111,12 +111,18 @@ async fn keeps(connection: &mut Connection, task: &TaskContext, plan: &TablePlan
 }
 
 /// What is wrong with a table that is kept.
-async fn existing(connection: &mut Connection, plan: &TablePlan) -> Option<Finding> {
+async fn existing(connection: &mut Connection, task: &TaskContext, plan: &TablePlan) -> Vec<Finding> {
     let fits = table::read(connection, plan).await.and_then(|target| must_have_key(plan, &target));
-    fits.err().map(|problem| Finding {
+    let takes_rows = if task.kind.loads() && task.settings.preparation == Preparation::Nothing {
+        prepare::must_be_empty_or_ours(connection, task.task.0, plan).await
+    } else {
+        Ok(())
+    };
+    let blocker = |problem: Problem| Finding {
         weight: Weight::Blocker,
         code: problem.code,
         text: problem.text,
         mend: problem.advice,
-    })
+    };
+    [fits, takes_rows].into_iter().filter_map(Result::err).map(blocker).collect()
 }

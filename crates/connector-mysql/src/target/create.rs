@@ -3,7 +3,7 @@
 //! A table is made with its primary key, because rows lie in its order; everything else comes after the rows. What
 //! the source computes is no column here, and what hangs on it is left out, as is what hangs on a column that does not travel.
 
-mod collations;
+pub(super) mod collations;
 mod columns;
 mod server;
 

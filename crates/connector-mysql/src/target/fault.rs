@@ -31,13 +31,15 @@ fn kind(code: u16, state: &str) -> (Fault, &'static str) {
         1216 | 1217 | 1451 | 1452 => (Fault::Data, "foreign-key"),
         3819 | 4025 => (Fault::Data, "check-violated"),
         1205 => (Fault::Transient, "lock-timeout"),
-        1213 | 1020 => (Fault::Transient, "deadlock"),
+        1213 | 1020 | 3101 => (Fault::Transient, "deadlock"),
         1290 | 1836 | 3032 => (Fault::Transient, "read-only"),
         1021 | 1030 | 1037 | 1041 | 1114 | 3675 => (Fault::Transient, "disk-full"),
-        1040 | 1203 | 1226 => (Fault::Transient, "too-many-connections"),
+        1040 | 1203 | 1226 | 1637 => (Fault::Transient, "too-many-connections"),
         1044 | 1142 | 1143 | 1227 | 1370 => (Fault::Settings, "missing-privilege"),
         1045 | 1698 | 3118 | 4151 => (Fault::Settings, "login-refused"),
-        1053 | 1079 | 1105 | 1152 | 1158..=1161 | 1184 | 1317 | 1927 | 3024 => (Fault::Transient, "server-unavailable"),
+        1053 | 1079 | 1105 | 1152 | 1158..=1161 | 1180 | 1184 | 1206 | 1317 | 1927 | 3024 => {
+            (Fault::Transient, "server-unavailable")
+        }
         _ if state.starts_with("08") || state.starts_with("70") => (Fault::Transient, "server-unavailable"),
         _ => (Fault::Data, "refused"),
     }

@@ -188,10 +188,19 @@ pub(crate) async fn make_ready(connection: &mut Connection, task: Uuid, table: &
     connection.query(&sql).await.map(drop)
 }
 
-/// What there is of a table's mark: the word of its stage, whether we made the table, and the columns that were written.
+/// What there is of a table's mark: the word of its stage, whether we made the table, and whether rows there are ours.
 pub(crate) struct Begun {
     pub(crate) stage: String,
     pub(crate) made: bool,
+    pub(crate) written: bool,
+}
+
+/// Whether a task wrote a table: one that was only parked has neither been made by it nor has it chunks.
+fn is_written(table: &str) -> String {
+    format!(
+        "({table}.made OR {table}.stage = 'superseded' OR EXISTS (SELECT 1 FROM wavemark.chunks c WHERE c.task = {table}.task \
+         AND c.source_schema = {table}.source_schema AND c.source_table = {table}.source_table))"
+    )
 }
 
 /// The mark of a table under its target's name; `None` without one.
@@ -201,13 +210,16 @@ pub(crate) async fn begun(
     table: &TablePlan,
 ) -> Result<Option<Begun>, WireError> {
     let sql = format!(
-        "SELECT stage, made FROM wavemark.tables WHERE {} AND target_schema = {} AND target_table = {}",
+        "SELECT stage, made, {} FROM wavemark.tables t WHERE {} AND target_schema = {} AND target_table = {}",
+        is_written("t"),
         of(task, table.name()),
         literal(&table.target.schema),
         literal(&table.target.table)
     );
     let rows = connection.query(&sql).await?;
-    Ok(rows.first().map(|row| Begun { stage: row.text(0).unwrap_or_default(), made: row.number::<i32>(1) == Some(1) }))
+    let is = |row: &Row, at| row.number::<i32>(at) == Some(1);
+    let begun = |row: &Row| Begun { stage: row.text(0).unwrap_or_default(), made: is(row, 1), written: is(row, 2) };
+    Ok(rows.first().map(begun))
 }
 
 /// A table whose rows are all there.
@@ -289,6 +301,7 @@ pub(crate) async fn set_stage(
 /// Leaves a table's rows to a later load of its name.
 pub(crate) fn superseded(task: Uuid, table: &TableName) -> Vec<String> {
     vec![
+        format!("DELETE FROM wavemark.tables WHERE {} AND NOT {}", of(task, table), is_written("wavemark.tables")),
         format!("DELETE FROM wavemark.unfit WHERE {}", of(task, table)),
         format!("DELETE FROM wavemark.chunks WHERE {}", of(task, table)),
         format!("UPDATE wavemark.tables SET stage = 'superseded', problem = NULL WHERE {}", of(task, table)),
@@ -381,11 +394,8 @@ pub(crate) fn sweep(task: Uuid, before: i64) -> String {
 /// nobody else's.
 pub(crate) async fn supersede(connection: &mut Connection, task: Uuid) -> Result<(), WireError> {
     // Of a table that was only parked nothing was written.
-    let not_ours = format!(
-        "DELETE FROM wavemark.tables WHERE task = '{task}' AND NOT made AND stage <> 'superseded' \
-         AND NOT EXISTS (SELECT 1 FROM wavemark.chunks c WHERE c.task = '{task}' \
-         AND c.source_schema = wavemark.tables.source_schema AND c.source_table = wavemark.tables.source_table)"
-    );
+    let not_ours =
+        format!("DELETE FROM wavemark.tables WHERE task = '{task}' AND NOT {}", is_written("wavemark.tables"));
     let ours = format!("UPDATE wavemark.tables SET stage = 'superseded', problem = NULL WHERE task = '{task}'");
     let unfit = format!("DELETE FROM wavemark.unfit WHERE task = '{task}'");
     let chunks = format!("DELETE FROM wavemark.chunks WHERE task = '{task}'");

@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     fn own(kind: OwnKind, name: &str, alteration: &str) -> Own {
-        Own { kind, name: name.to_owned(), alteration: alteration.to_owned() }
+        Own { kind, name: name.to_owned(), alteration: alteration.to_owned(), unread: false }
     }
 
     #[test]

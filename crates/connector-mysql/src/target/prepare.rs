@@ -59,8 +59,8 @@ async fn begin(
     let failed = |cause: WireError| problem(&cause, &doing).table(plan.name());
     grant.begin(connection, &doing).await?;
     let begun = marks::begun(connection, grant.task, plan).await.map_err(failed)?;
-    let (is_begun, was_made) = begun.map_or((false, false), |begun| (true, begun.made));
-    let step = step(connection, plan, preparation, is_begun, was_made).await?;
+    let (is_ours, was_made) = begun.map_or((false, false), |begun| (begun.written, begun.made));
+    let step = step(connection, plan, preparation, is_ours, was_made).await?;
     let made = was_made || matches!(step, Step::Make | Step::MakeAnew);
     marks::put(connection, grant.task, plan, mark, (made, false)).await.map_err(failed)?;
     connection.query("COMMIT").await.map_err(failed)?;
@@ -71,7 +71,7 @@ async fn step(
     connection: &mut Connection,
     plan: &TablePlan,
     preparation: Preparation,
-    is_begun: bool,
+    is_ours: bool,
     was_made: bool,
 ) -> Result<Step, Problem> {
     if table::look(connection, &plan.target).await?.is_none() {
@@ -82,15 +82,29 @@ async fn step(
         _ if preparation == Preparation::DropAndCreate => Ok(Step::MakeAnew),
         Err(_) if was_made => Ok(Step::MakeAnew),
         Err(misfit) => Err(misfit),
-        Ok(_) if preparation == Preparation::Truncate || is_begun => Ok(Step::Empty),
+        Ok(_) if preparation == Preparation::Truncate || is_ours => Ok(Step::Empty),
         Ok(_) if is_empty(connection, plan).await? => Ok(Step::Nothing),
-        Ok(_) => {
-            let text = format!("The target table {} has rows already.", plan.target);
-            Err(Problem::new(Fault::Data, "table-not-empty", text)
-                .table(plan.name())
-                .advice("Empty it, or let the task truncate it or drop and create it."))
-        }
+        Ok(_) => Err(not_empty(plan)),
     }
+}
+
+fn not_empty(plan: &TablePlan) -> Problem {
+    let text = format!("The target table {} has rows already.", plan.target);
+    Problem::new(Fault::Data, "table-not-empty", text)
+        .table(plan.name())
+        .advice("Empty it, or let the task truncate it or drop and create it.")
+}
+
+/// A load may remove the rows of one before it, and nobody else's.
+pub(super) async fn must_be_empty_or_ours(
+    connection: &mut Connection,
+    task: Uuid,
+    plan: &TablePlan,
+) -> Result<(), Problem> {
+    // Before the first task there are no marks.
+    let begun = marks::begun(connection, task, plan).await.ok().flatten();
+    let is_ours = begun.is_some_and(|begun| begun.written);
+    if is_ours || is_empty(connection, plan).await? { Ok(()) } else { Err(not_empty(plan)) }
 }
 
 async fn is_empty(connection: &mut Connection, plan: &TablePlan) -> Result<bool, Problem> {

@@ -248,7 +248,16 @@ fn staging_of(target: &TargetTable, number: u32) -> TargetTable {
     let columns = std::iter::once(TargetColumn::group()).chain(keys).chain(cells).collect();
     let name = format!("wavemark.{}", quoted(&format!("staging {number}")));
     let fitting = Fitting { width: 0, columns: Vec::new() };
-    TargetTable { name, columns, key: Vec::new(), fitting, has_unique_key: false, dialect: target.dialect }
+    TargetTable {
+        name,
+        columns,
+        key: Vec::new(),
+        fitting,
+        has_unique_key: false,
+        lax_key: None,
+        set_themselves: Vec::new(),
+        dialect: target.dialect,
+    }
 }
 
 /// The rows of the staging table are read, each with a look at the target by its key. The target has no other name here: a
@@ -269,10 +278,8 @@ fn delete_set(target: &TargetTable, staging: &TargetTable) -> String {
 
 fn update_set(target: &TargetTable, staging: &TargetTable, group: i16, set: &[usize]) -> String {
     let mut values: Vec<String> = set.iter().map(|at| format!("{} = s.c{at}", of_target(target, *at))).collect();
-    // With nothing to set it still says whether the rows are there.
-    if values.is_empty() {
-        values.push(format!("{0} = {0}", of_target(target, 0)));
-    }
+    let keep = |at| format!("{0} = {0}", of_target(target, at));
+    values.extend(statements::kept(target, set).map(keep));
     format!("UPDATE {} SET {} WHERE s.g = {group}", joined(target, staging), values.join(", "))
 }
 

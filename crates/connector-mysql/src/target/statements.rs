@@ -49,11 +49,20 @@ pub(crate) fn update(
         push(out, &format!("{} = ", quoted(&table.columns[*at].name)));
         table.literal(batch, new[*at], *at, out)?;
     }
-    // With nothing to set it still says whether the row is there.
-    if let Some(any) = table.columns.first().filter(|_| set.is_empty()) {
-        push(out, &format!("{0} = {0}", quoted(&any.name)));
+    let kept = kept(table, set).map(|at| quoted(&table.columns[at].name));
+    for (n, name) in kept.enumerate() {
+        push(out, if n + set.len() > 0 { ", " } else { "" });
+        push(out, &format!("{name} = {name}"));
     }
     condition(table, batch, found_by, out)
+}
+
+/// The columns that an update sets to what they are: those that the server would set otherwise. With nothing to set it still
+/// says whether the row is there.
+pub(crate) fn kept(table: &TargetTable, set: &[usize]) -> impl Iterator<Item = usize> {
+    let kept: Vec<usize> = table.set_themselves.iter().copied().filter(|at| !set.contains(at)).collect();
+    let any = (set.is_empty() && kept.is_empty() && !table.columns.is_empty()).then_some(0);
+    kept.into_iter().chain(any)
 }
 
 /// Deletes a row.

@@ -4,6 +4,7 @@ use wavemark_connector::unfit::Fitting;
 use wavemark_domain::catalog::TableKind;
 use wavemark_domain::{Batch, Cell, Fault, Problem, Table, TableName, TablePlan};
 
+use super::create::collations;
 use super::fault::problem;
 use super::unfit::{self, Altered};
 use super::values::{Kind, TargetColumn, Unfit};
@@ -26,6 +27,10 @@ pub(crate) struct TargetTable {
     pub(crate) fitting: Fitting<Altered>,
     /// Whether the target keeps rows apart by the plan's key.
     pub(crate) has_unique_key: bool,
+    /// The first of the key's columns that takes texts for the same which the source tells apart.
+    pub(crate) lax_key: Option<usize>,
+    /// The columns that the server sets at an update that does not.
+    pub(crate) set_themselves: Vec<usize>,
     /// Which of the two systems the server is.
     pub(crate) dialect: Dialect,
 }
@@ -62,7 +67,7 @@ impl TargetTable {
             ),
             // A text there, whose form is kept; MySQL keeps the values alone, and writes them in one form.
             Kind::Json if self.dialect == Dialect::Mysql => {
-                (format!("CAST({name} AS CHAR)"), "CAST(CAST(", " AS JSON) AS CHAR)")
+                (format!("CAST(CAST({name} AS CHAR) AS BINARY)"), "CAST(CAST(CAST(", " AS JSON) AS CHAR) AS BINARY)")
             }
             Kind::Json => (format!("CAST({name} AS BINARY)"), "CAST(", " AS BINARY)"),
             Kind::Other => (name, "", ""),
@@ -156,9 +161,13 @@ fn fitted(connection: &Connection, plan: &TablePlan, there: &Table) -> Result<Ta
             .advice("Let it be NULL, or give it a default."));
     }
     let key: Vec<&str> = plan.key.iter().map(|at| plan.columns[*at].target_name.as_str()).collect();
+    let native = TableNative::of(there);
+    let is_lax = |at: &usize| !columns[*at].tells_apart(&plan.in_target().columns[plan.columns[*at].source]);
     Ok(TargetTable {
         name: quoted_table(&plan.target),
         fitting: unfit::fitting(plan, there, &columns),
+        lax_key: plan.key.iter().copied().find(is_lax),
+        set_themselves: (0..columns.len()).filter(|at| columns[*at].sets_itself(&native)).collect(),
         columns,
         key: plan.key.clone(),
         has_unique_key: is_unique(there, &key),
@@ -205,8 +214,11 @@ fn is_unique(there: &Table, key: &[&str]) -> bool {
             .any(|index| same(&index.parts.iter().map(|part| part.column.as_str()).collect::<Vec<_>>()))
 }
 
-/// A table that is there already must refuse a second row with the same key, or copies would pass unseen.
+/// A table that is there already must refuse a second row with the same key, or copies would pass unseen; and no other row.
 pub(crate) fn must_have_key(plan: &TablePlan, target: &TargetTable) -> Result<(), Problem> {
+    if let Some(lax) = target.lax_key {
+        return Err(takes_others_for_it(plan, target, lax));
+    }
     if plan.is_keyless() || target.has_unique_key {
         return Ok(());
     }
@@ -216,4 +228,19 @@ pub(crate) fn must_have_key(plan: &TablePlan, target: &TargetTable) -> Result<()
     Err(Problem::new(Fault::Data, "table-without-key", text)
         .table(plan.name())
         .advice(format!("ALTER TABLE {} ADD PRIMARY KEY ({columns})", target.name)))
+}
+
+fn takes_others_for_it(plan: &TablePlan, target: &TargetTable, lax: usize) -> Problem {
+    let column = &target.columns[lax];
+    let (name, collation) = (&column.name, column.collation().unwrap_or_default());
+    let text = format!(
+        "Column {name} of the target table {} compares texts by {collation}: it takes keys for the same that the source \
+         tells apart.",
+        plan.target
+    );
+    Problem::new(Fault::Data, "key-collation", text).table(plan.name()).advice(format!(
+        "Give the column the collation that it has at the source, or one that compares byte by byte and without blanks \
+         filled up ({}); or let the task drop and create the table.",
+        collations::bytes_of(target.dialect)
+    ))
 }

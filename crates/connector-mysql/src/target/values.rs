@@ -28,8 +28,10 @@ use self::holds::Holds;
 pub(crate) use self::spelled::is_spelled;
 pub(crate) use self::unfit::Unfit;
 use self::write::Form;
+use super::create::collations;
 use crate::defaults::Dialect;
-use crate::native::ColumnNative;
+use crate::native::{ColumnNative, TableNative};
+use crate::own::{Own, OwnKind};
 use crate::sql::{literal, quoted};
 
 /// The mode of every session that writes. Each word, and each that is missing, matters:
@@ -138,6 +140,23 @@ impl TargetColumn {
             Holds::Json => Kind::Json,
             _ => Kind::Other,
         }
+    }
+
+    /// Whether it tells values apart that its source tells apart.
+    pub(crate) fn tells_apart(&self, source: &Column) -> bool {
+        let is_text = matches!(self.form, Form::Text | Form::Enum | Form::Set) && matches!(self.holds, Holds::Text(_));
+        !is_text || collations::tells_apart(&ColumnNative::of(source).unwrap_or_default(), &self.native)
+    }
+
+    /// How it compares texts.
+    pub(crate) fn collation(&self) -> Option<&str> {
+        self.native.collation.as_deref()
+    }
+
+    /// Whether the server sets it at each update that does not.
+    pub(crate) fn sets_itself(&self, there: &TableNative) -> bool {
+        let sets = |own: &Own| own.kind == OwnKind::OnUpdate && own.name.eq_ignore_ascii_case(&self.name);
+        there.own.iter().any(sets)
     }
 
     /// Writes a value as a field of [`load_data`]'s text, or nothing.

@@ -150,7 +150,7 @@ async fn table(connected: &Connected, task: &TaskContext, plan: &TablePlan) -> R
         findings.push(finding(Weight::Blocker, "target-no-right", text, Some(mend)));
     } else if task.kind.loads()
         && task.settings.preparation == Preparation::Nothing
-        && !begun(connected, task, plan).await.map_err(failed)?
+        && !is_written(connected, task, plan).await.map_err(failed)?
     {
         let sql = format!("SELECT EXISTS (SELECT FROM {})", relation.alone(plan));
         if client.query_one(&sql, &[]).await.map_err(failed)?.get(0) {
@@ -181,12 +181,12 @@ async fn shape(
         findings.push(finding(Weight::Note, "target-wider", text, None));
     }
     let mark = if schema_is_there(connected).await.map_err(failed)? {
-        super::marks::stage_of(&connected.client, task.task.0, plan).await.map_err(failed)?
+        super::marks::begun(&connected.client, task.task.0, plan).await.map_err(failed)?
     } else {
         None
     };
     // One that we made has its key from the end of its load on.
-    if mark.is_none_or(|(_, made)| !made) {
+    if mark.is_none_or(|mark| !mark.made) {
         let target = table::read(&connected.client, connected.version, plan).await?;
         if let Err(problem) = must_have_key(plan, &target) {
             findings.push(finding(Weight::Blocker, &problem.code, problem.text, problem.advice));
@@ -195,11 +195,16 @@ async fn shape(
     Ok(findings)
 }
 
-async fn begun(connected: &Connected, task: &TaskContext, plan: &TablePlan) -> Result<bool, tokio_postgres::Error> {
+/// Whether rows that are there are the task's own.
+async fn is_written(
+    connected: &Connected,
+    task: &TaskContext,
+    plan: &TablePlan,
+) -> Result<bool, tokio_postgres::Error> {
     if !schema_is_there(connected).await? {
         return Ok(false);
     }
-    Ok(super::marks::stage_of(&connected.client, task.task.0, plan).await?.is_some())
+    Ok(super::marks::begun(&connected.client, task.task.0, plan).await?.is_some_and(|begun| begun.written))
 }
 
 async fn schema_is_there(connected: &Connected) -> Result<bool, tokio_postgres::Error> {

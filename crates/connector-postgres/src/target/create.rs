@@ -17,8 +17,8 @@ pub(crate) struct Before {
     pub(crate) relation: Option<Relation>,
     /// Whether this task made it.
     pub(crate) made: bool,
-    /// Whether this task has begun to load it.
-    pub(crate) begun: bool,
+    /// Whether rows that are there are this task's.
+    pub(crate) written: bool,
     /// Columns that this task wrote and writes no more, because the source has dropped them.
     pub(crate) gone: Vec<String>,
 }
@@ -46,7 +46,7 @@ pub(crate) async fn prepare(
     if let Some(misfit) = misfit {
         return Err(misfit);
     }
-    if preparation == Preparation::Truncate || before.begun {
+    if preparation == Preparation::Truncate || before.written {
         foreign_keys::release(transaction, task, table, Which::AndItsOwn).await.map_err(failed)?;
         transaction.batch_execute(&format!("TRUNCATE {}", relation.alone(table))).await.map_err(failed)?;
     } else if !is_empty(transaction, &relation.alone(table)).await.map_err(failed)? {

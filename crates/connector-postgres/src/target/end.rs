@@ -83,9 +83,9 @@ async fn must_be_ours(client: &Client, task: Uuid, table: &TablePlan) -> Result<
             .table(table.name())
             .advice("Drop it yourself, or keep it: the task no longer changes it.")
     };
-    match marks::stage_of(client, task, table).await.map_err(failed)? {
-        Some((_, true)) => {}
-        Some((_, false)) => return Err(refused("it was there before the task")),
+    match marks::begun(client, task, table).await.map_err(failed)? {
+        Some(begun) if begun.made => {}
+        Some(_) => return Err(refused("it was there before the task")),
         None => return Err(Problem::internal(format!("Table {} has ended and has no mark.", table.target))),
     }
     match marks::written_by_another(client, task, table).await.map_err(failed)? {

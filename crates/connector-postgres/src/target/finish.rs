@@ -26,9 +26,9 @@ pub(crate) async fn table(
     };
     let transaction = client.transaction().await.map_err(failed)?;
     transaction.batch_execute(&grant.share()).await.map_err(failed)?;
-    match marks::stage_of(&transaction, grant.task, table).await.map_err(failed)? {
-        Some((stage, made)) if stage != "loaded" => {
-            if made {
+    match marks::begun(&transaction, grant.task, table).await.map_err(failed)? {
+        Some(begun) if begun.stage != "loaded" => {
+            if begun.made {
                 for statement in statements(&transaction, table).await? {
                     transaction.batch_execute(&statement).await.map_err(failed)?;
                 }
@@ -50,8 +50,8 @@ pub(crate) async fn complete(client: &mut Client, grant: &Grant, table: &TablePl
         |error: tokio_postgres::Error| problem(&error, &format!("mark {} as loaded", table.target)).table(table.name());
     let transaction = client.transaction().await.map_err(failed)?;
     transaction.batch_execute(&grant.share()).await.map_err(failed)?;
-    match marks::stage_of(&transaction, grant.task, table).await.map_err(failed)? {
-        Some((stage, _)) if stage == "loading" => {
+    match marks::begun(&transaction, grant.task, table).await.map_err(failed)? {
+        Some(begun) if begun.stage == "loading" => {
             marks::set_stage(&transaction, grant.task, table.name(), &Stage::Loaded).await.map_err(failed)?;
             transaction.commit().await.map_err(failed)
         }

@@ -160,17 +160,32 @@ pub(crate) async fn put(
         .map(drop)
 }
 
-/// The stage of a table's mark and whether we made the table; `None` without a mark.
-pub(crate) async fn stage_of(
+/// What there is of a table's mark.
+pub(crate) struct Begun {
+    pub(crate) stage: String,
+    /// Whether we made the table.
+    pub(crate) made: bool,
+    /// Whether rows that are there are ours.
+    pub(crate) written: bool,
+}
+
+/// Whether a task wrote a table: one that was only parked has neither been made by it nor has it chunks.
+const WRITTEN: &str = "(t.made OR t.stage = 'superseded' OR EXISTS (SELECT FROM wavemark.chunks c WHERE c.task = t.task \
+    AND c.source_schema = t.source_schema AND c.source_table = t.source_table))";
+
+/// The mark of a table under its target's name; `None` without one.
+pub(crate) async fn begun(
     client: &impl GenericClient,
     task: Uuid,
     table: &TablePlan,
-) -> Result<Option<(String, bool)>, tokio_postgres::Error> {
-    const SQL: &str = "SELECT stage, made FROM wavemark.tables WHERE task = $1 AND source_schema = $2 \
-        AND source_table = $3 AND target_schema = $4 AND target_table = $5";
+) -> Result<Option<Begun>, tokio_postgres::Error> {
+    let sql = format!(
+        "SELECT stage, made, {WRITTEN} FROM wavemark.tables t WHERE task = $1 AND source_schema = $2 \
+         AND source_table = $3 AND target_schema = $4 AND target_table = $5"
+    );
     let (source, target) = (table.name(), &table.target);
-    let row = client.query_opt(SQL, &[&task, &source.schema, &source.table, &target.schema, &target.table]).await?;
-    Ok(row.map(|row| (row.get(0), row.get(1))))
+    let row = client.query_opt(&sql, &[&task, &source.schema, &source.table, &target.schema, &target.table]).await?;
+    Ok(row.map(|row| Begun { stage: row.get(0), made: row.get(1), written: row.get(2) }))
 }
 
 /// The columns of the target that were written under a table's mark.
@@ -284,13 +299,18 @@ pub(crate) async fn set_superseded(
     task: Uuid,
     table: &TableName,
 ) -> Result<(), tokio_postgres::Error> {
-    const SQL: &str = "UPDATE wavemark.tables SET stage = 'superseded', problem = NULL, \
-        changed_at = pg_catalog.clock_timestamp() WHERE task = $1 AND source_schema = $2 AND source_table = $3";
-    const CHUNKS: &str = "DELETE FROM wavemark.chunks WHERE task = $1 AND source_schema = $2 AND source_table = $3";
-    const UNFIT: &str = "DELETE FROM wavemark.unfit WHERE task = $1 AND source_schema = $2 AND source_table = $3";
-    client.execute(UNFIT, &[&task, &table.schema, &table.table]).await?;
-    client.execute(SQL, &[&task, &table.schema, &table.table]).await?;
-    client.execute(CHUNKS, &[&task, &table.schema, &table.table]).await.map(drop)
+    let not_ours = format!("DELETE FROM wavemark.tables t WHERE {{}} AND NOT {WRITTEN}");
+    let statements = [
+        not_ours.as_str(),
+        "UPDATE wavemark.tables SET stage = 'superseded', problem = NULL, changed_at = pg_catalog.clock_timestamp() WHERE {}",
+        "DELETE FROM wavemark.chunks WHERE {}",
+        "DELETE FROM wavemark.unfit WHERE {}",
+    ];
+    for statement in statements {
+        let sql = statement.replace("{}", "task = $1 AND source_schema = $2 AND source_table = $3");
+        client.execute(&sql, &[&task, &table.schema, &table.table]).await?;
+    }
+    Ok(())
 }
 
 /// The name of another task that writes the same target table.
@@ -371,11 +391,9 @@ pub(crate) async fn park(
 /// Ends a generation: its bookmark goes. Which tables hold its rows is kept, so that a reload may remove them, and
 /// nobody else's; so are the foreign keys that it has to make again.
 pub(crate) async fn supersede(client: &impl GenericClient, task: Uuid) -> Result<(), tokio_postgres::Error> {
-    const NOT_OURS: &str = "DELETE FROM wavemark.tables t WHERE task = $1 AND NOT made AND stage <> 'superseded' \
-        AND NOT EXISTS (SELECT FROM wavemark.chunks c WHERE c.task = t.task \
-        AND c.source_schema = t.source_schema AND c.source_table = t.source_table)";
+    let not_ours = format!("DELETE FROM wavemark.tables t WHERE task = $1 AND NOT {WRITTEN}");
     const OURS: &str = "UPDATE wavemark.tables SET stage = 'superseded', problem = NULL WHERE task = $1";
-    for statement in [NOT_OURS, OURS] {
+    for statement in [&not_ours, OURS] {
         client.execute(statement, &[&task]).await?;
     }
     for kept in ["unfit", "chunks", "progress"] {

@@ -53,14 +53,14 @@ async fn begin_table(
         |error: tokio_postgres::Error| problem(&error, &format!("begin table {}", plan.target)).table(plan.name());
     let transaction = client.transaction().await.map_err(failed)?;
     transaction.batch_execute(&format!("{}; {LOCK}", grant.share())).await.map_err(failed)?;
-    let begun = marks::stage_of(&transaction, grant.task, plan).await.map_err(failed)?;
+    let begun = marks::begun(&transaction, grant.task, plan).await.map_err(failed)?;
     let mut gone = marks::columns_of(&transaction, grant.task, plan).await.map_err(failed)?;
     gone.retain(|name| drops && !plan.columns.iter().any(|column| column.target_name == *name));
     let before = Before {
         gone,
         relation: table::look(&transaction, &plan.target).await.map_err(failed)?,
-        made: begun.as_ref().is_some_and(|(_, made)| *made),
-        begun: begun.is_some(),
+        made: begun.as_ref().is_some_and(|begun| begun.made),
+        written: begun.is_some_and(|begun| begun.written),
     };
     let made = create::prepare(&transaction, grant.task, plan, preparation, before).await?;
     let target = table::read(&transaction, version, plan).await?;

@@ -39,6 +39,27 @@ pub(super) fn of(native: &ColumnNative, is_keyed: bool, server: &Server) -> Opti
     nearest(collation, server).map(|name| Comparison::of(&name)).or_else(|| bytes(is_keyed, server))
 }
 
+/// The one of a system that tells all apart.
+pub(in crate::target) const fn bytes_of(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Mysql => BYTES[0],
+        Dialect::Mariadb => BYTES[1],
+    }
+}
+
+/// Whether a column that is there tells texts apart that its source tells apart. A text of another system says no collation.
+pub(in crate::target) fn tells_apart(source: &ColumnNative, there: &ColumnNative) -> bool {
+    let Some(own) = there.collation.as_deref() else { return true };
+    let long =
+        |name: &str| name.strip_prefix("utf8_").map_or_else(|| name.to_owned(), |rest| format!("utf8mb3_{rest}"));
+    let is_padded_bytes = |name: &str| name.ends_with("_bin") && !BYTES.contains(&name);
+    let is_like = |name: &str| long(name) == long(own) || (is_padded_bytes(name) && is_padded_bytes(own));
+    own == "binary"
+        || own.ends_with("_nopad_bin")
+        || BYTES.contains(&own)
+        || source.collation.as_deref().is_some_and(is_like)
+}
+
 /// MySQL before 8.0.17 fills texts up with blanks before it compares them, which a key does not bear.
 fn bytes(is_keyed: bool, server: &Server) -> Option<Comparison> {
     let padded = (!is_keyed).then_some("utf8mb4_bin");
@@ -164,6 +185,28 @@ mod tests {
         ] {
             assert_eq!(chosen(Some(collation), false, server).as_deref(), Some(expected), "{collation}");
         }
+    }
+
+    #[test]
+    fn a_key_that_is_there_must_tell_apart_what_its_source_does() {
+        let of = |collation: Option<&str>| ColumnNative {
+            collation: collation.map(str::to_owned),
+            ..ColumnNative::default()
+        };
+        for (source, there, expected) in [
+            (None, "utf8mb4_0900_ai_ci", false),
+            (None, "utf8mb4_bin", false),
+            (None, "utf8mb4_0900_bin", true),
+            (None, "latin1_nopad_bin", true),
+            (Some("utf8mb4_0900_ai_ci"), "utf8mb4_0900_ai_ci", true),
+            (Some("utf8_general_ci"), "utf8mb3_general_ci", true),
+            (Some("utf8mb4_0900_as_cs"), "utf8mb4_0900_ai_ci", false),
+            (Some("latin1_bin"), "utf8mb4_bin", true),
+            (Some("utf8mb4_0900_bin"), "utf8mb4_bin", false),
+        ] {
+            assert_eq!(tells_apart(&of(source), &of(Some(there))), expected, "{source:?} {there}");
+        }
+        assert!(tells_apart(&of(None), &of(None)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use wavemark_domain::Problem;
 
 use crate::defaults::Dialect;
 use crate::error;
+use crate::version;
 use crate::wire::Connection;
 
 /// A server that tables are made at.
@@ -24,7 +25,8 @@ impl Server {
     /// Asks the server.
     pub(crate) async fn of(connection: &mut Connection) -> Result<Self, Problem> {
         let dialect = Dialect::of(&connection.version);
-        let version = version(&connection.version);
+        let (major, minor, _) = version::of(&connection.version);
+        let version = (major, minor);
         // MariaDB has collations that go with several character sets; the name of both is in a column of its own.
         let name = match dialect {
             Dialect::Mariadb if version >= (10, 10) => "full_collation_name",
@@ -49,25 +51,5 @@ impl Server {
             Dialect::Mysql => "MySQL",
             Dialect::Mariadb => "MariaDB",
         }
-    }
-}
-
-/// The first two numbers of `5.5.5-10.11.6-MariaDB` or `9.7.4`. MariaDB puts the first three in front for old clients.
-fn version(told: &str) -> (u16, u16) {
-    let told = told.strip_prefix("5.5.5-").unwrap_or(told);
-    let mut numbers = told.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_version_is_two_numbers() {
-        assert_eq!(version("5.5.5-10.11.19-MariaDB-0+deb12u1-log"), (10, 11));
-        assert_eq!(version("11.8.2-MariaDB"), (11, 8));
-        assert_eq!(version("9.7.4-2"), (9, 7));
-        assert_eq!(version("odd"), (0, 0));
     }
 }
