@@ -186,3 +186,24 @@ pub(crate) async fn expressions_and_defaults_keep_their_letters<P: Dialect>() {
     assert_eq!(target.rows(given).unwrap(), source.rows(given).unwrap());
     assert_eq!(source.rows(given).unwrap(), ["C3BC78\tC3A9\t616263\t2023-12-31 21:00:00\t67726FC39F"]);
 }
+
+/// A worker that died between the two statements by which a column comes has left it with the default that gave rows their value.
+pub(crate) async fn a_default_by_which_rows_got_their_value_does_not_stay<P: Dialect>() {
+    let source = source::<P>(
+        &[],
+        "CREATE DATABASE shop; CREATE TABLE shop.orders (id int PRIMARY KEY, n int); INSERT INTO shop.orders VALUES (1, 1)",
+    );
+    let (target, mut world) = (target::<P>(&[]), World::start().await);
+    let task = from_its_kind(&world, &source, &target, &json!({})).await;
+    world.live(task).await;
+    world.installation.workers[0].kill().unwrap();
+    source
+        .execute("ALTER TABLE shop.orders ADD COLUMN size enum('s', 'm') NOT NULL; UPDATE shop.orders SET n = 2")
+        .unwrap();
+    target.execute("ALTER TABLE shop.orders ADD COLUMN size enum('s', 'm') NOT NULL DEFAULT ('s')").unwrap();
+    world.installation.workers[0].start().unwrap();
+    let columns = "SELECT column_name, column_type, is_nullable, coalesce(column_default, 'none') FROM information_schema.columns \
+        WHERE table_schema = 'shop' AND table_name = 'orders' ORDER BY ordinal_position";
+    becomes_equal(&source, &target, &["SELECT * FROM shop.orders", columns]).await;
+    no_table_is_parked(&world, task).await;
+}

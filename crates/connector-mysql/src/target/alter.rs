@@ -5,7 +5,7 @@
 //! 3. The next wave, which holds no row, notes the layout.
 //!
 //! A worker that dies between the last two finds, on its way from the same bookmark, the same change of layout again and the
-//! table with its next shape: then nothing is altered. Where the two shapes can't be told apart (columns that change places
+//! table with its next shape: then only the defaults of new columns are set once more. Where the two shapes can't be told apart (columns that change places
 //! by name) the change is refused.
 
 use wavemark_domain::extras::Index;
@@ -52,12 +52,23 @@ impl Waves {
         let there = table::look(&mut self.connection, &next.plan.target).await?;
         let there = there.ok_or_else(|| refused(before, "the target's table is not there"))?;
         let in_the_way = own::in_the_way(&mut self.connection, before, next).await?;
-        if in_the_way.is_empty() && next.steps.iter().all(|step| is_done(before, next, step, &there)) {
-            return Ok(());
-        }
         let server = Server::of(&mut self.connection).await?;
+        if in_the_way.is_empty() && next.steps.iter().all(|step| is_done(before, next, step, &there)) {
+            return self.give_defaults(before, next, &server).await;
+        }
         for sql in statements(before, next, &there, &server, in_the_way)? {
             self.change(before, &sql).await?;
+        }
+        Ok(())
+    }
+
+    /// A worker that died behind the first statement has left new columns with the default by which rows got their value.
+    async fn give_defaults(&mut self, before: &TablePlan, next: &Relayout, server: &Server) -> Result<(), Problem> {
+        for step in &next.steps {
+            let LayoutStep::Add { column, existing: Some(value) } = step else { continue };
+            let Some(name) = name_in(&next.plan, column) else { continue };
+            let (_, last) = create::column_with(&next.plan, name, value, server)?;
+            self.change(before, &format!("ALTER TABLE {} {last}", quoted_table(&next.plan.target))).await?;
         }
         Ok(())
     }
