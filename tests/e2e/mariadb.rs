@@ -373,3 +373,8 @@ async fn expressions_and_defaults_keep_their_letters() {
 async fn a_default_by_which_rows_got_their_value_does_not_stay() {
     exact::a_default_by_which_rows_got_their_value_does_not_stay::<Installed>().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_without_a_key_is_loaded_by_partition() {
+    exact::a_table_without_a_key_is_loaded_by_partition::<Installed>().await;
+}

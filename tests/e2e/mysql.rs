@@ -447,3 +447,9 @@ async fn expressions_and_defaults_keep_their_letters() {
 async fn a_default_by_which_rows_got_their_value_does_not_stay() {
     exact::a_default_by_which_rows_got_their_value_does_not_stay::<Unpacked>().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_table_without_a_key_is_loaded_by_partition() {
+    exact::a_table_without_a_key_is_loaded_by_partition::<Unpacked>().await;
+}

@@ -207,3 +207,28 @@ pub(crate) async fn a_default_by_which_rows_got_their_value_does_not_stay<P: Dia
     becomes_equal(&source, &target, &["SELECT * FROM shop.orders", columns]).await;
     no_table_is_parked(&world, task).await;
 }
+
+const PARTED: &str = "SELECT id, n FROM shop.parted ORDER BY id, n";
+
+/// A table without a key is loaded by partition, and followed.
+pub(crate) async fn a_table_without_a_key_is_loaded_by_partition<P: Dialect>() {
+    let source = source::<P>(
+        &[],
+        "CREATE DATABASE shop; CREATE TABLE shop.parted (id int, n int, filler char(200)) \
+             PARTITION BY RANGE (id) SUBPARTITION BY HASH (n) SUBPARTITIONS 2 \
+             (PARTITION `low``er` VALUES LESS THAN (5000), PARTITION middle VALUES LESS THAN (10000), \
+              PARTITION high VALUES LESS THAN MAXVALUE); \
+         INSERT INTO shop.parted SELECT seq, seq % 7, 'x' FROM helpers.seq_1_to_20000; INSERT INTO shop.parted VALUES (NULL, 1, NULL); \
+         ANALYZE TABLE shop.parted",
+    );
+    let (target, world) = (target::<P>(&["--local-infile=ON"]), World::start().await);
+    let task = from_its_kind(&world, &source, &target, &json!({"chunk_mib": 1, "load_parallelism": 2})).await;
+    world.live(task).await;
+    let tables = world.installation.api.tables(task).await.unwrap();
+    assert_eq!((tables[0].chunks, tables[0].rows_loaded), (3, 20_001));
+    source
+        .execute("DELETE FROM shop.parted WHERE id % 1000 = 1; INSERT INTO shop.parted VALUES (7, 7, 'y'), (7, 7, 'y')")
+        .unwrap();
+    becomes_equal(&source, &target, &[PARTED]).await;
+    no_table_is_parked(&world, task).await;
+}

@@ -17,13 +17,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wavemark_connector::TaskContext;
-use wavemark_domain::{Fault, Position, Problem, TableName, TablePlan};
+use wavemark_domain::{Column, Fault, Position, Problem, TableName, TablePlan};
 
 use super::history::History;
 use super::view::SnapshotView;
 use super::{Looker, between, state};
 use crate::gtid::Executed;
 use crate::log::begun_at;
+use crate::native::ColumnNative;
 use crate::position::Memo;
 use crate::settings::Settings;
 use crate::sql::{literal, quoted_table};
@@ -120,22 +121,23 @@ pub(super) async fn as_planned(control: &mut Connection, plan: &[TablePlan]) -> 
     }
     let schemas: BTreeSet<String> = plan.iter().map(|table| literal(&table.name().schema)).collect();
     let sql = format!(
-        "SELECT table_schema, table_name, column_name, column_type FROM information_schema.columns \
+        "SELECT table_schema, table_name, column_name, column_type, character_set_name FROM information_schema.columns \
          WHERE table_schema IN ({}) ORDER BY table_schema, table_name, ordinal_position",
         schemas.into_iter().collect::<Vec<_>>().join(", ")
     );
     let rows = control.query(&sql).await;
     let rows = rows.map_err(|cause| error::problem(&cause, "look whether tables were altered meanwhile"))?;
-    let mut now: HashMap<TableName, Vec<(String, String)>> = HashMap::new();
+    let mut now: HashMap<TableName, Vec<(String, String, Option<String>)>> = HashMap::new();
     for row in rows {
         let text = |at| row.text(at).unwrap_or_default();
-        now.entry(TableName::new(text(0), text(1))).or_default().push((text(2), text(3)));
+        now.entry(TableName::new(text(0), text(1))).or_default().push((text(2), text(3), row.text(4)));
     }
     let is_other = |table: &&TablePlan| {
-        let planned = table.source.columns.iter().map(|column| (&column.name, &column.declared));
+        let charset = |column: &Column| ColumnNative::of(column).ok().and_then(|native| native.charset);
+        let planned = table.source.columns.iter();
+        let planned = planned.map(|column| (column.name.clone(), column.declared.clone(), charset(column)));
         // One that is gone is told by who reads it.
-        now.get(table.name())
-            .is_some_and(|columns| !columns.iter().map(|(name, declared)| (name, declared)).eq(planned))
+        now.get(table.name()).is_some_and(|columns| !columns.iter().cloned().eq(planned))
     };
     plan.iter().find(is_other).map_or(Ok(()), |table| {
         let text = format!("Table {} was altered while its load was about to begin.", table.name());

@@ -1,5 +1,6 @@
 //! Tables cut into chunks by ranges of their key: one whole number by ranges of one width, other keys by every so many rows,
-//! for which the key is read once from its beginning to its end. Tables without a key are read as one.
+//! for which the key is read once from its beginning to its end. Tables without a key are read by partition, or as one: a load of
+//! theirs that was interrupted begins anew, so that it does not matter which rows were in which partition then.
 
 use serde::{Deserialize, Serialize};
 use wavemark_connector::source::ChunkRange;
@@ -25,6 +26,9 @@ struct Keys {
     from: Option<Key>,
     #[serde(skip_serializing_if = "Option::is_none")]
     below: Option<Key>,
+    /// The partition that it is instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition: Option<String>,
 }
 
 impl Keys {
@@ -50,6 +54,13 @@ fn columns(table: &TablePlan) -> Option<Vec<(&Column, Logical)>> {
 /// The chunks of a table, of about so many bytes each.
 pub(super) async fn cut(control: &mut Connection, table: &TablePlan, bytes: u64) -> Result<Vec<ChunkRange>, Problem> {
     let count = table.source.bytes_estimated.unwrap_or(0).div_ceil(bytes.max(1)).clamp(1, MOST);
+    if count > 1 && table.is_keyless() {
+        let partitions = partitions(control, table).await?;
+        if partitions.len() > 1 {
+            let keys = |partition| Keys { partition: Some(partition), ..Keys::default() };
+            return Ok(partitions.into_iter().map(keys).map(|keys| keys.to_range()).collect());
+        }
+    }
     let borders = match columns(table).filter(|_| count > 1) {
         None => Vec::new(),
         Some(columns) => match columns.as_slice() {
@@ -60,6 +71,20 @@ pub(super) async fn cut(control: &mut Connection, table: &TablePlan, bytes: u64)
         },
     };
     Ok(ranges(borders).iter().map(Keys::to_range).collect())
+}
+
+/// The names of a table's partitions; none of those by the time at which rows were valid, which say otherwise what is in them.
+async fn partitions(control: &mut Connection, table: &TablePlan) -> Result<Vec<String>, Problem> {
+    let sql = format!(
+        "SELECT DISTINCT partition_name FROM information_schema.partitions WHERE table_schema = {} AND table_name = {} \
+         AND partition_name IS NOT NULL AND partition_method <> 'SYSTEM_TIME' ORDER BY 1",
+        crate::sql::literal(&table.name().schema),
+        crate::sql::literal(&table.name().table)
+    );
+    let rows = control.query(&sql).await;
+    let rows =
+        rows.map_err(|cause| error::problem(&cause, "look for the partitions of a table").table(table.name()))?;
+    Ok(rows.iter().filter_map(|row| row.text(0)).collect())
 }
 
 async fn ask(control: &mut Connection, table: &TablePlan, sql: &str) -> Result<Option<Row>, Problem> {
@@ -131,7 +156,7 @@ fn literal(column: &Column, logical: &Logical) -> String {
 fn ranges(borders: Vec<Key>) -> Vec<Keys> {
     let from = std::iter::once(None).chain(borders.clone().into_iter().map(Some));
     let below = borders.into_iter().map(Some).chain(std::iter::once(None));
-    from.zip(below).map(|(from, below)| Keys { from, below }).collect()
+    from.zip(below).map(|(from, below)| Keys { from, below, partition: None }).collect()
 }
 
 /// That a key is at least another, column by column, as the server orders it.
@@ -145,10 +170,13 @@ fn at_least(names: &[String], key: &[String]) -> String {
     }
 }
 
-/// What a chunk's rows have in common, to be put behind a SELECT.
+/// What a chunk's rows have in common, to be put behind a SELECT from the table.
 pub(super) fn condition(table: &TablePlan, range: &ChunkRange) -> Result<String, Problem> {
     let keys: Keys = serde_json::from_str(&range.0)
         .map_err(|error| Problem::internal(format!("A chunk can't be read: {error}.")).table(table.name()))?;
+    if let Some(partition) = keys.partition {
+        return Ok(format!(" PARTITION ({})", quoted(&partition)));
+    }
     let names: Vec<String> = table.source.key.iter().map(|name| quoted(name)).collect();
     let from = keys.from.map(|from| at_least(&names, &from));
     let below = keys.below.map(|below| format!("NOT ({})", at_least(&names, &below)));
@@ -193,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_range_is_stored_as_json() {
-        let keys = Keys { from: Some(vec!["5".to_owned()]), below: None };
+        let keys = Keys { from: Some(vec!["5".to_owned()]), ..Keys::default() };
         assert_eq!(keys.to_range().0, r#"{"from":["5"]}"#);
         assert_eq!(serde_json::from_str::<Keys>("{}").unwrap(), Keys::default());
     }
