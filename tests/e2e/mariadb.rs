@@ -378,3 +378,9 @@ async fn a_default_by_which_rows_got_their_value_does_not_stay() {
 async fn a_table_without_a_key_is_loaded_by_partition() {
     exact::a_table_without_a_key_is_loaded_by_partition::<Installed>().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MariaDB 11.4: make test-mariadb-11"]
+async fn a_log_that_is_kept_by_its_size_is_told() {
+    tables::a_log_that_is_kept_by_its_size_is_told::<Installed>().await;
+}

@@ -255,3 +255,31 @@ pub(crate) async fn what_is_not_carried_over_can_be_made_by_hand<P: Dialect>() {
     copies::no_table_is_parked(&world, task).await;
     copies::becomes_equal(&source, &target, &[CHECKS, INDEXES, COMPUTED]).await;
 }
+
+/// A server that keeps no more than so many bytes of log drops what a task that stands still has not read.
+pub(crate) async fn a_log_that_is_kept_by_its_size_is_told<P: Dialect>() {
+    let source = source::<P>(
+        &["--max-binlog-total-size=1048576"],
+        "CREATE DATABASE shop; CREATE TABLE shop.one (id int AUTO_INCREMENT PRIMARY KEY, word varchar(200))",
+    );
+    let world = World::start().await;
+    let task = task(&world, &source, "full-load-and-cdc", &json!({})).await;
+    let api = &world.installation.api;
+    api.act(task, "start").await.unwrap();
+    world.live(task).await;
+    source.execute("INSERT INTO shop.one (word) VALUES ('a')").unwrap();
+    has(&world, "SELECT word FROM shop.one", &["a"]).await;
+    let path = format!("/tasks/{task}");
+    let shown = async || -> serde_json::Value { api.get(&path).await.unwrap() };
+    until(async || shown().await["progress"]["log_limit_bytes"] == 1_048_576).await;
+    assert!(!shown().await.to_string().contains("log-near-limit"));
+    api.act(task, "stop").await.unwrap();
+    world.status(task, "stopped").await;
+    source
+        .execute("INSERT INTO shop.one (word) SELECT repeat('x', 200) FROM helpers.seq_1_to_20000 WHERE seq <= 3900")
+        .unwrap();
+    crate::world::until_within(std::time::Duration::from_mins(2), async || {
+        shown().await.to_string().contains("log-near-limit")
+    })
+    .await;
+}

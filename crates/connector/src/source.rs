@@ -221,6 +221,15 @@ pub struct LogState {
     pub drops_in_seconds: Option<u64>,
 }
 
+impl LogState {
+    /// The bytes that count against the most that the source keeps. Where nothing is kept because of the task, and the source
+    /// has such a limit of its own, it is what the task has not read.
+    #[must_use]
+    pub fn counted_bytes(&self) -> Option<u64> {
+        self.kept_bytes.or_else(|| self.limit_bytes.and(self.behind_bytes))
+    }
+}
+
 /// A counter of the source that the target must not fall behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counter {

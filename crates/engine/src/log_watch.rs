@@ -98,7 +98,7 @@ fn park(run: &Run, kept: u64, over: &mut Over) {
 fn look(run: &Run, state: &LogState, growth: &mut Growth, seconds: u64) {
     let settings = &run.task.settings;
     let end = run.source.describe(&state.end);
-    let kept = state.kept_bytes.map(|bytes| {
+    let kept = state.counted_bytes().map(|bytes| {
         growth.see(seconds, bytes);
         KeptLog {
             bytes,
@@ -110,7 +110,7 @@ fn look(run: &Run, state: &LogState, growth: &mut Growth, seconds: u64) {
     run.status.update(|progress| {
         progress.source_position = Some(end);
         progress.behind_bytes = state.behind_bytes;
-        progress.log_kept_bytes = state.kept_bytes;
+        progress.log_kept_bytes = state.counted_bytes();
         progress.log_limit_bytes = state.limit_bytes;
         progress.log_budget_bytes = kept_log::budget(settings);
         progress.log_seconds_left = kept.and_then(|kept| kept.seconds_left).or(state.drops_in_seconds);

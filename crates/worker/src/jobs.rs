@@ -101,7 +101,7 @@ async fn look_at_log(
     };
     Ok(JobOutcome::LookedAtLog {
         position: source.describe(&state.end),
-        kept_bytes: state.kept_bytes,
+        kept_bytes: state.counted_bytes(),
         limit_bytes: state.limit_bytes,
         let_go,
         drops_in_seconds: state.drops_in_seconds,

@@ -5,6 +5,7 @@ use wavemark_domain::Problem;
 use wavemark_domain::check::{Finding, Weight};
 
 use super::state::{ask, files};
+use crate::error;
 use crate::log::begun_at;
 use crate::position::Place;
 use crate::settings::Settings;
@@ -60,6 +61,14 @@ impl Retention {
     }
 }
 
+/// The most bytes of log that the server keeps, of those that have such a setting: MariaDB from version 11.4 on, and Percona's.
+pub(super) async fn most_bytes(control: &mut Connection) -> Result<Option<u64>, Problem> {
+    let sql = "SHOW GLOBAL VARIABLES WHERE variable_name IN ('max_binlog_total_size', 'binlog_space_limit')";
+    let rows = control.query(sql).await;
+    let rows = rows.map_err(|cause| error::problem(&cause, "ask how much of its log the source keeps"))?;
+    Ok(rows.iter().filter_map(|row| row.number(1)).find(|most| *most > 0))
+}
+
 async fn keeps(control: &mut Connection) -> Result<Keeps, Problem> {
     // Amazon's services remove files by a setting of their own.
     let rds = "SELECT coalesce(value, '') FROM mysql.rds_configuration WHERE name = 'binlog retention hours'";
@@ -68,6 +77,12 @@ async fn keeps(control: &mut Connection) -> Result<Keeps, Problem> {
     {
         let hours = row.text(0).and_then(|text| text.parse::<u64>().ok());
         return Ok(hours.map_or(Keeps::NoLonger, |hours| Keeps::Seconds(hours * 3_600)));
+    }
+    // MySQL from version 8.0.29 on can be told to keep all, whatever their age.
+    if let Ok(Some(purges)) = ask(control, "SELECT @@global.binlog_expire_logs_auto_purge").await
+        && matches!(purges.as_str(), "0" | "OFF")
+    {
+        return Ok(Keeps::ForEver);
     }
     for (variable, seconds) in [("binlog_expire_logs_seconds", 1), ("expire_logs_days", 86_400)] {
         // Older versions have the second alone.

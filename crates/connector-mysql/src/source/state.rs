@@ -7,7 +7,7 @@ use wavemark_domain::{Fault, Position, Problem};
 
 use super::begin::is_refused;
 use super::history::History;
-use super::retention::Retention;
+use super::retention::{self, Retention};
 use crate::defaults::Dialect;
 use crate::error;
 use crate::gtid::{Domains, Executed, GtidSet};
@@ -157,7 +157,7 @@ pub(super) async fn log_state(
         end: end.to_position(&Memo::default()),
         behind_bytes,
         kept_bytes: None,
-        limit_bytes: None,
+        limit_bytes: retention::most_bytes(control).await?,
         drops_in_seconds,
     })
 }
