@@ -49,10 +49,11 @@ faults: ## every kind of harm to running tasks in several worlds at once, then m
 	@$(if $(findstring mysql,$(ARGS)),mysql=$$(.ci/mysql-9) && WAVEMARK_TEST_MYSQL_BIN=$$mysql) $(TARGET)/release/faults $(ARGS)
 	@[ -n "$(ARGS)" ] || $(MAKE) workload
 
-sysbench: ## all writers of sysbench at MariaDB while it is followed; SECONDS=… how long (60)
+sysbench: ## all writers of sysbench at MySQL and at MariaDB while they are followed; SECONDS=… how long (60)
 	@.ci/install test
 	$(PROGRAMS)
-	WAVEMARK_SYSBENCH_SECONDS=$(or $(SECONDS),60) cargo test --workspace --locked --test e2e -- sysbench
+	bin=$$(.ci/mysql-9) && WAVEMARK_TEST_MYSQL_BIN=$$bin WAVEMARK_SYSBENCH_SECONDS=$(or $(SECONDS),60) \
+		cargo test --workspace --locked --test e2e -- --include-ignored sysbench
 
 sim: ## the engine on simulated systems, 100,000 seeds on every core; SEEDS=… how many, FIRST=… with which to begin
 	WAVEMARK_SIM_SEEDS=$(or $(SEEDS),100000) WAVEMARK_SIM_FIRST=$(or $(FIRST),1) \

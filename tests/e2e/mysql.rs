@@ -13,6 +13,7 @@ use crate::mysql_family as family;
 use crate::mysql_log as log;
 use crate::mysql_logins as logins;
 use crate::mysql_schema as schema;
+use crate::mysql_sysbench as sysbench;
 use crate::mysql_tables as tables;
 use crate::mysql_target as target;
 use crate::mysql_types as types;
@@ -452,4 +453,16 @@ async fn a_default_by_which_rows_got_their_value_does_not_stay() {
 #[ignore = "wants MySQL 9: make test-mysql"]
 async fn a_table_without_a_key_is_loaded_by_partition() {
     exact::a_table_without_a_key_is_loaded_by_partition::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn all_writers_of_sysbench_are_followed_to_postgresql() {
+    sysbench::all_writers_of_sysbench_are_followed_to_postgresql::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn all_writers_of_sysbench_are_followed_to_one_of_its_kind() {
+    sysbench::all_writers_of_sysbench_are_followed_to_one_of_its_kind::<Unpacked>().await;
 }

@@ -13,8 +13,8 @@ use crate::mysql_target::{endpoint, target};
 use crate::world::{World, until_within};
 
 /// What writes to the tables of `shop`; `bulk_insert` has tables of its own.
-const WRITERS: [&str; 5] =
-    ["oltp_write_only", "oltp_insert", "oltp_update_index", "oltp_update_non_index", "oltp_delete"];
+const WRITERS: [&str; 6] =
+    ["oltp_read_write", "oltp_write_only", "oltp_insert", "oltp_update_index", "oltp_update_non_index", "oltp_delete"];
 const TABLES: u32 = 3;
 /// How long without `WAVEMARK_SYSBENCH_SECONDS`.
 const SECONDS: u32 = 8;
