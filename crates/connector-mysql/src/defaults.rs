@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use wavemark_domain::extras::DefaultValue;
+use wavemark_domain::{Column, Logical};
 
+use crate::encoding;
 use crate::native::unquoted;
 
 /// Which system wrote it.
@@ -38,6 +40,20 @@ pub(crate) fn of(dialect: Dialect, text: Option<&str>, data_type: &str, extra: &
         // NULL, and expressions, begin otherwise.
         Dialect::Mariadb => text.parse::<f64>().ok().filter(|number| number.is_finite()).and(literal(text.to_owned())),
     }
+}
+
+/// The default of a column as systems tell it each other; none of one that its own system writes in another way than it should.
+pub(crate) fn in_common_words(default: &DefaultValue, column: &Column) -> Option<DefaultValue> {
+    let DefaultValue::Literal { text } = default else { return Some(default.clone()) };
+    let text = match encoding::logical(column) {
+        Some(Logical::Bits { length }) => {
+            let bits = text.strip_prefix("b'")?.strip_suffix('\'')?;
+            format!("{bits:0>width$}", width = length.into())
+        }
+        Some(Logical::Bytes) => text.strip_prefix("0x")?.to_ascii_lowercase(),
+        _ => text.clone(),
+    };
+    Some(DefaultValue::Literal { text })
 }
 
 /// The digits of `CURRENT_TIMESTAMP`, `CURRENT_TIMESTAMP(3)` or `current_timestamp()`.

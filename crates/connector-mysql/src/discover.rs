@@ -1,5 +1,7 @@
-//! Tables with all that they have from `information_schema`, in a fixed number of queries but for `declared_actions`.
+//! Tables with all that they have from `information_schema`, in a fixed number of queries but for `declared_actions`
+//! and `exact`.
 
+mod exact;
 mod own;
 
 use std::collections::BTreeMap;
@@ -89,7 +91,7 @@ async fn columns(
             table.columns.push(column);
         }
     }
-    Ok(())
+    exact::defaults(connection, tables).await
 }
 
 async fn keys_and_indexes(
@@ -146,9 +148,13 @@ async fn foreign_keys(
             actions.extend(declared_actions(connection, &table.name).await);
         }
         let found = indexes::foreign_keys(table, &pointers, &actions, tables);
+        let unknown = indexes::unknown_keys(table, &pointers, &actions);
         let silent_keys = if logs_actions { Vec::new() } else { indexes::acting(table, &pointers, &actions) };
         let native = json!(TableNative { foreign_keys: found, silent_keys, ..TableNative::of(table) });
-        tables.entry(name).and_modify(|table| table.native = native);
+        tables.entry(name).and_modify(|table| {
+            table.native = native;
+            own::note(table, unknown);
+        });
     }
     Ok(())
 }
@@ -253,6 +259,8 @@ fn column(row: &Row, dialect: Dialect) -> Column {
         collation: row.text(12),
         auto_increment: extra.contains("AUTO_INCREMENT"),
         comment: row.text(14).filter(|text| !text.is_empty()),
+        in_utc: false,
+        invisible: extra.split(' ').any(|word| word == "INVISIBLE"),
         ignored: false,
     };
     Column {

@@ -23,6 +23,8 @@ pub(crate) enum OwnKind {
     IndexOfExpression,
     /// A check constraint.
     Check,
+    /// A foreign key whose actions nobody tells.
+    ForeignKey,
 }
 
 /// One such thing.
@@ -36,6 +38,12 @@ pub(crate) struct Own {
 }
 
 impl Own {
+    /// The default of a column, as its system writes it.
+    pub(crate) fn default(column: &str, text: &str) -> Self {
+        let alteration = format!("ALTER COLUMN {} SET DEFAULT ({text})", quoted(column));
+        Self { kind: OwnKind::Default, name: column.to_owned(), alteration }
+    }
+
     /// For who makes it by hand.
     pub(crate) fn left_out(&self, table: &TableName) -> LeftOut {
         LeftOut { what: self.what(), statement: format!("ALTER TABLE {} {};", quoted_table(table), self.alteration) }
@@ -50,13 +58,14 @@ impl Own {
             OwnKind::OnUpdate => format!("that each update sets column {name}"),
             OwnKind::Index | OwnKind::IndexOfExpression => format!("index {name}"),
             OwnKind::Check => format!("check {name}"),
+            OwnKind::ForeignKey => format!("foreign key {name}, of which nobody tells what it does"),
         }
     }
 
     /// Whether a copy has it, too. What acts at an update would act at those by which the copy is kept: a column that the
     /// source's update did not set is not set by ours.
     pub(crate) fn is_copied(&self) -> bool {
-        self.kind != OwnKind::OnUpdate
+        !matches!(self.kind, OwnKind::OnUpdate | OwnKind::ForeignKey)
     }
 
     /// Whether it has this column in it.

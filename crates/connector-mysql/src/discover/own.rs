@@ -57,8 +57,7 @@ pub(super) fn of_column(dialect: Dialect, column: &Column, row: &Row) -> Vec<Own
     let is_known = ColumnNative::of(column).is_ok_and(|native| native.default.is_some() || native.auto_increment);
     // MariaDB says NULL in so many letters.
     let default = row.text(13).filter(|text| !is_known && !text.eq_ignore_ascii_case("NULL"));
-    let set = |text| format!("ALTER COLUMN {name} SET DEFAULT ({})", expression(dialect, text));
-    all.extend(default.map(|text| own(OwnKind::Default, set(text))));
+    all.extend(default.map(|text| Own::default(&column.name, &expression(dialect, text))));
     all
 }
 
