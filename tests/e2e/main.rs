@@ -17,6 +17,7 @@ mod mysql_begin;
 mod mysql_charsets;
 mod mysql_failover;
 mod mysql_family;
+mod mysql_left;
 mod mysql_log;
 mod mysql_logins;
 mod mysql_schema;
