@@ -77,6 +77,7 @@ pub(crate) fn extras(table: &Table) -> Extras {
 /// The `native` part of a column: as `information_schema.columns` has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of its own")]
 pub(crate) struct ColumnNative {
     /// The type without what is in brackets, lower case: `decimal`.
     pub(crate) data_type: String,
