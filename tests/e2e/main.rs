@@ -18,6 +18,7 @@ mod mysql_charsets;
 mod mysql_exact;
 mod mysql_failover;
 mod mysql_family;
+mod mysql_left;
 mod mysql_log;
 mod mysql_logins;
 mod mysql_schema;

@@ -9,6 +9,7 @@ use crate::mysql_charsets as charsets;
 use crate::mysql_exact as exact;
 use crate::mysql_failover as failover;
 use crate::mysql_family as family;
+use crate::mysql_left as left;
 use crate::mysql_log as log;
 use crate::mysql_logins as logins;
 use crate::mysql_schema as schema;
@@ -383,4 +384,24 @@ async fn a_table_without_a_key_is_loaded_by_partition() {
 #[ignore = "wants MariaDB 11.4: make test-mariadb-11"]
 async fn a_log_that_is_kept_by_its_size_is_told() {
     tables::a_log_that_is_kept_by_its_size_is_told::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_postgresql_lacks_of_a_table_is_told() {
+    left::what_postgresql_lacks_of_a_table_is_told::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_of_alike_texts_and_hidden_columns_go_to_one_of_its_kind() {
+    left::keys_of_alike_texts_and_hidden_columns_go_to_one_of_its_kind::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_family_lacks_of_postgresqls_tables_is_told() {
+    left::what_the_family_lacks_of_postgresqls_tables_is_told::<Installed>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unique_index_over_long_texts_is_made() {
+    left::a_unique_index_over_long_texts_is_made_or_told::<Installed, Installed>().await;
 }

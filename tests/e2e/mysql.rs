@@ -10,6 +10,7 @@ use crate::mysql_charsets as charsets;
 use crate::mysql_exact as exact;
 use crate::mysql_failover as failover;
 use crate::mysql_family as family;
+use crate::mysql_left as left;
 use crate::mysql_log as log;
 use crate::mysql_logins as logins;
 use crate::mysql_schema as schema;
@@ -465,4 +466,28 @@ async fn all_writers_of_sysbench_are_followed_to_postgresql() {
 #[ignore = "wants MySQL 9: make test-mysql"]
 async fn all_writers_of_sysbench_are_followed_to_one_of_its_kind() {
     sysbench::all_writers_of_sysbench_are_followed_to_one_of_its_kind::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn what_postgresql_lacks_of_a_table_is_told() {
+    left::what_postgresql_lacks_of_a_table_is_told::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn keys_of_alike_texts_and_hidden_columns_go_to_one_of_its_kind() {
+    left::keys_of_alike_texts_and_hidden_columns_go_to_one_of_its_kind::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn what_the_family_lacks_of_postgresqls_tables_is_told() {
+    left::what_the_family_lacks_of_postgresqls_tables_is_told::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_unique_index_over_long_texts_of_mariadb_is_told() {
+    left::a_unique_index_over_long_texts_is_made_or_told::<Installed, Unpacked>().await;
 }

@@ -649,6 +649,8 @@ const CARRIED: [(&str, &[&str]); 6] = [
             "orders.made CURRENT_TIMESTAMP(3)",
             "orders.at CURRENT_TIMESTAMP(0)",
             "orders.state 'it''s'::text",
+            "orders.flags '101'::\"bit\"",
+            "orders.raw '\\x616263'::bytea",
         ],
     ),
     (

@@ -184,7 +184,7 @@ const COMPUTED: &str = "SELECT column_name, column_type, extra, generation_expre
     WHERE table_schema = 'shop' AND generation_expression <> '' ORDER BY 1";
 
 /// What each finding of that kind is, with the statement that mends it.
-async fn not_carried_over(world: &World, task: Uuid) -> Vec<(String, String)> {
+pub(crate) async fn not_carried_over(world: &World, task: Uuid) -> Vec<(String, String)> {
     let outcome = world.installation.api.assess(task).await.unwrap().outcome.unwrap();
     let found = outcome["findings"].as_array().unwrap().iter().filter(|finding| finding["code"] == "not-carried-over");
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();

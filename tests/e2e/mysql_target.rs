@@ -53,8 +53,25 @@ pub(crate) async fn mapped_from_its_kind<P: Dialect, Q: Dialect>(
     begun(world, endpoints, rules, settings).await
 }
 
+/// A task of some kind from a server to one of its kind, begun.
+pub(crate) async fn of_its_kind<P: Dialect, Q: Dialect>(
+    world: &World,
+    from: &Server<P>,
+    to: &Server<Q>,
+    kind: &str,
+) -> Uuid {
+    let endpoints = (
+        endpoint::<P>(world, "The shop", "source", from.port(), "wavemark").await,
+        endpoint::<Q>(world, "The copy", "target", to.port(), "writer").await,
+    );
+    let api = &world.installation.api;
+    let task = api.create_task("Copy shop", kind, endpoints, &pair::whole_schema("shop"), &json!({})).await.unwrap();
+    api.act(task, "start").await.unwrap();
+    task
+}
+
 /// A task from PostgreSQL, begun.
-async fn from_postgresql<P: Dialect>(world: &World, to: &Server<P>, settings: &Value) -> Uuid {
+pub(crate) async fn from_postgresql<P: Dialect>(world: &World, to: &Server<P>, settings: &Value) -> Uuid {
     let api = &world.installation.api;
     let from = pair::settings(&world.pair.source, pair::SOURCE, pair::SOURCE);
     let endpoints = (

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use wavemark_domain::extras::DefaultValue;
+use wavemark_domain::{Column, Logical};
 
-use crate::native::{ColumnNative, unquoted};
+use crate::encoding;
+use crate::native::unquoted;
 
 /// Which system wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,18 +42,18 @@ pub(crate) fn of(dialect: Dialect, text: Option<&str>, data_type: &str, extra: &
     }
 }
 
-/// Whether the catalog may tell a plain value otherwise than it is. It has a question mark for what it can't tell; MySQL's has
-/// moments by the clock of whoever declared them, and no bytes but those of ASCII.
-pub(crate) fn is_garbled(dialect: Dialect, text: &str, native: &ColumnNative, extra: &str) -> bool {
-    let is_bytes = matches!(native.data_type.as_str(), "binary" | "varbinary");
-    let has_unread = text.contains('?') && (native.charset.is_some() || is_bytes);
-    match dialect {
-        Dialect::Mariadb => text.starts_with('\'') && has_unread,
-        Dialect::Mysql if extra.to_uppercase().contains("DEFAULT_GENERATED") => false,
-        Dialect::Mysql => {
-            has_unread || (is_bytes && text == "0x") || (native.data_type == "timestamp" && now(text).is_none())
+/// The default of a column as systems tell it each other; none of one that its own system writes in another way than it should.
+pub(crate) fn in_common_words(default: &DefaultValue, column: &Column) -> Option<DefaultValue> {
+    let DefaultValue::Literal { text } = default else { return Some(default.clone()) };
+    let text = match encoding::logical(column) {
+        Some(Logical::Bits { length }) => {
+            let bits = text.strip_prefix("b'")?.strip_suffix('\'')?;
+            format!("{bits:0>width$}", width = length.into())
         }
-    }
+        Some(Logical::Bytes) => text.strip_prefix("0x")?.to_ascii_lowercase(),
+        _ => text.clone(),
+    };
+    Some(DefaultValue::Literal { text })
 }
 
 /// The digits of `CURRENT_TIMESTAMP`, `CURRENT_TIMESTAMP(3)` or `current_timestamp()`.
@@ -105,26 +107,6 @@ mod tests {
         assert_eq!(of("current_timestamp()", "timestamp"), Some(DefaultValue::Now { digits: 0 }));
         assert_eq!(of("current_timestamp(6)", "datetime"), Some(DefaultValue::Now { digits: 6 }));
         assert_eq!(of("current_timestamp()", "date"), None);
-    }
-
-    #[test]
-    fn what_the_catalog_may_not_tell_is_known() {
-        let of = |dialect, text, data_type: &str, charset: Option<&str>, extra| {
-            let charset = charset.map(str::to_owned);
-            let native = ColumnNative { data_type: data_type.to_owned(), charset, ..ColumnNative::default() };
-            is_garbled(dialect, text, &native, extra)
-        };
-        let (mysql, mariadb) = (Dialect::Mysql, Dialect::Mariadb);
-        assert!(of(mysql, "é??", "varchar", Some("utf8mb4"), ""));
-        assert!(of(mysql, "0x", "varbinary", None, ""));
-        assert!(of(mysql, "2024-01-01 02:00:00", "timestamp", None, ""));
-        assert!(!of(mysql, "CURRENT_TIMESTAMP(3)", "timestamp", None, "DEFAULT_GENERATED"));
-        assert!(!of(mysql, "concat(_utf8mb4\\'?\\',1)", "varchar", Some("utf8mb4"), "DEFAULT_GENERATED"));
-        assert!(!of(mysql, "é", "varchar", Some("utf8mb4"), ""));
-        assert!(!of(mysql, "0x616263", "varbinary", None, ""));
-        assert!(of(mariadb, "'é??'", "varchar", Some("utf8mb4"), ""));
-        assert!(of(mariadb, "'\\0??'", "varbinary", None, ""));
-        assert!(!of(mariadb, "'2024-01-01 02:00:00'", "timestamp", None, ""));
     }
 
     #[test]

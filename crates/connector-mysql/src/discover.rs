@@ -1,6 +1,8 @@
-//! Tables with all that they have from `information_schema`, in a fixed number of queries but for `declared_actions`.
+//! Tables with all that they have from `information_schema`, in a fixed number of queries but for `declared_actions`
+//! and `exact`.
 
 mod declared;
+mod exact;
 mod expression;
 mod own;
 
@@ -85,22 +87,14 @@ async fn columns(
          WHERE {there} ORDER BY table_schema, table_name, ordinal_position"
     );
     let dialect = Dialect::of(&connection.version);
-    let mut garbled: BTreeMap<TableName, Vec<String>> = BTreeMap::new();
     for row in query(connection, &sql).await? {
-        let Some(table) = tables.get_mut(&name(&row)) else { continue };
-        let column = column(&row, dialect);
-        own::note(table, own::of_column(dialect, &column, &row));
-        if dialect == Dialect::Mysql && is_garbled(&row, &column, dialect) {
-            garbled.entry(table.name.clone()).or_default().push(column.name.clone());
+        if let Some(table) = tables.get_mut(&name(&row)) {
+            let column = column(&row, dialect);
+            own::note(table, own::of_column(dialect, &column, &row));
+            table.columns.push(column);
         }
-        table.columns.push(column);
     }
-    for (name, columns) in garbled {
-        let declaration = declared::of(connection, &name).await;
-        let Some(table) = tables.get_mut(&name) else { continue };
-        columns.iter().for_each(|column| declared::give_default(&declaration, table, column));
-    }
-    Ok(())
+    exact::defaults(connection, tables).await
 }
 
 async fn keys_and_indexes(
@@ -162,9 +156,13 @@ async fn foreign_keys(
             actions.extend(declared_actions(connection, &table.name).await);
         }
         let found = indexes::foreign_keys(table, &pointers, &actions, tables);
+        let unknown = indexes::unknown_keys(table, &pointers, &actions);
         let silent_keys = if logs_actions { Vec::new() } else { indexes::acting(table, &pointers, &actions) };
         let native = json!(TableNative { foreign_keys: found, silent_keys, ..TableNative::of(table) });
-        tables.entry(name).and_modify(|table| table.native = native);
+        tables.entry(name).and_modify(|table| {
+            table.native = native;
+            own::note(table, unknown);
+        });
     }
     Ok(())
 }
@@ -226,12 +224,6 @@ fn table(row: &Row, dialect: Dialect) -> Table {
     }
 }
 
-fn is_garbled(row: &Row, column: &Column, dialect: Dialect) -> bool {
-    let native = ColumnNative::of(column).unwrap_or_default();
-    let extra = row.text(5).unwrap_or_default();
-    !column.generated && row.text(13).is_some_and(|text| defaults::is_garbled(dialect, &text, &native, &extra))
-}
-
 fn part(dialect: Dialect, row: &Row) -> Part {
     Part {
         index: row.text(2).unwrap_or_default(),
@@ -274,11 +266,10 @@ fn column(row: &Row, dialect: Dialect) -> Column {
         collation: row.text(12),
         auto_increment: extra.contains("AUTO_INCREMENT"),
         comment: row.text(14).filter(|text| !text.is_empty()),
+        invisible: extra.split(' ').any(|word| word == "INVISIBLE"),
+        default: defaults::of(dialect, row.text(13).as_deref(), &data_type, &extra),
         ..ColumnNative::default()
     };
-    let told = row.text(13).filter(|text| !defaults::is_garbled(dialect, text, &native, &extra));
-    let default = defaults::of(dialect, told.as_deref(), &data_type, &extra);
-    let native = ColumnNative { default, ..native };
     Column {
         name: row.text(2).unwrap_or_default(),
         declared,

@@ -7,7 +7,7 @@ use wavemark_domain::{Column, Table, TableName};
 
 use crate::native::{ColumnNative, TableNative};
 use crate::own::{Own, OwnKind};
-use crate::sql::quoted;
+use crate::sql::{quoted, quoted_table};
 
 /// The name of every primary key.
 pub(crate) const PRIMARY: &str = "PRIMARY";
@@ -158,9 +158,9 @@ pub(crate) fn declared(declaration: &str) -> impl Iterator<Item = (String, (Acti
     })
 }
 
-/// The foreign keys of one table; `pointers` has each key's in order, one after the other. One that finds its row by texts
-/// that only resemble each other is left out, one that points at rows that are not told apart by these columns, and one
-/// whose actions are not known.
+/// The foreign keys of one table; `pointers` has each key's in order, one after the other. Of the system's own is one that finds
+/// its row by texts that only resemble each other, and one that points at rows that are not told apart by these columns. One
+/// whose actions are not known is left out.
 pub(crate) fn foreign_keys(
     table: &Table,
     pointers: &[Pointer],
@@ -168,12 +168,31 @@ pub(crate) fn foreign_keys(
     tables: &BTreeMap<TableName, Table>,
 ) -> Vec<ForeignKey> {
     let keys = pointers.chunk_by(|a, b| a.key == b.key).filter_map(|of| foreign_key(table, of, actions));
-    keys.filter(|key| {
+    let is_own = |key: &ForeignKey| {
         let exact = key.columns.iter().all(|name| table.column(name).is_some_and(|at| is_exact(&table.columns[at])));
         // One that points at a table that doesn't travel is not made anyway.
-        exact && tables.get(&key.target).is_none_or(|parent| tells_apart(parent, &key.target_columns))
-    })
-    .collect()
+        !exact || tables.get(&key.target).is_some_and(|parent| !tells_apart(parent, &key.target_columns))
+    };
+    keys.map(|key| ForeignKey { own: is_own(&key), ..key }).collect()
+}
+
+/// The others of a table: those whose actions are not known, which nobody makes without being asked.
+pub(crate) fn unknown_keys(table: &Table, pointers: &[Pointer], actions: &Actions) -> Vec<Own> {
+    let keys = pointers.chunk_by(|a, b| a.key == b.key);
+    let unknown = keys.filter(|of| foreign_key(table, of, actions).is_none());
+    let list = |names: Vec<String>| names.join(", ");
+    let own = |of: &[Pointer]| {
+        let name = of[0].key.clone();
+        let alteration = format!(
+            "ADD CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {} ({})",
+            quoted(&name),
+            list(of.iter().map(|pointer| quoted(&pointer.column)).collect()),
+            quoted_table(&of[0].target),
+            list(of.iter().map(|pointer| quoted(&pointer.target_column)).collect()),
+        );
+        Own { kind: OwnKind::ForeignKey, name, alteration, unread: false }
+    };
+    unknown.map(own).collect()
 }
 
 fn foreign_key(table: &Table, pointers: &[Pointer], actions: &Actions) -> Option<ForeignKey> {
@@ -186,6 +205,7 @@ fn foreign_key(table: &Table, pointers: &[Pointer], actions: &Actions) -> Option
         target_columns: pointers.iter().map(|pointer| pointer.target_column.clone()).collect(),
         on_update,
         on_delete,
+        own: false,
     })
 }
 
@@ -318,9 +338,18 @@ mod tests {
             actions.insert(own(key), (action("NO ACTION"), action("CASCADE")));
         }
         let keys = foreign_keys(&child, &pointers, &actions, &tables);
-        let found: Vec<_> = keys.iter().map(|key| (key.name.as_str(), key.on_update, key.on_delete)).collect();
-        let expected = [("by_id", Action::Restrict, Action::SetNull), ("by_word", Action::NoAction, Action::Cascade)];
+        let found: Vec<_> = keys.iter().map(|key| (key.name.as_str(), key.own, key.on_update, key.on_delete)).collect();
+        let expected = [
+            ("by_id", false, Action::Restrict, Action::SetNull),
+            ("by_word", false, Action::NoAction, Action::Cascade),
+            ("resembling", true, Action::NoAction, Action::Cascade),
+            ("to_many", true, Action::NoAction, Action::Cascade),
+        ];
         assert_eq!(found, expected);
+        let [unknown] = &unknown_keys(&child, &pointers, &actions)[..] else { panic!("one is unknown") };
+        assert_eq!(unknown.what(), "foreign key unknown, of which nobody tells what it does");
+        let expected = "ADD CONSTRAINT `unknown` FOREIGN KEY (`id`) REFERENCES `shop`.`parents` (`id`)";
+        assert_eq!(unknown.alteration, expected);
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 use serde::{Deserialize, Serialize};
-use wavemark_domain::Table;
-use wavemark_domain::extras::{ColumnExtras, DefaultValue, Extras, ForeignKey, Index};
+use wavemark_domain::extras::{ColumnExtras, DefaultValue, Extras, ForeignKey, Index, LeftOut};
+use wavemark_domain::{Column, Table};
 
-use crate::defaults::Dialect;
+use crate::defaults::{self, Dialect};
 use crate::own::Own;
 
 /// The `native` part of a table.
@@ -63,18 +63,24 @@ pub(crate) fn as_kept(kept: &Table, now: &Table) -> Table {
 
 /// What a table has besides columns and a key.
 pub(crate) fn extras(table: &Table) -> Extras {
-    let column = |column| {
-        let native = ColumnNative::of(column).unwrap_or_default();
-        ColumnExtras { default: native.default, counted: native.auto_increment, comment: native.comment }
-    };
     let TableNative { indexes, foreign_keys, comment, own, .. } = TableNative::of(table);
-    let left_out = own.iter().map(|own| own.left_out(&table.name)).collect();
-    Extras { columns: table.columns.iter().map(column).collect(), indexes, foreign_keys, comment, left_out }
+    let mut left_out: Vec<LeftOut> = own.iter().map(|own| own.left_out(&table.name)).collect();
+    let mut column = |column: &Column| {
+        let native = ColumnNative::of(column).unwrap_or_default();
+        let default = native.default.as_ref().and_then(|default| defaults::in_common_words(default, column));
+        if let (Some(DefaultValue::Literal { text }), None) = (&native.default, &default) {
+            left_out.push(Own::default(&column.name, Some(text)).left_out(&table.name));
+        }
+        ColumnExtras { default, counted: native.auto_increment, comment: native.comment }
+    };
+    let columns = table.columns.iter().map(&mut column).collect();
+    Extras { columns, indexes, foreign_keys, comment, left_out }
 }
 
 /// The `native` part of a column: as `information_schema.columns` has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of its own")]
 pub(crate) struct ColumnNative {
     /// The type without what is in brackets, lower case: `decimal`.
     pub(crate) data_type: String,
@@ -105,6 +111,12 @@ pub(crate) struct ColumnNative {
     /// `COLUMN_COMMENT`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) comment: Option<String>,
+    /// Whether its moments are in UTC, though nothing of its type says so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) in_utc: bool,
+    /// Whether statements that don't name it pass it over.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) invisible: bool,
     /// Whether it came after the load and does not travel, as the task's settings say.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) ignored: bool,
@@ -112,7 +124,7 @@ pub(crate) struct ColumnNative {
 
 impl ColumnNative {
     /// Reads the `native` part of a column.
-    pub(crate) fn of(column: &wavemark_domain::Column) -> Result<Self, serde_json::Error> {
+    pub(crate) fn of(column: &Column) -> Result<Self, serde_json::Error> {
         Self::deserialize(&column.native)
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum OwnKind {
     IndexOfExpression,
     /// A check constraint.
     Check,
+    /// A foreign key whose actions nobody tells.
+    ForeignKey,
 }
 
 /// One such thing.
@@ -39,6 +41,12 @@ pub(crate) struct Own {
 }
 
 impl Own {
+    /// The default of a column, as its system writes it, if the catalog tells it.
+    pub(crate) fn default(column: &str, expression: Option<&str>) -> Self {
+        let alteration = |text: &str| format!("ALTER COLUMN {} SET DEFAULT ({text})", quoted(column));
+        Self::new(OwnKind::Default, column, expression, alteration)
+    }
+
     /// For who makes it by hand.
     pub(crate) fn left_out(&self, table: &TableName) -> LeftOut {
         LeftOut { what: self.what(), statement: format!("ALTER TABLE {} {};", quoted_table(table), self.alteration) }
@@ -53,6 +61,7 @@ impl Own {
             OwnKind::OnUpdate => format!("that each update sets column {name}"),
             OwnKind::Index | OwnKind::IndexOfExpression => format!("index {name}"),
             OwnKind::Check => format!("check {name}"),
+            OwnKind::ForeignKey => format!("foreign key {name}, of which nobody tells what it does"),
         };
         if self.unread { format!("{what} (its … the server's catalog does not tell exactly)") } else { what }
     }
@@ -71,7 +80,7 @@ impl Own {
     /// Whether a copy has it, too. What acts at an update would act at those by which the copy is kept: a column that the
     /// source's update did not set is not set by ours.
     pub(crate) fn is_copied(&self) -> bool {
-        self.kind != OwnKind::OnUpdate && !self.unread
+        !matches!(self.kind, OwnKind::OnUpdate | OwnKind::ForeignKey) && !self.unread
     }
 
     /// Whether it has this column in it.

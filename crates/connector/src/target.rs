@@ -24,6 +24,7 @@ use wavemark_domain::adopt::{KeptTable, KeptTask};
 use wavemark_domain::batch::Change;
 use wavemark_domain::catalog::{Column, Table, TableName};
 use wavemark_domain::check::Finding;
+use wavemark_domain::extras::Missing;
 use wavemark_domain::ids::Generation;
 use wavemark_domain::task::Preparation;
 use wavemark_domain::{
@@ -72,8 +73,17 @@ pub trait Target: Send + Sync {
     /// The forms in which it takes the rows of a planned table in the load. No I/O.
     fn block_formats(&self, table: &TablePlan) -> Vec<BlockFormat>;
 
-    /// What would stand in the way of writing these tables, and what those that come from a system like this one have there and
-    /// will not have here ([`Finding::not_carried_over`]).
+    /// What tables of a plan get besides columns and a key where a task makes them at this server, as a source would say it
+    /// ([`crate::Source::extras`]): columns have their names at the source and the places that they have there. Of each
+    /// table nothing that its source says and this does not is left out in silence: people are told of it.
+    async fn makes(&self, plan: &[TablePlan]) -> Result<Vec<Extras>, Problem>;
+
+    /// The statement by which a person makes what the copy of a planned table lacks, in this system's words: as it stands, or
+    /// with changes where the system can't have it so. No I/O.
+    fn statement(&self, plan: &[TablePlan], table: &TablePlan, missing: &Missing<'_>) -> String;
+
+    /// What would stand in the way of writing these tables, and what those that come from a system like this one have there in
+    /// its own words and will not have here ([`Finding::not_carried_over`]).
     async fn assess(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Vec<Finding>, Problem>;
 
     /// Opens the target under the task's epoch.

@@ -1,9 +1,12 @@
 //! What a table has besides columns and a key, in words that no system owns: for a target of another system, as
 //! [`crate::Logical`] is for what its columns hold. What has no word here is not carried over, and is named.
 
+mod missing;
+
 use serde::{Deserialize, Serialize};
 
 use crate::TableName;
+pub use missing::Missing;
 
 /// What one table has besides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,8 +49,8 @@ pub struct ColumnExtras {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "is")]
 pub enum DefaultValue {
-    /// A value as its system writes it in a text: `-1.50`, `2024-02-29 12:00:00`, `it's`. Whether the target's type has
-    /// such a value is for the target to see.
+    /// A value as its system writes it in a text: `-1.50`, `2024-02-29 12:00:00`, `it's`. Bytes are their hexadecimal digits,
+    /// bits all of their digits, an instant is in UTC. Whether the target's type has such a value is for the target to see.
     Literal {
         /// The value, neither quoted nor escaped.
         text: String,
@@ -81,7 +84,7 @@ pub struct IndexPart {
     pub descending: bool,
 }
 
-/// A foreign key that holds where values are the same only if they are the same to the last byte.
+/// A foreign key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignKey {
     /// Its name, unique among the table's.
@@ -96,6 +99,10 @@ pub struct ForeignKey {
     pub on_update: Action,
     /// What its deletion does.
     pub on_delete: Action,
+    /// Whether it means the same at servers of the source's own system alone. Others hold where values are the same only if
+    /// they are the same to the last byte, and point at rows that are told apart.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own: bool,
 }
 
 /// What a foreign key does about a row that is pointed at.

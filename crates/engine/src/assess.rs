@@ -1,8 +1,9 @@
 //! What stands in the way of a task: asked for by a person, and told when a task starts for the first time.
 
 use wavemark_domain::check::{Finding, Weight};
+use wavemark_domain::extras::LeftOut;
 use wavemark_domain::progress::{Severity, TaskEventRecord};
-use wavemark_domain::{Problem, TablePlan};
+use wavemark_domain::{ColumnPlan, Extras, Problem, TablePlan};
 
 use crate::plan::{self, Planned};
 use crate::run::Run;
@@ -25,7 +26,7 @@ async fn findings(run: &Run, planned: &Planned) -> Result<Vec<Finding>, Problem>
         mend: problem.advice.clone(),
     }));
     if run.task.kind.loads() {
-        findings.extend(planned.tables.iter().flat_map(|table| not_carried_over(run, table)));
+        findings.extend(not_carried_over(run, &planned.tables).await?);
     }
     if planned.tables.is_empty() {
         findings.push(no_tables(planned));
@@ -34,13 +35,23 @@ async fn findings(run: &Run, planned: &Planned) -> Result<Vec<Finding>, Problem>
     Ok(findings)
 }
 
-/// What a table has at the source that its copy at another system will not have. Of a system like its own, the target knows.
-fn not_carried_over(run: &Run, table: &TablePlan) -> Vec<Finding> {
-    if table.declared.is_none() {
-        return Vec::new();
-    }
-    let left = run.source.extras(&table.source).left_out.into_iter();
-    left.map(|left| Finding::not_carried_over(table.name(), left)).collect()
+/// What tables have at the source and their copies will not have: what the source has no common word for, where the target is
+/// another system, and what the target does not make of the rest.
+async fn not_carried_over(run: &Run, plan: &[TablePlan]) -> Result<Vec<Finding>, Problem> {
+    let made = run.target.makes(plan).await?;
+    Ok(plan.iter().zip(&made).flat_map(|(table, made)| of_table(run, plan, table, made)).collect())
+}
+
+fn of_table(run: &Run, plan: &[TablePlan], table: &TablePlan, made: &Extras) -> Vec<Finding> {
+    let mut extras = run.source.extras(&table.source);
+    let left_out = std::mem::take(&mut extras.left_out);
+    // Of a system like its own, the target knows.
+    let mut left: Vec<LeftOut> = left_out.into_iter().filter(|_| table.declared.is_some()).collect();
+    let name = |column: &ColumnPlan| (column.source, table.source.columns[column.source].name.as_str());
+    let columns: Vec<(usize, &str)> = table.columns.iter().map(name).collect();
+    let missing = extras.missing(made, &columns);
+    left.extend(missing.iter().map(|one| one.left_out(run.target.statement(plan, table, one))));
+    left.into_iter().map(|left| Finding::not_carried_over(table.name(), left)).collect()
 }
 
 /// Tells what was found as events. The start goes on: what truly stands in its way ends it with the same reason, or

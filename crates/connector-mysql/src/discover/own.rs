@@ -6,7 +6,7 @@ use serde_json::json;
 use wavemark_domain::{Column, Problem, Table, TableName};
 
 use super::{expression, query};
-use crate::defaults::{self, Dialect};
+use crate::defaults::Dialect;
 use crate::native::{ColumnNative, TableNative};
 use crate::own::{Own, OwnKind};
 use crate::sql::{literal, quoted};
@@ -43,10 +43,8 @@ pub(super) fn of_column(dialect: Dialect, column: &Column, row: &Row) -> Vec<Own
     let is_known = native.default.is_some() || native.auto_increment;
     // MariaDB says NULL in so many letters.
     let default = row.text(13).filter(|text| !is_known && !text.eq_ignore_ascii_case("NULL"));
-    let set = |text: &str| format!("ALTER COLUMN {name} SET DEFAULT ({text})");
-    let is_told = |text: &String| !defaults::is_garbled(dialect, text, &native, &row.text(5).unwrap_or_default());
-    let told = |text: String| Some(text).filter(is_told).and_then(|text| expression::of(dialect, &text));
-    all.extend(default.map(|text| own(OwnKind::Default, told(text), &set)));
+    let told = |text: String| expression::of(dialect, &text);
+    all.extend(default.map(|text| Own::default(&column.name, told(text).as_deref())));
     all
 }
 

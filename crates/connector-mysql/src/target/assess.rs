@@ -9,7 +9,7 @@ use wavemark_domain::{Problem, TableName, TablePlan};
 
 use super::fault::problem;
 use super::table::{self, must_have_key};
-use super::{own, prepare};
+use super::{create, own, prepare};
 use crate::wire::{Connection, WireError};
 
 /// The most characters that a name has.
@@ -23,6 +23,7 @@ pub(crate) async fn assess(
 ) -> Result<Vec<Finding>, Problem> {
     let mut findings = server(connection).await?;
     findings.extend(names(plan));
+    let makes = create::Server::of(connection).await?;
     for one in plan {
         let keeps = keeps(connection, task, one).await?;
         if keeps {
@@ -30,6 +31,8 @@ pub(crate) async fn assess(
         }
         if task.kind.loads() {
             findings.extend(own::not_carried_over(connection, one, keeps).await?);
+            let seen = create::seen(one, &makes).into_iter();
+            findings.extend(seen.map(|left| Finding::not_carried_over(one.name(), left)));
         }
     }
     Ok(findings)

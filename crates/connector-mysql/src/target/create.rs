@@ -5,12 +5,14 @@
 
 pub(super) mod collations;
 mod columns;
+mod made;
 mod server;
 
 use wavemark_domain::extras::{Action, ForeignKey, Index, IndexPart};
 use wavemark_domain::{ColumnPlan, Problem, TablePlan};
 
 use self::columns::Definition;
+pub(crate) use self::made::{made, seen, statement};
 pub(crate) use self::server::Server;
 use super::values::TargetColumn;
 use crate::native::TableNative;
@@ -35,11 +37,15 @@ pub(crate) fn create_table(plan: &TablePlan, server: &Server) -> Result<String, 
         let (key, _) = columns::index_parts(plan, &key, &beginnings).ok_or_else(|| incomplete(plan))?;
         parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
     }
-    parts.extend(counter(plan));
-    let comment = TableNative::of(plan.in_target()).comment.filter(|text| text.chars().count() <= COMMENT);
-    let comment = comment.map_or_else(String::new, |text| format!(" COMMENT={}", literal(&text)));
+    parts.extend(counter(plan, server));
+    let comment = comment(plan).map_or_else(String::new, |text| format!(" COMMENT={}", literal(&text)));
     let name = quoted_table(&plan.target);
     Ok(format!("CREATE TABLE {name} (\n    {}\n) {OPTIONS}{comment}", parts.join(",\n    ")))
+}
+
+/// The table's comment, if it is one here.
+fn comment(plan: &TablePlan) -> Option<String> {
+    TableNative::of(plan.in_target()).comment.filter(|text| text.chars().count() <= COMMENT)
 }
 
 fn incomplete(plan: &TablePlan) -> Problem {
@@ -47,7 +53,7 @@ fn incomplete(plan: &TablePlan) -> Problem {
 }
 
 /// The index of a counting column that is not the key's first.
-fn counter(plan: &TablePlan) -> Option<String> {
+fn counter(plan: &TablePlan, server: &Server) -> Option<String> {
     let column = columns::counting(plan)?;
     if plan.in_target().key.first() == Some(&column.source_name) {
         return None;
@@ -55,7 +61,7 @@ fn counter(plan: &TablePlan) -> Option<String> {
     let indexes = TableNative::of(plan.in_target()).indexes;
     let mut own =
         indexes.iter().filter(|index| index.parts.first().is_some_and(|part| part.column == column.source_name));
-    let own = own.find_map(|index| definition(plan, index));
+    let own = own.find_map(|index| definition(plan, index, server));
     own.or_else(|| Some(format!("INDEX {} ({})", quoted(COUNTER), quoted(&column.target_name))))
 }
 
@@ -99,21 +105,26 @@ pub(crate) fn staging_table(name_sql: &str, columns: &[TargetColumn]) -> String 
 }
 
 /// One statement for the indexes that are not `there` yet; `None` if none is missing.
-pub(crate) fn add_indexes(plan: &TablePlan, there: &[&str]) -> Option<String> {
+pub(crate) fn add_indexes(plan: &TablePlan, there: &[&str], server: &Server) -> Option<String> {
     let indexes = TableNative::of(plan.in_target()).indexes;
     let is_missing = |index: &&Index| !there.iter().any(|name| name.eq_ignore_ascii_case(&index.name));
-    let missing: Vec<String> = indexes.iter().filter(is_missing).filter_map(|index| definition(plan, index)).collect();
+    let missing = indexes.iter().filter(is_missing);
+    let missing: Vec<String> = missing.filter_map(|index| definition(plan, index, server)).collect();
     let add = |one: &String| format!("ADD {one}");
     let missing: Vec<String> = missing.iter().map(add).collect();
     (!missing.is_empty()).then(|| format!("ALTER TABLE {} {}", quoted_table(&plan.target), missing.join(", ")))
 }
 
-/// An index over columns that travel. One that tells no rows apart may have the beginnings of long values alone.
-fn definition(plan: &TablePlan, index: &Index) -> Option<String> {
+/// An index over columns that travel. One that tells no rows apart may have the beginnings of long values alone; one that does
+/// has all of them, or their hashes where the server keeps such.
+fn definition(plan: &TablePlan, index: &Index, server: &Server) -> Option<String> {
     let columns: Vec<&str> = index.parts.iter().map(|part| part.column.as_str()).collect();
-    let (parts, is_whole) = columns::index_parts(plan, &columns, &[])?;
-    if index.unique && !is_whole {
-        return None;
+    let (mut parts, is_whole) = columns::index_parts(plan, &columns, &[])?;
+    if index.unique && (!is_whole || columns::is_too_long(plan, &columns, server)) {
+        if !server.hashes_long_values() {
+            return None;
+        }
+        parts = named(plan, &columns)?.into_iter().map(quoted).collect();
     }
     let ordered = |(text, part): (&String, &IndexPart)| format!("{text}{}", if part.descending { " DESC" } else { "" });
     let parts: Vec<String> = parts.iter().zip(&index.parts).map(ordered).collect();
@@ -121,27 +132,44 @@ fn definition(plan: &TablePlan, index: &Index) -> Option<String> {
     Some(format!("{unique}INDEX {} ({})", quoted(&index.name), parts.join(", ")))
 }
 
-/// Each foreign key's name and the statement that makes it, of those that point at tables of the plan that are loaded.
-pub(crate) fn add_foreign_keys(
+/// The foreign keys that there will be, of those that point at tables of the plan that are loaded.
+pub(crate) fn foreign_keys(
     table: &TablePlan,
     plan: &[TablePlan],
     is_loaded: &impl Fn(&TablePlan) -> bool,
-) -> Vec<(String, String)> {
-    let of = |key: &ForeignKey| {
-        let parent = plan.iter().find(|one| *one.name() == key.target && is_loaded(one))?;
-        let statement = format!(
-            "ALTER TABLE {} ADD CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {} ({}) ON UPDATE {} ON DELETE {}",
-            quoted_table(&table.target),
-            quoted(&key.name),
-            list(&named(table, &key.columns)?),
-            quoted_table(&parent.target),
-            list(&named(parent, &key.target_columns)?),
-            action(key.on_update),
-            action(key.on_delete),
-        );
-        Some((key.name.clone(), statement))
+    server: &Server,
+) -> Vec<ForeignKey> {
+    let mut keys = TableNative::of(table.in_target()).foreign_keys;
+    keys.retain(|key| {
+        let parent = plan.iter().find(|one| *one.name() == key.target && is_loaded(one));
+        parent.is_some_and(|parent| {
+            let mut pairs = key.columns.iter().zip(&key.target_columns);
+            pairs.all(|(own, theirs)| columns::are_alike((table, own), (parent, theirs), key.own, server))
+        })
+    });
+    keys
+}
+
+/// The statement that makes a foreign key. What the plan doesn't have is called what the source calls it.
+pub(crate) fn add_foreign_key(table: &TablePlan, plan: &[TablePlan], key: &ForeignKey) -> String {
+    let parent = plan.iter().find(|one| *one.name() == key.target);
+    let named = |plan: &TablePlan, name: &String| quoted(target_name(plan, name).unwrap_or(name));
+    let own: Vec<String> = key.columns.iter().map(|name| named(table, name)).collect();
+    let theirs = key.target_columns.iter();
+    let theirs: Vec<String> = match parent {
+        Some(parent) => theirs.map(|name| named(parent, name)).collect(),
+        None => theirs.map(|name| quoted(name)).collect(),
     };
-    TableNative::of(table.in_target()).foreign_keys.iter().filter_map(of).collect()
+    format!(
+        "ALTER TABLE {} ADD CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {} ({}) ON UPDATE {} ON DELETE {}",
+        quoted_table(&table.target),
+        quoted(&key.name),
+        own.join(", "),
+        quoted_table(parent.map_or(&key.target, |parent| &parent.target)),
+        theirs.join(", "),
+        action(key.on_update),
+        action(key.on_delete),
+    )
 }
 
 const fn action(action: Action) -> &'static str {
@@ -153,12 +181,8 @@ const fn action(action: Action) -> &'static str {
     }
 }
 
-fn list(names: &[&str]) -> String {
-    names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
-}
-
 /// The target's names of columns; `None` if one does not travel.
-fn named<'a>(plan: &'a TablePlan, columns: &[String]) -> Option<Vec<&'a str>> {
+fn named<'a>(plan: &'a TablePlan, columns: &[&str]) -> Option<Vec<&'a str>> {
     columns.iter().map(|name| target_name(plan, name)).collect()
 }
 

@@ -32,7 +32,8 @@ pub(crate) async fn table(
         let there = table::look(connection, &plan.target).await?;
         let there = there.map(|there| TableNative::of(&there).indexes).unwrap_or_default();
         let names: Vec<&str> = there.iter().map(|index| index.name.as_str()).collect();
-        if let Some(sql) = create::add_indexes(plan, &names) {
+        let server = create::Server::of(connection).await?;
+        if let Some(sql) = create::add_indexes(plan, &names, &server) {
             connection.query(&sql).await.map_err(failed)?;
         }
     }

@@ -17,15 +17,17 @@ pub(super) async fn make(
     let failed = |cause: WireError| problem(&cause, "make foreign keys in the target");
     let is_loaded = |table: &TablePlan| loaded.iter().any(|one| one.plan.id == table.id);
     let mut left = Vec::new();
+    let server = create::Server::of(connection).await?;
     connection.query("SET SESSION foreign_key_checks = 1").await.map_err(failed)?;
     for table in loaded.iter().filter(|table| table.made).map(|table| table.plan) {
         let there = names(connection, table).await.map_err(failed)?;
-        for (name, sql) in create::add_foreign_keys(table, plan, &is_loaded) {
-            if there.iter().any(|one| one.eq_ignore_ascii_case(&name)) {
+        for key in create::foreign_keys(table, plan, &is_loaded, &server) {
+            if there.iter().any(|one| one.eq_ignore_ascii_case(&key.name)) {
                 continue;
             }
+            let sql = create::add_foreign_key(table, plan, &key);
             let Err(cause) = connection.query(&sql).await else { continue };
-            let doing = format!("make foreign key {name} on {}", table.target);
+            let doing = format!("make foreign key {} on {}", key.name, table.target);
             let problem = problem(&cause, &doing).table(table.name());
             if problem.fault != Fault::Data {
                 return Err(problem);

@@ -49,6 +49,7 @@ use wavemark_connector::target::{Kept, Loader, OpenError, Opened, Target};
 use wavemark_connector::unfit::Tally;
 use wavemark_domain::adopt::KeptTask;
 use wavemark_domain::check::Finding;
+use wavemark_domain::extras::Missing;
 use wavemark_domain::task::Statistics;
 use wavemark_domain::{Column, Encoding, Extras, Logical, Problem, Table, TablePlan};
 
@@ -162,6 +163,15 @@ impl Target for MysqlTarget {
 
     fn block_formats(&self, _table: &TablePlan) -> Vec<BlockFormat> {
         vec![BlockFormat::Rows]
+    }
+
+    async fn makes(&self, plan: &[TablePlan]) -> Result<Vec<Extras>, Problem> {
+        let server = create::Server::of(&mut client::open_to_write(&self.settings).await?).await?;
+        Ok(plan.iter().map(|table| create::made(table, plan, &server)).collect())
+    }
+
+    fn statement(&self, plan: &[TablePlan], table: &TablePlan, missing: &Missing<'_>) -> String {
+        create::statement(plan, table, missing)
     }
 
     async fn assess(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Vec<Finding>, Problem> {

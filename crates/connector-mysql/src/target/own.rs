@@ -144,6 +144,7 @@ fn removal(own: &Own, dialect: Dialect) -> String {
         (OwnKind::Index | OwnKind::IndexOfExpression, _) => format!("DROP INDEX {name}"),
         (OwnKind::Check, Dialect::Mysql) => format!("DROP CHECK {name}"),
         (OwnKind::Check, Dialect::Mariadb) => format!("DROP CONSTRAINT {name}"),
+        (OwnKind::ForeignKey, _) => format!("DROP FOREIGN KEY {name}"),
     }
 }
 

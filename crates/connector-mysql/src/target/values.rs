@@ -25,6 +25,7 @@ use wavemark_domain::{Column, ColumnPlan, TablePlan};
 
 use self::escape::Style;
 use self::holds::Holds;
+pub(crate) use self::json::is_kept as keeps_json;
 pub(crate) use self::spelled::is_spelled;
 pub(crate) use self::unfit::Unfit;
 use self::write::Form;

@@ -87,8 +87,16 @@ fn value(text: String, kind: Option<&str>, logical: &Logical, column: &Column) -
             ((is_own || is_text) && fits).then(|| padded(text, *length, column))
         }
         Logical::Json => (kind == Some("jsonb")).then_some(text),
-        // Which bytes, bits or moment a text means differs from system to system.
-        Logical::Bytes | Logical::Bits { .. } | Logical::Instant { .. } => None,
+        Logical::Bytes => text.strip_prefix("\\x").filter(|_| kind == Some("bytea")).map(str::to_owned),
+        Logical::Bits { length } => {
+            let fits = text.len() == usize::from(*length) && text.bytes().all(|byte| matches!(byte, b'0' | b'1'));
+            (fits && kind == Some("\"bit\"")).then_some(text)
+        }
+        // The session's time zone is UTC.
+        Logical::Instant { digits } => {
+            let text = text.strip_suffix("+00").filter(|_| kind == Some("timestamp with time zone"))?;
+            is_written_so(&Logical::Timestamp { digits: *digits }, text).then(|| text.to_owned())
+        }
         _ => is_written_so(logical, &text).then_some(text),
     }
 }
@@ -150,6 +158,15 @@ mod tests {
                 -1,
                 "2024-02-29 12:00:00",
             ),
+            (
+                "'2024-02-29 12:00:00+00'::timestamp with time zone",
+                "timestamp with time zone",
+                "timestamptz",
+                -1,
+                "2024-02-29 12:00:00",
+            ),
+            ("'\\x00ff'::bytea", "bytea", "bytea", -1, "00ff"),
+            ("'101'::\"bit\"", "bit(3)", "bit", 3, "101"),
             ("'1 day'::interval", "interval", "interval", -1, "1 day"),
             ("'{}'::jsonb", "jsonb", "jsonb", -1, "{}"),
             (
@@ -175,9 +192,10 @@ mod tests {
             ("'longer'::character varying", "character varying(5)", "varchar", 9),
             ("'2024-01-01'::date", "text", "text", -1),
             ("'2024-01-01'::date", "timestamp without time zone", "timestamp", -1),
-            ("'2024-01-01 00:00:00+00'::timestamp with time zone", "timestamp with time zone", "timestamptz", -1),
+            ("'2024-01-01 02:00:00+02'::timestamp with time zone", "timestamp with time zone", "timestamptz", -1),
             ("'2024-01-01 00:00:00+00'::timestamp with time zone", "timestamp without time zone", "timestamp", -1),
-            ("'\\x00'::bytea", "bytea", "bytea", -1),
+            ("'\\x00'::text", "bytea", "bytea", -1),
+            ("'101'::\"bit\"", "bit(5)", "bit", 5),
             ("gen_random_uuid()", "uuid", "uuid", -1),
             ("CURRENT_DATE", "date", "date", -1),
             ("CURRENT_USER", "text", "text", -1),

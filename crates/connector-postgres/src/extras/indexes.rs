@@ -36,7 +36,7 @@ fn is_key(table: &Table, index: &Index) -> bool {
 
 /// The columns of a plain index. One with an operator class or a collation of its own compares in another way, and one
 /// that is no B-tree not at all.
-fn parts(index: &native::Index) -> Option<Vec<IndexPart>> {
+pub(crate) fn parts(index: &native::Index) -> Option<Vec<IndexPart>> {
     let mut rest = index.definition.strip_prefix("USING btree (")?;
     let mut parts = Vec::with_capacity(index.columns.len());
     for column in &index.columns {

@@ -8,12 +8,17 @@ use crate::native::{self, ColumnNative, TypeCategory};
 
 /// The key, if it holds for the rows that are there, at once, and where values are the same to the last byte.
 pub(super) fn of(table: &Table, key: &native::ForeignKey) -> Option<ForeignKey> {
-    let is_plain = key.r#match == "s" && !key.deferrable && key.validated && !key.special;
     let exact = |name: &String| table.column(name).is_some_and(|at| is_exact(&table.columns[at]));
-    if !is_plain || !key.columns.iter().all(exact) {
+    plain(key).filter(|key| key.columns.iter().all(exact))
+}
+
+/// The key, if it holds for the rows that are there, and at once.
+pub(crate) fn plain(key: &native::ForeignKey) -> Option<ForeignKey> {
+    if key.r#match != "s" || key.deferrable || !key.validated || key.special {
         return None;
     }
     Some(ForeignKey {
+        own: false,
         name: key.name.clone(),
         columns: key.columns.clone(),
         target: TableName::new(&key.target.schema, &key.target.name),

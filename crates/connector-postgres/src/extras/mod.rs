@@ -9,6 +9,8 @@ use wavemark_domain::extras::ColumnExtras;
 use wavemark_domain::{Column, Extras, Table};
 
 use crate::native::{ColumnNative, TableNative};
+pub(crate) use indexes::parts as index_parts;
+pub(crate) use keys::plain as foreign_key;
 
 /// What a table has besides columns and a key.
 pub(crate) fn of(table: &Table) -> Extras {

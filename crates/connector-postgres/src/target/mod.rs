@@ -30,6 +30,7 @@ mod foreign_keys;
 mod forward;
 mod kept;
 mod loader;
+mod made;
 mod marks;
 mod moved;
 mod names;
@@ -63,6 +64,7 @@ use wavemark_connector::unfit::Tally;
 use wavemark_domain::adopt::KeptTask;
 use wavemark_domain::catalog::{Column, Table};
 use wavemark_domain::check::Finding;
+use wavemark_domain::extras::Missing;
 use wavemark_domain::layout::ColumnPolicy;
 use wavemark_domain::task::Statistics;
 use wavemark_domain::{Encoding, Extras, Logical, Problem, TablePlan};
@@ -191,6 +193,14 @@ impl Target for PostgresTarget {
     fn block_formats(&self, table: &TablePlan) -> Vec<BlockFormat> {
         let binary = table.columns.iter().all(|column| column.encoding == BINARY);
         if binary { vec![BlockFormat::Stream(COPY_BINARY), BlockFormat::Rows] } else { vec![BlockFormat::Rows] }
+    }
+
+    async fn makes(&self, plan: &[TablePlan]) -> Result<Vec<Extras>, Problem> {
+        plan.iter().map(|table| made::of(plan, table)).collect()
+    }
+
+    fn statement(&self, plan: &[TablePlan], table: &TablePlan, missing: &Missing<'_>) -> String {
+        made::statement(plan, table, missing)
     }
 
     async fn assess(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Vec<Finding>, Problem> {

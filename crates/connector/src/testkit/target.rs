@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use wavemark_domain::adopt::{KeptTable, KeptTask};
 use wavemark_domain::catalog::Column;
 use wavemark_domain::check::Finding;
-use wavemark_domain::{Encoding, Fault, Logical, Problem, TableId, TablePlan};
+use wavemark_domain::extras::Missing;
+use wavemark_domain::{Encoding, Extras, Fault, Logical, Problem, TableId, TablePlan};
 
 use super::backend::{Backends, Connection};
 use super::model::{Row, table};
@@ -203,6 +204,14 @@ impl Target for SimulatedTarget {
 
     fn block_formats(&self, _table: &TablePlan) -> Vec<BlockFormat> {
         vec![BlockFormat::Rows]
+    }
+
+    async fn makes(&self, plan: &[TablePlan]) -> Result<Vec<Extras>, Problem> {
+        Ok(plan.iter().map(|_| Extras::default()).collect())
+    }
+
+    fn statement(&self, _plan: &[TablePlan], _table: &TablePlan, missing: &Missing<'_>) -> String {
+        format!("make {missing:?}")
     }
 
     async fn assess(&self, _task: &TaskContext, _plan: &[TablePlan]) -> Result<Vec<Finding>, Problem> {

@@ -27,6 +27,7 @@ pub(crate) struct ColumnDefinition {
     /// Whether it is said that it may be NULL.
     pub(crate) nullable: bool,
     pub(crate) default: Given,
+    pub(crate) invisible: bool,
     pub(crate) generated: bool,
     pub(crate) auto_increment: bool,
     /// Whether it is the primary key.
@@ -47,6 +48,7 @@ pub(super) fn read(rest: &mut Rest<'_>, modes: Modes) -> Option<ColumnDefinition
         not_null: false,
         nullable: false,
         default: Given::Nothing,
+        invisible: false,
         generated: false,
         auto_increment: false,
         is_key: false,
@@ -90,7 +92,8 @@ fn attribute(rest: &mut Rest<'_>, column: &mut ColumnDefinition) -> Option<()> {
             rest.words(&["SET"]).then_some(())?;
             column.charset = Some(rest.name_or_text()?.to_ascii_lowercase());
         }
-        "VISIBLE" | "INVISIBLE" | "ENFORCED" | "VIRTUAL" | "STORED" | "PERSISTENT" => {}
+        "INVISIBLE" => column.invisible = true,
+        "VISIBLE" | "ENFORCED" | "VIRTUAL" | "STORED" | "PERSISTENT" => {}
         "NOT" if rest.words(&["ENFORCED"]) => {}
         "COLUMN_FORMAT" | "STORAGE" => drop(rest.next()?),
         "ENGINE_ATTRIBUTE" | "SECONDARY_ENGINE_ATTRIBUTE" => {

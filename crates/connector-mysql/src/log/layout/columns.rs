@@ -6,7 +6,7 @@ use wavemark_domain::Problem;
 use wavemark_domain::catalog::Column;
 use wavemark_domain::extras::DefaultValue;
 
-use super::Context;
+use super::{Context, existing};
 use crate::defaults::Dialect;
 use crate::log::ddl::{ColumnDefinition, Given, Place, Spec};
 use crate::native::{ColumnNative, TableNative};
@@ -198,9 +198,10 @@ fn column(context: &Context<'_>, table: &TableNative, defined: &ColumnDefinition
     }
     (native.charset, native.collation) = charset;
     native.auto_increment = defined.auto_increment;
+    native.invisible = defined.invisible;
     native.comment.clone_from(&defined.comment);
     native.default = match &defined.default {
-        Given::Number(text) | Given::Text(text) => Some(DefaultValue::Literal { text: text.clone() }),
+        Given::Number(text) | Given::Text(text) => default(text, &native).map(|text| DefaultValue::Literal { text }),
         Given::Nothing | Given::Null | Given::Computed => None,
     };
     Ok(Column {
@@ -210,6 +211,18 @@ fn column(context: &Context<'_>, table: &TableNative, defined: &ColumnDefinition
         generated: defined.generated,
         native: json!(native),
     })
+}
+
+/// A default as discovery has it; none of an instant, which is one in the session's time zone.
+fn default(text: &str, native: &ColumnNative) -> Option<String> {
+    match native.data_type.as_str() {
+        "timestamp" => None,
+        "bit" => existing::bits(text, native).map(|bits| format!("b'{bits}'")),
+        "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
+            text.is_ascii().then(|| format!("0x{}", hex::encode(text)))
+        }
+        _ => Some(text.to_owned()),
+    }
 }
 
 /// The character set and the collation of a column, if it has texts.

@@ -154,7 +154,7 @@ fn hex(bytes: &[u8], native: &ColumnNative) -> String {
     })
 }
 
-fn bits(text: &str, native: &ColumnNative) -> Option<String> {
+pub(super) fn bits(text: &str, native: &ColumnNative) -> Option<String> {
     let length = usize::from(native.precision?);
     let number: u64 = text.parse().ok()?;
     let bits = format!("{number:0length$b}");

@@ -27,10 +27,7 @@ const BYTES: [&str; 2] = ["utf8mb4_0900_bin", "utf8mb4_nopad_bin"];
 /// are compared byte by byte.
 pub(super) fn of(native: &ColumnNative, is_keyed: bool, server: &Server) -> Option<Comparison> {
     let Some(collation) = native.collation.as_deref() else { return bytes(is_keyed, server) };
-    // Old servers have a short name for it.
-    let long = collation.strip_prefix("utf8_").map(|rest| format!("utf8mb3_{rest}"));
-    let same = std::iter::once(collation.to_owned()).chain(long).find(|name| server.knows(name));
-    if let Some(same) = same {
+    if let Some(same) = same(collation, server) {
         return Some(Comparison::of(&same));
     }
     if is_keyed || BYTES.contains(&collation) {
@@ -58,6 +55,17 @@ pub(in crate::target) fn tells_apart(source: &ColumnNative, there: &ColumnNative
         || own.ends_with("_nopad_bin")
         || BYTES.contains(&own)
         || source.collation.as_deref().is_some_and(is_like)
+}
+
+/// Whether texts of the column are compared at a server as they were at its source.
+pub(super) fn is_kept(native: &ColumnNative, server: &Server) -> bool {
+    native.collation.as_deref().is_none_or(|collation| same(collation, server).is_some())
+}
+
+/// What the server calls the collation. Old servers have a short name for some.
+fn same(collation: &str, server: &Server) -> Option<String> {
+    let long = collation.strip_prefix("utf8_").map(|rest| format!("utf8mb3_{rest}"));
+    std::iter::once(collation.to_owned()).chain(long).find(|name| server.knows(name))
 }
 
 /// MySQL before 8.0.17 fills texts up with blanks before it compares them, which a key does not bear.
@@ -137,7 +145,7 @@ mod tests {
 
     pub(crate) fn server(dialect: Dialect, collations: &[&str]) -> Server {
         let collations = collations.iter().map(|name| (*name).to_owned()).collect();
-        Server { dialect, version: (9, 0), collations, has_explicit_defaults: true }
+        Server { dialect, version: (9, 0), patch: 0, collations, has_explicit_defaults: true }
     }
 
     const MYSQL: [&str; 6] = [

@@ -11,7 +11,7 @@ use crate::encoding::is_shape;
 use crate::native::{ColumnNative, TableNative};
 use crate::sql::{literal, quoted};
 use crate::target::shares::{INDEX, divide};
-use crate::target::values::TargetColumn;
+use crate::target::values::{TargetColumn, keeps_json};
 
 /// The most characters of a name.
 const LONGEST_NAME: usize = 64;
@@ -36,6 +36,7 @@ pub(super) struct Definition {
     counts: bool,
     /// As the statement has it.
     default: Option<String>,
+    is_invisible: bool,
     comment: Option<String>,
 }
 
@@ -45,13 +46,15 @@ impl Definition {
         let column = &plan.in_target().columns[planned.source];
         let native = ColumnNative::of(column).map_err(|error| unreadable(plan, &error))?;
         let counts = counting(plan).is_some_and(|column| column.target_name == planned.target_name);
+        let is_invisible = is_invisible(plan, planned, server);
         Ok(Self {
             name: quoted(&planned.target_name),
             kind: r#type(plan, column, &native, server)?,
             not_null: column.not_null || plan.in_target().key.contains(&column.name),
             counts,
             default: if counts { None } else { default(column, &native, server) },
-            comment: native.comment.filter(|text| text.chars().count() <= COLUMN_COMMENT),
+            is_invisible,
+            comment: comment(native),
         })
     }
 
@@ -69,11 +72,37 @@ impl Definition {
         } else if let Some(default) = &self.default {
             text = format!("{text} DEFAULT {default}");
         }
+        if self.is_invisible {
+            text.push_str(" INVISIBLE");
+        }
         if let Some(comment) = &self.comment {
             text = format!("{text} COMMENT {}", literal(comment));
         }
         text
     }
+}
+
+/// A column's comment, if it is one here.
+pub(super) fn comment(native: ColumnNative) -> Option<String> {
+    native.comment.filter(|text| text.chars().count() <= COLUMN_COMMENT)
+}
+
+/// Whether statements that don't name the column pass it over here, too. A table has one that they see; and MariaDB has each that
+/// they don't take a default or NULL.
+pub(super) fn is_invisible(plan: &TablePlan, planned: &ColumnPlan, server: &Server) -> bool {
+    let read = |planned: &ColumnPlan| {
+        let column = &plan.in_target().columns[planned.source];
+        (column, ColumnNative::of(column).unwrap_or_default())
+    };
+    let (column, native) = read(planned);
+    let is_filled = || {
+        let not_null = column.not_null || plan.in_target().key.contains(&column.name);
+        !not_null || native.auto_increment || default(column, &native, server).is_some()
+    };
+    native.invisible
+        && server.hides_columns()
+        && plan.columns.iter().any(|other| !read(other).1.invisible)
+        && (server.dialect == Dialect::Mysql || is_filled())
 }
 
 /// What the rows that are there have in a new column, as the source writes it, as a default. In brackets every type takes one.
@@ -145,21 +174,45 @@ fn other_dialect(native: &ColumnNative, server: &Server) -> Option<String> {
     }
 }
 
+/// Whether a column and the one that it points at are of types between which the server takes a foreign key. For one of the
+/// family's own, texts must be compared as they were at the source.
+pub(super) fn are_alike(
+    (table, column): (&TablePlan, &str),
+    (parent, other): (&TablePlan, &str),
+    own: bool,
+    server: &Server,
+) -> bool {
+    let travels = |plan, name| target_name(plan, name).and_then(|_| native(plan, name));
+    let (Some(left), Some(right)) = (travels(table, column), travels(parent, other)) else { return false };
+    if left.charset.is_none() || right.charset.is_none() {
+        return left.data_type == right.data_type && left.unsigned == right.unsigned;
+    }
+    let compared =
+        |plan: &TablePlan, name: &str, native: &ColumnNative| collations::of(native, is_keyed(plan, name), server);
+    let is_kept = || collations::is_kept(&left, server) && collations::is_kept(&right, server);
+    compared(table, column, &left) == compared(parent, other, &right) && (!own || is_kept())
+}
+
 /// Whether rows are told apart or found by the column.
 fn is_keyed(plan: &TablePlan, column: &str) -> bool {
     let table = plan.in_target();
     let native = TableNative::of(table);
     let mut unique = native.indexes.iter().filter(|index| index.unique).flat_map(|index| &index.parts);
-    let mut pointing = native.foreign_keys.iter().flat_map(|key| &key.columns);
+    // Those of the family's own are made only where texts are compared as at the source.
+    let mut pointing = native.foreign_keys.iter().filter(|key| !key.own).flat_map(|key| &key.columns);
     table.key.iter().any(|name| name == column)
         || unique.any(|part| part.column == column)
         || pointing.any(|name| name == column)
 }
 
 /// A default that the server takes as it stands. What acts when a row is updated is never made: the log has what it did.
-fn default(column: &Column, native: &ColumnNative, server: &Server) -> Option<String> {
+pub(super) fn default(column: &Column, native: &ColumnNative, server: &Server) -> Option<String> {
     let is_moment = matches!(native.data_type.as_str(), "timestamp" | "datetime");
     let default = match native.default.as_ref() {
+        // The session that inserts says what time it is, in its own time zone.
+        Some(DefaultValue::Now { .. }) if native.in_utc => {
+            server.takes_expressions().then(|| format!("(UTC_TIMESTAMP({}))", native.digits))
+        }
         Some(DefaultValue::Now { digits }) if is_moment && *digits == native.digits => Some(match digits {
             0 => "CURRENT_TIMESTAMP".to_owned(),
             digits => format!("CURRENT_TIMESTAMP({digits})"),
@@ -177,16 +230,24 @@ fn constant(text: &str, native: &ColumnNative, server: &Server) -> Option<String
     let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
     match native.data_type.as_str() {
         "bit" => text.strip_prefix("b'")?.strip_suffix('\'').filter(|bits| is_bits(bits)).map(|_| text.to_owned()),
-        // MySQL writes those of bytes so, and takes none for what may be long.
-        "binary" | "varbinary" => match text.strip_prefix("0x").filter(|hex| is_hex(hex)) {
-            Some(hex) => Some(format!("X'{hex}'")),
-            None => Some(literal(text)),
-        },
-        long if server.dialect == Dialect::Mysql && (long.ends_with("text") || long.ends_with("blob")) => None,
-        "json" | "vector" => None,
+        // Discovery and declarations have those of bytes so.
+        "binary" | "varbinary" => text.strip_prefix("0x").filter(|hex| is_hex(hex)).map(|hex| format!("X'{hex}'")),
+        long if long.ends_with("blob") => {
+            let hex = text.strip_prefix("0x").filter(|hex| is_hex(hex))?;
+            of_any_length(format!("X'{hex}'"), server)
+        }
+        long if long.ends_with("text") => of_any_length(literal(text), server),
+        "json" => of_any_length(literal(text), server).filter(|_| keeps_json(text, server.dialect)),
+        "vector" => None,
         shape if is_shape(shape) => None,
         _ => Some(literal(text)),
     }
+}
+
+/// The default of a column whose values may be of any length: MySQL takes it as an expression alone.
+fn of_any_length(value: String, server: &Server) -> Option<String> {
+    let value = if server.dialect == Dialect::Mysql { format!("({value})") } else { value };
+    server.takes_expressions().then_some(value)
 }
 
 /// A column that counts.
@@ -231,6 +292,29 @@ pub(super) fn index_parts(
         is_whole &= beginning.is_none();
     }
     Some((parts, is_whole))
+}
+
+/// Whether an index over all of these columns, as they are here, is longer than the server bears.
+pub(super) fn is_too_long(plan: &TablePlan, columns: &[&str], server: &Server) -> bool {
+    let bytes = |name: &&str| {
+        let native = native(plan, name).unwrap_or_default();
+        let charset = collations::of(&native, is_keyed(plan, name), server).map(|comparison| comparison.charset);
+        match (native.data_type.as_str(), native.charset.is_some().then_some(charset).flatten()) {
+            ("char" | "varchar", Some(charset)) => native.length.unwrap_or(u32::MAX).saturating_mul(width(&charset)),
+            _ => size(&native),
+        }
+    };
+    columns.iter().map(bytes).fold(0, u32::saturating_add) > INDEX
+}
+
+/// The most bytes of a character.
+fn width(charset: &str) -> u32 {
+    match charset {
+        "utf8mb4" | "utf16" | "utf16le" | "utf32" | "gb18030" => 4,
+        "utf8mb3" | "utf8" | "ujis" | "eucjpms" => 3,
+        "ucs2" | "big5" | "gbk" | "sjis" | "cp932" | "euckr" | "gb2312" => 2,
+        _ => 1,
+    }
 }
 
 fn is_endless(native: &ColumnNative) -> bool {

@@ -14,7 +14,7 @@ use crate::native::ColumnNative;
 fn server(dialect: Dialect, version: (u16, u16)) -> Server {
     let collations = ["latin1_bin", "utf8mb4_nopad_bin", "utf8mb4_0900_bin", "utf8mb4_unicode_ci"];
     let collations = collations.map(str::to_owned).into_iter().collect();
-    Server { dialect, version, collations, has_explicit_defaults: false }
+    Server { dialect, version, patch: 13, collations, has_explicit_defaults: false }
 }
 
 fn column(name: &str, declared: &str, more: ColumnNative) -> Column {

@@ -14,11 +14,10 @@ const MOST_DIGITS: usize = 6;
 pub(super) fn of(default: &DefaultValue, logical: &Logical, native: &ColumnNative) -> Option<DefaultValue> {
     let text = match default {
         DefaultValue::Literal { text } => text.as_str(),
-        // The session that inserts says what time it is, in its own time zone: of an instant, which is in UTC here, that is
-        // another.
         DefaultValue::Now { .. } => {
-            let digits = native.digits;
-            return matches!(logical, Logical::Timestamp { .. }).then_some(DefaultValue::Now { digits });
+            let (digits, has_moments) =
+                (native.digits, matches!(logical, Logical::Timestamp { .. } | Logical::Instant { .. }));
+            return has_moments.then_some(DefaultValue::Now { digits });
         }
     };
     let literal = |fits: bool| fits.then(|| DefaultValue::Literal { text: text.to_owned() });
@@ -42,13 +41,39 @@ pub(super) fn of(default: &DefaultValue, logical: &Logical, native: &ColumnNativ
         }
         Logical::Date => literal(is_date(text)),
         Logical::Time { .. } => literal(is_time(text, native.digits)),
-        Logical::Timestamp { .. } => {
+        Logical::Timestamp { .. } | Logical::Instant { .. } => {
             let parts = text.split_once(' ');
             literal(parts.is_some_and(|(date, time)| is_date(date) && is_time(time, native.digits)))
         }
-        // Which moment a text means depends on a time zone that nobody has told.
-        Logical::Instant { .. } | Logical::Bytes | Logical::Uuid | Logical::Json | Logical::Bits { .. } => None,
+        Logical::Uuid => literal(is_uuid(text)),
+        // Whether the server keeps it exactly is seen where that is known.
+        Logical::Json => literal(true),
+        Logical::Bits { length } => {
+            let fits = native.data_type == "bit" && is_bits(text, (*length).into());
+            fits.then(|| DefaultValue::Literal { text: format!("b'{text}'") })
+        }
+        Logical::Bytes => {
+            let fits = is_hex(text) && native.length.is_some_and(|most| text.len() / 2 <= most as usize);
+            fits.then(|| DefaultValue::Literal { text: format!("0x{text}") })
+        }
     }
+}
+
+fn is_bits(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|byte| matches!(byte, b'0' | b'1'))
+}
+
+fn is_hex(text: &str) -> bool {
+    text.len().is_multiple_of(2) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// As the values that travel are written: `00000000-0000-0000-0000-000000000001`.
+fn is_uuid(text: &str) -> bool {
+    let is_right = |(at, byte): (usize, u8)| match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+    };
+    text.len() == 36 && text.bytes().enumerate().all(is_right)
 }
 
 fn truth(text: &str) -> Option<&'static str> {
@@ -113,13 +138,18 @@ mod tests {
             ("2024-02-29", Logical::Date, "2024-02-29"),
             ("23:59:59.5", Logical::Time { digits: 1 }, "23:59:59.5"),
             ("2024-02-29 00:00:00", Logical::Timestamp { digits: 0 }, "2024-02-29 00:00:00"),
+            ("2024-02-29 00:00:00.5", Logical::Instant { digits: 1 }, "2024-02-29 00:00:00.5"),
+            ("101", Logical::Bits { length: 3 }, "b'101'"),
+            ("00ff", Logical::Bytes, "0x00ff"),
+            ("{\"a\": 1}", Logical::Json, "{\"a\": 1}"),
+            ("00000000-0000-0000-0000-00000000000a", Logical::Uuid, "00000000-0000-0000-0000-00000000000a"),
         ] {
             assert_eq!(literal_of(text, &logical).as_deref(), Some(expected), "{text} of {logical}");
         }
         let now =
             |logical: &Logical| of(&DefaultValue::Now { digits: 0 }, logical, &declared(logical, Room::Own).native);
         assert_eq!(now(&Logical::Timestamp { digits: 3 }), Some(DefaultValue::Now { digits: 3 }));
-        assert_eq!(now(&Logical::Instant { digits: 3 }), None);
+        assert_eq!(now(&Logical::Instant { digits: 3 }), Some(DefaultValue::Now { digits: 3 }));
         assert_eq!(now(&Logical::Date), None);
     }
 
@@ -137,8 +167,13 @@ mod tests {
             ("2023-02-29", Logical::Date),
             ("23:59:59.25", Logical::Time { digits: 1 }),
             ("24:00:00", Logical::Time { digits: 0 }),
-            ("2024-01-01 00:00:00", Logical::Instant { digits: 0 }),
-            ("101", Logical::Bits { length: 3 }),
+            ("2024-01-01 00:00:00+02", Logical::Instant { digits: 0 }),
+            ("01", Logical::Bits { length: 3 }),
+            ("102", Logical::Bits { length: 3 }),
+            ("abc", Logical::Bytes),
+            ("it", Logical::Bytes),
+            ("00000000-0000-0000-0000-00000000000A", Logical::Uuid),
+            ("1", Logical::Uuid),
         ] {
             assert_eq!(literal_of(text, &logical), None, "{text} of {logical}");
         }

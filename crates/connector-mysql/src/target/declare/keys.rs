@@ -24,13 +24,13 @@ pub(super) fn indexes(source: &Table, logical: &[Option<Logical>], extras: &Extr
     extras.indexes.iter().filter(fits).map(of).collect()
 }
 
-/// The foreign keys whose columns there will be. Their names are each other's neighbours in the whole schema, so they have the
+/// The foreign keys that mean the same here and whose columns there will be. Their names are each other's neighbours in the whole schema, so they have the
 /// table's in front.
 pub(super) fn foreign_keys(source: &Table, logical: &[Option<Logical>], extras: &Extras) -> Vec<ForeignKey> {
     let mut chosen = Chosen::default();
     let table = &source.name.table;
     let fits = |key: &&ForeignKey| {
-        key.columns.len() <= PARTS && key.columns.iter().all(|column| is_there(source, logical, column))
+        !key.own && key.columns.len() <= PARTS && key.columns.iter().all(|column| is_there(source, logical, column))
     };
     let of = |key: &ForeignKey| {
         let name =

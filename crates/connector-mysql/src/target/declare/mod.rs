@@ -84,8 +84,12 @@ fn of(logical: &Logical, room: Room) -> Own {
         Logical::Set { .. } | Logical::Decimal { .. } => text(None, room),
         Logical::Date => own("date", plain()),
         Logical::Time { digits } => moment("time", *digits),
-        // A `timestamp` ends in 2038. This is in UTC.
-        Logical::Timestamp { digits } | Logical::Instant { digits } => moment("datetime", *digits),
+        Logical::Timestamp { digits } => moment("datetime", *digits),
+        // A `timestamp` ends in 2038.
+        Logical::Instant { digits } => {
+            let Own { declared, native } = moment("datetime", *digits);
+            Own { declared, native: ColumnNative { in_utc: true, ..native } }
+        }
         // MariaDB's `uuid` is not MySQL's, and which of the two the target is nobody has told.
         Logical::Uuid => {
             let (charset, collation) = (Some("ascii".to_owned()), Some("ascii_bin".to_owned()));

@@ -135,6 +135,7 @@ fn a_text_that_tells_rows_apart_has_a_length_that_its_index_holds() {
         target_columns: vec!["id".into()],
         on_update: Action::NoAction,
         on_delete: Action::Cascade,
+        own: false,
     };
     let extras = Extras { foreign_keys: vec![key], ..Extras::default() };
     assert_eq!(declared(&[("id", Logical::Int32), ("to", ENDLESS)], &["id"], &extras), ["int", "varchar(768)"]);
@@ -218,6 +219,7 @@ fn what_hangs_on_a_column_that_is_none_here_is_left_out() {
                 target_columns: vec!["id".into()],
                 on_update: Action::Restrict,
                 on_delete: Action::SetNull,
+                own: false,
             })
             .to_vec(),
         comment: Some("what was bought".into()),

@@ -260,6 +260,7 @@ async fn indexes_and_keys_come_after_the_rows<P: Shared>() {
             target_columns: vec!["code".into()],
             on_update: Action::NoAction,
             on_delete: Action::SetNull,
+            own: false,
         }],
         comment: Some("what was bought".into()),
     };
@@ -279,9 +280,12 @@ async fn indexes_and_keys_come_after_the_rows<P: Shared>() {
     }
     // A column counts by an index alone.
     assert_eq!(indexes(&database, "t_orders"), ["PRIMARY unique t_name,t_id", "wavemark_counter t_id"]);
-    connection.execute(&create::add_indexes(&orders, &["BY_NAME"]).unwrap()).await.unwrap();
-    connection.execute(&create::add_indexes(&orders, &["by_moment", "by_body", "both"]).unwrap()).await.unwrap();
-    assert_eq!(create::add_indexes(&orders, &["by_name", "by_moment", "by_body", "both"]), None);
+    connection.execute(&create::add_indexes(&orders, &["BY_NAME"], &server).unwrap()).await.unwrap();
+    connection
+        .execute(&create::add_indexes(&orders, &["by_moment", "by_body", "both"], &server).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(create::add_indexes(&orders, &["by_name", "by_moment", "by_body", "both"], &server), None);
     let order = if server.dialect == Dialect::Mysql || server.version >= (10, 8) { " desc" } else { "" };
     assert_eq!(
         indexes(&database, "t_orders"),
@@ -295,10 +299,10 @@ async fn indexes_and_keys_come_after_the_rows<P: Shared>() {
         ]
     );
     let plans = [people, orders];
-    assert!(create::add_foreign_keys(&plans[1], &plans, &|one| one.id == TableId(2)).is_empty());
-    let keys = create::add_foreign_keys(&plans[1], &plans, &|_| true);
-    assert_eq!(keys.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["orders_person"]);
-    connection.execute(&keys[0].1).await.unwrap();
+    assert!(create::foreign_keys(&plans[1], &plans, &|one| one.id == TableId(2), &server).is_empty());
+    let keys = create::foreign_keys(&plans[1], &plans, &|_| true, &server);
+    assert_eq!(keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["orders_person"]);
+    connection.execute(&create::add_foreign_key(&plans[1], &plans, &keys[0])).await.unwrap();
     database.run("INSERT INTO t_people VALUES ('x', 1); INSERT INTO t_orders (t_person) VALUES ('x')");
     assert_eq!(
         database.shown("SELECT t_id, t_name, t_at > '2020-01-01', t_flag, t_price, t_person FROM t_orders"),
@@ -337,7 +341,7 @@ async fn a_table_of_the_same_system_is_made_again<P: Shared>() {
     let plan = own_plan(original, &database.name);
     database.run("DROP TABLE copy");
     connection.execute(&create::create_table(&plan, &server).unwrap()).await.unwrap();
-    connection.execute(&create::add_indexes(&plan, &["counter"]).unwrap()).await.unwrap();
+    connection.execute(&create::add_indexes(&plan, &["counter"], &server).unwrap()).await.unwrap();
     let again = connection.query(&of).await.unwrap()[0].text(1).unwrap();
     let lines = |text: &str| -> Vec<String> {
         let body = text.rsplit_once("\n)").unwrap().0.to_owned();

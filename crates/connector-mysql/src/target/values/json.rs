@@ -3,9 +3,15 @@
 //! (depth, size, halves of surrogate pairs) is not looked at.
 
 use super::unfit::Unfit;
+use crate::defaults::Dialect;
 
 /// Objects and arrays that may be open at once; the server takes a hundred.
 const DEEPEST: usize = 1_000;
+
+/// Whether a server keeps a text that is JSON. MariaDB keeps the text itself.
+pub(crate) fn is_kept(text: &str, dialect: Dialect) -> bool {
+    dialect == Dialect::Mariadb || must_be_kept(text.as_bytes()).is_ok()
+}
 
 /// Whether the server keeps the value of every number and every name.
 pub(super) fn must_be_kept(text: &[u8]) -> Result<(), Unfit> {

@@ -38,14 +38,24 @@ pub(super) fn of(default: &DefaultValue, logical: &Logical) -> Option<String> {
         Logical::Timestamp { .. } => {
             quoted(text.split_once(' ').is_some_and(|(date, time)| is_date(date) && is_time(time)))
         }
-        // Which moment a text means depends on a time zone that nobody has told.
-        Logical::Instant { .. }
-        | Logical::Boolean
-        | Logical::Bytes
-        | Logical::Uuid
-        | Logical::Json
-        | Logical::Bits { .. } => None,
+        Logical::Instant { .. } => {
+            let fits = text.split_once(' ').is_some_and(|(date, time)| is_date(date) && is_time(time));
+            fits.then(|| literal(&format!("{text}+00")))
+        }
+        Logical::Bytes => is_hex(text).then(|| format!("'\\x{text}'::bytea")),
+        Logical::Bits { length } => is_bits(text, (*length).into()).then(|| format!("B'{text}'")),
+        Logical::Uuid => quoted(uuid::Uuid::try_parse(text).is_ok_and(|id| id.to_string() == text)),
+        // Of another system's values none comes here, for what it has instead of them are expressions.
+        Logical::Boolean | Logical::Json => None,
     }
+}
+
+fn is_hex(text: &str) -> bool {
+    text.len().is_multiple_of(2) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn is_bits(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|byte| matches!(byte, b'0' | b'1'))
 }
 
 fn now(digits: u8, logical: &Logical) -> Option<String> {
@@ -111,6 +121,11 @@ mod tests {
             ("2024-02-29", Logical::Date, "'2024-02-29'"),
             ("23:59:59.5", Logical::Time { digits: 1 }, "'23:59:59.5'"),
             ("2024-02-29 00:00:00", Logical::Timestamp { digits: 0 }, "'2024-02-29 00:00:00'"),
+            ("2024-02-29 00:00:00", Logical::Instant { digits: 0 }, "'2024-02-29 00:00:00+00'"),
+            ("101", Logical::Bits { length: 3 }, "B'101'"),
+            ("616263", Logical::Bytes, r"'\x616263'::bytea"),
+            ("", Logical::Bytes, r"'\x'::bytea"),
+            ("00000000-0000-0000-0000-00000000000a", Logical::Uuid, "'00000000-0000-0000-0000-00000000000a'"),
         ] {
             assert_eq!(literal_of(text, &logical).as_deref(), Some(expected), "{text} of {logical}");
         }
@@ -135,8 +150,10 @@ mod tests {
             ("20230228", Logical::Date),
             ("0000-00-00 00:00:00", Logical::Timestamp { digits: 0 }),
             ("-838:59:59", Logical::Time { digits: 0 }),
-            ("2024-01-01 00:00:00", Logical::Instant { digits: 0 }),
+            ("0000-00-00 00:00:00", Logical::Instant { digits: 0 }),
             ("b'101'", Logical::Bits { length: 3 }),
+            ("01", Logical::Bits { length: 3 }),
+            ("1", Logical::Uuid),
             ("0x616263", Logical::Bytes),
         ] {
             assert_eq!(literal_of(text, &logical), None, "{text} of {logical}");

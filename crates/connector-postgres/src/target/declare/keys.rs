@@ -53,7 +53,7 @@ fn index(name: String, from: &extras::Index) -> Index {
     }
 }
 
-/// The foreign keys whose columns there will be.
+/// The foreign keys that mean the same here and whose columns there will be.
 pub(super) fn foreign_keys(
     from: &[extras::ForeignKey],
     is_there: impl Fn(&str) -> bool,
@@ -72,7 +72,7 @@ pub(super) fn foreign_keys(
         validated: true,
         special: false,
     };
-    from.iter().filter(|one| one.columns.iter().all(|column| is_there(column))).map(of).collect()
+    from.iter().filter(|one| !one.own && one.columns.iter().all(|column| is_there(column))).map(of).collect()
 }
 
 /// As `pg_constraint` has it.

@@ -281,6 +281,7 @@ mod tests {
             target_columns: vec!["id".into()],
             on_update: Action::Restrict,
             on_delete: Action::SetNull,
+            own: column == "alike",
         };
         let extras = Extras {
             columns: vec![
@@ -291,12 +292,12 @@ mod tests {
                     counted: false,
                 },
             ],
-            foreign_keys: vec![key("customer"), key("gone")],
+            foreign_keys: vec![key("customer"), key("gone"), key("alike")],
             comment: Some("what was bought".into()),
             ..Extras::default()
         };
-        let logical = vec![Some(Logical::Int32); 2];
-        let table = table(&source(&["id", "customer"]), &logical, &extras);
+        let logical = vec![Some(Logical::Int32); 3];
+        let table = table(&source(&["id", "customer", "alike"]), &logical, &extras);
         let native: TableNative = serde_json::from_value(table.native.clone()).unwrap();
         let [key] = &native.foreign_keys[..] else { panic!("{:?}", native.foreign_keys) };
         assert_eq!((key.name.as_str(), key.on_update.as_str(), key.on_delete.as_str()), ("fk", "r", "n"));
