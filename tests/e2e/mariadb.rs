@@ -337,3 +337,8 @@ async fn what_only_its_own_kind_has_is_carried_over() {
 async fn what_is_not_carried_over_can_be_made_by_hand() {
     tables::what_is_not_carried_over_can_be_made_by_hand::<Installed>().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn compressed_columns_come_as_they_are() {
+    log::compressed_columns_come_as_they_are::<Installed>().await;
+}

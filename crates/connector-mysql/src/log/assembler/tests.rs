@@ -12,6 +12,8 @@ use crate::examples;
 use crate::log::Server;
 use crate::position::Memo;
 
+mod types;
+
 const QUERY: u8 = 2;
 const ROTATE: u8 = 4;
 pub(super) const XID: u8 = 16;
