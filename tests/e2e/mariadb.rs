@@ -342,3 +342,8 @@ async fn what_is_not_carried_over_can_be_made_by_hand() {
 async fn compressed_columns_come_as_they_are() {
     log::compressed_columns_come_as_they_are::<Installed>().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prepared_transactions_of_a_compressed_log_count_there_too() {
+    family::prepared_transactions_of_a_compressed_log_count_there_too::<Installed>().await;
+}

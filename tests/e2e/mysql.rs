@@ -404,3 +404,9 @@ async fn what_only_its_own_kind_has_is_carried_over() {
 async fn what_is_not_carried_over_can_be_made_by_hand() {
     tables::what_is_not_carried_over_can_be_made_by_hand::<Unpacked>().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn prepared_transactions_of_a_compressed_log_count_there_too() {
+    family::prepared_transactions_of_a_compressed_log_count_there_too::<Unpacked>().await;
+}

@@ -753,8 +753,16 @@ fn prepare(name: &str, changes: &str) -> String {
 }
 
 pub(crate) async fn prepared_transactions_count_where_they_are_committed<P: Dialect>() {
+    prepared_transactions::<P>(P::NUMBERED).await;
+}
+
+pub(crate) async fn prepared_transactions_of_a_compressed_log_count_there_too<P: Dialect>() {
+    prepared_transactions::<P>(&[P::NUMBERED, P::COMPRESSED].concat()).await;
+}
+
+async fn prepared_transactions<P: Dialect>(options: &[&str]) {
     let source = source::<P>(
-        P::NUMBERED,
+        options,
         "CREATE DATABASE shop; USE shop; CREATE TABLE t (id int PRIMARY KEY, v varchar(200)); \
          CREATE TABLE u (id int PRIMARY KEY, v varchar(200)); INSERT INTO t VALUES (1, 'one'), (2, 'two'), (3, 'three');",
     );

@@ -1,6 +1,6 @@
 //! Having the server send its log.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use wavemark_domain::{Fault, Problem};
@@ -19,6 +19,8 @@ const COM_BINLOG_DUMP_GTID: u8 = 0x1e;
 const THROUGH_GTID: u16 = 4;
 /// Where the first event of a file begins.
 pub(super) const FIRST: u64 = 4;
+/// How long the log may be silent: the server is asked for a sign of life every five seconds.
+pub(super) const SILENCE: Duration = Duration::from_mins(1);
 /// The servers' numbers of the errors that end the log: all of them, and `MariaDB`'s of a transaction that is not in it.
 const LOG_ERRORS: [u16; 2] = [1_236, 1_955];
 
@@ -130,6 +132,12 @@ fn all_but(executed: &GtidSet, number: u32) -> Vec<u8> {
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// That the log was silent for too long.
+pub(super) fn silent() -> Problem {
+    let text = format!("The source's log was silent for {} s.", SILENCE.as_secs());
+    Problem::transient("source-silent", text).advice("Look whether the server hangs, and what the network does.")
 }
 
 /// Why the log can't be read on.

@@ -30,7 +30,7 @@ pub(super) use prepared::{Kept, Wanted};
 use transactions::Open;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 /// A table as the log announced it.
 struct Announced {
