@@ -237,17 +237,20 @@ impl Assembler {
         if self.branches.is_open() && self.branch_event(&event, raw, &begin, at)? {
             return Ok(());
         }
-        if self.pieces.is_some() && !matches!(event, Event::Piece(_) | Event::Other) {
+        let is_of_file = matches!(event, Event::Rotate { .. } | Event::Format(_));
+        if self.pieces.is_some() && !is_of_file && !matches!(event, Event::Piece(_) | Event::Other) {
             return Err(malformed(Malformed("rows in several events are not finished"), &begin));
         }
         match event {
             Event::Format(checksum) => {
+                self.abandon(at);
                 self.numbers.file_is(&self.place, timestamp)?;
                 self.checksum = checksum;
                 self.announced.clear();
             }
             Event::Rotate { file, position } => self.rotate(file, position)?,
             Event::Numbered(numbered) => {
+                self.abandon_changes(at);
                 self.numbers.next(Some(numbered.gtid));
                 match numbered.follows {
                     Follows::Changes => self.begin(begin, at),
@@ -256,7 +259,10 @@ impl Assembler {
                     Follows::Statement => {}
                 }
             }
-            Event::Unnumbered => self.numbers.next(None),
+            Event::Unnumbered => {
+                self.abandon_changes(at);
+                self.numbers.next(None);
+            }
             Event::Previous(executed) => self.numbers.before_file(executed),
             Event::Query(query) => self.query(&query, begin, at)?,
             Event::Xid => self.end(at),

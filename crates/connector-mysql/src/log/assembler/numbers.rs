@@ -90,6 +90,11 @@ impl Numbers {
         }
     }
 
+    /// What followed never was.
+    pub(super) fn forget(&mut self) {
+        self.next = None;
+    }
+
     /// Whether the log can be read on from the place that it is read up to: nothing follows that was announced.
     pub(super) fn is_between(&self) -> bool {
         self.next.is_none() && self.passing.is_none() && self.is_placed

@@ -13,6 +13,7 @@ use crate::log::Server;
 use crate::position::Memo;
 
 mod types;
+mod unfinished;
 
 const QUERY: u8 = 2;
 const ROTATE: u8 = 4;
