@@ -58,6 +58,10 @@ fn name(text: &str) -> &str {
 
 /// A statement with what it was run with.
 pub(super) struct Told<'a> {
+    /// The session that ran it.
+    pub(super) session: (u32, u32),
+    /// Whether it, or what the session ran with it, has temporary tables.
+    pub(super) is_of_session: bool,
     pub(super) schema: String,
     pub(super) text: Cow<'a, str>,
     /// None where a text of that mode is not read.
@@ -81,6 +85,8 @@ impl<'a> Told<'a> {
         let is_readable =
             query.text.is_ascii() || query.charset.is_some_and(is_utf8) && std::str::from_utf8(query.text).is_ok();
         Self {
+            session: query.session,
+            is_of_session: query.is_of_session,
             schema: String::from_utf8_lossy(query.schema).into_owned(),
             text: String::from_utf8_lossy(query.text),
             modes: query.sql_mode.and_then(modes),
@@ -156,7 +162,15 @@ mod tests {
 
     #[test]
     fn a_statement_is_read_only_where_its_words_are_known() {
-        let query = |text, sql_mode, charset, error| Query { schema: b"shop", text, error, sql_mode, charset };
+        let query = |text, sql_mode, charset, error| Query {
+            session: (1, 1),
+            is_of_session: false,
+            schema: b"shop",
+            text,
+            error,
+            sql_mode,
+            charset,
+        };
         let of = |query: Query<'_>| Told::of(&query).definition();
         let drop = Definition::Drop(vec![crate::log::ddl::Named { schema: None, table: "größe".into() }]);
         let text = "DROP TABLE größe".as_bytes();

@@ -91,7 +91,7 @@ pub(crate) async fn begun_at(settings: &Settings, file: &Place) -> Result<u32, P
         let event = stream.next().await?;
         let read = Event::read(&event, Checksum::None);
         let (header, event) = read.map_err(|cause| super::malformed(cause, file))?;
-        if matches!(event, Event::Format(_)) {
+        if matches!(event, Event::Format { .. }) {
             return Ok(header.timestamp);
         }
     }

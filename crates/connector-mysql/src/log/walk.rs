@@ -49,12 +49,12 @@ impl Walk {
         let (header, event) = Event::read(&bytes, self.checksum).map_err(refuse)?;
         if header.next != 0 {
             self.place.offset = end_of(&header, begin.offset).map_err(refuse)?;
-            if !matches!(event, Event::Format(_)) && self.passes_over(&begin)? {
+            if !matches!(event, Event::Format { .. }) && self.passes_over(&begin)? {
                 return Ok(None);
             }
         }
         match event {
-            Event::Format(checksum) => self.checksum = checksum,
+            Event::Format { checksum, .. } => self.checksum = checksum,
             Event::Rotate { file, position } => {
                 let file = String::from_utf8_lossy(file);
                 let next = Place::new(&file, position, begin.server.clone()).map(|place| place.in_era(begin.era));

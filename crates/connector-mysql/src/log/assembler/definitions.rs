@@ -24,17 +24,22 @@ impl Assembler {
     pub(super) fn define(&mut self, told: &Told<'_>) {
         match told.definition() {
             Definition::Harmless => {}
+            Definition::Hide(table) => self.hide(told, &table),
+            Definition::Show(tables) => self.show(told, &tables),
+            Definition::Truncate(table) if self.is_own(told, &table) => {}
             Definition::Truncate(table) => self.truncate(&qualified(told, &table)),
             Definition::Drop(tables) => tables.iter().for_each(|table| self.drop_table(&qualified(told, table))),
             Definition::DropSchema(schema) => self.drop_schema(&schema),
             Definition::Create { table, replaces } => self.create(&qualified(told, &table), replaces),
-            Definition::Rename(renames) => {
+            Definition::Rename(mut renames) => {
+                self.rename_own(told, &mut renames);
                 let renames: Vec<_> = renames
                     .iter()
                     .map(|(from, to)| (self.kept(qualified(told, from)), self.kept(qualified(told, to))))
                     .collect();
                 self.rename(&renames);
             }
+            Definition::Alter(alter) if self.alter_own(told, &alter) => {}
             Definition::Alter(alter) => self.alter(told, &alter),
             Definition::Unread => self.unread(told),
         }
@@ -50,7 +55,7 @@ impl Assembler {
     }
 
     /// The place of a table that has this name here.
-    fn here(&self, name: &TableName) -> Option<usize> {
+    pub(super) fn here(&self, name: &TableName) -> Option<usize> {
         self.tables.named(name).filter(|at| self.tables.at(*at).has(&self.place))
     }
 
@@ -219,7 +224,7 @@ impl Assembler {
 }
 
 /// A table in the words of a statement.
-fn qualified(told: &Told<'_>, named: &Named) -> TableName {
+pub(super) fn qualified(told: &Told<'_>, named: &Named) -> TableName {
     TableName::new(named.schema.clone().unwrap_or_else(|| told.schema.clone()), named.table.clone())
 }
 

@@ -1,5 +1,5 @@
 //! From the log's events to changes of the task's tables, transaction by transaction: `followed` knows the tables, `rows` their
-//! rows, `definitions` what statements do to them, `transactions` where each begins and ends, `prepared` those that are
+//! rows, `definitions` what statements do to them, `temporary` what hides them from such, `transactions` where each begins and ends, `prepared` those that are
 //! prepared first, `numbers` which were read.
 
 mod definitions;
@@ -7,6 +7,7 @@ mod followed;
 mod numbers;
 mod prepared;
 mod rows;
+mod temporary;
 mod transactions;
 
 use std::collections::{BTreeSet, HashMap};
@@ -27,6 +28,7 @@ use followed::Tables;
 use numbers::Numbers;
 use prepared::Branches;
 pub(super) use prepared::{Kept, Wanted};
+use temporary::Temporary;
 use transactions::Open;
 
 #[cfg(test)]
@@ -65,6 +67,7 @@ pub(super) struct Assembler {
     place: Place,
     numbers: Numbers,
     branches: Branches,
+    temporary: Temporary,
     batch: Batch,
     /// Tables that end with the transaction, or between two.
     ending: Vec<(TableId, Problem)>,
@@ -113,6 +116,7 @@ impl Assembler {
         Self {
             numbers: Numbers::from(&from),
             branches: Branches::default(),
+            temporary: Temporary::default(),
             tables: Tables::of(plan, rules.server.folds_names),
             rules,
             announced: HashMap::new(),
@@ -208,7 +212,7 @@ impl Assembler {
         };
         let (header, event) = Event::read(bytes, Checksum::None).map_err(refuse)?;
         match event {
-            Event::Format(_) | Event::Rotate { .. } | Event::Payload(_) | Event::Numbered(_) => {
+            Event::Format { .. } | Event::Rotate { .. } | Event::Payload(_) | Event::Numbered(_) => {
                 return Err(refuse(Malformed("a compressed transaction has an event that can't be within one")));
             }
             Event::Other => {}
@@ -237,13 +241,16 @@ impl Assembler {
         if self.branches.is_open() && self.branch_event(&event, raw, &begin, at)? {
             return Ok(());
         }
-        let is_of_file = matches!(event, Event::Rotate { .. } | Event::Format(_));
+        let is_of_file = matches!(event, Event::Rotate { .. } | Event::Format { .. });
         if self.pieces.is_some() && !is_of_file && !matches!(event, Event::Piece(_) | Event::Other) {
             return Err(malformed(Malformed("rows in several events are not finished"), &begin));
         }
         match event {
-            Event::Format(checksum) => {
+            Event::Format { checksum, is_start } => {
                 self.abandon(at);
+                if is_start {
+                    self.temporary.clear();
+                }
                 self.numbers.file_is(&self.place, timestamp)?;
                 self.checksum = checksum;
                 self.announced.clear();

@@ -113,7 +113,7 @@ impl Numbers {
         }
         match event {
             Event::Numbered(numbered) => self.next(Some(numbered.gtid.clone())),
-            Event::Format(_) | Event::Previous(_) | Event::Unnumbered => return Ok(false),
+            Event::Format { .. } | Event::Previous(_) | Event::Unnumbered => return Ok(false),
             Event::Rotate { .. } => return Err(begun_anew(begin)),
             _ => {}
         }

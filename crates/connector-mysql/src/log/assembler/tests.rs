@@ -12,6 +12,7 @@ use crate::examples;
 use crate::log::Server;
 use crate::position::Memo;
 
+mod temporary;
 mod types;
 mod unfinished;
 
@@ -49,7 +50,13 @@ impl Replan for Whole {
 }
 
 pub(crate) fn rules(settings: TaskSettings) -> Rules {
-    let server = Server { dialect: Dialect::Mysql, folds_names: false, lowers_names: false, logs_actions: false };
+    let server = Server {
+        dialect: Dialect::Mysql,
+        folds_names: false,
+        lowers_names: false,
+        logs_rows: true,
+        logs_actions: false,
+    };
     Rules { replan: Some(Arc::new(Whole)), settings, server }
 }
 

@@ -47,6 +47,10 @@ pub(crate) enum Definition {
     Truncate(Named),
     /// Tables are gone.
     Drop(Vec<Named>),
+    /// The session has a table of its own that hides another of the name.
+    Hide(Named),
+    /// It has these no longer.
+    Show(Vec<Named>),
     /// All tables of a schema are gone.
     DropSchema(String),
     /// There is a table that may be new; `replaces` where one of the name would have gone for it.
@@ -136,8 +140,7 @@ fn drop_of(mut rest: Rest<'_>) -> Option<Definition> {
     }
     rest.one_of(&["RESTRICT", "CASCADE"]);
     match rest.is_over() {
-        // Nobody follows one.
-        true if is_temporary => Some(Definition::Harmless),
+        true if is_temporary => Some(Definition::Show(tables)),
         true => Some(Definition::Drop(tables)),
         false => None,
     }
@@ -145,7 +148,15 @@ fn drop_of(mut rest: Rest<'_>) -> Option<Definition> {
 
 fn create(mut rest: Rest<'_>) -> Option<Definition> {
     let replaces = rest.words(&["OR", "REPLACE"]);
-    if rest.words(&["TEMPORARY"]) || rest.one_of(&["DATABASE", "SCHEMA"]) {
+    if rest.one_of(&["DATABASE", "SCHEMA"]) {
+        return Some(Definition::Harmless);
+    }
+    if rest.words(&["TEMPORARY", "TABLE"]) {
+        rest.words(&["IF", "NOT", "EXISTS"]);
+        return Some(Definition::Hide(named(&mut rest)?));
+    }
+    if rest.words(&["TEMPORARY"]) {
+        // A sequence.
         return Some(Definition::Harmless);
     }
     if rest.words(&["TABLE"]) {

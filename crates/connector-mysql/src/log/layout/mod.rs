@@ -44,6 +44,8 @@ pub(crate) struct Server {
     pub(crate) folds_names: bool,
     /// Whether they are kept in lower case, however they are written.
     pub(crate) lowers_names: bool,
+    /// Whether sessions log rows that don't say otherwise.
+    pub(crate) logs_rows: bool,
     /// Whether the log has what foreign keys do.
     pub(crate) logs_actions: bool,
 }
