@@ -97,7 +97,7 @@ fn part(step: &Step, begin: &Place) -> Result<Part, Problem> {
         Event::TableMap(_) | Event::Rows(_) | Event::Piece(_) | Event::Compressed(_) => Part::OfIt,
         Event::Query(query) => match Statement::of(&Told::of(query).text) {
             Statement::XaEnd(_) => Part::End,
-            Statement::Savepoint(_) | Statement::RollbackTo(_) | Statement::Release => Part::OfIt,
+            Statement::Savepoint(_) | Statement::RollbackTo(_) | Statement::Release | Statement::Defines => Part::OfIt,
             _ => Part::Other,
         },
         Event::Numbered(_) | Event::Unnumbered | Event::Xid | Event::Prepared { .. } if step.place != *begin => {

@@ -116,7 +116,8 @@ impl Assembler {
                     *told = Some(name.to_owned());
                 }
             }
-            Statement::Savepoint(_) | Statement::RollbackTo(_) | Statement::Release => {
+            // What defines nothing stands in place of rows.
+            Statement::Savepoint(_) | Statement::RollbackTo(_) | Statement::Release | Statement::Defines => {
                 self.branches.keep(raw, checksum);
             }
             _ => {}

@@ -12,6 +12,7 @@ use crate::examples;
 use crate::log::Server;
 use crate::position::Memo;
 
+mod statements;
 mod temporary;
 mod types;
 mod unfinished;

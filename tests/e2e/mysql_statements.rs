@@ -1,0 +1,134 @@
+//! What sessions of MySQL and MariaDB log as statements, and ways to write many rows at once. Wrapped by `mariadb` and `mysql`.
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use serde_json::json;
+use uuid::Uuid;
+use wavemark_tests::mysql_family::Server;
+
+use crate::mysql_family::{Dialect, becomes, source, task};
+use crate::mysql_tables::reaches;
+use crate::world::World;
+
+const SHOP: &str = "CREATE DATABASE shop; CREATE DATABASE other; USE shop;
+CREATE TABLE followed (id int PRIMARY KEY, v varchar(40)); INSERT INTO followed VALUES (1, 'one'), (2, 'two');
+CREATE TABLE beside (id int PRIMARY KEY, v varchar(40)); INSERT INTO beside SELECT * FROM followed;
+CREATE TABLE other.asked (id int PRIMARY KEY);
+CREATE TRIGGER other.asks AFTER INSERT ON other.asked FOR EACH ROW INSERT INTO shop.followed VALUES (NEW.id, 'by a trigger');
+";
+
+const TABLES: [&str; 2] = ["followed", "beside"];
+
+async fn started<P: Dialect>(source: &Server<P>) -> (World, Uuid) {
+    let world = World::start().await;
+    let task = task(&world, source, "full-load-and-cdc", &json!({})).await;
+    world.installation.api.act(task, "start").await.unwrap();
+    world.live(task).await;
+    (world, task)
+}
+
+async fn become_equal<P: Dialect>(world: &World, source: &Server<P>, tables: &[&str]) {
+    for table in tables {
+        let sql = format!("SELECT concat_ws('|', id, v) FROM shop.{table} ORDER BY id");
+        becomes(world, table, &sql, &source.rows(&sql).unwrap()).await;
+    }
+}
+
+async fn nothing_is_parked(world: &World, task: Uuid) {
+    let tables = world.installation.api.tables(task).await.unwrap();
+    assert!(tables.iter().all(|table| table.state == "live" && table.exceptions == 0), "{tables:?}");
+}
+
+pub(crate) async fn a_statement_in_place_of_rows_parks_every_table<P: Dialect>() {
+    let source = source::<P>(&[], SHOP);
+    let (world, task) = started(&source).await;
+    source.execute("INSERT INTO other.asked VALUES (10); UPDATE shop.beside SET v = 'rows' WHERE id = 1").unwrap();
+    become_equal(&world, &source, &TABLES).await;
+    nothing_is_parked(&world, task).await;
+    // Nothing of what the trigger does stands in the log.
+    source.execute("SET SESSION binlog_format = STATEMENT; INSERT INTO other.asked VALUES (11)").unwrap();
+    for table in TABLES {
+        reaches(&world, task, table, "parked").await;
+    }
+    let tables = world.installation.api.tables(task).await.unwrap();
+    let problems: Vec<_> = tables.iter().map(|table| table.problem.clone().unwrap()).collect();
+    assert!(problems.iter().all(|problem| problem.code == "statement-logged"), "{problems:?}");
+    world.installation.api.ask_of_tables(task, "reload", &[("shop", "followed"), ("shop", "beside")]).await.unwrap();
+    world.live(task).await;
+    source.execute("INSERT INTO other.asked VALUES (12)").unwrap();
+    become_equal(&world, &source, &TABLES).await;
+}
+
+pub(crate) async fn temporary_tables_hide_others_from_their_session_alone<P: Dialect>() {
+    let source = source::<P>(&[], SHOP);
+    let (world, task) = started(&source).await;
+    // The session logs what it does to its own table, by the name of the one that is followed.
+    let hidden = "CREATE TEMPORARY TABLE followed (id int PRIMARY KEY); TRUNCATE TABLE followed; \
+        ALTER TABLE followed ADD c int; CREATE INDEX i ON followed (c); DROP INDEX i ON followed";
+    let last = source.rows("SHOW BINARY LOGS").unwrap().last().unwrap().split('\t').next().unwrap().to_owned();
+    source.execute(&format!("USE shop; SET SESSION binlog_format = STATEMENT; {hidden}; DROP TABLE followed")).unwrap();
+    source.execute(&format!("USE shop; SET SESSION binlog_format = STATEMENT; {hidden}")).unwrap();
+    let said = source.rows(&format!("SHOW BINLOG EVENTS IN '{last}'")).unwrap();
+    assert!(said.iter().any(|event| event.contains("TRUNCATE TABLE followed")), "the log has nothing of it: {said:?}");
+    source.execute("INSERT INTO shop.followed VALUES (3, 'three')").unwrap();
+    become_equal(&world, &source, &TABLES).await;
+    nothing_is_parked(&world, task).await;
+    // What a procedure that has a temporary table does to ordinary ones counts.
+    let procedure = "delimiter //\nCREATE PROCEDURE shop.p() BEGIN CREATE TEMPORARY TABLE staged (id int, v varchar(40)); \
+        INSERT INTO staged VALUES (7, 'staged'); TRUNCATE TABLE followed; INSERT INTO followed SELECT * FROM staged; \
+        DROP TEMPORARY TABLE staged; END//\ndelimiter ;\nCALL shop.p();\n";
+    source.execute(procedure).unwrap();
+    become_equal(&world, &source, &TABLES).await;
+    nothing_is_parked(&world, task).await;
+}
+
+pub(crate) async fn a_table_of_memory_is_emptied_by_a_restart<P: Dialect>() {
+    let mut source = source::<P>(&[], SHOP);
+    source
+        .execute("USE shop; CREATE TABLE fleeting (id int PRIMARY KEY, v varchar(9)) ENGINE = MEMORY; INSERT INTO fleeting VALUES (1, 'a')")
+        .unwrap();
+    let (world, task) = started(&source).await;
+    let all = [TABLES[0], TABLES[1], "fleeting"];
+    become_equal(&world, &source, &all).await;
+    source.kill().unwrap();
+    source.restart().unwrap();
+    source.execute("INSERT INTO shop.fleeting VALUES (2, 'b'); INSERT INTO shop.beside VALUES (3, 'c')").unwrap();
+    become_equal(&world, &source, &all).await;
+    nothing_is_parked(&world, task).await;
+}
+
+pub(crate) async fn rows_of_every_way_to_write_many_come<P: Dialect>() {
+    let source = source::<P>(&["--local-infile=ON", "--max-allowed-packet=64M"], SHOP);
+    source.execute("CREATE TABLE shop.large (id int PRIMARY KEY, v longtext CHARACTER SET latin1)").unwrap();
+    let (world, task) = started(&source).await;
+    load_data(&source, (100..2_000).map(|id| format!("{id}\tloaded {id}\n")).collect());
+    // One event of more than the 16 MiB of a packet, and one with two such rows.
+    source
+        .execute(
+            "USE shop; INSERT INTO large VALUES (1, repeat('0123456789', 1800000)); \
+             INSERT INTO large SELECT id + 1, concat(v, id) FROM large; UPDATE large SET v = concat(v, '!') WHERE id = 2; \
+             CREATE TABLE made AS SELECT id, v FROM followed; INSERT INTO made VALUES (5000, 'behind'); \
+             REPLACE INTO beside VALUES (1, 'again'), (77, 'new'); INSERT IGNORE INTO beside VALUES (1, 'x'), (78, 'y'); \
+             INSERT INTO beside VALUES (2, 'z') ON DUPLICATE KEY UPDATE v = 'twice'",
+        )
+        .unwrap();
+    become_equal(&world, &source, &TABLES).await;
+    let sum = |sum: &str| format!("SELECT concat_ws('|', id, length(v), {sum}) FROM shop.large ORDER BY id");
+    let (from, to) = (sum("sha2(v, 256)"), sum("encode(sha256(convert_to(v, 'UTF8')), 'hex')"));
+    becomes(&world, "large", &to, &source.rows(&from).unwrap()).await;
+    world.live(task).await;
+    become_equal(&world, &source, &["made"]).await;
+    nothing_is_parked(&world, task).await;
+}
+
+fn load_data<P: Dialect>(source: &Server<P>, rows: String) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(rows.as_bytes()).unwrap();
+    let mut client = source.root();
+    client.arg("--local-infile=1").stdin(Stdio::piped());
+    let mut client = client.spawn().unwrap();
+    let sql = format!("LOAD DATA LOCAL INFILE '{}' INTO TABLE shop.followed", file.path().display());
+    client.stdin.take().unwrap().write_all(sql.as_bytes()).unwrap();
+    assert!(client.wait().unwrap().success());
+}
