@@ -435,3 +435,9 @@ async fn a_table_of_memory_is_emptied_by_a_restart() {
 async fn rows_of_every_way_to_write_many_come() {
     statements::rows_of_every_way_to_write_many_come::<Unpacked>().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn rows_that_leave_columns_out_come_whole_or_park_their_table() {
+    statements::rows_that_leave_columns_out_come_whole_or_park_their_table::<Unpacked>().await;
+}

@@ -68,6 +68,8 @@ pub(crate) enum Event<'a> {
     /// What was executed before the file.
     Previous(GtidSet),
     Query(Query<'a>),
+    /// The text of the statement whose rows follow.
+    Annotated(&'a [u8]),
     /// The transaction is committed.
     Xid,
     /// The transaction is prepared, or, in one step, committed.
@@ -163,6 +165,7 @@ impl<'a> Event<'a> {
                 let position = fields.u64()?;
                 Self::Rotate { file: fields.0, position }
             }
+            ANNOTATED => Self::Annotated(body),
             XID => Self::Xid,
             XA_PREPARE => Self::Prepared { is_committed: fields.u8()? != 0 },
             TABLE_MAP => Self::TableMap(TableMap::read(body)?),
@@ -199,9 +202,10 @@ impl<'a> Event<'a> {
 }
 
 /// Kinds that say nothing of rows: the ends of files, values of variables, files that a statement loads, heartbeats,
-/// comments (MySQL's are numbered up to 42, MariaDB's from 160 on). That a file is encrypted (164) is said of what lies on the
+/// comments (MySQL's are numbered up to 42, MariaDB's from 161 on). That a file is encrypted (164) is said of what lies on the
 /// server's disk: it decrypts what it sends.
-const WITHOUT_ROWS: [u8; 20] = [0, 1, 3, 5, 7, 9, 11, 13, 14, 17, 27, 28, 29, 36, 37, 41, 160, 161, 163, 164];
+const WITHOUT_ROWS: [u8; 19] = [0, 1, 3, 5, 7, 9, 11, 13, 14, 17, 27, 28, 29, 36, 37, 41, 161, 163, 164];
+const ANNOTATED: u8 = 160;
 const EXECUTE_LOAD: u8 = 18;
 /// The flag of a kind that may be passed over.
 const IGNORABLE: u16 = 0x80;

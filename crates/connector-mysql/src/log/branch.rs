@@ -94,7 +94,9 @@ enum Part {
 fn part(step: &Step, begin: &Place) -> Result<Part, Problem> {
     let (_, event) = Event::read(&step.bytes, step.checksum).map_err(|cause| malformed(cause, &step.place))?;
     Ok(match &event {
-        Event::TableMap(_) | Event::Rows(_) | Event::Piece(_) | Event::Compressed(_) => Part::OfIt,
+        Event::Annotated(_) | Event::TableMap(_) | Event::Rows(_) | Event::Piece(_) | Event::Compressed(_) => {
+            Part::OfIt
+        }
         Event::Query(query) => match Statement::of(&Told::of(query).text) {
             Statement::XaEnd(_) => Part::End,
             Statement::Savepoint(_) | Statement::RollbackTo(_) | Statement::Release | Statement::Defines => Part::OfIt,

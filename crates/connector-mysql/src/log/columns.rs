@@ -4,6 +4,7 @@ use wavemark_domain::{Batch, Column, Fault, Logical, Problem, Table, TablePlan};
 
 use crate::binlog::{LoggedColumn, inflate, write_changed_json, write_json};
 use crate::charset::{self, Charset, Charsets, unreadable};
+use crate::defaults::Dialect;
 use crate::fields::Malformed;
 use crate::native::{ColumnNative, TableNative};
 use crate::value::{Packed, Value};
@@ -15,6 +16,8 @@ pub(crate) struct LogColumn {
     name: String,
     native: ColumnNative,
     logical: Option<Logical>,
+    not_null: bool,
+    dialect: Option<Dialect>,
     charset: Option<Charset>,
     /// The cell of a row that it goes into, if it travels.
     pub(crate) cell: Option<usize>,
@@ -75,13 +78,23 @@ impl LogColumn {
     /// The columns of a planned table in the order in which the log has them.
     pub(crate) fn all(plan: &TablePlan, charsets: &Charsets) -> Vec<Self> {
         let cell_of = |at: usize| plan.columns.iter().position(|column| column.source == at);
-        plan.source.columns.iter().enumerate().map(|(at, column)| Self::of(column, cell_of(at), charsets)).collect()
+        let dialect = TableNative::of(&plan.source).dialect;
+        let columns = plan.source.columns.iter().enumerate();
+        columns.map(|(at, column)| Self { dialect, ..Self::of(column, cell_of(at), charsets) }).collect()
     }
 
     fn of(column: &Column, cell: Option<usize>, charsets: &Charsets) -> Self {
         let native = ColumnNative::of(column).unwrap_or_default();
         let charset = charset::of_texts(&native).and_then(|name| charsets.named(name));
-        Self { name: column.name.clone(), logical: encoding::logical(column), native, charset, cell }
+        Self {
+            name: column.name.clone(),
+            logical: encoding::logical(column),
+            not_null: column.not_null,
+            dialect: None,
+            native,
+            charset,
+            cell,
+        }
     }
 
     /// Whether the log's column can be this one.
@@ -119,6 +132,22 @@ impl LogColumn {
             }
             (name, LoggedColumn::Geometry(_)) => encoding::is_shape(name),
             _ => false,
+        }
+    }
+
+    /// The value of an inserted row that leaves the column out of the log, if that is known.
+    ///
+    /// Both servers leave out what a statement says nothing of (`binlog_row_image`), but not what an expression gave it, as which they keep
+    /// each default of a text or blob. So such a column has none. Of others the log does not tell what their default was then.
+    pub(crate) fn absent(&self) -> Option<Value<'static>> {
+        let name = self.native.data_type.as_str();
+        let is_long = name.ends_with("text") || name.ends_with("blob");
+        let is_alike =
+            name == "json" || encoding::is_shape(name) || name == "vector" && self.dialect == Some(Dialect::Mysql);
+        match self.not_null {
+            false if is_long || is_alike => Some(Value::Null),
+            true if is_long => Some(Value::Bytes(b"")),
+            _ => None,
         }
     }
 

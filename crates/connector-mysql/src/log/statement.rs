@@ -171,7 +171,7 @@ fn is_utf8(collation: u16) -> bool {
 }
 
 /// A text from its first word on. Of comments that a server may run the marks alone are passed over.
-fn behind_comments(text: &str) -> &str {
+pub(super) fn behind_comments(text: &str) -> &str {
     let mut text = text.trim_start();
     loop {
         let behind = if let Some(comment) = text.strip_prefix("/*") {

@@ -7,6 +7,7 @@ use wavemark_domain::{Fault, Problem};
 
 use super::start::{By, Start};
 use crate::binlog::{Checksum, Event};
+use crate::defaults::Dialect;
 use crate::gtid::{Executed, GtidSet};
 use crate::position::Place;
 use crate::settings::Settings;
@@ -15,6 +16,8 @@ use crate::{client, error};
 
 const COM_BINLOG_DUMP: u8 = 0x12;
 const COM_BINLOG_DUMP_GTID: u8 = 0x1e;
+/// That the statements are sent, too, whose rows follow (MariaDB).
+const ANNOTATED: u16 = 2;
 /// That the place is said by what was executed.
 const THROUGH_GTID: u16 = 4;
 /// Where the first event of a file begins.
@@ -46,6 +49,7 @@ impl LogStream {
         let clock =
             connection.query("SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)").await.map_err(failed)?;
         let ahead = clock.first().and_then(|row| row.number::<i64>(0)).map_or(0, |there| there - now());
+        let flags = if Dialect::of(&connection.version) == Dialect::Mariadb { ANNOTATED } else { 0 };
         match (from.by, &from.executed) {
             (By::Transactions, Executed::Mysql(executed)) => {
                 connection.send(COM_BINLOG_DUMP_GTID, &all_but(executed, number)).await.map_err(failed)?;
@@ -53,15 +57,15 @@ impl LogStream {
             (By::Transactions, Executed::Mariadb(executed)) => {
                 let state = format!("SET @slave_connect_state = '{executed}', @slave_gtid_strict_mode = 0");
                 connection.query(&state).await.map_err(failed)?;
-                connection.send(COM_BINLOG_DUMP, &from_place("", FIRST, number)).await.map_err(failed)?;
+                connection.send(COM_BINLOG_DUMP, &from_place(("", FIRST), number, flags)).await.map_err(failed)?;
             }
             (By::Transactions, Executed::Unknown) => return Err(Problem::internal("what was executed is not known")),
             (By::Place, _) => {
-                let ask = from_place(&from.place.file, from.place.offset, number);
+                let ask = from_place((&from.place.file, from.place.offset), number, flags);
                 connection.send(COM_BINLOG_DUMP, &ask).await.map_err(failed)?;
             }
             (By::File, _) => {
-                let ask = from_place(&from.place.file, FIRST, number);
+                let ask = from_place((&from.place.file, FIRST), number, flags);
                 connection.send(COM_BINLOG_DUMP, &ask).await.map_err(failed)?;
             }
         }
@@ -104,11 +108,11 @@ pub(super) fn passing_number() -> u32 {
 }
 
 /// The parameters of `COM_BINLOG_DUMP`.
-fn from_place(file: &str, offset: u64, number: u32) -> Vec<u8> {
+fn from_place((file, offset): (&str, u64), number: u32, flags: u16) -> Vec<u8> {
     let mut ask = Vec::with_capacity(10 + file.len());
     // `state::start` has places beyond that reached by their file.
     ask.extend(u32::try_from(offset).unwrap_or(u32::MAX).to_le_bytes());
-    ask.extend([0, 0]);
+    ask.extend(flags.to_le_bytes());
     ask.extend(number.to_le_bytes());
     ask.extend(file.as_bytes());
     ask

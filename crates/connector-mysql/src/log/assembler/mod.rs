@@ -1,7 +1,8 @@
 //! From the log's events to changes of the task's tables, transaction by transaction: `followed` knows the tables, `rows` their
-//! rows, `definitions` what statements do to them, `temporary` what hides them from such, `transactions` where each begins and ends, `prepared` those that are
+//! rows, `annotated` by which statements, `definitions` what others do to them, `temporary` what hides them from such, `transactions` where each begins and ends, `prepared` those that are
 //! prepared first, `numbers` which were read.
 
+mod annotated;
 mod definitions;
 mod followed;
 mod numbers;
@@ -24,6 +25,7 @@ use crate::binlog::{Checksum, Event, Events, Follows, LoggedColumn, Pieces};
 use crate::charset::Charsets;
 use crate::fields::Malformed;
 use crate::position::Place;
+use annotated::Annotated;
 use followed::Tables;
 use numbers::Numbers;
 use prepared::Branches;
@@ -68,6 +70,7 @@ pub(super) struct Assembler {
     numbers: Numbers,
     branches: Branches,
     temporary: Temporary,
+    annotated: Annotated,
     batch: Batch,
     /// Tables that end with the transaction, or between two.
     ending: Vec<(TableId, Problem)>,
@@ -117,6 +120,7 @@ impl Assembler {
             numbers: Numbers::from(&from),
             branches: Branches::default(),
             temporary: Temporary::default(),
+            annotated: Annotated::default(),
             tables: Tables::of(plan, rules.server.folds_names),
             rules,
             announced: HashMap::new(),
@@ -272,6 +276,7 @@ impl Assembler {
             }
             Event::Previous(executed) => self.numbers.before_file(executed),
             Event::Query(query) => self.query(&query, begin, at)?,
+            Event::Annotated(text) => self.annotated = Annotated::of(text),
             Event::Xid => self.end(at),
             Event::TableMap(map) => self.announce(&map),
             Event::Rows(rows) => self.rows(rows)?,

@@ -96,7 +96,7 @@ impl Assembler {
     ) -> Result<bool, Problem> {
         match event {
             Event::Query(query) => self.branch_statement(query, raw),
-            Event::TableMap(_) | Event::Rows(_) | Event::Piece(_) | Event::Compressed(_) => {
+            Event::Annotated(_) | Event::TableMap(_) | Event::Rows(_) | Event::Piece(_) | Event::Compressed(_) => {
                 self.branches.keep(raw.0, raw.1);
             }
             Event::Prepared { is_committed } => return self.prepared(*is_committed, begin, at).map(|()| true),

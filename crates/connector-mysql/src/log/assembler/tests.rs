@@ -12,6 +12,7 @@ use crate::examples;
 use crate::log::Server;
 use crate::position::Memo;
 
+mod images;
 mod statements;
 mod temporary;
 mod types;

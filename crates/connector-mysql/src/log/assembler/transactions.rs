@@ -3,6 +3,7 @@
 use wavemark_domain::{ChangeKind, Fault, Problem};
 
 use super::Assembler;
+use super::annotated::Annotated;
 use crate::binlog::Query;
 use crate::log::statement::{Statement, Told};
 use crate::position::Place;
@@ -20,6 +21,7 @@ pub(super) struct Open {
 
 impl Assembler {
     pub(super) fn begin(&mut self, begin: Place, committed_at: i64) {
+        self.annotated = Annotated::default();
         self.open = Some(Open { begin, committed_at, savepoints: Vec::new(), is_given: false });
     }
 
