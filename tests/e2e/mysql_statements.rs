@@ -102,7 +102,8 @@ pub(crate) async fn rows_of_every_way_to_write_many_come<P: Dialect>() {
     let source = source::<P>(&["--local-infile=ON", "--max-allowed-packet=64M"], SHOP);
     source.execute("CREATE TABLE shop.large (id int PRIMARY KEY, v longtext CHARACTER SET latin1)").unwrap();
     let (world, task) = started(&source).await;
-    load_data(&source, (100..2_000).map(|id| format!("{id}\tloaded {id}\n")).collect());
+    let loaded: Vec<String> = (100..2_000).map(|id| format!("{id}\tloaded {id}")).collect();
+    load_data(&source, &loaded.join("\n"));
     // One event of more than the 16 MiB of a packet, and one with two such rows.
     source
         .execute(
@@ -205,7 +206,7 @@ async fn comes_back(world: &World, task: Uuid, table: &str) {
     world.live(task).await;
 }
 
-fn load_data<P: Dialect>(source: &Server<P>, rows: String) {
+fn load_data<P: Dialect>(source: &Server<P>, rows: &str) {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(rows.as_bytes()).unwrap();
     let mut client = source.root();

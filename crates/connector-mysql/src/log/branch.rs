@@ -73,10 +73,9 @@ async fn read(settings: &Settings, wanted: Wanted, give: &Give) -> Result<(), Pr
     loop {
         let step = events.next().await?;
         match part(&step, &begin)? {
-            Part::Other => {}
             Part::End => return Ok(()),
             Part::OfIt if give.send(Ok(Piece::Event((step.bytes, step.checksum)))).await.is_err() => return Ok(()),
-            Part::OfIt => {}
+            Part::OfIt | Part::Other => {}
         }
     }
 }

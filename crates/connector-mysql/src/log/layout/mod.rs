@@ -38,6 +38,7 @@ pub(super) struct Rules {
 
 /// What has to be known of the server.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub(crate) struct Server {
     pub(crate) dialect: Dialect,
     /// Whether names of tables are the same in upper and lower case.

@@ -94,7 +94,10 @@ fn a_table_without_a_key_has_what_is_left_out_from_the_row_before() {
     let keyless = TablePlan { key: Vec::new(), ..wide_plan() };
     let of = |present: [u8; 2], values: &[u8]| {
         let events = [statement("BEGIN"), announced_wide(), rows(UPDATE, &present, values), xid()];
-        cells(&mut Assembler::new(&[keyless.clone()], Start::at(place(100)), rules(TaskSettings::default())), &events)
+        cells(
+            &mut Assembler::new(std::slice::from_ref(&keyless), Start::at(place(100)), rules(TaskSettings::default())),
+            &events,
+        )
     };
     assert_eq!(of([0b1111, 0b0010], &[1, 2, 3, 4, 9]), "1 9 3 4");
     assert_eq!(of([0b0111, 0b0010], &[1, 2, 3, 9]), "row-incomplete");
