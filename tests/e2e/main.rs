@@ -22,6 +22,7 @@ mod mysql_left;
 mod mysql_log;
 mod mysql_logins;
 mod mysql_schema;
+mod mysql_statements;
 mod mysql_sysbench;
 mod mysql_tables;
 mod mysql_target;

@@ -14,6 +14,7 @@ use crate::mysql_left as left;
 use crate::mysql_log as log;
 use crate::mysql_logins as logins;
 use crate::mysql_schema as schema;
+use crate::mysql_statements as statements;
 use crate::mysql_sysbench as sysbench;
 use crate::mysql_tables as tables;
 use crate::mysql_target as target;
@@ -490,4 +491,40 @@ async fn what_the_family_lacks_of_postgresqls_tables_is_told() {
 #[ignore = "wants MySQL 9: make test-mysql"]
 async fn a_unique_index_over_long_texts_of_mariadb_is_told() {
     left::a_unique_index_over_long_texts_is_made_or_told::<Installed, Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn prepared_transactions_of_a_compressed_log_count_there_too() {
+    family::prepared_transactions_of_a_compressed_log_count_there_too::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_statement_in_place_of_rows_parks_every_table() {
+    statements::a_statement_in_place_of_rows_parks_every_table::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn temporary_tables_hide_others_from_their_session_alone() {
+    statements::temporary_tables_hide_others_from_their_session_alone::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn a_table_of_memory_is_emptied_by_a_restart() {
+    statements::a_table_of_memory_is_emptied_by_a_restart::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn rows_of_every_way_to_write_many_come() {
+    statements::rows_of_every_way_to_write_many_come::<Unpacked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn rows_that_leave_columns_out_come_whole_or_park_their_table() {
+    statements::rows_that_leave_columns_out_come_whole_or_park_their_table::<Unpacked>().await;
 }

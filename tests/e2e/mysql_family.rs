@@ -24,6 +24,8 @@ pub(crate) trait Dialect: Copies + Send + Sync {
     /// What has a server compress its log, and what it calls an event that is compressed.
     const COMPRESSED: &[&str];
     const COMPRESSED_EVENT: &str;
+    /// Whether a row that takes another's place is logged with all of its columns, whatever `binlog_row_image` says.
+    const LOGS_REPLACED_WHOLE: bool;
     /// Whether the log has what foreign keys do to rows by themselves.
     const LOGS_ACTIONS: bool;
     /// Has a server that copies another get transactions without executing them; go on.
@@ -44,6 +46,7 @@ pub(crate) trait Dialect: Copies + Send + Sync {
 impl Dialect for Installed {
     const MONITOR: &str = "BINLOG MONITOR, SLAVE MONITOR";
     const TLS: &str = "disable";
+    const LOGS_REPLACED_WHOLE: bool = false;
     const LOGS_ACTIONS: bool = false;
     const COMPRESSED: &[&str] = &["--log-bin-compress=ON", "--log-bin-compress-min-len=10"];
     const COMPRESSED_EVENT: &str = "Write_rows_compressed";
@@ -59,6 +62,7 @@ impl Dialect for Installed {
 impl Dialect for Unpacked {
     const MONITOR: &str = "REPLICATION CLIENT";
     const TLS: &str = "require";
+    const LOGS_REPLACED_WHOLE: bool = true;
     const LOGS_ACTIONS: bool = true;
     const COMPRESSED: &[&str] = &["--binlog-transaction-compression=ON"];
     const COMPRESSED_EVENT: &str = "Transaction_payload";
@@ -91,6 +95,7 @@ impl Dialect for Unpacked {
 impl Dialect for WithKeyring {
     const MONITOR: &str = Unpacked::MONITOR;
     const TLS: &str = Unpacked::TLS;
+    const LOGS_REPLACED_WHOLE: bool = Unpacked::LOGS_REPLACED_WHOLE;
     const LOGS_ACTIONS: bool = Unpacked::LOGS_ACTIONS;
     const COMPRESSED: &[&str] = Unpacked::COMPRESSED;
     const COMPRESSED_EVENT: &str = Unpacked::COMPRESSED_EVENT;
@@ -755,8 +760,16 @@ fn prepare(name: &str, changes: &str) -> String {
 }
 
 pub(crate) async fn prepared_transactions_count_where_they_are_committed<P: Dialect>() {
+    prepared_transactions::<P>(P::NUMBERED).await;
+}
+
+pub(crate) async fn prepared_transactions_of_a_compressed_log_count_there_too<P: Dialect>() {
+    prepared_transactions::<P>(&[P::NUMBERED, P::COMPRESSED].concat()).await;
+}
+
+async fn prepared_transactions<P: Dialect>(options: &[&str]) {
     let source = source::<P>(
-        P::NUMBERED,
+        options,
         "CREATE DATABASE shop; USE shop; CREATE TABLE t (id int PRIMARY KEY, v varchar(200)); \
          CREATE TABLE u (id int PRIMARY KEY, v varchar(200)); INSERT INTO t VALUES (1, 'one'), (2, 'two'), (3, 'three');",
     );

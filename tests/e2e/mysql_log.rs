@@ -131,3 +131,58 @@ pub(crate) async fn json_that_is_logged_in_parts_goes_to_a_server_of_its_kind<P:
     becomes_equal(&from, &to, &AS_TEXT.map(|(sql, _)| sql)).await;
     no_table_is_parked(&world, task).await;
 }
+
+/// Columns that the server keeps compressed, of the task's tables, with and without a key, and of a table beside them.
+const COMPRESSED_COLUMNS: &str = "CREATE DATABASE shop CHARACTER SET utf8mb4; CREATE DATABASE other; USE shop;
+CREATE TABLE packed (id int PRIMARY KEY, v varchar(1000) COMPRESSED, s varchar(9) COMPRESSED, t text COMPRESSED,
+    b blob COMPRESSED, x longtext COMPRESSED CHARACTER SET latin1, n int);
+CREATE TABLE loose (a int, v varchar(3000) COMPRESSED, b varbinary(900) COMPRESSED);
+CREATE TABLE other.beside (id int PRIMARY KEY, t mediumtext COMPRESSED, v varchar(300) COMPRESSED);
+INSERT INTO packed SELECT seq, repeat('aä', seq), 'x', repeat('y', seq * 9), repeat(x'00ff', seq), repeat('é', seq * 20), seq
+    FROM helpers.seq_0_to_255 WHERE seq < 200;
+INSERT INTO loose SELECT id % 7, repeat('€', id % 7 * 100), repeat(x'01', 800) FROM packed;
+";
+
+const COMPRESSED_CHANGES: &str = "USE shop; INSERT INTO other.beside VALUES (1, repeat('z', 9000), repeat('v', 300));
+INSERT INTO packed SELECT id + 1000, v, s, t, b, x, n FROM packed;
+INSERT INTO packed VALUES (2000, NULL, NULL, NULL, NULL, NULL, NULL), (2001, '', '', '', '', '', 0);
+UPDATE packed SET v = concat(v, '!'), t = repeat('ü', 30000), b = NULL WHERE id % 3 = 0;
+UPDATE packed SET v = '', x = repeat('long ', 200000) WHERE id % 50 = 1; UPDATE packed SET id = id + 5000 WHERE id < 20;
+UPDATE packed SET n = n + 1 WHERE id % 2 = 0; DELETE FROM packed WHERE id % 11 = 0;
+UPDATE loose SET b = repeat(x'02', 850) WHERE a = 3; DELETE FROM loose WHERE a = 2 LIMIT 5;
+UPDATE other.beside SET v = repeat('w', 200); DELETE FROM other.beside;
+ALTER TABLE packed ADD late varchar(500) COMPRESSED DEFAULT 'late', MODIFY s varchar(90), MODIFY n bigint;
+INSERT INTO packed (id, v, s, late) VALUES (3000, repeat('v', 999), repeat('s', 80), repeat('l', 500));
+";
+
+pub(crate) async fn compressed_columns_come_as_they_are<P: Dialect>() {
+    const WRITTEN: [(&str, &str); 2] = [
+        (
+            "SELECT concat_ws('|', id, ifnull(v, '-'), ifnull(s, '-'), md5(t), length(t), hex(b), md5(convert(x USING utf8mb4)), n) \
+             FROM shop.packed ORDER BY id",
+            "SELECT concat_ws('|', id, coalesce(v, '-'), coalesce(s, '-'), md5(t), octet_length(t), upper(encode(b, 'hex')), md5(x), n) \
+             FROM shop.packed ORDER BY id",
+        ),
+        (
+            "SELECT concat_ws('|', a, v, hex(b)) FROM shop.loose ORDER BY 1",
+            "SELECT concat_ws('|', a, v, upper(encode(b, 'hex'))) FROM shop.loose ORDER BY 1",
+        ),
+    ];
+    let source = source::<P>(&["--column-compression-threshold=50"], COMPRESSED_COLUMNS);
+    let world = World::start().await;
+    let task = task(&world, &source, "full-load-and-cdc", &json!({})).await;
+    world.installation.api.act(task, "start").await.unwrap();
+    world.live(task).await;
+    for changes in ["", COMPRESSED_CHANGES] {
+        source.execute(changes).unwrap();
+        for (from, to) in WRITTEN {
+            let rows = source.rows(from).unwrap();
+            assert!(rows.len() > 190);
+            becomes(&world, to, to, &rows).await;
+        }
+    }
+    let late = "SELECT concat_ws('|', id, late) FROM shop.packed ORDER BY id";
+    becomes(&world, late, late, &source.rows(late).unwrap()).await;
+    let tables = world.installation.api.tables(task).await.unwrap();
+    assert!(tables.iter().all(|table| table.state == "live" && table.exceptions == 0), "{tables:?}");
+}

@@ -17,6 +17,8 @@ pub(crate) enum Value<'a> {
     Time(i64),
     /// Whatever else, as the server writes it.
     Bytes(&'a [u8]),
+    /// Bytes as MariaDB's log has them of a column that is `COMPRESSED`.
+    Deflated(&'a [u8]),
     /// What changed in a JSON value since the row before.
     Changes(&'a [u8]),
     /// A JSON value, and what changed in it.

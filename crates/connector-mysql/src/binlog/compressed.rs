@@ -10,7 +10,7 @@ use flate2::read::ZlibDecoder;
 
 use crate::fields::{Fields, Malformed};
 
-use super::event::Event;
+use super::event::{Event, Written};
 
 /// What is larger would not be sent if it were not compressed: no packet of the protocol takes it.
 const MOST: u64 = 1 << 30;
@@ -18,15 +18,15 @@ const MOST: u64 = 1 << 30;
 /// An event whose last part is compressed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Compressed<'a> {
-    /// The kind of event that it stands for.
-    kind: u8,
+    /// The kind of event that it stands for, and by whom it was written.
+    kind: (u8, Written),
     head: &'a [u8],
     packed: &'a [u8],
 }
 
 impl<'a> Compressed<'a> {
     /// `packed` is the end of `body`, from which on it is compressed.
-    pub(super) fn new(kind: u8, body: &'a [u8], packed: &[u8]) -> Self {
+    pub(super) fn new(kind: (u8, Written), body: &'a [u8], packed: &[u8]) -> Self {
         let (head, packed) = body.split_at(body.len().saturating_sub(packed.len()));
         Self { kind, head, packed }
     }
@@ -47,7 +47,7 @@ impl<'a> Compressed<'a> {
 
     /// The event that it stands for, by its body.
     pub(crate) fn event<'b>(&self, body: &'b [u8]) -> Result<Event<'b>, Malformed> {
-        Event::body(self.kind, 0, body)
+        Event::body(self.kind.0, self.kind.1, body)
     }
 }
 
@@ -83,7 +83,7 @@ mod tests {
     }
 
     fn compressed(kind: u8, body: &[u8]) -> Compressed<'_> {
-        match Event::body(kind, 0, body).unwrap() {
+        match Event::body(kind, Written::default(), body).unwrap() {
             Event::Compressed(compressed) => compressed,
             other => panic!("{other:?}"),
         }
@@ -138,11 +138,11 @@ mod tests {
     fn a_length_may_take_one_to_four_bytes() {
         for length in [&[5][..], &[0, 5], &[0, 0, 5], &[0, 0, 0, 5]] {
             let packed = packed(b"hello", length);
-            assert_eq!(Compressed::new(2, &packed, &packed).body().unwrap(), b"hello");
+            assert_eq!(Compressed::new((2, Written::default()), &packed, &packed).body().unwrap(), b"hello");
         }
         for length in [&[][..], &[0, 0, 0, 0, 5]] {
             let packed = packed(b"hello", length);
-            assert!(Compressed::new(2, &packed, &packed).body().is_err());
+            assert!(Compressed::new((2, Written::default()), &packed, &packed).body().is_err());
         }
     }
 
@@ -150,12 +150,12 @@ mod tests {
     fn another_length_than_is_said_is_refused() {
         for length in [&[4][..], &[6], &[0xFF, 0xFF, 0xFF, 0xFF], &[0x40, 0, 0, 0]] {
             let packed = packed(b"hello", length);
-            assert!(Compressed::new(2, &packed, &packed).body().is_err(), "{length:?}");
+            assert!(Compressed::new((2, Written::default()), &packed, &packed).body().is_err(), "{length:?}");
         }
         let whole = packed(&b"hello".repeat(100), &[1, 0xF4]);
-        assert!(Compressed::new(2, &whole, &whole).body().is_ok());
+        assert!(Compressed::new((2, Written::default()), &whole, &whole).body().is_ok());
         for cut in 0..whole.len() {
-            assert!(Compressed::new(2, &whole[..cut], &whole[..cut]).body().is_err(), "{cut}");
+            assert!(Compressed::new((2, Written::default()), &whole[..cut], &whole[..cut]).body().is_err(), "{cut}");
         }
     }
 
@@ -164,7 +164,7 @@ mod tests {
         let mut packed = packed(b"hello", &[5]);
         for how in [0x01, 0x91, 0xF1, 0x89] {
             packed[0] = how;
-            assert!(Compressed::new(2, &packed, &packed).body().is_err(), "{how}");
+            assert!(Compressed::new((2, Written::default()), &packed, &packed).body().is_err(), "{how}");
         }
     }
 
@@ -173,14 +173,14 @@ mod tests {
         fn what_was_packed_comes_back(plain: Vec<u8>) {
             let length = u32::try_from(plain.len()).unwrap().to_be_bytes();
             let packed = packed(&plain, &length);
-            prop_assert_eq!(Compressed::new(2, &packed, &packed).body().unwrap(), plain);
+            prop_assert_eq!(Compressed::new((2, Written::default()), &packed, &packed).body().unwrap(), plain);
         }
 
         #[test]
         fn no_bytes_make_it_panic(kind in 165..=171_u8, head in proptest::collection::vec(0..4_u8, 0..40), tail: Vec<u8>, length: [u8; 4]) {
             for tail in [packed(&tail, &length), tail] {
                 let body = [head.clone(), tail].concat();
-                if let Ok(Event::Compressed(compressed)) = Event::body(kind, 0, &body)
+                if let Ok(Event::Compressed(compressed)) = Event::body(kind, Written::default(), &body)
                     && let Ok(body) = compressed.body()
                 {
                     drop(compressed.event(&body));

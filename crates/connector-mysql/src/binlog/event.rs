@@ -28,6 +28,16 @@ pub(crate) struct Header {
     pub(crate) next: u32,
     /// Whether who does not know the kind may pass over it.
     pub(crate) is_ignorable: bool,
+    /// Whether its statement means something else in another session: there are temporary tables in it, or in what the session ran
+    /// with it.
+    is_of_session: bool,
+}
+
+/// By whom what is behind a header was written, as that says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) server: u32,
+    pub(super) is_of_session: bool,
 }
 
 /// Whether events end with a sum.
@@ -41,7 +51,11 @@ pub(crate) enum Checksum {
 #[derive(Debug)]
 pub(crate) enum Event<'a> {
     /// How the events of the file are written.
-    Format(Checksum),
+    Format {
+        checksum: Checksum,
+        /// Whether the server begins the file because it was started.
+        is_start: bool,
+    },
     /// What follows is in another file.
     Rotate {
         file: &'a [u8],
@@ -54,6 +68,8 @@ pub(crate) enum Event<'a> {
     /// What was executed before the file.
     Previous(GtidSet),
     Query(Query<'a>),
+    /// The text of the statement whose rows follow.
+    Annotated(&'a [u8]),
     /// The transaction is committed.
     Xid,
     /// The transaction is prepared, or, in one step, committed.
@@ -96,11 +112,12 @@ impl Header {
         let server = fields.u32()?;
         fields.take(4)?;
         let next = fields.u32()?;
-        let is_ignorable = fields.u16()? & IGNORABLE != 0;
+        let flags = fields.u16()?;
+        let (is_ignorable, is_of_session) = (flags & IGNORABLE != 0, flags & OF_SESSION != 0);
         if length != event.len() {
             return Err(Malformed("an event has another length than it says"));
         }
-        Ok((Self { timestamp, kind, server, length, next, is_ignorable }, fields.0))
+        Ok((Self { timestamp, kind, server, length, next, is_ignorable, is_of_session }, fields.0))
     }
 }
 
@@ -130,23 +147,25 @@ impl<'a> Event<'a> {
             checksum
         };
         let body = checked(event, summed)?.get(HEADER..).unwrap_or_default();
-        let event = match Self::body(header.kind, header.server, body)? {
+        let written = Written { server: header.server, is_of_session: header.is_of_session };
+        let event = match Self::body(header.kind, written, body)? {
             Self::Unknown(_) if header.is_ignorable => Self::Other,
             event => event,
         };
         Ok((header, event))
     }
 
-    /// Reads what stands behind the header of an event of this kind, which that server wrote first.
-    pub(super) fn body(kind: u8, server: u32, body: &'a [u8]) -> Result<Self, Malformed> {
+    /// Reads what stands behind the header of an event of this kind.
+    pub(super) fn body(kind: u8, written: Written, body: &'a [u8]) -> Result<Self, Malformed> {
         let mut fields = Fields(body);
         Ok(match kind {
-            QUERY => Self::Query(Query::read(fields)?),
-            EXECUTE_LOAD => Self::Query(Query::of_file(fields)?),
+            QUERY => Self::Query(Query::read(fields, written)?),
+            EXECUTE_LOAD => Self::Query(Query::of_file(fields, written)?),
             ROTATE => {
                 let position = fields.u64()?;
                 Self::Rotate { file: fields.0, position }
             }
+            ANNOTATED => Self::Annotated(body),
             XID => Self::Xid,
             XA_PREPARE => Self::Prepared { is_committed: fields.u8()? != 0 },
             TABLE_MAP => Self::TableMap(TableMap::read(body)?),
@@ -154,19 +173,21 @@ impl<'a> Event<'a> {
             ROWS..=32 => Self::Rows(Rows::read(row_kind(kind - ROWS)?, true, body)?),
             PARTIAL_UPDATE => Self::Rows(Rows::read(RowKind::Update, true, body)?.in_parts()),
             PAYLOAD => Self::Payload(Payload::read(body)?),
-            QUERY_COMPRESSED => Self::Compressed(Compressed::new(QUERY, body, Query::read(fields)?.text)),
+            QUERY_COMPRESSED => {
+                Self::Compressed(Compressed::new((QUERY, written), body, Query::read(fields, written)?.text))
+            }
             ROWS_COMPRESSED_V1..=168 => {
                 let number = kind - ROWS_COMPRESSED_V1;
                 let packed = Rows::read(row_kind(number)?, false, body)?.images();
-                Self::Compressed(Compressed::new(ROWS_V1 + number, body, packed))
+                Self::Compressed(Compressed::new((ROWS_V1 + number, written), body, packed))
             }
             ROWS_COMPRESSED..=171 => {
                 let number = kind - ROWS_COMPRESSED;
                 let packed = Rows::read(row_kind(number)?, true, body)?.images();
-                Self::Compressed(Compressed::new(ROWS + number, body, packed))
+                Self::Compressed(Compressed::new((ROWS + number, written), body, packed))
             }
             PIECE => Self::Piece(Piece::read(body)?),
-            MARIADB_GTID => Self::Numbered(gtid::mariadb(server, fields)?),
+            MARIADB_GTID => Self::Numbered(gtid::mariadb(written.server, fields)?),
             MYSQL_GTID => Self::Numbered(gtid::mysql(fields)?),
             NO_GTID => Self::Unnumbered,
             TAGGED_GTID => Self::Numbered(gtid::tagged(fields)?),
@@ -181,12 +202,15 @@ impl<'a> Event<'a> {
 }
 
 /// Kinds that say nothing of rows: the ends of files, values of variables, files that a statement loads, heartbeats,
-/// comments (MySQL's are numbered up to 42, MariaDB's from 160 on). That a file is encrypted (164) is said of what lies on the
+/// comments (MySQL's are numbered up to 42, MariaDB's from 161 on). That a file is encrypted (164) is said of what lies on the
 /// server's disk: it decrypts what it sends.
-const WITHOUT_ROWS: [u8; 20] = [0, 1, 3, 5, 7, 9, 11, 13, 14, 17, 27, 28, 29, 36, 37, 41, 160, 161, 163, 164];
+const WITHOUT_ROWS: [u8; 19] = [0, 1, 3, 5, 7, 9, 11, 13, 14, 17, 27, 28, 29, 36, 37, 41, 161, 163, 164];
+const ANNOTATED: u8 = 160;
 const EXECUTE_LOAD: u8 = 18;
 /// The flag of a kind that may be passed over.
 const IGNORABLE: u16 = 0x80;
+/// `LOG_EVENT_THREAD_SPECIFIC_F`.
+const OF_SESSION: u16 = 0x04;
 const QUERY: u8 = 2;
 const ROTATE: u8 = 4;
 const FORMAT: u8 = 15;
@@ -226,7 +250,8 @@ fn format<'a>(event: &[u8], body: &[u8]) -> Result<Event<'a>, Malformed> {
     if fields.u16()? != 4 {
         return Err(Malformed("the log is of a version that is not known"));
     }
-    fields.take(50 + 4)?;
+    fields.take(50)?;
+    let is_start = fields.u32()? != 0;
     if usize::from(fields.u8()?) != HEADER {
         return Err(Malformed("the log's headers are of a length that is not known"));
     }
@@ -236,14 +261,15 @@ fn format<'a>(event: &[u8], body: &[u8]) -> Result<Event<'a>, Malformed> {
         .checked_sub(CHECKSUM + 1)
         .and_then(|at| fields.0.get(at))
         .ok_or(Malformed("a description is short"))?;
-    Ok(Event::Format(match how {
+    let checksum = match how {
         0 => Checksum::None,
         1 => {
             checked(event, Checksum::Crc32)?;
             Checksum::Crc32
         }
         _ => return Err(Malformed("the log has checksums of a kind that is not known")),
-    }))
+    };
+    Ok(Event::Format { checksum, is_start })
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 //! Protocol").
 //!
 //! `event` reads one event; `gtid` the number of a transaction, `query` what is in a statement, `table_map` and `rows` what is in those
-//! that tell of rows; `values` their cells, and `json` the text of one that is JSON. `compressed` unpacks an event of `MariaDB`'s,
+//! that tell of rows; `values` their cells, `json` the text of one that is JSON, and `deflated` one of `MariaDB`'s that is compressed. `compressed` unpacks an event of `MariaDB`'s,
 //! `payload` a transaction of MySQL's, and `pieces` puts rows of `MariaDB`'s together that stand in several. Nothing here knows of tables'
 //! names in a task, and nothing panics, whatever the
 //! bytes are.
 
 mod compressed;
+mod deflated;
 mod event;
 mod gtid;
 mod json;
@@ -18,6 +19,7 @@ mod rows;
 mod table_map;
 mod values;
 
+pub(crate) use deflated::inflate;
 pub(crate) use event::{Checksum, Event, Header};
 pub(crate) use gtid::Follows;
 pub(crate) use json::{write as write_json, write_changed as write_changed_json};

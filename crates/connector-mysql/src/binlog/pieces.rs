@@ -5,7 +5,7 @@
 //! says how long all of them are, is number 1. Nor does it say whether the event has its sum: where the last bytes are the
 //! sum of the others, they are that.
 
-use super::event::{CHECKSUM, Event, HEADER};
+use super::event::{CHECKSUM, Event, HEADER, Written};
 use crate::fields::{Fields, Malformed};
 
 /// What is larger is not put together in memory.
@@ -101,7 +101,7 @@ impl Pieces {
         if said != all && said != all + CHECKSUM {
             return Err(Malformed("rows in several events have another length than they say"));
         }
-        match Event::body(kind, server, whole.get(HEADER..).ok_or(OUT_OF_ORDER)?)? {
+        match Event::body(kind, Written { server, is_of_session: false }, whole.get(HEADER..).ok_or(OUT_OF_ORDER)?)? {
             event @ (Event::Rows(_) | Event::Compressed(_)) => Ok(event),
             _ => Err(Malformed("what stands in several events is no event of rows")),
         }

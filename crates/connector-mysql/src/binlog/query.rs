@@ -1,10 +1,15 @@
 //! `QUERY_EVENT`: a statement, and what it was run with as far as that says what its text means.
 
+use super::event::Written;
 use crate::fields::{Fields, Malformed};
 
 /// A statement in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Query<'a> {
+    /// The session that ran it: the server's number, and the session's there.
+    pub(crate) session: (u32, u32),
+    /// Whether that matters: it, or what the session ran with it, has temporary tables.
+    pub(crate) is_of_session: bool,
     /// The schema that it was run in.
     pub(crate) schema: &'a [u8],
     /// In the character set of who sent it.
@@ -21,17 +26,18 @@ pub(crate) struct Query<'a> {
 const OF_FILE: usize = 4 + 4 + 4 + 1;
 
 impl<'a> Query<'a> {
-    pub(super) fn read(fields: Fields<'a>) -> Result<Self, Malformed> {
-        Self::with(fields, 0)
+    pub(super) fn read(fields: Fields<'a>, written: Written) -> Result<Self, Malformed> {
+        Self::with(fields, written, 0)
     }
 
     /// `EXECUTE_LOAD_QUERY_EVENT`: a statement that loads a file, which is logged as such.
-    pub(super) fn of_file(fields: Fields<'a>) -> Result<Self, Malformed> {
-        Self::with(fields, OF_FILE)
+    pub(super) fn of_file(fields: Fields<'a>, written: Written) -> Result<Self, Malformed> {
+        Self::with(fields, written, OF_FILE)
     }
 
-    fn with(mut fields: Fields<'a>, between: usize) -> Result<Self, Malformed> {
-        fields.take(4 + 4)?;
+    fn with(mut fields: Fields<'a>, written: Written, between: usize) -> Result<Self, Malformed> {
+        let session = (written.server, fields.u32()?);
+        fields.take(4)?;
         let schema = usize::from(fields.u8()?);
         let error = fields.u16()?;
         let variables = usize::from(fields.u16()?);
@@ -39,7 +45,7 @@ impl<'a> Query<'a> {
         let (sql_mode, charset) = variables_of(Fields(fields.take(variables)?));
         let schema = fields.take(schema)?;
         fields.take(1)?;
-        Ok(Self { schema, text: fields.0, error, sql_mode, charset })
+        Ok(Self { session, is_of_session: written.is_of_session, schema, text: fields.0, error, sql_mode, charset })
     }
 }
 
@@ -94,11 +100,12 @@ mod tests {
         let mut body = vec![7, 0, 0, 0, 0, 0, 0, 0, 4, 0x2A, 4, u8::try_from(variables.len()).unwrap(), 0];
         body.extend(&variables);
         body.extend(b"shop\0ALTER");
-        let query = Query::read(Fields(&body)).unwrap();
+        let query = Query::read(Fields(&body), Written { server: 3, is_of_session: true }).unwrap();
+        assert_eq!((query.session, query.is_of_session), ((3, 7), true));
         assert_eq!((query.schema, query.text, query.error), (&b"shop"[..], &b"ALTER"[..], 1_066));
         assert_eq!((query.sql_mode, query.charset), (Some(0x20_0004), Some(33)));
         for length in 0..body.len() - 10 {
-            assert!(Query::read(Fields(&body[..length])).is_err(), "{length}");
+            assert!(Query::read(Fields(&body[..length]), Written::default()).is_err(), "{length}");
         }
     }
 
@@ -107,6 +114,6 @@ mod tests {
         let mut body = vec![7, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0];
         body.extend([9; OF_FILE]);
         body.extend(b"shop\0LOAD DATA");
-        assert_eq!(Query::of_file(Fields(&body)).unwrap().text, b"LOAD DATA");
+        assert_eq!(Query::of_file(Fields(&body), Written::default()).unwrap().text, b"LOAD DATA");
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Rows<'a> {
     /// As the table was announced.
     pub(crate) table: u64,
     columns: usize,
+    /// Whether no more rows of their statement follow.
+    pub(crate) ends_statement: bool,
     /// Which columns the rows have: of an update the old ones, then the new ones.
     present: [&'a [u8]; 2],
     /// Whether before each new row it is said of which JSON values it has only what changed.
@@ -28,6 +30,8 @@ pub(crate) struct Rows<'a> {
     images: Fields<'a>,
 }
 
+/// `STMT_END_F`.
+const ENDS_STATEMENT: u16 = 1;
 /// A column that an image leaves out.
 pub(crate) const ABSENT: Option<Value<'static>> = None;
 
@@ -36,7 +40,7 @@ impl<'a> Rows<'a> {
     pub(crate) fn read(kind: RowKind, extended: bool, body: &'a [u8]) -> Result<Self, Malformed> {
         let mut fields = Fields(body);
         let table = table_id(&mut fields)?;
-        fields.take(2)?;
+        let ends_statement = fields.u16()? & ENDS_STATEMENT != 0;
         if extended {
             let length = usize::from(fields.u16()?);
             fields.take(length.checked_sub(2).ok_or(Malformed("rows begin in a way that is not known"))?)?;
@@ -49,7 +53,7 @@ impl<'a> Rows<'a> {
         if !fields.0.is_empty() && !(0..columns).any(|at| has(first, at)) {
             return Err(Malformed("rows have no columns"));
         }
-        Ok(Self { kind, table, columns, present: [first, second], is_in_parts: false, images: fields })
+        Ok(Self { kind, table, columns, ends_statement, present: [first, second], is_in_parts: false, images: fields })
     }
 
     /// The same of an event whose new rows may have parts of JSON values.

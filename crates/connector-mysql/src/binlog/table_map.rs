@@ -31,7 +31,9 @@ pub(crate) enum LoggedColumn {
     Json(u8),
     /// A geometry, behind a length of so many bytes.
     Geometry(u8),
-    /// A type that is not known, by its number.
+    /// Bytes that MariaDB has compressed (`COMPRESSED`), behind a length of so many bytes.
+    Deflated(u8),
+    /// A type that is not known, by its number, or one behind such, of which nothing more is known either.
     Unknown(u8),
 }
 
@@ -64,10 +66,25 @@ impl<'a> TableMap<'a> {
             return Err(Malformed("a table has more columns than one can have"));
         }
         let kinds = fields.take(count)?;
-        let mut meta = Fields(fields.sized()?);
-        let columns = kinds.iter().map(|kind| column(*kind, &mut meta)).collect::<Result<_, _>>()?;
+        let columns = columns(kinds, Fields(fields.sized()?))?;
         Ok(Self { id, schema, table, columns, names: names(fields, count) })
     }
+}
+
+/// The columns by their types' numbers and what is said beside those.
+///
+/// How much is said of a type that nobody here knows can't be known, so what is said of the columns behind it can't be read.
+/// No rows of the table can be read then; whether that matters is for whoever follows the table.
+fn columns(kinds: &[u8], mut meta: Fields<'_>) -> Result<Vec<LoggedColumn>, Malformed> {
+    let mut columns = Vec::with_capacity(kinds.len());
+    for kind in kinds {
+        match column(*kind, &mut meta)? {
+            Some(column) => columns.push(column),
+            None => break,
+        }
+    }
+    columns.extend(kinds[columns.len()..].iter().map(|kind| LoggedColumn::Unknown(*kind)));
+    Ok(columns)
 }
 
 /// The names among what else is said of columns, each part behind its number and its length. What can't be read there is
@@ -98,10 +115,10 @@ fn name<'a>(fields: &mut Fields<'a>) -> Result<&'a [u8], Malformed> {
     Ok(name)
 }
 
-/// A column by its type's number and what is said beside it.
-fn column(kind: u8, meta: &mut Fields<'_>) -> Result<LoggedColumn, Malformed> {
+/// A column by its type's number and what is said beside it; none if it is not known how much that is.
+fn column(kind: u8, meta: &mut Fields<'_>) -> Result<Option<LoggedColumn>, Malformed> {
     let length_of = |most: u16| if most > 255 { 2 } else { 1 };
-    Ok(match kind {
+    Ok(Some(match kind {
         1 => LoggedColumn::Whole(1),
         2 => LoggedColumn::Whole(2),
         9 => LoggedColumn::Whole(3),
@@ -128,9 +145,12 @@ fn column(kind: u8, meta: &mut Fields<'_>) -> Result<LoggedColumn, Malformed> {
         242 | 249..=252 => LoggedColumn::Bytes(width(meta)?),
         255 => LoggedColumn::Geometry(width(meta)?),
         254 => string(meta)?,
-        // Among them times and moments as versions before 5.6.4 wrote them.
-        other => LoggedColumn::Unknown(other),
-    })
+        140 => LoggedColumn::Deflated(width(meta)?),
+        141 => LoggedColumn::Deflated(length_of(meta.u16()?)),
+        // NULL, and times and moments as versions before 5.6.4 wrote them: nothing is said beside these.
+        6 | 7 | 11 | 12 => LoggedColumn::Unknown(kind),
+        _ => return Ok(None),
+    }))
 }
 
 fn digits(meta: &mut Fields<'_>) -> Result<u8, Malformed> {
@@ -153,7 +173,7 @@ fn string(meta: &mut Fields<'_>) -> Result<LoggedColumn, Malformed> {
         247 if (1..=2).contains(&second) => Ok(LoggedColumn::Enum(second)),
         248 if (1..=8).contains(&second) => Ok(LoggedColumn::Set(second)),
         254 => Ok(LoggedColumn::Bytes(if most > 255 { 2 } else { 1 })),
-        _ => Err(Malformed("a text is of a kind that is not known")),
+        other => Ok(LoggedColumn::Unknown(other)),
     }
 }
 
@@ -204,8 +224,32 @@ mod tests {
     #[test]
     fn a_long_fixed_text_hides_its_length_in_its_kind() {
         // char(255) of four bytes each: 1,020 bytes.
-        assert_eq!(column(254, &mut Fields(&[0xCE, 0xFC])), Ok(LoggedColumn::Bytes(2)));
-        assert_eq!(column(254, &mut Fields(&[0xFE, 0x0A])), Ok(LoggedColumn::Bytes(1)));
+        assert_eq!(column(254, &mut Fields(&[0xCE, 0xFC])), Ok(Some(LoggedColumn::Bytes(2))));
+        assert_eq!(column(254, &mut Fields(&[0xFE, 0x0A])), Ok(Some(LoggedColumn::Bytes(1))));
+    }
+
+    /// As MariaDB 10.11 writes it: int, varchar(1000), varchar(10), text, blob, tinytext, longblob, varbinary(300), mediumtext, of
+    /// which all but the first are `COMPRESSED`.
+    #[test]
+    fn compressed_columns_are_read_with_what_is_said_of_them() {
+        let mut body = vec![0x12, 0, 0, 0, 0, 0, 1, 0, 4];
+        body.extend(b"shop\0\x01c\0");
+        body.extend([9, 3, 141, 141, 140, 140, 140, 140, 141, 140]);
+        body.extend([11, 0xA1, 0x0F, 0x29, 0x00, 2, 2, 1, 4, 0x2D, 0x01, 3, 0xFE, 0x01]);
+        let widths = [2, 1, 2, 2, 1, 4, 2, 3].map(LoggedColumn::Deflated);
+        let columns = [&[LoggedColumn::Whole(4)][..], &widths].concat();
+        assert_eq!(TableMap::read(&body).unwrap().columns, columns);
+    }
+
+    #[test]
+    fn behind_a_type_that_is_not_known_no_column_is_known() {
+        let mut body = vec![7, 0, 0, 0, 0, 0, 1, 0];
+        body.extend(b"\x04shop\0\x01t\0");
+        // A datetime of old, of which nothing is said, then one of a type that may come, with three bytes, and varchar(300).
+        body.extend([4, 12, 3, 99, 15, 5, 1, 2, 3, 0x2C, 0x01, 0]);
+        let [old, new, behind] = [12, 99, 15].map(LoggedColumn::Unknown);
+        let map = TableMap::read(&body).unwrap();
+        assert_eq!((map.table, map.columns), (&b"t"[..], vec![old, LoggedColumn::Whole(4), new, behind]));
     }
 
     proptest! {

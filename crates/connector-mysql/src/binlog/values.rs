@@ -34,6 +34,7 @@ pub(super) fn read<'a>(column: LoggedColumn, fields: &mut Fields<'a>) -> Result<
         LoggedColumn::Bytes(width) | LoggedColumn::Json(width) | LoggedColumn::Geometry(width) => {
             Value::Bytes(sized(width, fields)?)
         }
+        LoggedColumn::Deflated(width) => Value::Deflated(sized(width, fields)?),
         LoggedColumn::Enum(width) => {
             let ordinal = unsigned(fields.take(width.into())?);
             Value::Ordinal(u16::try_from(ordinal).map_err(|_| Malformed("a label has no number"))?)

@@ -2,8 +2,10 @@
 
 use wavemark_domain::{Batch, Column, Fault, Logical, Problem, Table, TablePlan};
 
-use crate::binlog::{LoggedColumn, write_changed_json, write_json};
+use crate::binlog::{LoggedColumn, inflate, write_changed_json, write_json};
 use crate::charset::{self, Charset, Charsets, unreadable};
+use crate::defaults::Dialect;
+use crate::fields::Malformed;
 use crate::native::{ColumnNative, TableNative};
 use crate::value::{Packed, Value};
 use crate::{address, encoding};
@@ -14,6 +16,8 @@ pub(crate) struct LogColumn {
     name: String,
     native: ColumnNative,
     logical: Option<Logical>,
+    not_null: bool,
+    dialect: Option<Dialect>,
     charset: Option<Charset>,
     /// The cell of a row that it goes into, if it travels.
     pub(crate) cell: Option<usize>,
@@ -29,7 +33,13 @@ const UUID: usize = 16;
 pub(crate) struct Scratch {
     text: String,
     bytes: Vec<u8>,
+    inflated: Vec<u8>,
 }
+
+/// The most bytes of memory that stay for values that are unpacked.
+const KEPT: usize = 1 << 20;
+/// What is larger no client can have written: no packet of the protocol takes it.
+const LARGEST: u64 = 1 << 30;
 
 /// Why a table can't be followed, if it can't.
 pub(crate) fn refuse(table: &Table) -> Option<Problem> {
@@ -68,13 +78,23 @@ impl LogColumn {
     /// The columns of a planned table in the order in which the log has them.
     pub(crate) fn all(plan: &TablePlan, charsets: &Charsets) -> Vec<Self> {
         let cell_of = |at: usize| plan.columns.iter().position(|column| column.source == at);
-        plan.source.columns.iter().enumerate().map(|(at, column)| Self::of(column, cell_of(at), charsets)).collect()
+        let dialect = TableNative::of(&plan.source).dialect;
+        let columns = plan.source.columns.iter().enumerate();
+        columns.map(|(at, column)| Self { dialect, ..Self::of(column, cell_of(at), charsets) }).collect()
     }
 
     fn of(column: &Column, cell: Option<usize>, charsets: &Charsets) -> Self {
         let native = ColumnNative::of(column).unwrap_or_default();
         let charset = charset::of_texts(&native).and_then(|name| charsets.named(name));
-        Self { name: column.name.clone(), logical: encoding::logical(column), native, charset, cell }
+        Self {
+            name: column.name.clone(),
+            logical: encoding::logical(column),
+            not_null: column.not_null,
+            dialect: None,
+            native,
+            charset,
+            cell,
+        }
     }
 
     /// Whether the log's column can be this one.
@@ -107,13 +127,57 @@ impl LogColumn {
                     || name.ends_with("text")
                     || name.ends_with("blob")
             }
+            (name, LoggedColumn::Deflated(_)) => {
+                ["varchar", "varbinary"].contains(&name) || name.ends_with("text") || name.ends_with("blob")
+            }
             (name, LoggedColumn::Geometry(_)) => encoding::is_shape(name),
             _ => false,
         }
     }
 
+    /// The value of an inserted row that leaves the column out of the log, if that is known.
+    ///
+    /// Both servers leave out what a statement says nothing of (`binlog_row_image`), but not what an expression gave it, as which they keep
+    /// each default of a text or blob. So such a column has none. Of others the log does not tell what their default was then.
+    pub(crate) fn absent(&self) -> Option<Value<'static>> {
+        let name = self.native.data_type.as_str();
+        let is_long = name.ends_with("text") || name.ends_with("blob");
+        let is_alike =
+            name == "json" || encoding::is_shape(name) || name == "vector" && self.dialect == Some(Dialect::Mysql);
+        match self.not_null {
+            false if is_long || is_alike => Some(Value::Null),
+            true if is_long => Some(Value::Bytes(b"")),
+            _ => None,
+        }
+    }
+
     /// Appends a value to the row being written.
     pub(crate) fn push(&self, batch: &mut Batch, value: Value<'_>, scratch: &mut Scratch) -> Result<(), Problem> {
+        let Value::Deflated(bytes) = value else { return self.push_plain(batch, value, scratch) };
+        let mut inflated = std::mem::take(&mut scratch.inflated);
+        let pushed = match inflate(bytes, self.most_bytes(), &mut inflated) {
+            Ok(bytes) => self.push_plain(batch, Value::Bytes(bytes), scratch),
+            Err(cause) => Err(self.is_not_unpacked(cause)),
+        };
+        if inflated.capacity() <= KEPT {
+            scratch.inflated = inflated;
+        }
+        pushed
+    }
+
+    /// The most bytes that a value can have; a character has four at most.
+    fn most_bytes(&self) -> u64 {
+        let most = self.native.length.map_or(LARGEST, |length| u64::from(length) * 4);
+        most.min(LARGEST)
+    }
+
+    fn is_not_unpacked(&self, cause: Malformed) -> Problem {
+        let text = format!("Column {} has a compressed value in the log that can't be read: {cause}.", self.name);
+        Problem::new(Fault::Data, "value-unreadable", text)
+            .advice("Look at the row at the source (CHECK TABLE), then reload the table.")
+    }
+
+    fn push_plain(&self, batch: &mut Batch, value: Value<'_>, scratch: &mut Scratch) -> Result<(), Problem> {
         let logical = self.logical.as_ref().ok_or_else(|| Problem::internal("A column travels that has no type."))?;
         let value = match (logical, value) {
             (_, Value::Int(number)) if self.native.unsigned => Value::Uint(self.without_sign(number)),
@@ -152,7 +216,7 @@ impl LogColumn {
 
     /// Zeros at its end are not in the log.
     fn address<'a>(&self, bytes: &[u8], scratch: &'a mut Scratch) -> Result<Value<'a>, Problem> {
-        let Scratch { text, bytes: whole } = scratch;
+        let Scratch { text, bytes: whole, .. } = scratch;
         let length = if self.native.data_type == "inet4" { 4 } else { 16 };
         filled(bytes, length, whole);
         text.clear();

@@ -68,7 +68,13 @@ impl Follower {
         let plan: Vec<TablePlan> =
             tables().into_iter().zip(0..).map(|(table, id)| whole(TableId(id), &table)).collect();
         let widths = plan.iter().map(|table| table.columns.len()).collect();
-        let server = Server { dialect: Dialect::Mysql, folds_names: false, lowers_names: false, logs_actions: false };
+        let server = Server {
+            dialect: Dialect::Mysql,
+            folds_names: false,
+            lowers_names: false,
+            logs_rows: true,
+            logs_actions: false,
+        };
         let rules = Rules { replan: Some(Arc::new(Whole)), settings: TaskSettings::default(), server };
         let place = Place::new("bin.000001", 4, "s").expect("its name has a number");
         Self { assembler: Assembler::new(&plan, Start::at(place), rules), widths }

@@ -4,7 +4,8 @@
 //! 2. `assembler` makes of its events changes of the task's tables, transaction by transaction; `columns` knows what their
 //!    cells must look like and writes them, `statement` and `ddl` what statements in the log do to tables, `layout` what a table
 //!    becomes by one.
-//! 3. `reader` is what the engine reads from; `branch` reads a transaction again that was prepared and is committed now.
+//! 3. `reader` is what the engine reads from; `branch` reads a transaction again that was prepared and is committed now, whose
+//!    events `walk` finds.
 //!
 //! A transaction stands in the log whole and only once it is committed, so none has to be kept until it is: a large one
 //! is given out while it is read.
@@ -20,6 +21,7 @@ mod reader;
 mod start;
 mod statement;
 mod stream;
+mod walk;
 
 use wavemark_domain::{Fault, Problem};
 

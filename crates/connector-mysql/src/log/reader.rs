@@ -16,13 +16,11 @@ use super::assembler::Assembler;
 use super::branch::{Piece, Rereading};
 use super::layout::{Rules, Server};
 use super::start::Start;
-use super::stream::{LogStream, passing_number};
+use super::stream::{LogStream, SILENCE, passing_number, silent};
 use crate::position::Place;
 use crate::settings::Settings;
 use crate::source::Looker;
 
-/// How long the log may be silent: the server was asked for a sign of life every five seconds.
-const SILENCE: Duration = Duration::from_mins(1);
 /// Progress without changes is told at most this often.
 const PROGRESS: Duration = Duration::from_millis(500);
 
@@ -168,11 +166,7 @@ impl ChangeReader for BinlogReader {
             match timeout_at(tell.unwrap_or(self.heard + SILENCE), self.stream.next()).await {
                 Ok(event) => self.take(event?)?,
                 Err(_) if tell.is_some() => return Ok(self.give(false)),
-                Err(_) => {
-                    let text = format!("The source's log was silent for {} s.", SILENCE.as_secs());
-                    return Err(Problem::transient("source-silent", text)
-                        .advice("Look whether the server hangs, and what the network does."));
-                }
+                Err(_) => return Err(silent()),
             }
         }
     }

@@ -1,12 +1,13 @@
 //! Having the server send its log.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use wavemark_domain::{Fault, Problem};
 
 use super::start::{By, Start};
 use crate::binlog::{Checksum, Event};
+use crate::defaults::Dialect;
 use crate::gtid::{Executed, GtidSet};
 use crate::position::Place;
 use crate::settings::Settings;
@@ -15,10 +16,14 @@ use crate::{client, error};
 
 const COM_BINLOG_DUMP: u8 = 0x12;
 const COM_BINLOG_DUMP_GTID: u8 = 0x1e;
+/// That the statements are sent, too, whose rows follow (MariaDB).
+const ANNOTATED: u16 = 2;
 /// That the place is said by what was executed.
 const THROUGH_GTID: u16 = 4;
 /// Where the first event of a file begins.
 pub(super) const FIRST: u64 = 4;
+/// How long the log may be silent: the server is asked for a sign of life every five seconds.
+pub(super) const SILENCE: Duration = Duration::from_mins(1);
 /// The servers' numbers of the errors that end the log: all of them, and `MariaDB`'s of a transaction that is not in it.
 const LOG_ERRORS: [u16; 2] = [1_236, 1_955];
 
@@ -44,6 +49,7 @@ impl LogStream {
         let clock =
             connection.query("SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)").await.map_err(failed)?;
         let ahead = clock.first().and_then(|row| row.number::<i64>(0)).map_or(0, |there| there - now());
+        let flags = if Dialect::of(&connection.version) == Dialect::Mariadb { ANNOTATED } else { 0 };
         match (from.by, &from.executed) {
             (By::Transactions, Executed::Mysql(executed)) => {
                 connection.send(COM_BINLOG_DUMP_GTID, &all_but(executed, number)).await.map_err(failed)?;
@@ -51,15 +57,15 @@ impl LogStream {
             (By::Transactions, Executed::Mariadb(executed)) => {
                 let state = format!("SET @slave_connect_state = '{executed}', @slave_gtid_strict_mode = 0");
                 connection.query(&state).await.map_err(failed)?;
-                connection.send(COM_BINLOG_DUMP, &from_place("", FIRST, number)).await.map_err(failed)?;
+                connection.send(COM_BINLOG_DUMP, &from_place(("", FIRST), number, flags)).await.map_err(failed)?;
             }
             (By::Transactions, Executed::Unknown) => return Err(Problem::internal("what was executed is not known")),
             (By::Place, _) => {
-                let ask = from_place(&from.place.file, from.place.offset, number);
+                let ask = from_place((&from.place.file, from.place.offset), number, flags);
                 connection.send(COM_BINLOG_DUMP, &ask).await.map_err(failed)?;
             }
             (By::File, _) => {
-                let ask = from_place(&from.place.file, FIRST, number);
+                let ask = from_place((&from.place.file, FIRST), number, flags);
                 connection.send(COM_BINLOG_DUMP, &ask).await.map_err(failed)?;
             }
         }
@@ -89,7 +95,7 @@ pub(crate) async fn begun_at(settings: &Settings, file: &Place) -> Result<u32, P
         let event = stream.next().await?;
         let read = Event::read(&event, Checksum::None);
         let (header, event) = read.map_err(|cause| super::malformed(cause, file))?;
-        if matches!(event, Event::Format(_)) {
+        if matches!(event, Event::Format { .. }) {
             return Ok(header.timestamp);
         }
     }
@@ -102,11 +108,11 @@ pub(super) fn passing_number() -> u32 {
 }
 
 /// The parameters of `COM_BINLOG_DUMP`.
-fn from_place(file: &str, offset: u64, number: u32) -> Vec<u8> {
+fn from_place((file, offset): (&str, u64), number: u32, flags: u16) -> Vec<u8> {
     let mut ask = Vec::with_capacity(10 + file.len());
     // `state::start` has places beyond that reached by their file.
     ask.extend(u32::try_from(offset).unwrap_or(u32::MAX).to_le_bytes());
-    ask.extend([0, 0]);
+    ask.extend(flags.to_le_bytes());
     ask.extend(number.to_le_bytes());
     ask.extend(file.as_bytes());
     ask
@@ -130,6 +136,12 @@ fn all_but(executed: &GtidSet, number: u32) -> Vec<u8> {
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// That the log was silent for too long.
+pub(super) fn silent() -> Problem {
+    let text = format!("The source's log was silent for {} s.", SILENCE.as_secs());
+    Problem::transient("source-silent", text).advice("Look whether the server hangs, and what the network does.")
 }
 
 /// Why the log can't be read on.

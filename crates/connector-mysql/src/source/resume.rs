@@ -30,6 +30,12 @@ pub(super) async fn server(control: &mut Connection) -> Result<Server, Problem> 
         dialect: Dialect::of(&control.version),
         folds_names: folds != 0,
         lowers_names: folds == 1,
+        // A version that has no such setting logs nothing else.
+        logs_rows: state::ask(control, "SELECT @@global.binlog_format")
+            .await
+            .ok()
+            .flatten()
+            .is_none_or(|how| how == "ROW"),
         logs_actions: discover::logs_actions(control).await,
     })
 }

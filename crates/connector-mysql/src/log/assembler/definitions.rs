@@ -24,18 +24,24 @@ impl Assembler {
     pub(super) fn define(&mut self, told: &Told<'_>) {
         match told.definition() {
             Definition::Harmless => {}
+            Definition::Hide(table) => self.hide(told, &table),
+            Definition::Show(tables) => self.show(told, &tables),
+            Definition::Truncate(table) if self.is_own(told, &table) => {}
             Definition::Truncate(table) => self.truncate(&qualified(told, &table)),
             Definition::Drop(tables) => tables.iter().for_each(|table| self.drop_table(&qualified(told, table))),
             Definition::DropSchema(schema) => self.drop_schema(&schema),
             Definition::Create { table, replaces } => self.create(&qualified(told, &table), replaces),
-            Definition::Rename(renames) => {
+            Definition::Rename(mut renames) => {
+                self.rename_own(told, &mut renames);
                 let renames: Vec<_> = renames
                     .iter()
                     .map(|(from, to)| (self.kept(qualified(told, from)), self.kept(qualified(told, to))))
                     .collect();
                 self.rename(&renames);
             }
+            Definition::Alter(alter) if self.alter_own(told, &alter) => {}
             Definition::Alter(alter) => self.alter(told, &alter),
+            Definition::Runs => self.run(told),
             Definition::Unread => self.unread(told),
         }
     }
@@ -50,7 +56,7 @@ impl Assembler {
     }
 
     /// The place of a table that has this name here.
-    fn here(&self, name: &TableName) -> Option<usize> {
+    pub(super) fn here(&self, name: &TableName) -> Option<usize> {
         self.tables.named(name).filter(|at| self.tables.at(*at).has(&self.place))
     }
 
@@ -199,16 +205,31 @@ impl Assembler {
         }
     }
 
+    /// A statement in place of rows. What triggers, views and routines did in it is nowhere else in the log, so each table may have been
+    /// changed.
+    fn run(&mut self, told: &Told<'_>) {
+        self.tables_came = true;
+        for at in 0..self.tables.len() {
+            if self.tables.at(at).has(&self.place) {
+                self.end_table(at, run(self.tables.at(at).name(), &first_word(told)));
+            }
+        }
+    }
+
     /// A definition that is not understood, or a statement in place of rows.
     fn unread(&mut self, told: &Told<'_>) {
         self.tables_came = true;
+        match told.emptied() {
+            Some(Definition::Truncate(table)) => return self.truncate(&qualified(told, &table)),
+            _ if !told.defines() => return self.run(told),
+            _ => {}
+        }
         for at in 0..self.tables.len() {
             let name = self.tables.at(at).name().clone();
             let quoted = name.table.replace('`', "``");
             let may_be = names(&told.text, &quoted) || !told.is_readable && !name.table.is_ascii();
             if may_be && self.tables.at(at).has(&self.place) {
-                let word: String =
-                    told.text.split_ascii_whitespace().next().unwrap_or_default().chars().take(20).collect();
+                let word = first_word(told);
                 let how = format!(
                     "a statement in the log names it ({word} …), and what that did to it can't be told exactly"
                 );
@@ -218,8 +239,23 @@ impl Assembler {
     }
 }
 
+fn first_word(told: &Told<'_>) -> String {
+    told.text.split_ascii_whitespace().next().unwrap_or_default().chars().take(20).collect()
+}
+
+/// The problem of a table that a statement may have changed.
+fn run(name: &TableName, word: &str) -> Problem {
+    let text = format!(
+        "The source's log has a statement ({word} …) in place of rows. Whether it changed {name}, by itself or by a trigger, a view or a \
+         routine, can't be told."
+    );
+    Problem::new(Fault::Data, "statement-logged", text).table(name).advice(
+        "Have every session log rows: SET GLOBAL binlog_format = ROW, and no session that sets another one. Then reload the table.",
+    )
+}
+
 /// A table in the words of a statement.
-fn qualified(told: &Told<'_>, named: &Named) -> TableName {
+pub(super) fn qualified(told: &Told<'_>, named: &Named) -> TableName {
     TableName::new(named.schema.clone().unwrap_or_else(|| told.schema.clone()), named.table.clone())
 }
 

@@ -71,7 +71,7 @@ impl Tables {
         tables
     }
 
-    fn key(&self, name: &TableName) -> TableName {
+    pub(super) fn key(&self, name: &TableName) -> TableName {
         if self.folds_names {
             TableName::new(name.schema.to_lowercase(), name.table.to_lowercase())
         } else {

@@ -1,12 +1,14 @@
 //! From the log's events to changes of the task's tables, transaction by transaction: `followed` knows the tables, `rows` their
-//! rows, `definitions` what statements do to them, `transactions` where each begins and ends, `prepared` those that are
+//! rows, `annotated` by which statements, `definitions` what others do to them, `temporary` what hides them from such, `transactions` where each begins and ends, `prepared` those that are
 //! prepared first, `numbers` which were read.
 
+mod annotated;
 mod definitions;
 mod followed;
 mod numbers;
 mod prepared;
 mod rows;
+mod temporary;
 mod transactions;
 
 use std::collections::{BTreeSet, HashMap};
@@ -23,14 +25,16 @@ use crate::binlog::{Checksum, Event, Events, Follows, LoggedColumn, Pieces};
 use crate::charset::Charsets;
 use crate::fields::Malformed;
 use crate::position::Place;
+use annotated::Annotated;
 use followed::Tables;
 use numbers::Numbers;
 use prepared::Branches;
 pub(super) use prepared::{Kept, Wanted};
+use temporary::Temporary;
 use transactions::Open;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 /// A table as the log announced it.
 struct Announced {
@@ -65,6 +69,8 @@ pub(super) struct Assembler {
     place: Place,
     numbers: Numbers,
     branches: Branches,
+    temporary: Temporary,
+    annotated: Annotated,
     batch: Batch,
     /// Tables that end with the transaction, or between two.
     ending: Vec<(TableId, Problem)>,
@@ -113,6 +119,8 @@ impl Assembler {
         Self {
             numbers: Numbers::from(&from),
             branches: Branches::default(),
+            temporary: Temporary::default(),
+            annotated: Annotated::default(),
             tables: Tables::of(plan, rules.server.folds_names),
             rules,
             announced: HashMap::new(),
@@ -208,7 +216,7 @@ impl Assembler {
         };
         let (header, event) = Event::read(bytes, Checksum::None).map_err(refuse)?;
         match event {
-            Event::Format(_) | Event::Rotate { .. } | Event::Payload(_) | Event::Numbered(_) => {
+            Event::Format { .. } | Event::Rotate { .. } | Event::Payload(_) | Event::Numbered(_) => {
                 return Err(refuse(Malformed("a compressed transaction has an event that can't be within one")));
             }
             Event::Other => {}
@@ -237,17 +245,23 @@ impl Assembler {
         if self.branches.is_open() && self.branch_event(&event, raw, &begin, at)? {
             return Ok(());
         }
-        if self.pieces.is_some() && !matches!(event, Event::Piece(_) | Event::Other) {
+        let is_of_file = matches!(event, Event::Rotate { .. } | Event::Format { .. });
+        if self.pieces.is_some() && !is_of_file && !matches!(event, Event::Piece(_) | Event::Other) {
             return Err(malformed(Malformed("rows in several events are not finished"), &begin));
         }
         match event {
-            Event::Format(checksum) => {
+            Event::Format { checksum, is_start } => {
+                self.abandon(at);
+                if is_start {
+                    self.temporary.clear();
+                }
                 self.numbers.file_is(&self.place, timestamp)?;
                 self.checksum = checksum;
                 self.announced.clear();
             }
             Event::Rotate { file, position } => self.rotate(file, position)?,
             Event::Numbered(numbered) => {
+                self.abandon_changes(at);
                 self.numbers.next(Some(numbered.gtid));
                 match numbered.follows {
                     Follows::Changes => self.begin(begin, at),
@@ -256,9 +270,13 @@ impl Assembler {
                     Follows::Statement => {}
                 }
             }
-            Event::Unnumbered => self.numbers.next(None),
+            Event::Unnumbered => {
+                self.abandon_changes(at);
+                self.numbers.next(None);
+            }
             Event::Previous(executed) => self.numbers.before_file(executed),
             Event::Query(query) => self.query(&query, begin, at)?,
+            Event::Annotated(text) => self.annotated = Annotated::of(text),
             Event::Xid => self.end(at),
             Event::TableMap(map) => self.announce(&map),
             Event::Rows(rows) => self.rows(rows)?,

@@ -90,6 +90,11 @@ impl Numbers {
         }
     }
 
+    /// What followed never was.
+    pub(super) fn forget(&mut self) {
+        self.next = None;
+    }
+
     /// Whether the log can be read on from the place that it is read up to: nothing follows that was announced.
     pub(super) fn is_between(&self) -> bool {
         self.next.is_none() && self.passing.is_none() && self.is_placed
@@ -108,7 +113,7 @@ impl Numbers {
         }
         match event {
             Event::Numbered(numbered) => self.next(Some(numbered.gtid.clone())),
-            Event::Format(_) | Event::Previous(_) | Event::Unnumbered => return Ok(false),
+            Event::Format { .. } | Event::Previous(_) | Event::Unnumbered => return Ok(false),
             Event::Rotate { .. } => return Err(begun_anew(begin)),
             _ => {}
         }

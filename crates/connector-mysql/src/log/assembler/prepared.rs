@@ -96,7 +96,7 @@ impl Assembler {
     ) -> Result<bool, Problem> {
         match event {
             Event::Query(query) => self.branch_statement(query, raw),
-            Event::TableMap(_) | Event::Rows(_) | Event::Piece(_) | Event::Compressed(_) => {
+            Event::Annotated(_) | Event::TableMap(_) | Event::Rows(_) | Event::Piece(_) | Event::Compressed(_) => {
                 self.branches.keep(raw.0, raw.1);
             }
             Event::Prepared { is_committed } => return self.prepared(*is_committed, begin, at).map(|()| true),
@@ -116,7 +116,8 @@ impl Assembler {
                     *told = Some(name.to_owned());
                 }
             }
-            Statement::Savepoint(_) | Statement::RollbackTo(_) | Statement::Release => {
+            // What defines nothing stands in place of rows.
+            Statement::Savepoint(_) | Statement::RollbackTo(_) | Statement::Release | Statement::Defines => {
                 self.branches.keep(raw, checksum);
             }
             _ => {}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wavemark_domain::batch::RowStart;
 use wavemark_domain::{Batch, Cell, ChangeKind, Fault, Problem, TableName};
 
+use super::annotated::{Annotated, replaced};
 use super::followed::Followed;
 use super::{Announced, Assembler, Failed};
 use crate::binlog::{LoggedColumn, RowKind, Rows, TableMap};
@@ -47,7 +48,13 @@ impl Assembler {
         if columns.len() != rows.columns() {
             return Err(malformed(Malformed("rows have another number of columns than their table"), &self.place));
         }
-        match self.take_rows(at, &columns, rows) {
+        let may_replace = rows.kind == RowKind::Update && self.may_replace(announced, self.tables.at(at).name());
+        let ends_statement = rows.ends_statement;
+        let taken = self.take_rows(at, (&columns, may_replace), rows);
+        if ends_statement {
+            self.annotated = Annotated::default();
+        }
+        match taken {
             Ok(()) => Ok(()),
             Err(Failed::Malformed(cause)) => Err(malformed(cause, &self.place)),
             Err(Failed::Row(problem)) => {
@@ -57,7 +64,12 @@ impl Assembler {
         }
     }
 
-    fn take_rows(&mut self, at: usize, columns: &[LoggedColumn], mut rows: Rows<'_>) -> Result<(), Failed> {
+    fn take_rows(
+        &mut self,
+        at: usize,
+        (columns, may_replace): (&[LoggedColumn], bool),
+        mut rows: Rows<'_>,
+    ) -> Result<(), Failed> {
         let Self { tables, batch, scratch, .. } = self;
         let table = tables.at(at);
         let kind = rows.kind;
@@ -74,10 +86,14 @@ impl Assembler {
                 return Err(Malformed("an update has no new row").into());
             }
             if kind == RowKind::Update {
+                if may_replace && new.is_partial() {
+                    return Err(Failed::Row(replaced(table.name())));
+                }
                 new.take_what_changed(&old);
             }
             match kind {
                 RowKind::Write => {
+                    new.take_absent(table);
                     let row = new.push(table, batch, scratch, Part::Whole)?;
                     batch.push_change(table.id, ChangeKind::Insert, None, Some(row));
                 }
@@ -151,6 +167,20 @@ impl<'a> Image<'a> {
         })
     }
 
+    /// Whether it leaves out a column that travels.
+    fn is_partial(&self) -> bool {
+        self.columns.iter().any(|at| self.cells[*at].is_none())
+    }
+
+    /// An inserted row may leave out columns whose value is known.
+    fn take_absent(&mut self, table: &Followed) {
+        for at in &self.columns {
+            if self.cells[*at].is_none() {
+                self.cells[*at] = table.columns[*at].absent();
+            }
+        }
+    }
+
     /// Of a JSON value the new row may have only what changed since the old one.
     fn take_what_changed(&mut self, old: &Self) {
         for (new, old) in self.cells.iter_mut().zip(&old.cells) {
@@ -169,11 +199,12 @@ impl<'a> Image<'a> {
         key.iter().any(|at| self.cell(*at).is_some() && self.cell(*at) != old.cell(*at))
     }
 
-    /// A new row may leave out the key that stays.
+    /// A new row may leave out the key that stays; of a table without one that is all of the row.
     fn take_key(&mut self, old: &Self, key: &[usize]) {
-        for at in key {
-            if self.cell(*at).is_none() {
-                self.cells[self.columns[*at]] = old.cell(*at);
+        let whole = if key.is_empty() { 0..self.columns.len() } else { 0..0 };
+        for at in key.iter().copied().chain(whole) {
+            if self.cell(at).is_none() {
+                self.cells[self.columns[at]] = old.cell(at);
             }
         }
     }

@@ -12,15 +12,21 @@ use crate::examples;
 use crate::log::Server;
 use crate::position::Memo;
 
+mod images;
+mod statements;
+mod temporary;
+mod types;
+mod unfinished;
+
 const QUERY: u8 = 2;
 const ROTATE: u8 = 4;
-pub(super) const XID: u8 = 16;
+pub(crate) const XID: u8 = 16;
 const TABLE_MAP: u8 = 19;
 const WRITE_ROWS: u8 = 30;
 const PAYLOAD: u8 = 40;
 
 /// `shop.t (id int PRIMARY KEY)`.
-pub(super) fn plan() -> TablePlan {
+pub(crate) fn plan() -> TablePlan {
     examples::plan(vec![examples::int("id")], &["id"])
 }
 
@@ -45,8 +51,14 @@ impl Replan for Whole {
     }
 }
 
-pub(super) fn rules(settings: TaskSettings) -> Rules {
-    let server = Server { dialect: Dialect::Mysql, folds_names: false, lowers_names: false, logs_actions: false };
+pub(crate) fn rules(settings: TaskSettings) -> Rules {
+    let server = Server {
+        dialect: Dialect::Mysql,
+        folds_names: false,
+        lowers_names: false,
+        logs_rows: true,
+        logs_actions: false,
+    };
     Rules { replan: Some(Arc::new(Whole)), settings, server }
 }
 
@@ -54,11 +66,11 @@ fn assembler() -> Assembler {
     Assembler::new(&[plan()], Start::at(place(100)), rules(TaskSettings::default()))
 }
 
-pub(super) fn place(offset: u64) -> Place {
+pub(crate) fn place(offset: u64) -> Place {
     Place::new("bin.000001", offset, "s").unwrap()
 }
 
-pub(super) fn event(kind: u8, next: u32, body: &[u8]) -> Vec<u8> {
+pub(crate) fn event(kind: u8, next: u32, body: &[u8]) -> Vec<u8> {
     let mut event = 1_700_000_000_u32.to_le_bytes().to_vec();
     event.push(kind);
     event.extend(7_u32.to_le_bytes());
@@ -70,21 +82,21 @@ pub(super) fn event(kind: u8, next: u32, body: &[u8]) -> Vec<u8> {
 }
 
 /// Events within another say places that are none.
-pub(super) fn within(kind: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn within(kind: u8, body: &[u8]) -> Vec<u8> {
     event(kind, 4_711, body)
 }
 
 /// With an empty `sql_mode`.
-pub(super) fn statement(text: &str) -> Vec<u8> {
+pub(crate) fn statement(text: &str) -> Vec<u8> {
     let head = [0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 9, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
     within(QUERY, &[&head[..], b"shop\0", text.as_bytes()].concat())
 }
 
-pub(super) fn announced() -> Vec<u8> {
+pub(crate) fn announced() -> Vec<u8> {
     within(TABLE_MAP, &[&[7, 0, 0, 0, 0, 0, 1, 0, 4][..], b"shop\0", &[1], b"t\0", &[1, 3, 0, 0]].concat())
 }
 
-pub(super) fn inserted(ids: std::ops::Range<i32>) -> Vec<u8> {
+pub(crate) fn inserted(ids: std::ops::Range<i32>) -> Vec<u8> {
     let mut body = vec![7, 0, 0, 0, 0, 0, 1, 0, 2, 0, 1, 1];
     for id in ids {
         body.push(0);
@@ -93,7 +105,7 @@ pub(super) fn inserted(ids: std::ops::Range<i32>) -> Vec<u8> {
     within(WRITE_ROWS, &body)
 }
 
-fn payload(next: u32, events: &[Vec<u8>]) -> Bytes {
+pub(crate) fn payload(next: u32, events: &[Vec<u8>]) -> Bytes {
     let packed = zstd::encode_all(events.concat().as_slice(), 3).unwrap();
     let mut body = vec![2, 1, 0, 1, 4, 0xFD];
     body.extend(&u32::try_from(packed.len()).unwrap().to_le_bytes()[..3]);
@@ -248,7 +260,7 @@ fn a_large_one_and_one_from_before_are_wanted_again() {
 }
 
 /// The event as it stands in the file, up to `next`.
-pub(super) fn up_to(next: u32, mut event: Vec<u8>) -> Bytes {
+pub(crate) fn up_to(next: u32, mut event: Vec<u8>) -> Bytes {
     event[13..17].copy_from_slice(&next.to_le_bytes());
     event.into()
 }

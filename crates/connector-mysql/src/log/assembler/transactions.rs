@@ -3,6 +3,7 @@
 use wavemark_domain::{ChangeKind, Fault, Problem};
 
 use super::Assembler;
+use super::annotated::Annotated;
 use crate::binlog::Query;
 use crate::log::statement::{Statement, Told};
 use crate::position::Place;
@@ -20,7 +21,26 @@ pub(super) struct Open {
 
 impl Assembler {
     pub(super) fn begin(&mut self, begin: Place, committed_at: i64) {
+        self.annotated = Annotated::default();
         self.open = Some(Open { begin, committed_at, savepoints: Vec::new(), is_given: false });
+    }
+
+    /// A file begins. A transaction that the one before it leaves without an end never was: its server died while it wrote that, and
+    /// took it back when it started again. Nor was its number given; the next transaction has it.
+    pub(super) fn abandon(&mut self, at: i64) {
+        self.pieces = None;
+        self.is_announced = false;
+        self.numbers.forget();
+        if self.open.is_some() {
+            self.roll_back(0, at);
+        }
+    }
+
+    /// Another transaction begins: what the one before it changed without an end never was.
+    pub(super) fn abandon_changes(&mut self, at: i64) {
+        if self.open.as_ref().is_some_and(|open| open.is_given) || self.batch.is_open() {
+            self.abandon(at);
+        }
     }
 
     pub(super) fn query(&mut self, query: &Query<'_>, begin: Place, at: i64) -> Result<(), Problem> {
@@ -36,8 +56,14 @@ impl Assembler {
     fn statement(&mut self, query: &Query<'_>, begin: Place, at: i64) -> Result<(), Problem> {
         let told = Told::of(query);
         match Statement::of(&told.text) {
-            Statement::Begin => self.begin(begin, at),
-            Statement::XaBegin => self.branches.begin(begin),
+            Statement::Begin => {
+                self.abandon_changes(at);
+                self.begin(begin, at);
+            }
+            Statement::XaBegin => {
+                self.abandon_changes(at);
+                self.branches.begin(begin);
+            }
             Statement::Commit => self.end(at),
             Statement::Rollback => self.roll_back(0, at),
             Statement::Savepoint(name) => {

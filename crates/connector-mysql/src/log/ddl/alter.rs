@@ -3,7 +3,7 @@
 use super::column::{self, ColumnDefinition};
 use super::options;
 use super::rest::Rest;
-use super::{Modes, Named, has, named};
+use super::{Modes, Named, named};
 
 /// What is done to one table.
 #[derive(Clone, Debug, PartialEq)]
@@ -189,8 +189,9 @@ fn history(rest: &mut Rest<'_>) -> Spec {
 
 fn foreign_key(rest: &mut Rest<'_>) -> Spec {
     let all = rest.up_to_next();
-    let acts =
-        ["CASCADE", "SET"].iter().any(|act| ["DELETE", "UPDATE"].iter().any(|event| has(all, &["ON", event, act])));
+    let acts = ["CASCADE", "SET"]
+        .iter()
+        .any(|act| ["DELETE", "UPDATE"].iter().any(|event| Rest::of(all).has(&["ON", event, act])));
     Spec::ForeignKey { acts }
 }
 

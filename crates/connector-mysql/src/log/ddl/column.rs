@@ -96,6 +96,12 @@ fn attribute(rest: &mut Rest<'_>, column: &mut ColumnDefinition) -> Option<()> {
         "VISIBLE" | "ENFORCED" | "VIRTUAL" | "STORED" | "PERSISTENT" => {}
         "NOT" if rest.words(&["ENFORCED"]) => {}
         "COLUMN_FORMAT" | "STORAGE" => drop(rest.next()?),
+        // How the server keeps it (MariaDB), which changes no value.
+        "COMPRESSED" => {
+            if rest.sign('=') {
+                rest.name()?;
+            }
+        }
         "ENGINE_ATTRIBUTE" | "SECONDARY_ENGINE_ATTRIBUTE" => {
             rest.sign('=');
             text(rest)?;

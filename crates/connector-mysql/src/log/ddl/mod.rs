@@ -17,7 +17,6 @@ pub(crate) use alter::{Alter, Place, Spec};
 pub(crate) use column::{ColumnDefinition, Given};
 
 use rest::Rest;
-use tokens::Token;
 
 /// What a statement was run with, as far as it says what its text means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +46,10 @@ pub(crate) enum Definition {
     Truncate(Named),
     /// Tables are gone.
     Drop(Vec<Named>),
+    /// The session has a table of its own that hides another of the name.
+    Hide(Named),
+    /// It has these no longer.
+    Show(Vec<Named>),
     /// All tables of a schema are gone.
     DropSchema(String),
     /// There is a table that may be new; `replaces` where one of the name would have gone for it.
@@ -59,6 +62,8 @@ pub(crate) enum Definition {
     Alter(Alter),
     /// Changes no row and no column of any table.
     Harmless,
+    /// May have changed every table there is: it stands in place of rows.
+    Runs,
     /// May have changed every table whose name it has.
     Unread,
 }
@@ -99,11 +104,18 @@ fn read(mut rest: Rest<'_>, modes: Modes) -> Option<Definition> {
         "RENAME" => rename(&mut rest)?,
         "ALTER" => return alter(rest, modes),
         "SET" if rest.upper() == "STATEMENT" => return None,
+        // MariaDB runs a statement that it is to analyze.
+        "ANALYZE" if !is_about_tables(&rest) => return Some(Definition::Runs),
         "ANALYZE" | "OPTIMIZE" | "CHECK" | "CHECKSUM" | "FLUSH" | "GRANT" | "REVOKE" | "SET" | "RELEASE"
         | "INSTALL" | "UNINSTALL" => return Some(Definition::Harmless),
         _ => return None,
     };
     rest.is_over().then_some(statement)
+}
+
+fn is_about_tables(rest: &Rest<'_>) -> bool {
+    let is_option = |at| matches!(rest.upper_at(at).as_str(), "LOCAL" | "NO_WRITE_TO_BINLOG");
+    matches!(rest.upper_at(usize::from(is_option(0))).as_str(), "TABLE" | "TABLES")
 }
 
 fn truncate(rest: &mut Rest<'_>) -> Option<Definition> {
@@ -136,8 +148,7 @@ fn drop_of(mut rest: Rest<'_>) -> Option<Definition> {
     }
     rest.one_of(&["RESTRICT", "CASCADE"]);
     match rest.is_over() {
-        // Nobody follows one.
-        true if is_temporary => Some(Definition::Harmless),
+        true if is_temporary => Some(Definition::Show(tables)),
         true => Some(Definition::Drop(tables)),
         false => None,
     }
@@ -145,17 +156,33 @@ fn drop_of(mut rest: Rest<'_>) -> Option<Definition> {
 
 fn create(mut rest: Rest<'_>) -> Option<Definition> {
     let replaces = rest.words(&["OR", "REPLACE"]);
-    if rest.words(&["TEMPORARY"]) || rest.one_of(&["DATABASE", "SCHEMA"]) {
+    if rest.one_of(&["DATABASE", "SCHEMA"]) {
+        return Some(Definition::Harmless);
+    }
+    if rest.words(&["TEMPORARY", "TABLE"]) {
+        rest.words(&["IF", "NOT", "EXISTS"]);
+        let table = named(&mut rest)?;
+        return Some(if has_query(&rest) { Definition::Runs } else { Definition::Hide(table) });
+    }
+    if rest.words(&["TEMPORARY"]) {
+        // A sequence.
         return Some(Definition::Harmless);
     }
     if rest.words(&["TABLE"]) {
         rest.words(&["IF", "NOT", "EXISTS"]);
-        return Some(Definition::Create { table: named(&mut rest)?, replaces });
+        let table = named(&mut rest)?;
+        return Some(if has_query(&rest) { Definition::Runs } else { Definition::Create { table, replaces } });
     }
     if rest.one_of(&["INDEX", "UNIQUE", "FULLTEXT", "SPATIAL", "ONLINE", "OFFLINE"]) {
         return Some(Definition::Harmless);
     }
     without_rows(&mut rest)
+}
+
+/// Whether a new table gets rows from a query, which may run routines that change others. Where rows are logged as rows the statement
+/// stands in the log without it.
+fn has_query(rest: &Rest<'_>) -> bool {
+    rest.has(&["SELECT"]) || rest.has(&["AS", "VALUES"]) || rest.has(&["AS", "TABLE"])
 }
 
 /// Something else than a table; how it works and who made it may stand before what it is.
@@ -215,9 +242,4 @@ fn named(rest: &mut Rest<'_>) -> Option<Named> {
         return Some(Named { schema: Some(first), table: rest.name()? });
     }
     Some(Named { schema: None, table: first })
-}
-
-/// Whether these parts have these words one after the other.
-fn has(tokens: &[Token], words: &[&str]) -> bool {
-    tokens.windows(words.len()).any(|window| Rest::of(window).words(words))
 }

@@ -51,6 +51,11 @@ impl<'t> Rest<'t> {
         is_there
     }
 
+    /// Whether these words stand one after the other in what is left.
+    pub(crate) fn has(&self, words: &[&str]) -> bool {
+        self.0.windows(words.len()).any(|window| Rest::of(window).words(words))
+    }
+
     /// Takes one word of several.
     pub(crate) fn one_of(&mut self, words: &[&str]) -> bool {
         words.iter().any(|word| self.words(&[word]))

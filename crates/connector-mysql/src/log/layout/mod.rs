@@ -38,12 +38,15 @@ pub(super) struct Rules {
 
 /// What has to be known of the server.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub(crate) struct Server {
     pub(crate) dialect: Dialect,
     /// Whether names of tables are the same in upper and lower case.
     pub(crate) folds_names: bool,
     /// Whether they are kept in lower case, however they are written.
     pub(crate) lowers_names: bool,
+    /// Whether sessions log rows that don't say otherwise.
+    pub(crate) logs_rows: bool,
     /// Whether the log has what foreign keys do.
     pub(crate) logs_actions: bool,
 }

@@ -59,7 +59,13 @@ fn table() -> Table {
 }
 
 fn rules(settings: TaskSettings) -> Rules {
-    let server = Server { dialect: Dialect::Mariadb, folds_names: false, lowers_names: false, logs_actions: false };
+    let server = Server {
+        dialect: Dialect::Mariadb,
+        folds_names: false,
+        lowers_names: false,
+        logs_rows: true,
+        logs_actions: false,
+    };
     Rules { replan: Some(Arc::new(Mapping)), settings, server }
 }
 
