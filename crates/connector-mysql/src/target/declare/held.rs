@@ -24,9 +24,8 @@ const DECIMALS: &[(Odd, &str)] = &[
 ];
 const DOCUMENTS: &[(Odd, &str)] = &[
     (Odd::WideNumber, "at MySQL a number that is neither a whole one of 64 bits nor exactly a `double`"),
-    (Odd::DeepJson, "more nesting than the server takes"),
+    (Odd::DeepJson, "more than 100 levels of nesting at MySQL, 31 at MariaDB"),
 ];
-const BYTEWISE: &str = "compared byte by byte, blanks at the end too";
 
 /// A word at this target; the type itself is [`of`]'s.
 #[rustfmt::skip]
@@ -40,7 +39,7 @@ pub(crate) fn word(logical: &Logical) -> Held {
         Logical::Decimal { .. }           => held(Exact,   DECIMALS,  ""),
         Logical::Float32                  => held(Exact,   FLOATS,    ""),
         Logical::Float64                  => held(Exact,   FLOATS,    ""),
-        Logical::Text { .. }              => held(Exact,   &[],       BYTEWISE),
+        Logical::Text { .. }              => held(Exact,   &[],       ""),
         Logical::Bytes                    => held(Exact,   &[],       ""),
         Logical::Date                     => held(Exact,   DAYS,      ""),
         Logical::Time { .. }              => held(Exact,   &[],       ""),
@@ -48,8 +47,8 @@ pub(crate) fn word(logical: &Logical) -> Held {
         Logical::Instant { .. }           => held(Widened, DAYS,      "in UTC, of which the type says nothing: a `timestamp` there ends in 2038 or 2106"),
         Logical::Uuid                     => held(Text,    &[],       ""),
         Logical::Json                     => held(Exact,   DOCUMENTS, "MariaDB keeps the text"),
-        Logical::Enum { .. }              => held(Text,    &[],       BYTEWISE),
-        Logical::Set { .. }               => held(Text,    &[],       BYTEWISE),
+        Logical::Enum { .. }              => held(Text,    &[],       ""),
+        Logical::Set { .. }               => held(Text,    &[],       ""),
         Logical::Bits { length: 1..=64 }  => held(Exact,   &[],       ""),
         Logical::Bits { .. }              => held(Text,    &[],       "as bytes, the last bit being the lowest of the last: a `bit` has 64 at most"),
     }

@@ -32,7 +32,7 @@ pub(crate) fn word(logical: &Logical) -> Held {
         Logical::Timestamp { .. }        => held(Exact,   DAYS,      ""),
         Logical::Instant { .. }          => held(Exact,   DAYS,      ""),
         Logical::Uuid                    => held(Exact,   &[],       ""),
-        Logical::Json                    => held(Exact,   DOCUMENTS, "numbers keep all of their digits"),
+        Logical::Json                    => held(Exact,   DOCUMENTS, "numbers keep all of their digits; of -0 `jsonb` makes 0"),
         Logical::Enum { .. }             => held(Text,    TEXTS,     ""),
         Logical::Set { .. }              => held(Text,    TEXTS,     ""),
         Logical::Bits { .. }             => held(Exact,   &[],       ""),
