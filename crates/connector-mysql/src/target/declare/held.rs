@@ -29,11 +29,14 @@ const DOCUMENTS: &[(Odd, &str)] = &[
 
 /// A word at this target; the type itself is [`of`]'s.
 #[rustfmt::skip]
+#[expect(clippy::match_same_arms, reason = "one row for each word")]
 pub(crate) fn word(logical: &Logical) -> Held {
     match logical {
         Logical::Boolean                  => held(Widened, &[],       ""),
-        Logical::Int16 | Logical::Int32   => held(Exact,   &[],       ""),
-        Logical::Int64 | Logical::Uint64  => held(Exact,   &[],       ""),
+        Logical::Int16                    => held(Exact,   &[],       ""),
+        Logical::Int32                    => held(Exact,   &[],       ""),
+        Logical::Int64                    => held(Exact,   &[],       ""),
+        Logical::Uint64                   => held(Exact,   &[],       ""),
         Logical::Decimal { .. } if is_text(logical)
                                           => held(Text,    &[],       "a `decimal` has 65 digits at most, 30 of them behind the point"),
         Logical::Decimal { .. }           => held(Exact,   DECIMALS,  ""),

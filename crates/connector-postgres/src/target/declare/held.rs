@@ -16,10 +16,12 @@ const DOCUMENTS: &[(Odd, &str)] = &[(Odd::ZeroCharacter, "a text with `\\u0000` 
 
 /// A word at this target; the type itself is [`super::of`]'s.
 #[rustfmt::skip]
+#[expect(clippy::match_same_arms, reason = "one row for each word")]
 pub(crate) fn word(logical: &Logical) -> Held {
     match logical {
         Logical::Boolean                 => held(Exact,   &[],       ""),
-        Logical::Int16 | Logical::Int32  => held(Exact,   &[],       ""),
+        Logical::Int16                   => held(Exact,   &[],       ""),
+        Logical::Int32                   => held(Exact,   &[],       ""),
         Logical::Int64                   => held(Exact,   &[],       ""),
         Logical::Uint64                  => held(Widened, &[],       ""),
         Logical::Decimal { .. }          => held(Exact,   &[],       ""),

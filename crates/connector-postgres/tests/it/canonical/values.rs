@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use wavemark_connector::Source as _;
 use wavemark_connector::fidelity::Given;
 use wavemark_connector_postgres::fidelity;
 use wavemark_domain::Table;
