@@ -8,7 +8,7 @@ ARGS ?=
 MYSQL_BENCH = mysql=$$(.ci/mysql-9) && sling=$$(.ci/sling) && WAVEMARK_TEST_MYSQL_BIN=$$mysql WAVEMARK_BENCH_SLING=$$sling
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench profile faults sysbench sim mutants security fuzz many upgrade workload test-18 test-13 test-mysql test-mariadb-11 fmt lint sqlx sqlx-check openapi openapi-check deny clean
+.PHONY: help demo test bench profile faults sysbench sim mutants security fuzz many upgrade workload test-18 test-13 test-mysql test-mariadb-11 fmt lint sqlx sqlx-check openapi openapi-check fidelity fidelity-check deny clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -120,6 +120,14 @@ openapi: ## write openapi/openapi.json anew, after a change of the API
 openapi-check: ## whether openapi/openapi.json is the router's
 	@$(PROGRAMS) --quiet
 	@$(TARGET)/debug/wavemark openapi | diff -u openapi/openapi.json - || { echo "run make openapi" >&2; exit 1; }
+
+fidelity: ## write the tables of docs/FIDELITY.md anew, after a change of what becomes of a type
+	$(PROGRAMS) --quiet
+	$(TARGET)/debug/fidelity
+
+fidelity-check: ## whether the tables of docs/FIDELITY.md are what the code says
+	@$(PROGRAMS) --quiet
+	@$(TARGET)/debug/fidelity --check
 
 deny: ## licences, bans and sources of every dependency
 	@.ci/deny

@@ -7,6 +7,7 @@ pub mod browser;
 pub mod cluster;
 pub mod compare;
 pub mod faults;
+pub mod fidelity;
 pub mod guard;
 pub mod installation;
 pub mod mariadb;

@@ -3,38 +3,12 @@
 use wavemark_domain::{Batch, Cell, Column, Fault, Logical, Problem};
 
 use crate::native::ColumnNative;
+use crate::types;
 use crate::value::Value;
 
 /// What a column holds; `None` for a type that has no word.
 pub(crate) fn logical(column: &Column) -> Option<Logical> {
-    let native = ColumnNative::of(column).ok()?;
-    Some(match (native.data_type.as_str(), native.unsigned) {
-        ("tinyint" | "year", _) | ("smallint", false) => Logical::Int16,
-        ("smallint", true) | ("mediumint", _) | ("int", false) => Logical::Int32,
-        ("int", true) | ("bigint", false) => Logical::Int64,
-        ("bigint", true) => Logical::Uint64,
-        ("decimal", _) => Logical::Decimal { precision: native.precision, scale: native.scale },
-        ("float", _) => Logical::Float32,
-        ("double", _) => Logical::Float64,
-        ("bit", _) => Logical::Bits { length: native.precision.unwrap_or(1) },
-        // Without a character set it is bytes, whatever it is called.
-        ("char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext", _) if native.charset.is_none() => {
-            Logical::Bytes
-        }
-        ("char" | "varchar", _) => Logical::Text { length: native.length },
-        ("tinytext" | "text" | "mediumtext" | "longtext" | "inet4" | "inet6", _) => Logical::Text { length: None },
-        ("binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "vector", _) => Logical::Bytes,
-        (shape, _) if is_shape(shape) => Logical::Bytes,
-        ("date", _) => Logical::Date,
-        ("time", _) => Logical::Time { digits: native.digits },
-        ("datetime", _) => Logical::Timestamp { digits: native.digits },
-        ("timestamp", _) => Logical::Instant { digits: native.digits },
-        ("uuid", _) => Logical::Uuid,
-        ("json", _) => Logical::Json,
-        ("enum", _) => Logical::Enum { labels: native.labels },
-        ("set", _) => Logical::Set { labels: native.labels },
-        _ => return None,
-    })
+    types::logical(&ColumnNative::of(column).ok()?)
 }
 
 /// Whether a type is one of geometries: the number of their reference system, then the standard's well-known binary.
@@ -116,16 +90,10 @@ fn uuid(text: &[u8]) -> Option<[u8; 16]> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
     use wavemark_domain::moment::{Date, Timestamp};
     use wavemark_domain::{ChangeKind, TableId};
 
     use super::*;
-
-    fn column(data_type: &str, more: ColumnNative) -> Column {
-        let native = json!(ColumnNative { data_type: data_type.to_owned(), ..more });
-        Column { name: "c".into(), declared: data_type.into(), not_null: false, generated: false, native }
-    }
 
     fn written(logical: &Logical, value: Value<'_>) -> Result<Option<Vec<u8>>, Problem> {
         let mut batch = Batch::default();
@@ -134,50 +102,6 @@ mod tests {
         batch.push_change(TableId(0), ChangeKind::Insert, None, Some(row));
         let change = batch.changes()[0];
         Ok(batch.new_row(&change, 1).and_then(|cells| batch.value(cells[0])).map(<[u8]>::to_vec))
-    }
-
-    #[test]
-    fn each_number_goes_where_all_of_its_values_fit() {
-        let of = |name: &str, unsigned| logical(&column(name, ColumnNative { unsigned, ..ColumnNative::default() }));
-        for (name, signed, unsigned) in [
-            ("tinyint", Logical::Int16, Logical::Int16),
-            ("smallint", Logical::Int16, Logical::Int32),
-            ("mediumint", Logical::Int32, Logical::Int32),
-            ("int", Logical::Int32, Logical::Int64),
-            ("bigint", Logical::Int64, Logical::Uint64),
-        ] {
-            assert_eq!(of(name, false), Some(signed), "{name}");
-            assert_eq!(of(name, true), Some(unsigned), "{name}");
-        }
-        assert_eq!(of("geometry", false), Some(Logical::Bytes));
-        assert_eq!(of("xmltype", false), None);
-    }
-
-    #[test]
-    fn each_type_stands_in_the_manual_as_what_it_travels_as() {
-        const MANUAL: &str = include_str!("../../../docs/FIDELITY.md");
-        let table = MANUAL.split("## From MySQL").nth(1).unwrap().split("\n## ").next().unwrap();
-        let mut seen = 0;
-        for row in table.lines().filter(|line| line.starts_with("| `")) {
-            let mut cells = row.split('|').skip(1).map(str::trim);
-            let (declared, travels) = (cells.next().unwrap(), cells.next().unwrap());
-            for name in declared.split(", ").map(|name| name.trim_matches('`')) {
-                let (data_type, unsigned) = name.strip_suffix(" unsigned").map_or((name, false), |name| (name, true));
-                let charset = travels.contains("text").then(|| "utf8mb4".to_owned());
-                let native = ColumnNative { unsigned, charset, ..ColumnNative::default() };
-                let logical = logical(&column(data_type, native)).map(|logical| logical.to_string());
-                assert_eq!(logical.as_deref(), Some(travels), "{name}");
-                seen += 1;
-            }
-        }
-        assert_eq!(seen, 47);
-    }
-
-    #[test]
-    fn a_text_without_a_character_set_is_bytes() {
-        assert_eq!(logical(&column("varchar", ColumnNative::default())), Some(Logical::Bytes));
-        let utf8 = ColumnNative { charset: Some("utf8mb4".into()), length: Some(7), ..ColumnNative::default() };
-        assert_eq!(logical(&column("varchar", utf8)), Some(Logical::Text { length: Some(7) }));
     }
 
     #[test]

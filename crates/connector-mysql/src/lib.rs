@@ -11,6 +11,7 @@ mod encoding;
 mod error;
 #[cfg(test)]
 mod examples;
+pub mod fidelity;
 mod fields;
 mod gtid;
 mod indexes;
@@ -22,6 +23,7 @@ mod settings;
 mod source;
 mod sql;
 mod target;
+mod types;
 mod value;
 mod version;
 mod wire;

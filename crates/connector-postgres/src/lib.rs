@@ -8,6 +8,7 @@ mod discover;
 pub mod encoding;
 mod error;
 mod extras;
+pub mod fidelity;
 mod logical;
 mod managed;
 pub mod native;
@@ -18,6 +19,7 @@ pub mod settings;
 pub mod source;
 pub mod target;
 pub mod tls;
+mod types;
 pub mod wire;
 
 use std::sync::Arc;

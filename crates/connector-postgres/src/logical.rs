@@ -1,22 +1,16 @@
-//! What columns hold in words that no system owns. How their values get into the form that goes with the word is
-//! `source/canonical`'s.
+//! What columns hold in words that no system owns: those of their types are `types`'. How their values get into the form that
+//! goes with the word is `source/canonical`'s.
 
 use wavemark_domain::{Column, Logical};
 
 use crate::native::{ColumnNative, TypeCategory, TypeRef};
-
-/// The most bytes of a name, and of a label of an enum (`NAMEDATALEN` without the byte that ends it).
-const NAME: u32 = 63;
-/// Bytes that the server counts with a length: its modifier is so much more.
-const HEADER: i32 = 4;
-/// Digits of a moment or a time of day where none are declared.
-const DIGITS: u8 = 6;
+use crate::types::{self, NAMES_OBJECTS};
 
 /// What a column holds; `None` for a type whose text says something else whenever other objects get other names.
 pub(crate) fn of(column: &Column) -> Option<Logical> {
     let native = ColumnNative::of(column).ok()?;
     let (base, modifier) = under(&native.r#type, native.type_modifier);
-    (!names_objects(base)).then(|| of_base(base, modifier))
+    (!names_objects(base)).then(|| types::word(base, modifier))
 }
 
 /// The type under a domain, a domain over a domain and so on, with its modifier.
@@ -31,60 +25,9 @@ fn under(mut of: &TypeRef, mut modifier: i32) -> (&TypeRef, i32) {
 /// Whether values mean objects of the catalog, or roles, whose names are looked up when they are written: a value that was
 /// loaded would be out of date with the next `ALTER … RENAME`, of which no row tells.
 fn names_objects(of: &TypeRef) -> bool {
-    let is_named = of.name.schema == "pg_catalog" && (of.name.name.starts_with("reg") || of.name.name == "aclitem");
+    let is_one = || NAMES_OBJECTS.iter().any(|(beginning, _)| of.name.name.starts_with(beginning));
+    let is_named = of.name.schema == "pg_catalog" && is_one();
     is_named || of.inner.iter().any(|inner| names_objects(inner)) || of.attributes.iter().any(names_objects)
-}
-
-fn of_base(of: &TypeRef, modifier: i32) -> Logical {
-    // Between two systems the label is a text: labels that are added come with the rows that have them, of which nothing
-    // but the row tells, so that a column with only those of then would have no place for it. (One that is renamed ends
-    // its tables, see `source/made_of.rs`.)
-    if of.category == TypeCategory::Enum {
-        return Logical::Text { length: Some(NAME) };
-    }
-    if of.category != TypeCategory::Base || of.name.schema != "pg_catalog" {
-        return Logical::Text { length: None };
-    }
-    let length = u32::try_from(modifier - HEADER).ok();
-    let digits = u8::try_from(modifier).unwrap_or(DIGITS);
-    match of.name.name.as_str() {
-        "bool" => Logical::Boolean,
-        "int2" => Logical::Int16,
-        "int4" => Logical::Int32,
-        "int8" | "oid" => Logical::Int64,
-        "numeric" => decimal(modifier),
-        "float4" => Logical::Float32,
-        "float8" => Logical::Float64,
-        "varchar" | "bpchar" => Logical::Text { length },
-        "name" => Logical::Text { length: Some(NAME) },
-        "bytea" => Logical::Bytes,
-        "date" => Logical::Date,
-        "time" => Logical::Time { digits },
-        "timestamp" => Logical::Timestamp { digits },
-        "timestamptz" => Logical::Instant { digits },
-        "uuid" => Logical::Uuid,
-        "jsonb" => Logical::Json,
-        "bit" => u16::try_from(modifier).map_or(Logical::Text { length: None }, |length| Logical::Bits { length }),
-        // Their texts are never longer.
-        "inet" | "cidr" => Logical::Text { length: Some(49) },
-        "macaddr" | "pg_lsn" => Logical::Text { length: Some(17) },
-        "macaddr8" => Logical::Text { length: Some(23) },
-        // A `json` is the text that was written, to the last blank; so is what the server writes of all others.
-        _ => Logical::Text { length: None },
-    }
-}
-
-/// The modifier has the precision in its upper half, and in eleven bits the scale, which can be below 0 or above the
-/// precision: then there are more digits than the precision says.
-fn decimal(modifier: i32) -> Logical {
-    if modifier < HEADER {
-        return Logical::Decimal { precision: None, scale: None };
-    }
-    let (precision, scale) = ((modifier - HEADER) >> 16, ((modifier - HEADER) & 0x7FF ^ 0x400) - 0x400);
-    let scale_shown = scale.max(0);
-    let digits = if scale < 0 { precision - scale } else { precision.max(scale) };
-    let number = |value: i32| u16::try_from(value).ok();
-    Logical::Decimal { precision: number(digits), scale: number(scale_shown) }
 }
 
 #[cfg(test)]

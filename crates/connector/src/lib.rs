@@ -8,6 +8,7 @@
 pub mod compare;
 pub mod crash;
 pub mod fence;
+pub mod fidelity;
 pub mod needs;
 pub mod source;
 pub mod spec;

@@ -31,6 +31,7 @@ use crate::position::Place;
 use crate::source::files;
 
 pub(crate) use columns::refuse;
+pub(crate) use ddl::type_of;
 pub(crate) use layout::Server;
 pub(crate) use reader::{Purpose, open, try_out};
 pub(crate) use start::{By, Start};

@@ -8,14 +8,17 @@ mod columns;
 mod made;
 mod server;
 
+use std::collections::BTreeSet;
+
 use wavemark_domain::extras::{Action, ForeignKey, Index, IndexPart};
-use wavemark_domain::{ColumnPlan, Problem, TablePlan};
+use wavemark_domain::{Column, ColumnPlan, Problem, TablePlan};
 
 use self::columns::Definition;
 pub(crate) use self::made::{made, seen, statement};
 pub(crate) use self::server::Server;
 use super::values::TargetColumn;
-use crate::native::TableNative;
+use crate::defaults::Dialect;
+use crate::native::{ColumnNative, TableNative};
 use crate::sql::{literal, quoted, quoted_table};
 
 /// The index that a counting column has where no other begins with it: the server counts by an index alone.
@@ -68,6 +71,14 @@ fn counter(plan: &TablePlan, server: &Server) -> Option<String> {
 /// A database; one that is there stays as it is.
 pub(crate) fn create_database(name: &str) -> String {
     format!("CREATE DATABASE IF NOT EXISTS {}", quoted(name))
+}
+
+/// The type of this family as a server of it makes it, without how texts are compared.
+pub(crate) fn type_at(column: &Column, dialect: Dialect, version: (u16, u16)) -> String {
+    let native = ColumnNative::of(column).unwrap_or_default();
+    let server = Server { dialect, version, patch: 0, collations: BTreeSet::new(), has_explicit_defaults: true };
+    let declared = columns::other_dialect(&native, &server).unwrap_or_else(|| column.declared.clone());
+    declared.split(" CHARACTER SET ").next().unwrap_or_default().to_owned()
 }
 
 /// A column by its name at the target, as a statement that adds or changes it has it.

@@ -53,6 +53,11 @@ use wavemark_domain::extras::Missing;
 use wavemark_domain::task::Statistics;
 use wavemark_domain::{Column, Encoding, Extras, Logical, Problem, Table, TablePlan};
 
+pub(crate) use create::type_at;
+#[cfg(test)]
+pub(crate) use declare::declared;
+pub(crate) use declare::word;
+
 use crate::client;
 use crate::settings::{ENGINE, Settings};
 use crate::wire::{Connection, WireError};

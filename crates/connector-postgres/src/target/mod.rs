@@ -74,6 +74,7 @@ use crate::compare::Place;
 use crate::encoding::{BINARY, COPY_BINARY};
 use crate::native::{ColumnNative, TypeRef};
 use crate::settings::{ENGINE, Settings};
+pub(crate) use declare::word;
 pub(crate) use durable::assess as assess_durability;
 use fault::problem;
 use fence::Grant;

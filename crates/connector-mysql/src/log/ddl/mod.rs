@@ -18,6 +18,8 @@ pub(crate) use column::{ColumnDefinition, Given};
 
 use rest::Rest;
 
+use crate::native::ColumnNative;
+
 /// What a statement was run with, as far as it says what its text means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a mode of the server's own")]
@@ -74,6 +76,14 @@ impl Definition {
         let Some(tokens) = tokens::read(text, modes) else { return Self::Unread };
         read(Rest::of(&tokens), modes).unwrap_or(Self::Unread)
     }
+}
+
+/// A type as the server declares it, without its character set; `None` if it is not known.
+pub(crate) fn type_of(declared: &str) -> Option<ColumnNative> {
+    let tokens = tokens::read(declared, Modes::default())?;
+    let mut rest = Rest::of(&tokens);
+    let kind = kinds::read(&mut rest, Modes::default())?;
+    rest.is_over().then_some(kind.native)
 }
 
 /// What else can be made, altered and dropped, and holds no rows.

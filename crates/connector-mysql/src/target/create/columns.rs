@@ -155,7 +155,7 @@ fn r#type(plan: &TablePlan, column: &Column, native: &ColumnNative, server: &Ser
 }
 
 /// A type that the server lacks, as one that holds the same values.
-fn other_dialect(native: &ColumnNative, server: &Server) -> Option<String> {
+pub(super) fn other_dialect(native: &ColumnNative, server: &Server) -> Option<String> {
     let mariadb_from = |version| server.dialect == Dialect::Mariadb && server.version >= version;
     let ascii = |declared: &str| Some(format!("{declared} CHARACTER SET ascii COLLATE ascii_bin"));
     match native.data_type.as_str() {

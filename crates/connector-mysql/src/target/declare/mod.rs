@@ -1,10 +1,11 @@
 //! Tables of other systems in this family's words.
 //!
-//! The whole mapping of types stands in [`of`]; how values get into these types is `values`'. A text of another system says no
-//! collation here: `create` makes of that one that compares byte by byte, which each server calls otherwise. `keys` has what
-//! rows are told apart and found by, `rows` how much of its texts a row holds itself.
+//! The whole mapping of types stands in [`of`], how well they say it in `held`; how values get into these types is `values`'. A
+//! text of another system says no collation here: `create` makes of that one that compares byte by byte, which each server
+//! calls otherwise. `keys` has what rows are told apart and found by, `rows` how much of its texts a row holds itself.
 
 mod defaults;
+mod held;
 mod keys;
 mod names;
 mod rows;
@@ -13,6 +14,7 @@ use serde_json::json;
 use wavemark_domain::extras::ColumnExtras;
 use wavemark_domain::{Column, Encoding, Extras, Logical, Table};
 
+pub(crate) use self::held::word;
 use self::keys::Shares;
 use crate::encoding;
 use crate::native::{ColumnNative, TableNative};
@@ -54,6 +56,12 @@ fn own(declared: impl Into<String>, native: ColumnNative) -> Own {
     let declared = declared.into();
     let end = declared.find(['(', ' ']).unwrap_or(declared.len());
     Own { native: ColumnNative { data_type: declared[..end].to_owned(), ..native }, declared }
+}
+
+/// The type for what a column of another system holds where nothing makes it shorter, as the server writes it.
+#[cfg(test)]
+pub(crate) fn declared(logical: &Logical) -> String {
+    of(logical, Room::Own).declared
 }
 
 /// The type that holds what a column of another system holds, as the server writes it.
