@@ -116,7 +116,9 @@ async fn keys_and_indexes(
         let mut parts: Vec<Part> = rows.iter().map(|row| part(dialect, row)).collect();
         if parts.iter().any(|part| part.kind == "FULLTEXT") {
             let declaration = declared::of(connection, &name).await;
-            parts.iter_mut().for_each(|part| part.parser = declared::parser(&declaration, &part.index));
+            for part in &mut parts {
+                part.parser = declared::parser(&declaration, &part.index);
+            }
         }
         let key: Vec<&Part> = parts.iter().filter(|part| part.index == PRIMARY).collect();
         table.key = key.iter().filter_map(|part| part.column.clone()).collect();

@@ -18,7 +18,7 @@ pub(super) fn of(dialect: Dialect, text: &str) -> Option<String> {
 fn has_odd_bytes(text: &str) -> bool {
     let is_other =
         |(at, _): (usize, &str)| !["_utf8mb4", "_utf8mb3", "_utf8"].iter().any(|name| text[..at].ends_with(name));
-    let mut literals = text.match_indices('\'').filter(|(at, _)| introducer(text[..*at].as_bytes()).is_some());
+    let mut literals = text.match_indices('\'').filter(|(at, _)| introducer(&text.as_bytes()[..*at]).is_some());
     literals.any(is_other) && text.contains('x')
 }
 

@@ -50,18 +50,13 @@ pub(super) fn of_column(dialect: Dialect, column: &Column, row: &Row) -> Vec<Own
 
 /// A computed column as a statement that adds it has it, behind its name.
 fn computed(column: &Column, native: &ColumnNative, expression: &str, is_virtual: bool) -> String {
-    let mut text = column.declared.clone();
-    if let (Some(charset), Some(collation)) = (&native.charset, &native.collation) {
-        text.push_str(&format!(" CHARACTER SET {charset} COLLATE {collation}"));
-    }
-    text.push_str(&format!(" AS ({expression}) {}", if is_virtual { "VIRTUAL" } else { "STORED" }));
-    if column.not_null {
-        text.push_str(" NOT NULL");
-    }
-    if let Some(comment) = &native.comment {
-        text.push_str(&format!(" COMMENT {}", literal(comment)));
-    }
-    text
+    let charset = native.charset.as_ref().zip(native.collation.as_ref());
+    let compared = charset.map(|(charset, collation)| format!(" CHARACTER SET {charset} COLLATE {collation}"));
+    let kept = if is_virtual { "VIRTUAL" } else { "STORED" };
+    let not_null = if column.not_null { " NOT NULL" } else { "" };
+    let comment = native.comment.as_ref().map(|comment| format!(" COMMENT {}", literal(comment)));
+    let (compared, comment) = (compared.unwrap_or_default(), comment.unwrap_or_default());
+    format!("{}{compared} AS ({expression}) {kept}{not_null}{comment}", column.declared)
 }
 
 /// Check constraints of which a condition on `t` holds, those of columns too.

@@ -391,8 +391,8 @@ pub(crate) async fn park(
 /// Ends a generation: its bookmark goes. Which tables hold its rows is kept, so that a reload may remove them, and
 /// nobody else's; so are the foreign keys that it has to make again.
 pub(crate) async fn supersede(client: &impl GenericClient, task: Uuid) -> Result<(), tokio_postgres::Error> {
-    let not_ours = format!("DELETE FROM wavemark.tables t WHERE task = $1 AND NOT {WRITTEN}");
     const OURS: &str = "UPDATE wavemark.tables SET stage = 'superseded', problem = NULL WHERE task = $1";
+    let not_ours = format!("DELETE FROM wavemark.tables t WHERE task = $1 AND NOT {WRITTEN}");
     for statement in [&not_ours, OURS] {
         client.execute(statement, &[&task]).await?;
     }

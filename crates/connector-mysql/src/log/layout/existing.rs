@@ -29,9 +29,20 @@ pub(super) fn value(defined: &ColumnDefinition, column: &Column) -> Value {
         Given::Nothing if !defined.not_null => return Ok(None),
         Given::Nothing => return implicit(&native).map(Some),
         Given::Number(text) if native.data_type == "bit" => bits(text, &native),
+        // What the server makes of `007`, `1e3` and an enum's number is its own.
+        Given::Number(text) if !has_numbers(&native) => {
+            let is_plain = text.parse::<i64>().is_ok_and(|number| number.to_string() == **text);
+            if is_plain && native.labels.is_empty() { plain(text, &native) } else { None }
+        }
         Given::Number(text) | Given::Text(text) => plain(text, &native),
     };
     text.map(Some).ok_or(OTHERWISE)
+}
+
+/// Whether a value is a number, rather than a text that a number is written as.
+fn has_numbers(native: &ColumnNative) -> bool {
+    let kinds = ["char", "binary", "text", "blob", "enum", "set"];
+    !kinds.iter().any(|kind| native.data_type.ends_with(kind))
 }
 
 /// What a column that may not be NULL has without a default.

@@ -214,6 +214,10 @@ fn rows_that_were_there_have_the_default() {
         "year DEFAULT '18'",
         "varchar(3) DEFAULT 'long'",
         "varchar(9) DEFAULT 'ü'",
+        "varchar(9) DEFAULT 007",
+        "varchar(9) DEFAULT 1e3",
+        "varbinary(9) DEFAULT .5",
+        "enum('0','1') DEFAULT 1",
         "int AUTO_INCREMENT UNIQUE",
     ] {
         assert!(refused(&format!("ADD c {defined}")).contains("what the rows that were there have in it"), "{defined}");
