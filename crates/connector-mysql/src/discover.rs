@@ -125,8 +125,9 @@ async fn keys_and_indexes(
         let is_whole = key.iter().all(|part| part.beginning.is_none());
         let key_beginnings = if is_whole { Vec::new() } else { key.iter().map(|part| part.beginning).collect() };
         let found = indexes::indexes(table, &parts);
+        let hashes = if dialect == Dialect::Mariadb { indexes::hashed(&parts) } else { 0 };
         own::note(table, indexes::own(table, &parts));
-        table.native = json!(TableNative { indexes: found, key_beginnings, ..TableNative::of(table) });
+        table.native = json!(TableNative { indexes: found, key_beginnings, hashes, ..TableNative::of(table) });
     }
     Ok(())
 }

@@ -45,6 +45,11 @@ pub(crate) fn indexes(table: &Table, parts: &[Part]) -> Vec<Index> {
     secondary.filter_map(|parts| index(table, parts)).collect()
 }
 
+/// How many tell values of any length apart, by their hashes.
+pub(crate) fn hashed(parts: &[Part]) -> usize {
+    parts.chunk_by(|a, b| a.index == b.index).filter(|parts| parts[0].unique && parts[0].kind == "HASH").count()
+}
+
 /// The others, which only a server of the same system can have.
 pub(crate) fn own(table: &Table, parts: &[Part]) -> Vec<Own> {
     let secondary = parts.chunk_by(|a, b| a.index == b.index).filter(|parts| parts[0].index != PRIMARY);

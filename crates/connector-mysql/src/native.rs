@@ -35,6 +35,9 @@ pub(crate) struct TableNative {
     /// What keeps the rows, as `ENGINE` names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) engine: Option<String>,
+    /// How many unique indexes MariaDB keeps hashes for, each in a column of its own behind all others, which its log has, too.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) hashes: usize,
     /// `TABLE_COMMENT`.
     pub(crate) comment: Option<String>,
     /// How texts are compared where a column that comes says nothing of it; its character set alone if no more is known.
@@ -44,6 +47,11 @@ pub(crate) struct TableNative {
     /// says it; none if it is as it was loaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) since: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl TableNative {

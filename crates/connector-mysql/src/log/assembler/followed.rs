@@ -16,6 +16,8 @@ pub(super) struct Followed {
     pub(super) columns: Vec<LogColumn>,
     pub(super) width: usize,
     pub(super) key: Vec<usize>,
+    /// How many columns the log may have behind all others.
+    pub(super) hashes: usize,
     /// Up to where in the log nothing is the table's: what made it what it is was taken up by who noted that, and
     /// everything of it before that is in the target. What has its name there is another table, or it itself as it is no
     /// more.
@@ -26,12 +28,14 @@ pub(super) struct Followed {
 
 impl Followed {
     fn of(plan: &TablePlan, charsets: &Charsets) -> Self {
+        let native = TableNative::of(&plan.source);
         Self {
             id: plan.id,
             columns: LogColumn::all(plan, charsets),
             width: plan.columns.len(),
             key: plan.key.clone(),
-            since: TableNative::of(&plan.source).since.as_deref().and_then(noted),
+            hashes: native.hashes,
+            since: native.since.as_deref().and_then(noted),
             ended: false,
             plan: plan.clone(),
         }

@@ -120,7 +120,10 @@ fn fits(table: &Followed, map: &TableMap<'_>) -> bool {
     let has_names = |names: &Vec<&[u8]>| {
         names.iter().zip(&table.plan.source.columns).all(|(name, column)| *name == column.name.as_bytes())
     };
-    columns.len() == map.columns.len()
+    // Behind them may come what the server keeps of unique indexes.
+    let more = map.columns.get(columns.len()..);
+    let is_hash = |logged: &LoggedColumn| *logged == LoggedColumn::Whole(8);
+    more.is_some_and(|more| more.len() <= table.hashes && more.iter().all(is_hash))
         && columns.iter().zip(&map.columns).all(|(column, logged)| column.is(*logged))
         && map.names.as_ref().is_none_or(has_names)
 }
@@ -162,7 +165,10 @@ impl<'a> Image<'a> {
 
     fn read(&mut self, rows: &mut Rows<'a>, is_new: bool, columns: &[LoggedColumn]) -> Result<bool, Malformed> {
         rows.next(is_new, columns, |at, value| {
-            self.cells[at] = value;
+            // Behind all columns may come what the server has for itself.
+            if let Some(cell) = self.cells.get_mut(at) {
+                *cell = value;
+            }
             Ok(())
         })
     }
