@@ -126,6 +126,18 @@ impl<'a> Told<'a> {
         matches!(emptied, Definition::Truncate(_)).then_some(emptied)
     }
 
+    /// Whether it is one of those by which Amazon's service keeps tables of its own in `mysql`, where no trigger can be, whatever
+    /// the format of the log: a heartbeat every few minutes.
+    fn is_of_its_service(&self) -> bool {
+        let text = behind_comments(&self.text).replace('`', "");
+        let mut words = text.split_ascii_whitespace();
+        let ways = [("INSERT", "INTO"), ("REPLACE", "INTO"), ("DELETE", "FROM")];
+        let is = |word: Option<&str>, other| word.is_some_and(|word| word.eq_ignore_ascii_case(other));
+        let (first, second) = (words.next(), words.next());
+        ways.iter().any(|(verb, next)| is(first, verb) && is(second, next))
+            && words.next().is_some_and(|table| table.to_ascii_lowercase().starts_with("mysql.rds_"))
+    }
+
     /// Whether it changes no table that it does not name, and no row through a trigger, a view or a routine: it defines something. One
     /// that does not stands in place of rows.
     pub(super) fn defines(&self) -> bool {
@@ -140,7 +152,7 @@ impl<'a> Told<'a> {
             "CREATE" if names(text, "select") => return false,
             _ => first,
         };
-        DEFINING.contains(&verb.as_str())
+        DEFINING.contains(&verb.as_str()) || self.is_of_its_service()
     }
 
     /// What it defines.
@@ -277,6 +289,8 @@ mod tests {
             "WITH c AS (SELECT 1) DELETE FROM t",
             "CREATE TABLE x AS SELECT f(1)",
             "(SELECT f(1))",
+            "INSERT INTO mysql_rds_heartbeat VALUES (1)",
+            "INSERT INTO shop.rds_heartbeat VALUES (1)",
         ] {
             assert!(!of(text).defines(), "{text}");
         }
@@ -286,6 +300,9 @@ mod tests {
             "/*M!100000 REPAIR TABLE t */",
             "SET STATEMENT lock_wait_timeout = 10 FOR ALTER TABLE t ADD c int",
             "# Dummy event replacing event type 160",
+            "INSERT INTO mysql.rds_heartbeat2(id, value) values (1,1764668400000) ON DUPLICATE KEY UPDATE value = 1764668400000",
+            "DELETE FROM mysql.rds_sysinfo where name = 'innodb_txn_key'",
+            "insert into `mysql`.`rds_sysinfo` (name, value) values ('innodb_txn_key','Tue Dec 02')",
         ] {
             assert!(of(text).defines(), "{text}");
         }
