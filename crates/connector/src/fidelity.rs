@@ -162,6 +162,12 @@ pub struct Held {
     pub remark: &'static str,
 }
 
+/// One row of a target's table of words.
+#[must_use]
+pub const fn held(grade: Grade, lacks: &'static [(Odd, &'static str)], remark: &'static str) -> Held {
+    Held { grade, lacks, remark }
+}
+
 /// A line of a table: what becomes of a type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {

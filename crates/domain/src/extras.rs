@@ -118,3 +118,16 @@ pub enum Action {
     /// Rows that point there get NULL.
     SetNull,
 }
+
+impl Action {
+    /// In the words of SQL.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::NoAction => "NO ACTION",
+            Self::Restrict => "RESTRICT",
+            Self::Cascade => "CASCADE",
+            Self::SetNull => "SET NULL",
+        }
+    }
+}

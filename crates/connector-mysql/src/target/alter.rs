@@ -5,8 +5,8 @@
 //! 3. The next wave, which holds no row, notes the layout.
 //!
 //! A worker that dies between the last two finds, on its way from the same bookmark, the same change of layout again and the
-//! table with its next shape: then only the defaults of new columns are set once more. Where the two shapes can't be told apart (columns that change places
-//! by name) the change is refused.
+//! table with its next shape: then only the defaults of new columns are set once more. Where the two shapes can't be told
+//! apart (columns that change places by name) the change is refused.
 
 use wavemark_domain::extras::Index;
 use wavemark_domain::{Fault, LayoutStep, Problem, Relayout, Table, TablePlan};

@@ -10,7 +10,7 @@ mod server;
 
 use std::collections::BTreeSet;
 
-use wavemark_domain::extras::{Action, ForeignKey, Index, IndexPart};
+use wavemark_domain::extras::{ForeignKey, Index, IndexPart};
 use wavemark_domain::{Column, ColumnPlan, Problem, TablePlan};
 
 use self::columns::Definition;
@@ -178,18 +178,9 @@ pub(crate) fn add_foreign_key(table: &TablePlan, plan: &[TablePlan], key: &Forei
         own.join(", "),
         quoted_table(parent.map_or(&key.target, |parent| &parent.target)),
         theirs.join(", "),
-        action(key.on_update),
-        action(key.on_delete),
+        key.on_update.words(),
+        key.on_delete.words(),
     )
-}
-
-const fn action(action: Action) -> &'static str {
-    match action {
-        Action::NoAction => "NO ACTION",
-        Action::Restrict => "RESTRICT",
-        Action::Cascade => "CASCADE",
-        Action::SetNull => "SET NULL",
-    }
 }
 
 /// The target's names of columns; `None` if one does not travel.

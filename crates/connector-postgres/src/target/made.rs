@@ -1,7 +1,7 @@
 //! What a table gets besides columns and a key where a task makes it, read from what `finish` and `foreign_keys` make it of; and
 //! the statements by which people make the rest.
 
-use wavemark_domain::extras::{Action, ColumnExtras, DefaultValue, ForeignKey, Index, IndexPart, Missing};
+use wavemark_domain::extras::{ColumnExtras, DefaultValue, ForeignKey, Index, IndexPart, Missing};
 use wavemark_domain::{Column, Extras, Problem, TableName, TablePlan};
 
 use super::create::native;
@@ -82,8 +82,8 @@ pub(super) fn statement(plan: &[TablePlan], table: &TablePlan, missing: &Missing
                  ON UPDATE {} ON DELETE {};",
                 quote_identifier(&key.name),
                 own.join(", "),
-                action(key.on_update),
-                action(key.on_delete)
+                key.on_update.words(),
+                key.on_delete.words()
             )
         }
     }
@@ -111,13 +111,4 @@ fn default(value: &DefaultValue, is_bytes: bool) -> String {
 
 fn literal(text: &str) -> String {
     postgres_protocol::escape::escape_literal(text).trim_start().to_owned()
-}
-
-const fn action(action: Action) -> &'static str {
-    match action {
-        Action::NoAction => "NO ACTION",
-        Action::Restrict => "RESTRICT",
-        Action::Cascade => "CASCADE",
-        Action::SetNull => "SET NULL",
-    }
 }

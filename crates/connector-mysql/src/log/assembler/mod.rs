@@ -1,6 +1,6 @@
 //! From the log's events to changes of the task's tables, transaction by transaction: `followed` knows the tables, `rows` their
-//! rows, `annotated` by which statements, `definitions` what others do to them, `temporary` what hides them from such, `transactions` where each begins and ends, `prepared` those that are
-//! prepared first, `numbers` which were read.
+//! rows, `annotated` by which statements, `definitions` what others do to them, `temporary` what hides them from such,
+//! `transactions` where each begins and ends, `prepared` those that are prepared first, `numbers` which were read.
 
 mod annotated;
 mod definitions;

@@ -47,8 +47,6 @@ pub(in crate::target) const fn bytes_of(dialect: Dialect) -> &'static str {
 /// Whether a column that is there tells texts apart that its source tells apart. A text of another system says no collation.
 pub(in crate::target) fn tells_apart(source: &ColumnNative, there: &ColumnNative) -> bool {
     let Some(own) = there.collation.as_deref() else { return true };
-    let long =
-        |name: &str| name.strip_prefix("utf8_").map_or_else(|| name.to_owned(), |rest| format!("utf8mb3_{rest}"));
     let is_padded_bytes = |name: &str| name.ends_with("_bin") && !BYTES.contains(&name);
     let is_like = |name: &str| long(name) == long(own) || (is_padded_bytes(name) && is_padded_bytes(own));
     own == "binary"
@@ -62,10 +60,14 @@ pub(super) fn is_kept(native: &ColumnNative, server: &Server) -> bool {
     native.collation.as_deref().is_none_or(|collation| same(collation, server).is_some())
 }
 
-/// What the server calls the collation. Old servers have a short name for some.
+/// What the server calls the collation.
 fn same(collation: &str, server: &Server) -> Option<String> {
-    let long = collation.strip_prefix("utf8_").map(|rest| format!("utf8mb3_{rest}"));
-    std::iter::once(collation.to_owned()).chain(long).find(|name| server.knows(name))
+    [collation.to_owned(), long(collation)].into_iter().find(|name| server.knows(name))
+}
+
+/// Old servers have a short name for some.
+fn long(collation: &str) -> String {
+    collation.strip_prefix("utf8_").map_or_else(|| collation.to_owned(), |rest| format!("utf8mb3_{rest}"))
 }
 
 /// MySQL before 8.0.17 fills texts up with blanks before it compares them, which a key does not bear.

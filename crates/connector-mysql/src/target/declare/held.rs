@@ -1,14 +1,10 @@
 //! How well each type that is declared says what another system's column holds, for `docs/FIDELITY.md`.
 
 use wavemark_connector::fidelity::Grade::{Exact, Text, Widened};
-use wavemark_connector::fidelity::{Grade, Held, Odd};
+use wavemark_connector::fidelity::{Held, Odd, held};
 use wavemark_domain::Logical;
 
 use super::{Room, of};
-
-const fn held(grade: Grade, lacks: &'static [(Odd, &'static str)], remark: &'static str) -> Held {
-    Held { grade, lacks, remark }
-}
 
 const DAYS: &[(Odd, &str)] =
     &[(Odd::InfiniteDay, "infinities"), (Odd::FarYear, "years before 0 (1 BC) and after 9999")];

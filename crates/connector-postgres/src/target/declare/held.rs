@@ -1,12 +1,8 @@
 //! How well each type that is declared says what another system's column holds, for `docs/FIDELITY.md`.
 
 use wavemark_connector::fidelity::Grade::{Exact, Text, Widened};
-use wavemark_connector::fidelity::{Grade, Held, Odd};
+use wavemark_connector::fidelity::{Held, Odd, held};
 use wavemark_domain::Logical;
-
-const fn held(grade: Grade, lacks: &'static [(Odd, &'static str)], remark: &'static str) -> Held {
-    Held { grade, lacks, remark }
-}
 
 const DAYS: &[(Odd, &str)] =
     &[(Odd::ZeroDay, "`0000-00-00`"), (Odd::ImpossibleDay, "other days that no calendar has, as `2024-02-31`")];
