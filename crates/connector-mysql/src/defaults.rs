@@ -37,6 +37,12 @@ pub(crate) fn of(dialect: Dialect, text: Option<&str>, data_type: &str, extra: &
         Dialect::Mysql => literal(text.to_owned()),
         Dialect::Mariadb if text.starts_with('\'') => unquoted(text).and_then(literal),
         Dialect::Mariadb if data_type == "bit" && text.starts_with("b'") => literal(text.to_owned()),
+        // Of bytes from version 11 on; before, as a text.
+        Dialect::Mariadb if text.starts_with("x'") => {
+            let digits = text[2..].strip_suffix('\'')?;
+            let is_plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+            is_plain.then(|| format!("0x{digits}")).and_then(literal)
+        }
         // NULL, and expressions, begin otherwise.
         Dialect::Mariadb => text.parse::<f64>().ok().filter(|number| number.is_finite()).and(literal(text.to_owned())),
     }
@@ -103,6 +109,8 @@ mod tests {
         assert_eq!(of("'a' like 'b'", "varchar"), None);
         assert_eq!(of("b'101'", "bit"), Some(literal("b'101'")));
         assert_eq!(of("b'101'", "int"), None);
+        assert_eq!(of("x'00ff41'", "varbinary"), Some(literal("0x00ff41")));
+        assert_eq!(of("x'00' or 'b'", "varbinary"), None);
         assert_eq!(of("uuid()", "uuid"), None);
         assert_eq!(of("current_timestamp()", "timestamp"), Some(DefaultValue::Now { digits: 0 }));
         assert_eq!(of("current_timestamp(6)", "datetime"), Some(DefaultValue::Now { digits: 6 }));

@@ -202,8 +202,10 @@ impl Writer {
 
 /// Refusals that concurrent writers meet in any shop, and servers that go; all else is a mistake in the shop itself.
 fn expected(refused: &Refused) -> Result<()> {
-    let usual =
-        ["40P01", "40001", "55P03", "57014", "23505", "23503", "23514", "1205", "1213", "1062", "1053", "1927", "1452"];
+    let usual = [
+        "40P01", "40001", "55P03", "57014", "23505", "23503", "23514", "1205", "1213", "1020", "1062", "1053", "1927",
+        "1452",
+    ];
     let is_usual = |code: &str| {
         usual.contains(&code) || code.starts_with("57P") || code.starts_with("25P") || code.starts_with("08")
     };
