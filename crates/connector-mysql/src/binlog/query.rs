@@ -49,8 +49,8 @@ impl<'a> Query<'a> {
     }
 }
 
-/// The mode and the character set. They stand before what newer versions have in addition, so that what is not known ends
-/// the search.
+/// The mode and the character set. They stand before what newer versions have in addition, but for MariaDB's collations of
+/// character sets, so that what is not known ends the search.
 fn variables_of(mut fields: Fields<'_>) -> (Option<u64>, Option<u16>) {
     let mut found = (None, None);
     // What is cut short has no more to say; the statement is read without.
@@ -64,6 +64,7 @@ fn variables_of(mut fields: Fields<'_>) -> (Option<u64>, Option<u16>) {
                 found.1 = Some(charset);
                 fields.take(4).map(drop)
             }),
+            CHARSET_COLLATIONS => fields.u8().and_then(|count| fields.take(usize::from(count) * 4).map(drop)),
             _ => return found,
         };
         if read.is_err() {
@@ -85,6 +86,8 @@ const AUTO_INCREMENT: u8 = 3;
 const CHARSET: u8 = 4;
 const TIME_ZONE: u8 = 5;
 const CATALOG_WITHOUT_ZERO: u8 = 6;
+/// From MariaDB 11.3 on: which collation a character set has where a statement names that alone.
+const CHARSET_COLLATIONS: u8 = 131;
 
 #[cfg(test)]
 mod tests {
@@ -94,7 +97,7 @@ mod tests {
     fn mode_and_character_set_are_found_among_the_variables() {
         let mut variables = vec![0, 0, 0, 0, 0, 1, 4, 0, 0x20, 0, 0, 0, 0, 0, 6, 3];
         variables.extend(b"std");
-        variables.extend([3, 1, 0, 1, 0, 4, 33, 0, 8, 0, 9, 0, 5, 6]);
+        variables.extend([3, 1, 0, 1, 0, 131, 2, 33, 0, 0, 8, 45, 0, 0, 9, 4, 33, 0, 8, 0, 9, 0, 5, 6]);
         variables.extend(b"SYSTEM");
         variables.extend([200, 1, 2]);
         let mut body = vec![7, 0, 0, 0, 0, 0, 0, 0, 4, 0x2A, 4, u8::try_from(variables.len()).unwrap(), 0];
