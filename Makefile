@@ -90,7 +90,7 @@ test-mariadb-11: ## the tests of MariaDB, on version 11 from Debian's unstable p
 	@.ci/install test
 	$(PROGRAMS)
 	bin=$$(.ci/mariadb-11) && WAVEMARK_TEST_MARIADB_BIN=$$bin cargo test --locked --no-fail-fast --workspace \
-		--test e2e -- --include-ignored mariadb $(ARGS)
+		--test e2e -- --include-ignored mariadb:: $(ARGS)
 
 upgrade: ## the program before this one with this one, server and workers in turn; PREVIOUS=… another commit
 	@.ci/install test

@@ -225,18 +225,14 @@ async fn shapes_and_what_one_system_has_go_to_their_family() {
     types::shapes_and_what_one_system_has_go_to_their_family::<Installed, Installed>(&types::ADDRESSES, true).await;
 }
 
-/// The plugin is of Debian's package `mariadb-server`; `WAVEMARK_TEST_MARIADB_PLUGINS` names the folder that has it.
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "wants MariaDB's plugin file_key_management"]
+#[ignore = "wants a plugin that is in the folder of make test-mariadb-11"]
 async fn an_encrypted_log_is_followed() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let keys = folder.path().join("keys");
     std::fs::write(&keys, "1;770A8A65DA156D24EE2A093277530142\n").unwrap();
-    let plugins = std::env::var("WAVEMARK_TEST_MARIADB_PLUGINS").unwrap();
     let options = [
-        format!("--plugin-dir={plugins}"),
         "--plugin-load-add=file_key_management".to_owned(),
         format!("--file-key-management-filename={}", keys.display()),
         "--encrypt-binlog=ON".to_owned(),

@@ -13,6 +13,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -311,13 +313,18 @@ fn guard(folder: &Path) -> Result<Guard> {
     )
 }
 
-/// A port that nothing listens on now.
+/// A port that nothing listens on now, and that no other call of this process got. It lies below those that the system gives to
+/// outgoing connections, one of which could have it before the server, or while that is down.
 ///
 /// # Errors
 /// Loopback has none left.
 pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("looking for a free port on loopback")?;
-    Ok(listener.local_addr()?.port())
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(rand::random()));
+    let (first, count) = (10_000, 22_000);
+    (0..count)
+        .map(|_| first + NEXT.fetch_add(1, Ordering::Relaxed) % count)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .context("loopback has no free port")
 }
 
 fn append(path: &Path, text: &str) -> Result<()> {
