@@ -5,6 +5,8 @@
 
 pub(super) mod collations;
 mod columns;
+mod defaults;
+mod indexes;
 mod made;
 mod server;
 
@@ -37,7 +39,7 @@ pub(crate) fn create_table(plan: &TablePlan, server: &Server) -> Result<String, 
     if !plan.in_target().key.is_empty() {
         let key: Vec<&str> = plan.in_target().key.iter().map(String::as_str).collect();
         let beginnings = TableNative::of(plan.in_target()).key_beginnings;
-        let (key, _) = columns::index_parts(plan, &key, &beginnings).ok_or_else(|| incomplete(plan))?;
+        let (key, _) = indexes::parts(plan, &key, &beginnings).ok_or_else(|| incomplete(plan))?;
         parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
     }
     parts.extend(counter(plan, server));
@@ -130,8 +132,8 @@ pub(crate) fn add_indexes(plan: &TablePlan, there: &[&str], server: &Server) -> 
 /// has all of them, or their hashes where the server keeps such.
 fn definition(plan: &TablePlan, index: &Index, server: &Server) -> Option<String> {
     let columns: Vec<&str> = index.parts.iter().map(|part| part.column.as_str()).collect();
-    let (mut parts, is_whole) = columns::index_parts(plan, &columns, &[])?;
-    if index.unique && (!is_whole || columns::is_too_long(plan, &columns, server)) {
+    let (mut parts, is_whole) = indexes::parts(plan, &columns, &[])?;
+    if index.unique && (!is_whole || indexes::is_too_long(plan, &columns, server)) {
         if !server.hashes_long_values() {
             return None;
         }

@@ -1,22 +1,18 @@
 //! The columns of a table in a `CREATE` statement.
 
-use wavemark_domain::extras::DefaultValue;
 use wavemark_domain::{Column, ColumnPlan, Fault, Problem, TablePlan};
 
 use super::collations;
+use super::defaults::default;
 use super::server::Server;
 use super::target_name;
 use crate::defaults::Dialect;
-use crate::encoding::is_shape;
 use crate::native::{ColumnNative, TableNative};
 use crate::sql::{literal, quoted};
-use crate::target::shares::{INDEX, divide};
-use crate::target::values::{TargetColumn, keeps_json};
+use crate::target::values::TargetColumn;
 
 /// The most characters of a name.
 const LONGEST_NAME: usize = 64;
-/// The bytes of a character.
-const CHARACTER: u32 = 4;
 /// The most characters of a column's comment; a longer one is left out.
 const COLUMN_COMMENT: usize = 1_024;
 /// Digits behind the point that MySQL has at most; MariaDB has more.
@@ -194,7 +190,7 @@ pub(super) fn are_alike(
 }
 
 /// Whether rows are told apart or found by the column.
-fn is_keyed(plan: &TablePlan, column: &str) -> bool {
+pub(super) fn is_keyed(plan: &TablePlan, column: &str) -> bool {
     let table = plan.in_target();
     let native = TableNative::of(table);
     let mut unique = native.indexes.iter().filter(|index| index.unique).flat_map(|index| &index.parts);
@@ -203,51 +199,6 @@ fn is_keyed(plan: &TablePlan, column: &str) -> bool {
     table.key.iter().any(|name| name == column)
         || unique.any(|part| part.column == column)
         || pointing.any(|name| name == column)
-}
-
-/// A default that the server takes as it stands. What acts when a row is updated is never made: the log has what it did.
-pub(super) fn default(column: &Column, native: &ColumnNative, server: &Server) -> Option<String> {
-    let is_moment = matches!(native.data_type.as_str(), "timestamp" | "datetime");
-    let default = match native.default.as_ref() {
-        // The session that inserts says what time it is, in its own time zone.
-        Some(DefaultValue::Now { .. }) if native.in_utc => {
-            server.takes_expressions().then(|| format!("(UTC_TIMESTAMP({}))", native.digits))
-        }
-        Some(DefaultValue::Now { digits }) if is_moment && *digits == native.digits => Some(match digits {
-            0 => "CURRENT_TIMESTAMP".to_owned(),
-            digits => format!("CURRENT_TIMESTAMP({digits})"),
-        }),
-        Some(DefaultValue::Literal { text }) => constant(text, native, server),
-        _ => None,
-    };
-    // Such servers give the first timestamp of a table the present moment, at every update.
-    let is_given = native.data_type == "timestamp" && column.not_null && !server.has_explicit_defaults;
-    default.or_else(|| is_given.then(|| "0".to_owned()))
-}
-
-fn constant(text: &str, native: &ColumnNative, server: &Server) -> Option<String> {
-    let is_bits = |text: &str| text.bytes().all(|byte| matches!(byte, b'0' | b'1'));
-    let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    match native.data_type.as_str() {
-        "bit" => text.strip_prefix("b'")?.strip_suffix('\'').filter(|bits| is_bits(bits)).map(|_| text.to_owned()),
-        // Discovery and declarations have those of bytes so.
-        "binary" | "varbinary" => text.strip_prefix("0x").filter(|hex| is_hex(hex)).map(|hex| format!("X'{hex}'")),
-        long if long.ends_with("blob") => {
-            let hex = text.strip_prefix("0x").filter(|hex| is_hex(hex))?;
-            of_any_length(format!("X'{hex}'"), server)
-        }
-        long if long.ends_with("text") => of_any_length(literal(text), server),
-        "json" => of_any_length(literal(text), server).filter(|_| keeps_json(text, server.dialect)),
-        "vector" => None,
-        shape if is_shape(shape) => None,
-        _ => Some(literal(text)),
-    }
-}
-
-/// The default of a column whose values may be of any length: MySQL takes it as an expression alone.
-fn of_any_length(value: String, server: &Server) -> Option<String> {
-    let value = if server.dialect == Dialect::Mysql { format!("({value})") } else { value };
-    server.takes_expressions().then_some(value)
 }
 
 /// A column that counts.
@@ -269,71 +220,8 @@ pub(super) fn counting(plan: &TablePlan) -> Option<Counting> {
     Some(Counting { source_name: column.name.clone(), target_name })
 }
 
-/// Columns as an index has them, and whether it has all of each. What is declared of this family fitted at the source, with as
-/// much of each column as `beginnings` says; of a type without an end no index has all.
-pub(super) fn index_parts(
-    plan: &TablePlan,
-    columns: &[&str],
-    beginnings: &[Option<u32>],
-) -> Option<(Vec<String>, bool)> {
-    let natives: Option<Vec<ColumnNative>> = columns.iter().map(|name| native(plan, name)).collect();
-    let natives = natives?;
-    let sizes: Vec<u32> = natives.iter().map(size).collect();
-    let mut is_whole = true;
-    let mut parts = Vec::with_capacity(columns.len());
-    for (at, share) in divide(&sizes, INDEX).into_iter().enumerate() {
-        let native = &natives[at];
-        let unit = if native.charset.is_some() { CHARACTER } else { 1 };
-        let is_cut = share < sizes[at] && (plan.declared.is_some() || is_endless(native));
-        let own = beginnings.get(at).copied().flatten();
-        let beginning = own.or_else(|| is_cut.then_some(share / unit));
-        let name = quoted(target_name(plan, columns[at])?);
-        parts.push(beginning.map_or_else(|| name.clone(), |length| format!("{name}({length})")));
-        is_whole &= beginning.is_none();
-    }
-    Some((parts, is_whole))
-}
-
-/// Whether an index over all of these columns, as they are here, is longer than the server bears.
-pub(super) fn is_too_long(plan: &TablePlan, columns: &[&str], server: &Server) -> bool {
-    let bytes = |name: &&str| {
-        let native = native(plan, name).unwrap_or_default();
-        let charset = collations::of(&native, is_keyed(plan, name), server).map(|comparison| comparison.charset);
-        match (native.data_type.as_str(), native.charset.is_some().then_some(charset).flatten()) {
-            ("char" | "varchar", Some(charset)) => native.length.unwrap_or(u32::MAX).saturating_mul(width(&charset)),
-            _ => size(&native),
-        }
-    };
-    columns.iter().map(bytes).fold(0, u32::saturating_add) > INDEX
-}
-
-/// The most bytes of a character.
-fn width(charset: &str) -> u32 {
-    match charset {
-        "utf8mb4" | "utf16" | "utf16le" | "utf32" | "gb18030" => 4,
-        "utf8mb3" | "utf8" | "ujis" | "eucjpms" => 3,
-        "ucs2" | "big5" | "gbk" | "sjis" | "cp932" | "euckr" | "gb2312" => 2,
-        _ => 1,
-    }
-}
-
-fn is_endless(native: &ColumnNative) -> bool {
-    native.data_type.ends_with("text") || native.data_type.ends_with("blob")
-}
-
-/// The most bytes of a value.
-fn size(native: &ColumnNative) -> u32 {
-    let length = native.length.unwrap_or(u32::MAX);
-    match (native.data_type.as_str(), native.charset.as_deref()) {
-        _ if is_endless(native) => u32::MAX,
-        ("char" | "varchar", Some(charset)) if charset != "ascii" => length.saturating_mul(CHARACTER),
-        ("char" | "varchar" | "binary" | "varbinary", _) => length,
-        ("decimal", _) => 30,
-        _ => 8,
-    }
-}
-
-fn native(plan: &TablePlan, column: &str) -> Option<ColumnNative> {
+/// The `native` part of a column of the table's description.
+pub(super) fn native(plan: &TablePlan, column: &str) -> Option<ColumnNative> {
     let table = plan.in_target();
     ColumnNative::of(&table.columns[table.column(column)?]).ok()
 }

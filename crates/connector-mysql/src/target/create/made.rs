@@ -5,6 +5,7 @@ use wavemark_domain::extras::{ColumnExtras, DefaultValue, IndexPart, LeftOut, Mi
 use wavemark_domain::{Column, ColumnPlan, Extras, TablePlan};
 
 use super::columns::{self, Counting};
+use super::defaults::default;
 use super::server::Server;
 use super::{add_foreign_key, comment, definition, foreign_keys, target_name};
 use crate::native::{ColumnNative, TableNative};
@@ -37,7 +38,7 @@ fn made_of(
         return ColumnExtras::default();
     };
     ColumnExtras {
-        default: columns::default(column, &native, server).map(|text| DefaultValue::Literal { text }),
+        default: default(column, &native, server).map(|text| DefaultValue::Literal { text }),
         counted: counting.is_some_and(|counting| counting.source_name == column.name),
         comment: columns::comment(native),
     }
