@@ -11,16 +11,13 @@ use crate::support::{PASSWORD, Server, start_with};
 
 /// A certificate for `localhost` that is its own authority, and its key.
 fn certificate() -> TlsFiles {
-    let folder = std::env::temp_dir().join(format!("wavemark-tls-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
+    let folder = tempfile::tempdir().unwrap();
     let request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
                    -addext subjectAltName=DNS:localhost -addext basicConstraints=CA:FALSE -keyout key -out crt";
-    let output = Command::new("openssl").args(request.split_whitespace()).current_dir(&folder).output().unwrap();
+    let output = Command::new("openssl").args(request.split_whitespace()).current_dir(folder.path()).output().unwrap();
     assert!(output.status.success(), "openssl failed: {}", String::from_utf8_lossy(&output.stderr));
-    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
-    let files = TlsFiles { certificates: read("crt"), key: SecretString::from(read("key")) };
-    std::fs::remove_dir_all(folder).unwrap();
-    files
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    TlsFiles { certificates: read("crt"), key: SecretString::from(read("key")) }
 }
 
 fn client(trusted: Option<&str>) -> Client {
