@@ -123,7 +123,7 @@ pub(crate) async fn rows_of_every_way_to_write_many_come<P: Dialect>() {
     let sum = |sum: &str| format!("SELECT concat_ws('|', id, length(v), {sum}) FROM shop.large ORDER BY id");
     let (from, to) = (sum("sha2(v, 256)"), sum("encode(sha256(convert_to(v, 'UTF8')), 'hex')"));
     becomes(&world, "large", &to, &source.rows(&from).unwrap()).await;
-    world.live(task).await;
+    reaches(&world, task, "made", "live").await;
     become_equal(&world, &source, &["made"]).await;
     nothing_is_parked(&world, task).await;
 }
