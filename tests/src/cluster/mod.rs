@@ -313,8 +313,8 @@ fn guard(folder: &Path) -> Result<Guard> {
     )
 }
 
-/// A port that nothing listens on now, and that no other call of this process got. It lies below those that the system gives to
-/// outgoing connections, one of which could have it before the server, or while that is down.
+/// A port that nothing listens on now, another one at the next call. It lies below those that the system gives to outgoing
+/// connections, one of which could have it before the server, or while that is down.
 ///
 /// # Errors
 /// Loopback has none left.
