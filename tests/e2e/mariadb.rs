@@ -437,3 +437,8 @@ async fn rows_of_every_way_to_write_many_come() {
 async fn rows_that_leave_columns_out_come_whole_or_park_their_table() {
     statements::rows_that_leave_columns_out_come_whole_or_park_their_table::<Installed>().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_leave_columns_out_have_their_defaults() {
+    statements::rows_that_leave_columns_out_have_their_defaults::<Installed>().await;
+}

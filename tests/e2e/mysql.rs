@@ -528,3 +528,9 @@ async fn rows_of_every_way_to_write_many_come() {
 async fn rows_that_leave_columns_out_come_whole_or_park_their_table() {
     statements::rows_that_leave_columns_out_come_whole_or_park_their_table::<Unpacked>().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "wants MySQL 9: make test-mysql"]
+async fn rows_that_leave_columns_out_have_their_defaults() {
+    statements::rows_that_leave_columns_out_have_their_defaults::<Unpacked>().await;
+}

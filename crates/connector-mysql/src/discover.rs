@@ -19,6 +19,7 @@ use crate::indexes::{self, Actions, PRIMARY, Part, Pointer};
 use crate::native::{ColumnNative, TableNative, labels};
 use crate::own::Own;
 use crate::sql::literal;
+use crate::unsaid::{Told, Unsaid};
 use crate::version;
 use crate::wire::{Connection, Row};
 
@@ -80,14 +81,8 @@ async fn columns(
     there: &str,
     tables: &mut BTreeMap<TableName, Table>,
 ) -> Result<(), Problem> {
-    let sql = format!(
-        "SELECT table_schema, table_name, column_name, column_type, is_nullable, extra, data_type, \
-         character_maximum_length, numeric_precision, numeric_scale, datetime_precision, character_set_name, \
-         collation_name, column_default, column_comment, generation_expression FROM information_schema.columns \
-         WHERE {there} ORDER BY table_schema, table_name, ordinal_position"
-    );
     let dialect = Dialect::of(&connection.version);
-    for row in query(connection, &sql).await? {
+    for row in rows_of_columns(connection, there).await? {
         if let Some(table) = tables.get_mut(&name(&row)) {
             let column = column(&row, dialect);
             own::note(table, own::of_column(dialect, &column, &row));
@@ -95,6 +90,29 @@ async fn columns(
         }
     }
     exact::defaults(connection, tables).await
+}
+
+async fn rows_of_columns(connection: &mut Connection, there: &str) -> Result<Vec<Row>, Problem> {
+    let sql = format!(
+        "SELECT table_schema, table_name, column_name, column_type, is_nullable, extra, data_type, \
+         character_maximum_length, numeric_precision, numeric_scale, datetime_precision, character_set_name, \
+         collation_name, column_default, column_comment, generation_expression FROM information_schema.columns \
+         WHERE {there} ORDER BY table_schema, table_name, ordinal_position"
+    );
+    query(connection, &sql).await
+}
+
+/// The columns of the tables of some schemas in their order, without what has to be asked of each table.
+pub(crate) async fn columns_in(
+    connection: &mut Connection,
+    schemas: &str,
+) -> Result<BTreeMap<TableName, Vec<Column>>, Problem> {
+    let dialect = Dialect::of(&connection.version);
+    let mut tables: BTreeMap<TableName, Vec<Column>> = BTreeMap::new();
+    for row in rows_of_columns(connection, &format!("table_schema IN ({schemas})")).await? {
+        tables.entry(name(&row)).or_default().push(column(&row, dialect));
+    }
+    Ok(tables)
 }
 
 async fn keys_and_indexes(
@@ -253,7 +271,10 @@ fn column(row: &Row, dialect: Dialect) -> Column {
     let declared = row.text(3).unwrap_or_default();
     let extra = row.text(5).unwrap_or_default().to_uppercase();
     let data_type = row.text(6).unwrap_or_default().to_lowercase();
-    let native = ColumnNative {
+    let not_null = row.text(4).as_deref() == Some("NO");
+    // DEFAULT_GENERATED is a default that is an expression.
+    let generated = ["VIRTUAL GENERATED", "STORED GENERATED", "PERSISTENT"].iter().any(|word| extra.contains(word));
+    let mut native = ColumnNative {
         data_type: data_type.clone(),
         unsigned: declared.contains(" unsigned") || declared.contains(" zerofill"),
         length: row.number(7),
@@ -273,12 +294,9 @@ fn column(row: &Row, dialect: Dialect) -> Column {
         default: defaults::of(dialect, row.text(13).as_deref(), &data_type, &extra),
         ..ColumnNative::default()
     };
-    Column {
-        name: row.text(2).unwrap_or_default(),
-        declared,
-        not_null: row.text(4).as_deref() == Some("NO"),
-        // DEFAULT_GENERATED is a default that is an expression.
-        generated: ["VIRTUAL GENERATED", "STORED GENERATED", "PERSISTENT"].iter().any(|word| extra.contains(word)),
-        native: json!(native),
-    }
+    // MariaDB says NULL in so many letters.
+    let is_null = row.text(13).is_none_or(|text| dialect == Dialect::Mariadb && text.eq_ignore_ascii_case("NULL"))
+        && !extra.contains("DEFAULT_GENERATED");
+    native.unsaid = if generated { None } else { Unsaid::told(&native, Told { is_null, not_null }) };
+    Column { name: row.text(2).unwrap_or_default(), declared, not_null, generated, native: json!(native) }
 }

@@ -24,6 +24,7 @@ mod source;
 mod sql;
 mod target;
 mod types;
+mod unsaid;
 mod value;
 mod version;
 mod wire;

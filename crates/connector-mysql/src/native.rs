@@ -10,6 +10,7 @@ use wavemark_domain::{Column, Table};
 
 use crate::defaults::{self, Dialect};
 use crate::own::Own;
+use crate::unsaid::Unsaid;
 
 /// The `native` part of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +114,9 @@ pub(crate) struct ColumnNative {
     /// The default, if it is a plain value or the present moment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) default: Option<DefaultValue>,
+    /// What a row has in it that the log has without it, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unsaid: Option<Unsaid>,
     /// Whether it is the table's `AUTO_INCREMENT`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) auto_increment: bool,

@@ -138,8 +138,13 @@ impl LogColumn {
     /// The value of an inserted row that leaves the column out of the log, if that is known.
     ///
     /// Both servers leave out what a statement says nothing of (`binlog_row_image`), but not what an expression gave it, as which they keep
-    /// each default of a text or blob. So such a column has none. Of others the log does not tell what their default was then.
-    pub(crate) fn absent(&self) -> Option<Value<'static>> {
+    /// each default of a text or blob. So such a column has none. Of others the default is known where definitions are followed; else the plan
+    /// may be of a later place than the row.
+    pub(crate) fn absent(&self, follows_defaults: bool) -> Option<Value<'_>> {
+        let unsaid = self.native.unsaid.as_ref().filter(|_| follows_defaults);
+        if let Some(value) = unsaid.and_then(|unsaid| unsaid.value(&self.native)) {
+            return Some(value).filter(|value| *value != Value::Null || !self.not_null);
+        }
         let name = self.native.data_type.as_str();
         let is_long = name.ends_with("text") || name.ends_with("blob");
         let is_alike =

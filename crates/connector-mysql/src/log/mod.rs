@@ -32,7 +32,7 @@ use crate::source::files;
 
 pub(crate) use columns::refuse;
 pub(crate) use ddl::type_of;
-pub(crate) use layout::Server;
+pub(crate) use layout::{Server, implicit, plain};
 pub(crate) use reader::{Purpose, open, try_out};
 pub(crate) use start::{By, Start};
 pub(crate) use stream::begun_at;

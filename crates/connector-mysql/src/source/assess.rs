@@ -29,7 +29,7 @@ pub(crate) async fn log(control: &mut Connection, settings: &Settings) -> Result
             "binlog_row_image",
             "FULL",
             Weight::Warning,
-            "Rows are logged in part: inserts that leave columns out end their table",
+            "Rows are logged in part: inserts that leave out a column whose default is not known exactly end their table",
         ),
     ];
     for (name, value, weight, why) in wanted {

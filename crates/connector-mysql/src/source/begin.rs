@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wavemark_connector::TaskContext;
-use wavemark_domain::{Column, Fault, Position, Problem, TableName, TablePlan};
+use wavemark_domain::{Column, Fault, Position, Problem, TablePlan};
 
 use super::history::History;
 use super::view::SnapshotView;
@@ -29,7 +29,7 @@ use crate::position::Memo;
 use crate::settings::Settings;
 use crate::sql::{literal, quoted_table};
 use crate::wire::{Connection, WireError};
-use crate::{client, error};
+use crate::{client, discover, error};
 
 /// A view as of now, with as many readers as the task may have.
 pub(super) async fn view(
@@ -120,29 +120,28 @@ pub(super) async fn as_planned(control: &mut Connection, plan: &[TablePlan]) -> 
         return Ok(());
     }
     let schemas: BTreeSet<String> = plan.iter().map(|table| literal(&table.name().schema)).collect();
-    let sql = format!(
-        "SELECT table_schema, table_name, column_name, column_type, character_set_name FROM information_schema.columns \
-         WHERE table_schema IN ({}) ORDER BY table_schema, table_name, ordinal_position",
-        schemas.into_iter().collect::<Vec<_>>().join(", ")
-    );
-    let rows = control.query(&sql).await;
-    let rows = rows.map_err(|cause| error::problem(&cause, "look whether tables were altered meanwhile"))?;
-    let mut now: HashMap<TableName, Vec<(String, String, Option<String>)>> = HashMap::new();
-    for row in rows {
-        let text = |at| row.text(at).unwrap_or_default();
-        now.entry(TableName::new(text(0), text(1))).or_default().push((text(2), text(3), row.text(4)));
-    }
+    let now = discover::columns_in(control, &schemas.into_iter().collect::<Vec<_>>().join(", ")).await?;
     let is_other = |table: &&TablePlan| {
-        let charset = |column: &Column| ColumnNative::of(column).ok().and_then(|native| native.charset);
-        let planned = table.source.columns.iter();
-        let planned = planned.map(|column| (column.name.clone(), column.declared.clone(), charset(column)));
+        let planned = &table.source.columns;
         // One that is gone is told by who reads it.
-        now.get(table.name()).is_some_and(|columns| !columns.iter().cloned().eq(planned))
+        now.get(table.name()).is_some_and(|columns| {
+            columns.len() != planned.len() || !planned.iter().zip(columns).all(|(planned, now)| is_as(planned, now))
+        })
     };
     plan.iter().find(is_other).map_or(Ok(()), |table| {
         let text = format!("Table {} was altered while its load was about to begin.", table.name());
         Err(Problem::new(Fault::Transient, "table-altered-meanwhile", text).table(table.name()))
     })
+}
+
+/// Whether the log's rows of a column are read now as they are by its plan.
+fn is_as(planned: &Column, now: &Column) -> bool {
+    let native = |column| ColumnNative::of(column).unwrap_or_default();
+    let (planned_native, now_native) = (native(planned), native(now));
+    planned.name == now.name
+        && planned.declared == now.declared
+        && planned_native.charset == now_native.charset
+        && (planned_native.unsaid.is_none() || planned_native.unsaid == now_native.unsaid)
 }
 
 pub(super) async fn run(connection: &mut Connection, sql: &str, doing: &str) -> Result<(), Problem> {

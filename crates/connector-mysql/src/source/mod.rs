@@ -130,10 +130,14 @@ impl Source for MysqlSource {
         Ok(Box::new(begin::view((&self.looker, &self.history), task, plan).await?))
     }
 
-    async fn begin_following(&self, _: &TaskContext, plan: &[TablePlan]) -> Result<Position, Problem> {
+    async fn begin_following(&self, task: &TaskContext, plan: &[TablePlan]) -> Result<Position, Problem> {
         let mut control = client::open(&self.settings).await?;
+        // Between the place and the look at the catalog nobody alters a table.
+        begin::run(&mut control, "START TRANSACTION READ ONLY", "hold tables").await?;
+        begin::hold(&mut control, plan, begin::patience(task)).await?;
         let end = state::end(&mut control).await?;
         begin::as_planned(&mut control, plan).await?;
+        begin::run(&mut control, "COMMIT", "let others go on").await?;
         let place = self.history.put(end.ok_or_else(|| state::no_log(&self.settings))?)?;
         let executed = state::executed(&mut control, &place).await?;
         let begun_at = log::begun_at(&self.settings, &place).await?;

@@ -68,10 +68,12 @@ impl Assembler {
         &mut self,
         at: usize,
         (columns, may_replace): (&[LoggedColumn], bool),
-        mut rows: Rows<'_>,
+        rows: Rows<'_>,
     ) -> Result<(), Failed> {
-        let Self { tables, batch, scratch, .. } = self;
-        let table = tables.at(at);
+        let Self { tables, batch, scratch, rules, .. } = self;
+        let follows_defaults = rules.replan.is_some();
+        // Its values may come of the table, too.
+        let (table, mut rows) = (tables.at(at), rows);
         let kind = rows.kind;
         let (mut old, mut new) = (Image::of(table), Image::of(table));
         loop {
@@ -93,7 +95,7 @@ impl Assembler {
             }
             match kind {
                 RowKind::Write => {
-                    new.take_absent(table);
+                    new.take_absent(table, follows_defaults);
                     let row = new.push(table, batch, scratch, Part::Whole)?;
                     batch.push_change(table.id, ChangeKind::Insert, None, Some(row));
                 }
@@ -179,10 +181,10 @@ impl<'a> Image<'a> {
     }
 
     /// An inserted row may leave out columns whose value is known.
-    fn take_absent(&mut self, table: &Followed) {
+    fn take_absent(&mut self, table: &'a Followed, follows_defaults: bool) {
         for at in &self.columns {
             if self.cells[*at].is_none() {
-                self.cells[*at] = table.columns[*at].absent();
+                self.cells[*at] = table.columns[*at].absent(follows_defaults);
             }
         }
     }

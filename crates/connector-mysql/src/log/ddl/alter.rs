@@ -47,6 +47,10 @@ pub(crate) enum Spec {
         if_exists: bool,
     },
     RenameTo(Named),
+    /// Later rows that say nothing of the column get something else.
+    Default {
+        column: String,
+    },
     /// What columns get that come later and say nothing of it.
     Charset {
         charset: Option<String>,
@@ -231,8 +235,11 @@ fn default(rest: &mut Rest<'_>) -> Option<Spec> {
     }
     rest.words(&["COLUMN"]);
     rest.words(&["IF", "EXISTS"]);
-    rest.name()?;
-    ["SET", "DROP"].contains(&rest.upper().as_str()).then(|| nothing(rest))
+    let column = rest.name()?;
+    let is_default = rest.upper_at(1) == "DEFAULT";
+    ["SET", "DROP"].contains(&rest.upper().as_str()).then_some(())?;
+    let nothing = nothing(rest);
+    Some(if is_default { Spec::Default { column } } else { nothing })
 }
 
 fn rename(rest: &mut Rest<'_>) -> Option<Spec> {

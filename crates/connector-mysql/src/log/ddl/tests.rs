@@ -43,6 +43,7 @@ fn words(spec: &Spec) -> String {
         Spec::Charset { charset, collation } => format!("charset {charset:?} {collation:?}"),
         Spec::Convert { charset } => format!("convert {charset:?}"),
         Spec::Key => "key".to_owned(),
+        Spec::Default { column } => format!("default of {column}"),
         Spec::ForeignKey { acts } => format!("foreign key {acts}"),
         Spec::Rows { how, with } => format!("rows {how} {}", with.as_ref().map_or("", |with| &with.table)),
         Spec::Nothing => "-".to_owned(),
@@ -165,8 +166,7 @@ fn what_changes_neither_rows_nor_columns_is_known() {
         "DROP CHECK c",
         "RENAME INDEX a TO b",
         "ALTER INDEX i INVISIBLE",
-        "ALTER COLUMN c SET DEFAULT 5",
-        "ALTER c DROP DEFAULT",
+        "ALTER COLUMN c SET INVISIBLE",
         "ENGINE=InnoDB",
         "COMMENT = 'ADD c int'",
         "AUTO_INCREMENT = 100",
@@ -185,6 +185,9 @@ fn what_changes_neither_rows_nor_columns_is_known() {
         "REBUILD PARTITION p",
     ] {
         assert_eq!(specs(text), ["-"], "{text}");
+    }
+    for text in ["ALTER COLUMN c SET DEFAULT 5", "ALTER c SET DEFAULT (uuid())", "ALTER c DROP DEFAULT"] {
+        assert_eq!(specs(text), ["default of c"], "{text}");
     }
     assert_eq!(specs("ADD INDEX (a), ENGINE = InnoDB ROW_FORMAT = COMPRESSED KEY_BLOCK_SIZE = 8"), ["-"; 4]);
     assert_eq!(specs("ADD INDEX (a) PARTITION BY KEY (id)"), ["-"; 2]);

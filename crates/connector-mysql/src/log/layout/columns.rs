@@ -11,6 +11,7 @@ use crate::defaults::Dialect;
 use crate::log::ddl::{ColumnDefinition, Given, Place, Spec};
 use crate::native::{ColumnNative, TableNative};
 use crate::own::OwnKind;
+use crate::unsaid::Unsaid;
 
 /// A column of the next layout.
 pub(super) struct Draft<'a> {
@@ -98,6 +99,7 @@ pub(super) fn all<'a>(context: &Context<'a>, native: &TableNative) -> Result<Vec
         }
     }
     convert(context, &mut drafts)?;
+    forget_defaults(context, &mut drafts);
     let mut names: Vec<String> = drafts.iter().map(|draft| draft.column.name.to_lowercase()).collect();
     names.sort_unstable();
     if drafts.is_empty() || names.windows(2).any(|pair| pair[0] == pair[1]) {
@@ -123,6 +125,21 @@ fn fates<'a>(context: &Context<'a>) -> Result<Vec<Fate<'a>>, Problem> {
         }
     }
     Ok(fates)
+}
+
+/// `ALTER COLUMN … SET DEFAULT`: what later rows have that say nothing of the column is not known any more.
+fn forget_defaults(context: &Context<'_>, drafts: &mut [Draft<'_>]) {
+    for spec in &context.alter.specs {
+        let Spec::Default { column } = spec else { continue };
+        let is_it = |draft: &&mut Draft<'_>| {
+            let before = draft.from.map(|from| context.plan.source.columns[from].name.as_str());
+            is_name(column, &draft.column.name) || before.is_some_and(|before| is_name(column, before))
+        };
+        for draft in drafts.iter_mut().filter(is_it) {
+            let native = ColumnNative::of(&draft.column).unwrap_or_default();
+            draft.column.native = json!(ColumnNative { unsaid: None, ..native });
+        }
+    }
 }
 
 /// Names of columns are the same in upper and lower case.
@@ -176,7 +193,14 @@ fn changed<'a>(
         return Err(context.changed(&format!("column {} is a timestamp that is not said to be NULL any more", to.name)));
     }
     // A column of the primary key is never NULL.
-    draft.column.not_null |= context.plan.source.key.contains(&before.name);
+    if !draft.column.not_null && context.plan.source.key.contains(&before.name) {
+        draft.column.not_null = true;
+        let mut native = ColumnNative::of(&draft.column).unwrap_or_default();
+        if native.unsaid == Some(Unsaid::Null) {
+            native.unsaid = Unsaid::nothing(&native);
+        }
+        draft.column.native = json!(native);
+    }
     Ok(draft)
 }
 
@@ -204,13 +228,24 @@ fn column(context: &Context<'_>, table: &TableNative, defined: &ColumnDefinition
         Given::Number(text) | Given::Text(text) => default(text, &native).map(|text| DefaultValue::Literal { text }),
         Given::Nothing | Given::Null | Given::Computed => None,
     };
-    Ok(Column {
+    let mut column = Column {
         name: defined.name.clone(),
         declared,
         not_null: defined.not_null,
         generated: defined.generated,
         native: json!(native),
-    })
+    };
+    native.unsaid = unsaid(defined, &column, &native);
+    column.native = json!(native);
+    Ok(column)
+}
+
+/// What rows have that come later and say nothing of the column: what those have that were there.
+fn unsaid(defined: &ColumnDefinition, column: &Column, native: &ColumnNative) -> Option<Unsaid> {
+    if defined.generated {
+        return None;
+    }
+    existing::value(defined, column).ok().and_then(|text| Unsaid::of(text, native))
 }
 
 /// A default as discovery has it; none of an instant, which is one in the session's time zone.

@@ -46,7 +46,7 @@ fn has_numbers(native: &ColumnNative) -> bool {
 }
 
 /// What a column that may not be NULL has without a default.
-fn implicit(native: &ColumnNative) -> Result<String, &'static str> {
+pub(crate) fn implicit(native: &ColumnNative) -> Result<String, &'static str> {
     Ok(match native.data_type.as_str() {
         "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "decimal" | "float" | "double" | "year" => {
             "0".to_owned()
@@ -61,7 +61,8 @@ fn implicit(native: &ColumnNative) -> Result<String, &'static str> {
     })
 }
 
-fn plain(text: &str, native: &ColumnNative) -> Option<String> {
+/// A text that is a value of the type, as another system reads it.
+pub(crate) fn plain(text: &str, native: &ColumnNative) -> Option<String> {
     match native.data_type.as_str() {
         "tinyint" => whole(text, 8, native.unsigned),
         "smallint" => whole(text, 16, native.unsigned),

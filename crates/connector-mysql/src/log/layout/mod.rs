@@ -27,6 +27,7 @@ use super::ddl::{Alter, Spec};
 use crate::defaults::Dialect;
 use crate::native::{ColumnNative, TableNative};
 use columns::Draft;
+pub(crate) use existing::{implicit, plain};
 
 /// What holds for every table that is followed.
 pub(super) struct Rules {
@@ -119,6 +120,7 @@ impl Context<'_> {
                 || before.not_null != draft.column.not_null
                 || before.generated != draft.column.generated
                 || old.charset != new.charset
+                || self.rules.replan.is_some() && old.unsaid != new.unsaid
                 || new.auto_increment && !old.auto_increment
                 || !same::is_one(&old, &new)
         })

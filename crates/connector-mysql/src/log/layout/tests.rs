@@ -6,6 +6,7 @@ use wavemark_domain::{ColumnPlan, Encoding, TableId};
 
 use super::*;
 use crate::log::ddl::{Definition, Modes};
+use crate::unsaid::{Told, Unsaid};
 
 /// A plan in which every column travels but those whose names begin with `hidden`.
 struct Mapping;
@@ -31,6 +32,8 @@ impl Replan for Mapping {
 }
 
 fn column(name: &str, not_null: bool, native: &ColumnNative) -> Column {
+    let unsaid = Unsaid::told(native, Told { is_null: true, not_null });
+    let native = &ColumnNative { unsaid, ..native.clone() };
     Column { name: name.into(), declared: native.data_type.clone(), not_null, generated: false, native: json!(native) }
 }
 
@@ -149,11 +152,10 @@ fn columns_come_to_stand_where_the_server_puts_them() {
 fn what_changes_nothing_is_no_other_layout() {
     for specs in [
         "ADD INDEX (n), ENGINE = InnoDB",
-        "MODIFY n int NOT NULL DEFAULT 7 COMMENT 'x'",
+        "MODIFY n int NOT NULL DEFAULT 0 COMMENT 'x'",
         "MODIFY n int(11) NOT NULL",
         "ADD COLUMN IF NOT EXISTS n text",
         "MODIFY id int",
-        "ALTER n SET DEFAULT 5",
         "PARTITION BY HASH (id)",
         "RENAME COLUMN n TO n",
         "MODIFY size enum('s','m') CHARSET latin1",
@@ -262,6 +264,33 @@ fn a_type_that_may_have_changed_values_is_refused() {
         "MODIFY word varchar(20) CHARACTER SET utf8mb4",
     ] {
         assert!(next(&table(), specs, TaskSettings::default()).unwrap().is_some(), "{specs}");
+    }
+}
+
+#[test]
+fn what_later_rows_have_that_say_nothing_is_followed() {
+    let unsaid = |specs: &str| {
+        let relayout = next(&table(), specs, TaskSettings::default()).unwrap().unwrap();
+        assert_eq!(relayout.steps, [], "{specs}");
+        let column = relayout.plan.source.columns.iter().find(|column| column.name == "word").unwrap();
+        ColumnNative::of(column).unwrap().unsaid
+    };
+    let text = |text: &str| Some(Unsaid::Text(text.to_owned()));
+    assert_eq!(unsaid("MODIFY word varchar(20) DEFAULT 'it''s'"), text("it's"));
+    assert_eq!(unsaid("MODIFY word varchar(20) DEFAULT (uuid())"), None);
+    assert_eq!(unsaid("MODIFY word varchar(20) FIRST"), Some(Unsaid::Null));
+    for specs in [
+        "ALTER word SET DEFAULT 'x'",
+        "ALTER COLUMN WORD DROP DEFAULT",
+        "ALTER word SET DEFAULT (uuid()), ADD INDEX (n)",
+    ] {
+        assert_eq!(unsaid(specs), None, "{specs}");
+    }
+    // What is as it was is no other layout.
+    for specs in
+        ["MODIFY word varchar(20)", "MODIFY n int NOT NULL", "ALTER INDEX i INVISIBLE", "ALTER word SET INVISIBLE"]
+    {
+        assert_eq!(next(&table(), specs, TaskSettings::default()).unwrap(), None, "{specs}");
     }
 }
 

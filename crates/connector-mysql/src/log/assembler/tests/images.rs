@@ -75,6 +75,24 @@ fn of_an_insert_only_columns_without_a_default_may_be_left_out() {
     }
 }
 
+/// `n int DEFAULT 77`, and one that may not be NULL whatever is said of it.
+#[test]
+fn of_an_insert_a_column_that_is_left_out_has_its_default_if_that_is_known() {
+    let of = |n: wavemark_domain::Column| {
+        let mut plan = wide_plan();
+        let mut source = (*plan.source).clone();
+        source.columns[1] = n;
+        plan.source = source.into();
+        let events = [statement("BEGIN"), announced_wide(), rows(WRITE_ROWS, &[0b1101], &[1, 3, 4]), xid()];
+        let mut assembler = Assembler::new(&[plan], Start::at(place(100)), rules(TaskSettings::default()));
+        cells(&mut assembler, &events)
+    };
+    let n = |unsaid| column("n", json!({"data_type": "int", "unsaid": unsaid}));
+    assert_eq!(of(n(json!({"text": "77"}))), "1 77 3 4");
+    assert_eq!(of(wavemark_domain::Column { not_null: false, ..n(json!("null")) }), "1 - 3 4");
+    assert_eq!(of(n(json!("null"))), "row-incomplete");
+}
+
 fn updated(dialect: Dialect, text: Option<&str>, present: [u8; 2], values: &[u8]) -> String {
     let mut events = vec![statement("BEGIN")];
     events.extend(text.map(annotated));
