@@ -16,6 +16,7 @@ mod fields;
 mod gtid;
 mod indexes;
 mod log;
+mod moments;
 mod native;
 mod own;
 mod position;

@@ -5,9 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 use wavemark_domain::extras::DefaultValue;
-use wavemark_domain::moment::{Date, Timestamp};
+use wavemark_domain::moment::Timestamp;
 
 use crate::log::{implicit, plain};
+use crate::moments::{clock, date, moment};
 use crate::native::ColumnNative;
 use crate::value::Value;
 
@@ -28,7 +29,6 @@ pub(crate) struct Told {
 
 /// Below this every server writes each whole number that a float is in full.
 const EXACT: f64 = 100_000.0;
-const SECOND: i64 = 1_000_000;
 
 impl Unsaid {
     /// By the catalog, if `native` has the column's default as far as that is a plain value.
@@ -82,11 +82,8 @@ impl Unsaid {
             }
             "set" => members(text, &native.labels).map(Value::Members),
             "date" => Some(Value::Moment(Timestamp { date: date(text)?, micros: 0 })),
-            "time" => micros(text).map(Value::Time),
-            "datetime" => {
-                let (day, clock) = text.split_once(' ')?;
-                Some(Value::Moment(Timestamp { date: date(day)?, micros: micros(clock)? }))
-            }
+            "time" => clock(text).map(Value::Time),
+            "datetime" => moment(text).map(Value::Moment),
             _ => None,
         }
     }
@@ -129,28 +126,10 @@ fn members(text: &str, labels: &[String]) -> Option<u64> {
     Some(members)
 }
 
-fn date(text: &str) -> Option<Date> {
-    let mut parts = text.split('-');
-    let date = Date {
-        year: parts.next()?.parse().ok()?,
-        month: parts.next()?.parse().ok()?,
-        day: parts.next()?.parse().ok()?,
-    };
-    parts.next().is_none().then_some(date)
-}
-
-fn micros(text: &str) -> Option<i64> {
-    let (clock, behind) = text.split_once('.').unwrap_or((text, ""));
-    let mut seconds = 0;
-    for part in clock.split(':') {
-        seconds = seconds * 60 + part.parse::<u32>().ok().map(i64::from)?;
-    }
-    let behind: i64 = format!("{behind:0<6}").parse().ok()?;
-    Some(seconds * SECOND + behind)
-}
-
 #[cfg(test)]
 mod tests {
+    use wavemark_domain::moment::Date;
+
     use super::*;
 
     fn of_type(data_type: &str) -> ColumnNative {
